@@ -1,0 +1,40 @@
+"""Errors of the inventory domain, each with whether the same call may be tried again.
+
+InventoryError
+├── Recovering        the partition's data or server is not the trusted one; retriable
+├── UnknownOutcome    the connection broke while the call was under way; retriable, with the same id
+├── Overloaded        a bound on work in flight is reached, nothing was sent; retriable
+└── ScriptFailure     the script refused its arguments or failed: a defect; not retriable
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class InventoryError(Exception):
+    """Base of the tree above."""
+
+    retriable: ClassVar[bool] = False
+
+
+class Recovering(InventoryError):
+    """The partition answers nobody until recovery has proven or rebuilt it."""
+
+    retriable = True
+
+
+class UnknownOutcome(InventoryError):
+    """Sent, but not answered: asking again with the same id finds out."""
+
+    retriable = True
+
+
+class Overloaded(InventoryError):
+    """Refused before anything was sent."""
+
+    retriable = True
+
+
+class ScriptFailure(InventoryError):
+    """A script raised, or was called with arguments it does not take."""

@@ -1,0 +1,71 @@
+"""Outcomes of the scripts, as values: a refusal is an answer, not an error.
+
+The words are those of the Lua scripts. Errors, where nothing can be said about the outcome, are in
+errors.py.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from gateway.inventory.types import Reservation
+
+
+class Outcome(StrEnum):
+    """Every word a script answers a request about a reservation with."""
+
+    ACCEPTED = "accepted"
+    REPLAYED = "replayed"
+    KEY_REUSED = "key_reused"
+    NOT_OPEN = "not_open"
+    LEDGER_BEHIND = "ledger_behind"
+    LIMIT_EXCEEDED = "limit_exceeded"
+    SOLD_OUT = "sold_out"
+    OVERLOADED = "overloaded"
+    CONFIRMED = "confirmed"
+    CANCELLED = "cancelled"
+    EXTENDED = "extended"
+    AT_CAP = "at_cap"
+    RETURNED = "returned"
+    UNKNOWN = "unknown"
+    HOLD_EXPIRED = "hold_expired"
+    ALREADY_RESOLVED = "already_resolved"
+    NOT_RESERVED = "not_reserved"
+    NOT_CONFIRMED = "not_confirmed"
+    NOT_SOLD = "not_sold"
+    TOO_MANY = "too_many"
+
+
+class ReserveReply(msgspec.Struct, frozen=True, array_like=True):
+    """Reply to one request of a batch.
+
+    `detail`: the reservation (accepted, replayed), the sale's state (not_open), the item's number
+    (limit_exceeded, sold_out). `more`: the limit and then the buyer's own holds (limit_exceeded), the
+    own holds (sold_out), the paused item's number (not_open).
+    """
+
+    number: int
+    outcome: str
+    detail: Reservation | int | str | None = None
+    more: int | tuple[Reservation, ...] | None = None
+    holds: tuple[Reservation, ...] = ()
+
+
+class EdgeReply(msgspec.Struct, frozen=True, array_like=True):
+    """Reply of confirm, cancel, extend and return_units."""
+
+    outcome: str
+    reservation: Reservation | None = None
+
+
+class AdjustReply(msgspec.Struct, frozen=True, array_like=True):
+    """Counters an adjustment was decided on; `available` is the item's, over its locations."""
+
+    outcome: str
+    available: int
+    held: int
+    sold: int
+    floor: int
+    sequence: int

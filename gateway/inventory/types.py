@@ -1,0 +1,92 @@
+"""What the scripts are told and what they answer, as the arrays that cross the wire.
+
+MessagePack arrays in the order of the fields; lua/include/record.lua writes and reads the same.
+Lines are flat lists: {account, quantity, ...} where they are settled, {item, account or 0,
+quantity, ...} where they are asked for. Items and accounts are numbered from 1, in catalogue order.
+Instants are milliseconds since 1970 on the server's clock.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum, StrEnum
+
+import msgspec
+
+
+class ReservationState(IntEnum):
+    """States of a reservation; the table of lua/include/status.lua."""
+
+    HELD = 1
+    CONFIRMED = 2
+    CANCELLED = 3
+    EXPIRED = 4
+
+
+class SaleState(StrEnum):
+    """States of a sale, in the order of its life."""
+
+    DRAFT = "draft"
+    SCHEDULED = "scheduled"
+    OPEN = "open"
+    PAUSED = "paused"
+    CLOSED = "closed"
+    SETTLED = "settled"
+
+
+class ReserveRequest(msgspec.Struct, frozen=True, array_like=True):
+    """One reserve of a batch; `number` comes back with its reply."""
+
+    number: int
+    token: str
+    buyer_id: str
+    fingerprint: str
+    lines: tuple[int, ...]
+
+
+class Reservation(msgspec.Struct, frozen=True, array_like=True):
+    """A reservation as a script tells it; `deadline` is on the wall clock."""
+
+    token: str
+    state: int
+    epoch: int
+    sequence: int
+    accepted_epoch: int
+    accepted_sequence: int
+    deadline: int
+    extended_ms: int
+    buyer_id: str
+    fingerprint: str
+    lines: tuple[int, ...]
+    payment_reference: str = ""
+    returned: tuple[int, ...] = ()
+
+
+class AccountCounters(msgspec.Struct, frozen=True, array_like=True):
+    """One stock account: loaded + adjusted + transferred = available + held + sold."""
+
+    sku: str
+    location: str
+    loaded: int
+    adjusted: int
+    transferred: int
+    in_transit: int
+    available: int
+    held: int
+    sold: int
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """A partition's counters and the (epoch, sequence) they stand at, read in one step."""
+
+    epoch: int
+    sequence: int
+    state: str
+    run_id: str
+    read_at: int
+    shift_ms: int
+    ledger_sequence: int
+    outbox_length: int
+    due_holds: int
+    reservations: int
+    accounts: tuple[AccountCounters, ...]
+    paused_skus: tuple[str, ...]

@@ -1,0 +1,39 @@
+-- cancel: held → cancelled; every unit returns.
+-- Guarantees: once; cancelling again is answered as the first time and returns nothing twice.
+-- KEYS    1-6 the partition (include/partition.lua)
+-- ARGV    1 run_id  2 epoch  3 MessagePack {token, actor}
+-- RETURNS MessagePack {"ok", epoch, wall_ms, shift_ms, {outcome, reservation}}; outcomes cancelled,
+--         replayed, unknown, hold_expired, already_resolved
+-- @include status
+-- @include arguments
+-- @include record
+-- @include partition
+-- @include stock
+-- @include reservation
+
+local partition, refusal = open_partition(KEYS, ARGV[1], ARGV[2])
+if not partition then return refusal end
+local request = unpacked(ARGV[3] or '')
+if not request or not is_token(request[1]) or not is_text(request[2], 128) then
+  return malformed('request')
+end
+local token = request[1]
+local record = record_of(partition, token)
+if not record then return reply(partition, {'unknown'}) end
+if record.state == CANCELLED then
+  return reply(partition, {'replayed', view(partition, token, record)})
+end
+if record.state == CONFIRMED then
+  return reply(partition, {'already_resolved', view(partition, token, record)})
+end
+if record.state == EXPIRED or record.deadline <= partition.now then
+  return reply(partition, {'hold_expired', view(partition, token, record)})
+end
+
+append_event(partition, 'cancel', string.format('%s,"actor":%s',
+  reservation_json(partition, token, record), cjson.encode(request[2])))
+release(partition, record, record.lines, 'held', 'available')
+resolve(partition, token, record, CANCELLED)
+touch(partition, token, record)
+flush(partition)
+return reply(partition, {'cancelled', view(partition, token, record)})

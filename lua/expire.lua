@@ -1,0 +1,22 @@
+-- expire: held → expired, for the holds that are due, oldest first.
+-- Guarantees: bounded; only holds past their deadline on the partition's clock.
+-- KEYS    1-6 the partition (include/partition.lua)
+-- ARGV    1 run_id  2 epoch  3 most holds in this call
+-- RETURNS MessagePack {"ok", epoch, wall_ms, shift_ms, {expired, still due, next deadline wall_ms or 0}}
+-- @include status
+-- @include arguments
+-- @include record
+-- @include partition
+-- @include stock
+-- @include reservation
+-- @include expiry
+
+local partition, refusal = open_partition(KEYS, ARGV[1], ARGV[2])
+if not partition then return refusal end
+local most = tonumber(ARGV[3])
+if not is_integer(most, 1, 1000) then return malformed('limit') end
+local expired = expire_due(partition, most)
+flush(partition)
+local first = redis.call('ZRANGE', KEYS[5], 0, 0, 'WITHSCORES')
+local next_deadline = first[1] ~= SENTINEL and tonumber(first[2]) + partition.meta.shift or 0
+return reply(partition, {expired, count_due(partition), next_deadline})

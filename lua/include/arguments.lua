@@ -1,0 +1,43 @@
+-- Arguments are checked again here: a script that trusts its caller sells what it was told to.
+local LARGEST = 1000000000 -- units, and milliseconds of any duration: far below 2^53
+local LATEST = 99999999999999 -- an instant in ms that %.14g still prints exactly
+
+local function is_integer(value, low, high)
+  return type(value) == 'number' and value == math.floor(value) and value >= low and value <= high
+end
+
+local function is_text(value, longest)
+  return type(value) == 'string' and #value >= 1 and #value <= longest and not value:find('%c')
+end
+
+local function is_token(value)
+  return type(value) == 'string' and #value == 22 and not value:find('[^%w_-]')
+end
+
+local function is_fingerprint(value)
+  return type(value) == 'string' and #value >= 1 and #value <= 32 and not value:find('[^%w_-]')
+end
+
+-- A flat list of triples {item, account or 0, quantity, ...}; 0 leaves the location to the sale.
+local function are_lines(value, most)
+  if type(value) ~= 'table' or #value == 0 or #value % 3 ~= 0 or #value > 3 * most then
+    return false
+  end
+  for i = 1, #value, 3 do
+    if not (is_integer(value[i], 1, LARGEST) and is_integer(value[i + 1], 0, LARGEST)
+            and is_integer(value[i + 2], 1, LARGEST)) then
+      return false
+    end
+  end
+  return true
+end
+
+local function unpacked(packed)
+  local ok, value = pcall(cmsgpack.unpack, packed)
+  if ok and type(value) == 'table' then return value end
+  return nil
+end
+
+local function malformed(what)
+  return cmsgpack.pack({'malformed', what})
+end

@@ -1,0 +1,61 @@
+"""Loads the scripts: textual includes, one SHA-1 each, mistakes found at load with file and line.
+
+A line `-- @include name` is replaced by `include/name.lua`, once per script however often it is
+named. Includes are plain fragments that take keys as parameters and never touch KEYS or ARGV.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).parent
+_INCLUDE = re.compile(r"^-- @include (\S+)\s*$")
+
+
+class ScriptError(Exception):
+    """A script that cannot be assembled; says which file and line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """One assembled script. `sha` is what EVALSHA takes: SHA-1 of `source` as sent, lower-case hex."""
+
+    name: str
+    source: bytes
+    sha: str
+
+
+def _assemble(path: Path, include_dir: Path, open_files: tuple[Path, ...], seen: set[str]) -> str:
+    lines: list[str] = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        match = _INCLUDE.match(line)
+        if match is None:
+            lines.append(line)
+            continue
+        name = match.group(1)
+        included = include_dir / f"{name}.lua"
+        if included in open_files:
+            message = f"{path}:{number}: circular include of {name}"
+            raise ScriptError(message)
+        if not included.is_file():
+            message = f"{path}:{number}: no include named {name} in {include_dir}"
+            raise ScriptError(message)
+        if name not in seen:
+            seen.add(name)
+            lines.append(_assemble(included, include_dir, (*open_files, included), seen))
+    return "\n".join(lines)
+
+
+def load_script(path: Path) -> Script:
+    """Assemble one script. Raises ScriptError for a missing or circular include."""
+    source = (_assemble(path, path.parent / "include", (path,), set()) + "\n").encode()
+    sha = hashlib.sha1(source, usedforsecurity=False).hexdigest()
+    return Script(name=path.stem, source=source, sha=sha)
+
+
+def load_scripts(folder: Path = HERE) -> dict[str, Script]:
+    """All scripts of a folder by name, which is also the store method's and the event type's."""
+    return {path.stem: load_script(path) for path in sorted(folder.glob("*.lua"))}

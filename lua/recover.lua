@@ -1,0 +1,42 @@
+-- recover: (epoch e, a server run nobody trusts) → epoch e + k, the run at hand.
+-- Guarantees: only where the partition's last event is exactly the one the ledger closed the epoch
+-- with; the partition's clock stands still for the outage, so every hold keeps the time it had left;
+-- done once for an epoch, however often it is asked.
+-- KEYS    1-6 the partition (include/partition.lua)
+-- ARGV    1 run_id of the server at hand  2 the new epoch
+--         3 MessagePack {closed epoch, closed sequence, alive_at wall_ms}
+-- RETURNS MessagePack {"ok", epoch, wall_ms, shift_ms, {"recovered" | "already" | "differs" | "newer"}}
+-- @include arguments
+-- @include record
+-- @include partition
+
+local ok, partition, missing = pcall(read_partition, KEYS)
+if not ok or not partition then
+  return cmsgpack.pack({'recovering', ok and missing or 'a key has another type'})
+end
+local request, epoch = unpacked(ARGV[3] or ''), tonumber(ARGV[2])
+if not request or not is_integer(epoch, 2, LARGEST) or not is_text(ARGV[1], 64)
+   or not is_integer(request[1], 1, epoch - 1) or not is_integer(request[2], 0, LATEST)
+   or not is_integer(request[3], 0, LATEST) then
+  return malformed('request')
+end
+local meta = partition.meta
+if meta.epoch == epoch then
+  return reply(partition, {meta.run_id == ARGV[1] and 'already' or 'differs'})
+end
+if meta.epoch > epoch then return reply(partition, {'newer'}) end
+local last = redis.call('XREVRANGE', KEYS[6], '+', '-', 'COUNT', 1)[1][1]
+local closed = string.format('%d-%d', request[1], request[2])
+if meta.epoch ~= request[1] or meta.sequence ~= request[2] or last ~= closed then
+  return reply(partition, {'differs'})
+end
+
+local outage = math.max(0, partition.wall - math.max(request[3], meta.last_time))
+meta.epoch, meta.sequence, partition.first_sequence = epoch, 0, 0
+append_event(partition, 'recover', string.format(
+  '"previous":{"epoch":%d,"sequence":%d},"shift_ms":%.0f,"restored":false',
+  request[1], request[2], outage))
+flush(partition)
+redis.call('HSET', KEYS[1], 'run_id', ARGV[1], 'epoch', string.format('%.0f', epoch),
+  'shift', string.format('%.0f', meta.shift + outage), 'ledger_sequence', '0')
+return reply(partition, {'recovered'})

@@ -1,0 +1,19 @@
+-- trim: tells the partition how far the ledger is, and drops the events the ledger has.
+-- Guarantees: everything at or above the ledger's watermark stays, so the last event the ledger has
+-- can always be compared with it; the watermark never goes back.
+-- KEYS    1-6 the partition (include/partition.lua)
+-- ARGV    1 run_id  2 epoch  3 ledger sequence within this epoch
+-- RETURNS MessagePack {"ok", epoch, wall_ms, shift_ms, {events trimmed, ledger sequence}}
+-- @include arguments
+-- @include record
+-- @include partition
+
+local partition, refusal = open_partition(KEYS, ARGV[1], ARGV[2])
+if not partition then return refusal end
+local watermark = tonumber(ARGV[3])
+if not is_integer(watermark, 0, partition.meta.sequence) then return malformed('watermark') end
+watermark = math.max(watermark, partition.meta.ledger_sequence)
+redis.call('HSET', KEYS[1], 'ledger_sequence', string.format('%.0f', watermark))
+local trimmed = redis.call('XTRIM', KEYS[6], 'MINID',
+  string.format('%d-%d', partition.meta.epoch, watermark))
+return reply(partition, {trimmed, watermark})
