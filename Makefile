@@ -1,0 +1,80 @@
+# Every entry point of the project. `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.setup-done
+KAFKA_JARS := config/kafka/jars
+KAFKA_STAMP := $(KAFKA_JARS)/.complete
+LINTED_LUA := build/lua
+UV ?= uv
+
+.PHONY: help setup kafka-jars demo test check lint types luacheck bench chaos lock clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+setup: $(STAMP) kafka-jars ## Make .venv with everything the project, its tests and its benchmarks need
+
+$(STAMP): requirements.lock pyproject.toml
+	@echo "setup: virtual environment in $(VENV)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "setup: $(PYTHON) is older than 3.11; run make with PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) \
+		|| { echo "setup: cannot make a virtual environment; install Python's venv module" >&2; exit 1; }
+	@echo "setup: packages from requirements.lock"
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
+	@echo "setup: dropgate itself"
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+kafka-jars: ## Fetch the Kafka broker's jars with Maven (skipped where Maven is missing)
+	@if test -e $(KAFKA_STAMP) && ! test config/kafka/pom.xml -nt $(KAFKA_STAMP); then :; \
+	elif command -v mvn >/dev/null; then \
+		echo "setup: Kafka jars by Maven" && rm -rf $(KAFKA_JARS) && \
+		mvn -q -B -ntp -Dstyle.color=never -f config/kafka/pom.xml dependency:copy-dependencies \
+			-DoutputDirectory=$(CURDIR)/$(KAFKA_JARS) && touch $(KAFKA_STAMP); \
+	elif test "$(EVENT_LOG)" = kafka || test -n "$(NEED_KAFKA)"; then \
+		echo "setup: Kafka needs its jars: install Maven (Debian: apt-get install maven) and run make again" >&2; exit 1; \
+	else \
+		echo "setup: Maven is not installed, so the Kafka event log is not available here"; \
+	fi
+
+demo: setup ## Run a simulated drop on the embedded stack; ONCE=1 ends after the verdict, EVENT_LOG=kafka adds Kafka
+	@$(BIN)/dropgate demo $(if $(ONCE),--once) $(if $(EVENT_LOG),--event-log $(EVENT_LOG))
+
+test: NEED_KAFKA := 1
+test: setup check ## Set up from nothing, check, and run all tests on real servers
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: lint types luacheck ## Lint, formatting, types, Lua, import rules
+
+lint: $(STAMP)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/python -m pytest -q tests/unit/test_imports.py
+
+types: $(STAMP)
+	@$(BIN)/mypy
+
+luacheck: $(STAMP)
+	@rm -rf $(LINTED_LUA) && $(BIN)/python -m lua.assemble $(LINTED_LUA)
+	@if command -v luacheck >/dev/null; then luacheck -q $(LINTED_LUA); \
+	elif test -n "$(CI)"; then \
+		echo "luacheck is missing: install it (Debian: apt-get install lua-check)" >&2; exit 1; \
+	else echo "luacheck is not installed: Lua lint skipped (Debian: apt-get install lua-check)"; fi
+
+bench: setup ## Side-by-side benchmarks
+	@$(BIN)/python -m loadtest.bench $(BENCH_ARGS)
+
+chaos: setup ## Faults under load, with a printed seed
+	@$(BIN)/python -m pytest tests/chaos $(PYTEST_ARGS)
+
+lock: ## Renew requirements.lock (needs uv)
+	@$(UV) pip compile pyproject.toml --all-extras --generate-hashes --python-version 3.11 --upgrade \
+		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" -q -o requirements.lock
+
+clean: ## Remove what set-up and tools made
+	@rm -rf $(VENV) $(KAFKA_JARS) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
