@@ -1,0 +1,177 @@
+"""Every setting of every process, in one frozen tree.
+
+Order of precedence: `DROPGATE_SECTION__NAME` environment variables, then the TOML file named by
+`DROPGATE_CONFIG` (or `--config`), then the defaults below. Unknown names are refused, and all
+mistakes are reported together (`SettingsError`). A name ends in its unit.
+
+`Settings(...)` itself reads nothing from outside: tests and the supervisor build one from values.
+`config.sources.load_settings()` is the only place that looks at the environment and at a file.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+)
+
+# The shortest HS256 key that RFC 7518 section 3.2 allows.
+MIN_SECRET_BYTES = 32
+
+
+def _check_redis_url(url: str) -> str:
+    if urlsplit(url).scheme not in {"redis", "rediss", "unix"}:
+        message = "must start with redis://, rediss:// or unix://"
+        raise ValueError(message)
+    return url
+
+
+def _check_dsn(dsn: str) -> str:
+    if urlsplit(dsn).scheme not in {"postgresql", "postgres"}:
+        message = "must start with postgresql://"
+        raise ValueError(message)
+    return dsn
+
+
+def _check_secret(secret: SecretStr) -> SecretStr:
+    if len(secret.get_secret_value().encode()) < MIN_SECRET_BYTES:
+        message = f"must have at least {MIN_SECRET_BYTES} bytes (openssl rand -hex 32 makes one)"
+        raise ValueError(message)
+    return secret
+
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class Section(BaseModel):
+    """A group of settings: frozen, and strict about names it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RedisSettings(Section):
+    """Where the partitions live."""
+
+    url: Annotated[str, AfterValidator(_check_redis_url)] = Field(
+        "redis://127.0.0.1:6379/0", repr=False, description="Redis or Valkey, 6.2 or newer"
+    )
+    durability: Literal["fsync", "replica", "relaxed"] = Field(
+        "fsync", description="what an answer promises; checked against the server at start"
+    )
+    allow_failover_loss: bool = Field(
+        default=False, description="accept fsync although a replica may be promoted"
+    )
+    connections: PositiveInt = Field(2, description="pipelined script connections per worker")
+    socket_timeout_seconds: PositiveFloat = Field(1.0, description="bound on one reply")
+    connect_timeout_seconds: PositiveFloat = Field(0.5, description="bound on one connect")
+
+
+class PostgresSettings(Section):
+    """Where the ledger lives."""
+
+    dsn: Annotated[str, AfterValidator(_check_dsn)] = Field(
+        "postgresql://127.0.0.1:5432/dropgate", repr=False, description="the ledger's database"
+    )
+    pool_size: PositiveInt = Field(8, description="connections per process")
+    command_timeout_seconds: PositiveFloat = Field(10.0, description="bound on one statement")
+    acquire_timeout_seconds: PositiveFloat = Field(2.0, description="bound on waiting for the pool")
+
+
+class EventLogSettings(Section):
+    """Where events go after the outbox: Kafka, or the outbox read directly."""
+
+    kind: Literal["outbox", "kafka"] = Field("outbox", description="which event log is in use")
+    bootstrap: str = Field("127.0.0.1:9092", description="Kafka brokers, host:port with commas")
+    topic: str = Field("dropgate.reservations", description="events, keyed sale:partition")
+    dead_letter_topic: str = Field("dropgate.dead-letters", description="events set aside")
+    group: str = Field("dropgate-order-writer", description="the order writers' consumer group")
+    partitions: PositiveInt = Field(12, description="partitions of the topic when it is created")
+    linger_milliseconds: NonNegativeInt = Field(3, description="how long a produce batch waits")
+    request_timeout_milliseconds: PositiveInt = Field(10_000, description="bound on one request")
+
+
+class GatewaySettings(Section):
+    """The HTTP front."""
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: Port = Field(8080, description="port to listen on")
+    workers: Annotated[int, Field(ge=1, le=64)] = Field(1, description="processes on the port")
+    worker_slot: NonNegativeInt = Field(0, description="this worker's number, below workers")
+    run_dir: Path = Field(
+        Path(tempfile.gettempdir()) / f"dropgate-{os.getuid()}",
+        description="folder of the metrics files that workers share",
+    )
+    max_body_bytes: PositiveInt = Field(8192, description="largest request body")
+    request_deadline_seconds: PositiveFloat = Field(2.0, description="bound on one request")
+    keepalive_timeout_seconds: PositiveFloat = Field(15.0, description="idle connection's life")
+    backlog: PositiveInt = Field(4096, description="connections waiting to be accepted")
+    max_in_flight: PositiveInt = Field(8192, description="requests at once before 503 overloaded")
+    batch_max_requests: PositiveInt = Field(128, description="reserves in one script call")
+
+
+class AuthSettings(Section):
+    """Who may call."""
+
+    secret: Annotated[SecretStr, AfterValidator(_check_secret)] | None = Field(
+        None, description="HS256 key, its UTF-8 bytes"
+    )
+    audience: str = Field("dropgate", description="required aud of a token")
+    leeway_seconds: NonNegativeInt = Field(30, description="clock difference tolerated in exp")
+
+
+class InventorySettings(Section):
+    """Bounds inside a partition."""
+
+    outbox_bound_events: PositiveInt = Field(
+        1_000_000, description="events beyond the watermark before reserve answers 503"
+    )
+    sweep_bound: PositiveInt = Field(64, description="due holds one reserve may return itself")
+
+
+class OrderWriterSettings(Section):
+    """How the ledger is written."""
+
+    batch_max_events: PositiveInt = Field(2000, description="events in one transaction")
+    batch_wait_milliseconds: NonNegativeInt = Field(20, description="how long a batch may fill")
+
+
+class ReconcilerSettings(Section):
+    """How often the duties run."""
+
+    expire_interval_milliseconds: PositiveInt = Field(100, description="pause between sweeps")
+    expire_batch: PositiveInt = Field(500, description="holds expired in one script call")
+    trim_interval_seconds: PositiveFloat = Field(1.0, description="pause between outbox trims")
+    compare_interval_seconds: PositiveFloat = Field(30.0, description="pause between comparisons")
+
+
+class LogSettings(Section):
+    """How processes speak."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level")
+    format: Literal["auto", "json", "console"] = Field(
+        "auto", description="auto: console on a terminal, else json"
+    )
+
+
+class Settings(Section):
+    """The whole tree; each process uses the sections it needs."""
+
+    redis: RedisSettings = RedisSettings()
+    postgres: PostgresSettings = PostgresSettings()
+    event_log: EventLogSettings = EventLogSettings()
+    gateway: GatewaySettings = GatewaySettings()
+    auth: AuthSettings = AuthSettings()
+    inventory: InventorySettings = InventorySettings()
+    order_writer: OrderWriterSettings = OrderWriterSettings()
+    reconciler: ReconcilerSettings = ReconcilerSettings()
+    log: LogSettings = LogSettings()
