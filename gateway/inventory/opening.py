@@ -1,0 +1,192 @@
+"""A sale's state: intended in the ledger first, then carried to its partitions.
+
+`intend_state` writes what the sale shall be, in one transaction; opening also writes the partitions
+and their stock into the ledger. `carry_state` makes the partitions follow, however far a crashed
+predecessor came: it may be repeated by anyone at any time. Whoever changes a sale calls both; the
+reconciler calls the second again wherever the two still differ.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+import structlog
+
+from gateway.inventory.catalog import Catalog, PartitionBounds, load_config
+from gateway.inventory.errors import Recovering, ScriptFailure
+from gateway.inventory.keys import PartitionId
+from gateway.inventory.queries import Queries
+from gateway.inventory.specs import SaleSpec
+from gateway.inventory.types import SaleState
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from gateway.inventory.store import ReservationStore
+
+_sql = Queries(Path(__file__).with_name("opening.sql"))
+_log = structlog.get_logger()
+
+FIRST_EPOCH = 1
+
+
+class Verb(StrEnum):
+    """What an operator, or the sale's window, may ask of a sale."""
+
+    OPEN = "open"
+    PAUSE = "pause"
+    RESUME = "resume"
+    CLOSE = "close"
+
+
+_TARGETS = {
+    Verb.OPEN: SaleState.OPEN,
+    Verb.PAUSE: SaleState.PAUSED,
+    Verb.RESUME: SaleState.OPEN,
+    Verb.CLOSE: SaleState.CLOSED,
+}
+_SOURCES = {
+    Verb.OPEN: frozenset({SaleState.DRAFT, SaleState.SCHEDULED}),
+    Verb.PAUSE: frozenset({SaleState.OPEN}),
+    Verb.RESUME: frozenset({SaleState.PAUSED}),
+    Verb.CLOSE: frozenset({SaleState.SCHEDULED, SaleState.OPEN, SaleState.PAUSED}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Intention:
+    """What came of asking for a state; `state` and `version` are the sale's after it."""
+
+    outcome: Literal["changed", "unchanged", "invalid_state", "version_mismatch", "not_found"]
+    state: SaleState | None = None
+    version: int = 0
+
+
+async def intend_state(
+    connection: asyncpg.Connection, sale_id: str, verb: Verb, *, if_version: int | None = None
+) -> Intention:
+    """Write the intended state, or say why not; to the state the sale already has is no change.
+
+    Runs in a transaction of its own (a savepoint inside the caller's). `if_version` is the version
+    the caller has seen: another one changes nothing.
+    """
+    async with connection.transaction():
+        row = await connection.fetchrow(_sql["lock_sale"], sale_id)
+        if row is None:
+            return Intention("not_found")
+        state, version, target = SaleState(row["state"]), row["version"], _TARGETS[verb]
+        if if_version is not None and if_version != version:
+            return Intention("version_mismatch", state, version)
+        if state == target:
+            return Intention("unchanged", state, version)
+        if state not in _SOURCES[verb]:
+            return Intention("invalid_state", state, version)
+        if verb is Verb.OPEN:
+            await _add_partitions(connection, sale_id, _spec(row["spec"]))
+        version = await connection.fetchval(_sql["write_state"], sale_id, target.value)
+        return Intention("changed", target, version)
+
+
+async def carry_state(
+    connection: asyncpg.Connection,
+    store: ReservationStore,
+    sale_id: str,
+    bounds: PartitionBounds,
+    *,
+    actor: str,
+) -> bool:
+    """Make every partition of the sale have the intended state; True when one had to change.
+
+    Loads a partition that Redis has not seen, but only while the ledger has applied nothing of it:
+    afterwards missing keys are lost data, and raise Recovering. The sale's row is share-locked
+    meanwhile, so that an older intention can never be carried over a newer one.
+    """
+    async with connection.transaction():
+        row = await connection.fetchrow(_sql["hold_state"], sale_id)
+        if row is None or row["state"] not in _CARRIED:
+            return False
+        spec, changed = _spec(row["spec"]), False
+        for place in await connection.fetch(_sql["partitions_of_sale"], sale_id):
+            partition = PartitionId(sale_id, place["partition"])
+            if (place["epoch"], place["sequence"]) == (FIRST_EPOCH, 0):
+                changed |= await _load(store, partition, load_config(spec, partition, bounds))
+            changed |= await _carry(store, partition, SaleState(row["state"]), actor)
+        return changed
+
+
+async def open_sale(
+    connection: asyncpg.Connection,
+    store: ReservationStore,
+    sale_id: str,
+    bounds: PartitionBounds,
+    *,
+    actor: str,
+    if_version: int | None = None,
+) -> Intention:
+    """Open a sale: into the ledger, then into Redis.
+
+    Raises the store's errors when Redis cannot be reached; the sale is then open in the ledger and
+    the reconciler carries it on.
+    """
+    intention = await intend_state(connection, sale_id, Verb.OPEN, if_version=if_version)
+    if intention.outcome in {"changed", "unchanged"}:
+        await carry_state(connection, store, sale_id, bounds, actor=actor)
+    return intention
+
+
+_CARRIED = frozenset({SaleState.OPEN.value, SaleState.PAUSED.value, SaleState.CLOSED.value})
+
+
+def _spec(raw: str) -> SaleSpec:
+    return msgspec.json.decode(raw, type=SaleSpec)
+
+
+async def _add_partitions(connection: asyncpg.Connection, sale_id: str, spec: SaleSpec) -> None:
+    catalog = Catalog.of(spec)
+    if spec.partitions != 1:
+        message = f"{sale_id}: stock is not divided over partitions yet"
+        raise ValueError(message)
+    for number in range(spec.partitions):
+        await connection.execute(_sql["add_partition"], sale_id, number)
+        await connection.execute(
+            _sql["add_accounts"],
+            sale_id,
+            number,
+            [account.sku for account in catalog.accounts],
+            [account.location for account in catalog.accounts],
+            list(range(1, len(catalog.accounts) + 1)),
+            [catalog.item(account.item).account_floor for account in catalog.accounts],
+            [account.units for account in catalog.accounts],
+        )
+
+
+async def _load(store: ReservationStore, partition: PartitionId, config: bytes) -> bool:
+    outcome = await store.load(partition, config, epoch=FIRST_EPOCH)
+    if outcome == "other":
+        message = f"{partition}: Redis holds another sale under this name"
+        raise ScriptFailure(message)
+    if outcome == "loaded":
+        _log.info("partition_loaded", partition=str(partition))
+    return outcome == "loaded"
+
+
+async def _carry(
+    store: ReservationStore, partition: PartitionId, state: SaleState, actor: str
+) -> bool:
+    outcome, found = await store.set_state(partition, state.value, actor=actor)
+    if outcome == "invalid_state" and (found, state) == ("scheduled", SaleState.PAUSED):
+        # Paused before the opening had reached the partition: the way to `paused` is by `open`.
+        await store.set_state(partition, SaleState.OPEN.value, actor=actor)
+        outcome, found = await store.set_state(partition, state.value, actor=actor)
+    if outcome == "invalid_state":
+        # Only a partition older than the ledger can be in a state that has no way to this one.
+        _log.error("state_not_carried", partition=str(partition), found=found, intended=state)
+        message = f"{partition}: is {found} and cannot become {state}"
+        raise Recovering(message)
+    if outcome == "changed":
+        _log.info("state_carried", partition=str(partition), previous=found, state=state)
+    return outcome == "changed"
