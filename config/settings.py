@@ -30,8 +30,8 @@ MIN_SECRET_BYTES = 32
 
 
 def _check_redis_url(url: str) -> str:
-    if urlsplit(url).scheme not in {"redis", "rediss", "unix"}:
-        message = "must start with redis://, rediss:// or unix://"
+    if urlsplit(url).scheme not in {"redis", "rediss"}:
+        message = "must start with redis:// or rediss://"
         raise ValueError(message)
     return url
 
@@ -74,6 +74,9 @@ class RedisSettings(Section):
     connections: PositiveInt = Field(2, description="pipelined script connections per worker")
     socket_timeout_seconds: PositiveFloat = Field(1.0, description="bound on one reply")
     connect_timeout_seconds: PositiveFloat = Field(0.5, description="bound on one connect")
+    replica_wait_seconds: PositiveFloat = Field(
+        0.5, description="bound on a replica's confirmation in durability replica"
+    )
 
 
 class PostgresSettings(Section):

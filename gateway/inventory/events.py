@@ -150,16 +150,7 @@ class Recover(_Numbered, frozen=True, kw_only=True, tag="recover", forbid_unknow
 
 
 Event = (
-    Load
-    | SetState
-    | Reserve
-    | Confirm
-    | Cancel
-    | Expire
-    | Extend
-    | ReturnUnits
-    | Adjust
-    | Recover
+    Load | SetState | Reserve | Confirm | Cancel | Expire | Extend | ReturnUnits | Adjust | Recover
 )
 
 _decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)

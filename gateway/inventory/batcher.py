@@ -1,0 +1,128 @@
+"""Reserves of one event-loop turn and one partition go to Redis as one script call.
+
+While as many calls as `batches_in_flight` are under way for a partition, arrivals gather for the
+next one, so batches grow with load by themselves and an idle gateway adds no wait. A buyer who hangs
+up only leaves: the call goes on, and a retry finds its result.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
+
+from gateway.inventory.errors import InventoryError, Overloaded
+from gateway.inventory.keys import PartitionId
+from gateway.inventory.outcomes import ReserveReply
+from gateway.inventory.store import ReservationStore
+from gateway.inventory.types import ReserveRequest
+
+_NUMBERS = 2**31
+
+
+@dataclass(frozen=True, slots=True)
+class BatcherBounds:
+    """`max_batch` requests in a call (the script takes 512), `batches_in_flight` calls a partition,
+    `max_in_flight` requests in all.
+    """
+
+    max_batch: int = 128
+    batches_in_flight: int = 2
+    max_in_flight: int = 8192
+
+
+@dataclass(slots=True)
+class _Lane:
+    """What waits and what is under way for one partition."""
+
+    waiting: deque[tuple[ReserveRequest, asyncio.Future[ReserveReply]]] = field(
+        default_factory=deque
+    )
+    in_flight: int = 0
+    flush_due: bool = False
+
+
+class ReserveBatcher:
+    """See the module."""
+
+    def __init__(self, store: ReservationStore, bounds: BatcherBounds) -> None:
+        """A batcher over `store`."""
+        self._store = store
+        self._bounds = bounds
+        self._lanes: dict[PartitionId, _Lane] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._number = 0
+        self.in_flight = 0
+        self.batches = 0
+        self.batched_requests = 0
+
+    async def reserve(
+        self,
+        partition: PartitionId,
+        token: str,
+        buyer_id: str,
+        fingerprint: str,
+        lines: tuple[int, ...],
+    ) -> ReserveReply:
+        """The script's answer to one request. Raises Overloaded, nothing having been sent, when too
+        many are under way; Recovering and UnknownOutcome as the store does.
+        """
+        if self.in_flight >= self._bounds.max_in_flight:
+            message = f"{self.in_flight} reserves are under way"
+            raise Overloaded(message)
+        loop = asyncio.get_running_loop()
+        self._number = (self._number + 1) % _NUMBERS
+        request = ReserveRequest(self._number, token, buyer_id, fingerprint, lines)
+        waiter: asyncio.Future[ReserveReply] = loop.create_future()
+        lane = self._lanes.get(partition)
+        if lane is None:
+            lane = self._lanes[partition] = _Lane()
+        lane.waiting.append((request, waiter))
+        self.in_flight += 1
+        if not lane.flush_due and lane.in_flight < self._bounds.batches_in_flight:
+            lane.flush_due = True
+            loop.call_soon(self._flush, partition, lane)
+        return await waiter
+
+    async def drain(self) -> None:
+        """Wait for the calls under way; each is bounded by the connection's reply timeout."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _flush(self, partition: PartitionId, lane: _Lane) -> None:
+        lane.flush_due = False
+        while lane.waiting and lane.in_flight < self._bounds.batches_in_flight:
+            size = min(len(lane.waiting), self._bounds.max_batch)
+            batch = [lane.waiting.popleft() for _ in range(size)]
+            lane.in_flight += 1
+            task = asyncio.ensure_future(self._run(partition, lane, batch))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _run(
+        self,
+        partition: PartitionId,
+        lane: _Lane,
+        batch: list[tuple[ReserveRequest, asyncio.Future[ReserveReply]]],
+    ) -> None:
+        self.batches += 1
+        self.batched_requests += len(batch)
+        try:
+            replies = await self._store.reserve(partition, [request for request, _ in batch])
+            for (_, waiter), reply in zip(batch, replies, strict=True):
+                if not waiter.done():
+                    waiter.set_result(reply)
+        except InventoryError as error:
+            for _, waiter in batch:
+                if not waiter.done():
+                    waiter.set_exception(type(error)(*error.args))
+        except BaseException:
+            for _, waiter in batch:
+                waiter.cancel()
+            raise
+        finally:
+            self.in_flight -= len(batch)
+            lane.in_flight -= 1
+            self._flush(partition, lane)
+            if not lane.waiting and lane.in_flight == 0 and not lane.flush_due:
+                self._lanes.pop(partition, None)

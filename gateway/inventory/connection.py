@@ -1,0 +1,188 @@
+"""One long-lived, pipelined connection to Redis for scripts.
+
+Replies come back in the order of the calls, so each call is a slot in a queue. A caller that gave up
+leaves its slot in place: its reply is read and dropped, and nobody else's moves. A reply that is not
+the one its caller can recognise means that this order is broken: the connection is dropped at once.
+
+Every connection asks its server for its run id before its first call; scripts are given that id and
+refuse to write where another run is the trusted one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+from typing import Self, cast
+from urllib.parse import unquote, urlsplit
+
+import hiredis
+import structlog
+
+from gateway.inventory.errors import Recovering, UnknownOutcome
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RedisAddress:
+    """Where a server listens and how to be let in; `redis[s]://[user:password@]host:port/db`."""
+
+    host: str
+    port: int
+    database: int = 0
+    username: str | None = None
+    password: str | None = None
+    tls: bool = False
+
+    @classmethod
+    def parse(cls, url: str) -> Self:
+        """Read such a URL; ValueError for another scheme or a database that is no number."""
+        parts = urlsplit(url)
+        if parts.scheme not in {"redis", "rediss"} or parts.hostname is None:
+            message = "redis.url: give redis://host:port/database"
+            raise ValueError(message)
+        return cls(
+            host=parts.hostname,
+            port=parts.port or 6379,
+            database=int(parts.path.lstrip("/") or 0),
+            username=unquote(parts.username) if parts.username else None,
+            password=unquote(parts.password) if parts.password else None,
+            tls=parts.scheme == "rediss",
+        )
+
+
+class ScriptConnection(asyncio.Protocol):
+    """See the module. Made by `open_connection`; `run_id` names the server's run."""
+
+    def __init__(self, reply_timeout_seconds: float) -> None:
+        """`reply_timeout_seconds`: a server silent for so long on a call is given up."""
+        self.run_id = b""
+        self._reply_timeout_seconds = reply_timeout_seconds
+        self._reader = hiredis.Reader(notEnoughData=_NOTHING)
+        self._slots: deque[asyncio.Future[object]] = deque()
+        self._transport: asyncio.Transport | None = None
+        self._loop = asyncio.get_running_loop()
+        self._watchdog: asyncio.TimerHandle | None = None
+        self._replies = 0
+        self.closed: asyncio.Future[None] = self._loop.create_future()
+
+    @property
+    def in_flight(self) -> int:
+        """Calls sent and not yet answered."""
+        return len(self._slots)
+
+    @property
+    def usable(self) -> bool:
+        """Whether calls may be sent."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    def send(self, *command: bytes | str | int) -> asyncio.Future[object]:
+        """Send one command; its future gets the reply, a hiredis.ReplyError included, or
+        UnknownOutcome when the connection breaks first. Raises Recovering when nothing was sent.
+        """
+        if self._transport is None or self._transport.is_closing():
+            message = "the connection to Redis is closed"
+            raise Recovering(message)
+        slot: asyncio.Future[object] = self._loop.create_future()
+        self._slots.append(slot)
+        self._transport.write(hiredis.pack_command(command))
+        if self._watchdog is None:
+            self._watch()
+        return slot
+
+    def drop(self, reason: str) -> None:
+        """Close at once; every call under way ends as UnknownOutcome."""
+        if self._transport is not None and not self._transport.is_closing():
+            log.warning("redis_connection_dropped", reason=reason, in_flight=len(self._slots))
+            self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Protocol callback."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is one but in name
+
+    def data_received(self, data: bytes) -> None:
+        """Protocol callback: hand each complete reply to the oldest slot."""
+        self._reader.feed(data)
+        while (reply := self._reader.gets()) is not _NOTHING:
+            if not self._slots:
+                self.drop("a reply nobody asked for")
+                return
+            self._replies += 1
+            slot = self._slots.popleft()
+            if not slot.done():
+                slot.set_result(reply)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Protocol callback: what was under way has an unknown outcome."""
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+        while self._slots:
+            slot = self._slots.popleft()
+            if not slot.done():
+                slot.set_exception(UnknownOutcome(f"connection to Redis lost: {error or 'closed'}"))
+                slot.exception()  # a caller that gave up will not look
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+    def _watch(self) -> None:
+        self._watchdog = self._loop.call_later(
+            self._reply_timeout_seconds, self._check_progress, self._replies
+        )
+
+    def _check_progress(self, replies_before: int) -> None:
+        self._watchdog = None
+        if not self._slots:
+            return
+        if self._replies == replies_before:
+            self.drop(f"no reply for {self._reply_timeout_seconds} s")
+        else:
+            self._watch()
+
+
+_NOTHING = object()
+
+
+async def open_connection(
+    address: RedisAddress, *, connect_timeout_seconds: float, reply_timeout_seconds: float
+) -> ScriptConnection:
+    """Connect, log in, learn the server's run id.
+
+    Raises OSError, TimeoutError, UnknownOutcome or Recovering where the server is not to be had.
+    """
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(connect_timeout_seconds):
+        _, connection = await loop.create_connection(
+            lambda: ScriptConnection(reply_timeout_seconds),
+            address.host,
+            address.port,
+            ssl=address.tls or None,
+        )
+        try:
+            if address.password is not None:
+                login = (address.username, address.password)
+                await _expect_ok(connection, "AUTH", *(part for part in login if part))
+            if address.database:
+                await _expect_ok(connection, "SELECT", address.database)
+            connection.run_id = await _read_run_id(connection)
+        except BaseException:
+            connection.drop("not ready for calls")
+            raise
+    return connection
+
+
+async def _expect_ok(connection: ScriptConnection, *command: str | int) -> None:
+    reply = await connection.send(*command)
+    if isinstance(reply, hiredis.ReplyError):
+        message = f"Redis refused {command[0]}: {reply}"
+        raise Recovering(message)
+
+
+async def _read_run_id(connection: ScriptConnection) -> bytes:
+    reply = await connection.send("INFO", "server")
+    if isinstance(reply, bytes):
+        for line in reply.splitlines():
+            if line.startswith(b"run_id:"):
+                return line.removeprefix(b"run_id:").strip()
+    message = f"Redis does not tell its run id: {reply!r}"
+    raise Recovering(message)

@@ -1,0 +1,173 @@
+"""A few script connections to one Redis, kept open; runs one script call on one of them.
+
+What a call's error means: Recovering - nothing was written; UnknownOutcome - it may have been, ask
+again with the same id; Overloaded - nothing was sent; ScriptFailure - a defect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+import hiredis
+import structlog
+
+from config.settings import RedisSettings
+from gateway.inventory.connection import RedisAddress, ScriptConnection, open_connection
+from gateway.inventory.durability import Durability, verify_server
+from gateway.inventory.errors import InventoryError, Overloaded, Recovering, UnknownOutcome
+from lua.loader import Script
+
+log = structlog.get_logger(__name__)
+Result = TypeVar("Result")
+
+RECONNECT_FIRST_SECONDS = 0.05
+RECONNECT_MOST_SECONDS = 1.0
+
+
+class MisroutedReply(Exception):  # noqa: N818 - named for what happened
+    """A reply its caller does not recognise; raised by the `decode` given to `ScriptPool.call`."""
+
+
+class ScriptPool:
+    """See the module. `start` returns once every connection was tried; later ones reconnect alone."""
+
+    def __init__(self, settings: RedisSettings, scripts: Mapping[str, Script]) -> None:
+        """`settings.connections` connections for `scripts`, by name."""
+        self._settings = settings
+        self._address = RedisAddress.parse(settings.url)
+        self._durability = Durability(settings.durability)
+        self._scripts = scripts
+        self._connections: list[ScriptConnection | None] = [None] * settings.connections
+        self._tasks: list[asyncio.Task[None]] = []
+        self.misrouted_replies = 0
+
+    @property
+    def durability(self) -> str:
+        """The mode every answer of this pool is given under."""
+        return self._durability.value
+
+    @property
+    def connected(self) -> bool:
+        """Whether at least one connection takes calls."""
+        return any(connection and connection.usable for connection in self._connections)
+
+    async def start(self) -> None:
+        """Open the connections; raises DurabilityMismatch when the server keeps less than promised.
+
+        A server that cannot be reached is no error here: the pool goes on trying.
+        """
+        for index in range(len(self._connections)):
+            try:
+                self._connections[index] = await self._open()
+            except (OSError, TimeoutError, Recovering, UnknownOutcome) as error:
+                log.warning("redis_unreachable", error=str(error) or type(error).__name__)
+            self._tasks.append(asyncio.create_task(self._keep(index)))
+
+    async def stop(self) -> None:
+        """Close every connection; calls under way end as UnknownOutcome."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for connection in self._connections:
+            if connection is not None:
+                connection.drop("the pool stops")
+
+    async def call(
+        self,
+        name: str,
+        keys: tuple[bytes, ...],
+        *arguments: bytes,
+        decode: Callable[[bytes], Result],
+    ) -> Result:
+        """Run one script: ARGV is the server's run id and then `arguments`.
+
+        Bounded by the connection's reply timeout. NOSCRIPT loads the script and runs it once more.
+        """
+        connection = self._pick()
+        script = self._scripts[name]
+        command = (
+            b"EVALSHA", script.sha, len(keys), *keys, connection.run_id, *arguments,
+        )  # fmt: skip
+        reply = await self._run(connection, command, keys)
+        if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT"):
+            await connection.send("SCRIPT", "LOAD", script.source)
+            reply = await self._run(connection, command, keys)
+        if isinstance(reply, bytes):
+            try:
+                return decode(reply)
+            except MisroutedReply as error:
+                self.misrouted_replies += 1
+                log.error("misrouted_reply", script=name, error=str(error))
+                connection.drop("a reply was not its caller's")
+                raise UnknownOutcome(str(error)) from error
+        raise _refusal(name, reply)
+
+    async def _run(
+        self, connection: ScriptConnection, command: tuple[bytes | str | int, ...],
+        keys: tuple[bytes, ...],
+    ) -> object:  # fmt: skip
+        if self._durability is not Durability.REPLICA:
+            return await connection.send(*command)
+        # A call that wrote nothing would wait for nothing: the sync field makes WAIT mean this call.
+        reply = connection.send(*command)
+        connection.send("HINCRBY", keys[0], "synced", 1)
+        copies = await connection.send("WAIT", 1, round(self._settings.replica_wait_seconds * 1000))
+        if not isinstance(copies, int) or copies < 1:
+            message = f"no replica confirmed the write: {copies}"
+            raise UnknownOutcome(message)
+        return await reply
+
+    def _pick(self) -> ScriptConnection:
+        usable = [c for c in self._connections if c is not None and c.usable]
+        if not usable:
+            message = "no connection to Redis"
+            raise Recovering(message)
+        return min(usable, key=_load)
+
+    async def _open(self) -> ScriptConnection:
+        connection = await open_connection(
+            self._address,
+            connect_timeout_seconds=self._settings.connect_timeout_seconds,
+            reply_timeout_seconds=self._settings.socket_timeout_seconds,
+        )
+        try:
+            await verify_server(connection, self._settings)
+        except InventoryError:
+            connection.drop("the server is not as configured")
+            raise
+        return connection
+
+    async def _keep(self, index: int) -> None:
+        """Re-open connection `index` whenever it breaks, for as long as the pool lives."""
+        pause_seconds = RECONNECT_FIRST_SECONDS
+        while True:
+            connection = self._connections[index]
+            if connection is not None:
+                await connection.closed
+                self._connections[index] = None
+                pause_seconds = RECONNECT_FIRST_SECONDS
+            try:
+                self._connections[index] = await self._open()
+            except (OSError, TimeoutError, InventoryError) as error:
+                log.warning("redis_unreachable", error=str(error) or type(error).__name__)
+                await asyncio.sleep(pause_seconds * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+                pause_seconds = min(2 * pause_seconds, RECONNECT_MOST_SECONDS)
+
+
+def _load(connection: ScriptConnection) -> int:
+    return connection.in_flight
+
+
+def _refusal(script: str, reply: object) -> InventoryError:
+    """What a reply that is no answer means. Scripts write their event first, so a server that
+    refuses the first write (memory, disk, replicas, loading) has changed nothing.
+    """
+    text = str(reply)
+    if text.startswith("OOM"):
+        return Overloaded(text)
+    if not text.startswith(("LOADING", "READONLY", "BUSY", "MASTERDOWN", "NOREPLICAS", "MISCONF")):
+        log.error("script_failed", script=script, error=text)
+    return Recovering(text)

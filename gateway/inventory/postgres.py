@@ -1,0 +1,31 @@
+"""Connections to the ledger, with a bound on every wait.
+
+Reads and writes go to the primary. A connection whose query was cut short is terminated, never
+handed on: what it would read next is another caller's answer.
+"""
+
+from __future__ import annotations
+
+import asyncpg
+
+from config.settings import PostgresSettings
+
+_SERVER_SETTINGS = {
+    "statement_timeout": "15s",
+    "lock_timeout": "3s",
+    "idle_in_transaction_session_timeout": "15s",
+    "synchronous_commit": "on",
+    "application_name": "dropgate",
+}
+
+
+async def create_pool(settings: PostgresSettings, *, size: int | None = None) -> asyncpg.Pool:
+    """A pool of at most `size` (default: the setting's) connections; connects when first used."""
+    return await asyncpg.create_pool(
+        settings.dsn,
+        min_size=0,
+        max_size=size or settings.pool_size,
+        command_timeout=settings.command_timeout_seconds,
+        timeout=settings.acquire_timeout_seconds,
+        server_settings=_SERVER_SETTINGS,
+    )

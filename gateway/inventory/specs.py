@@ -1,0 +1,149 @@
+"""What a sale is: the body of `PUT /v1/sales/{sale}`, kept as it is in the ledger's `sales.spec`.
+
+`parse_sale_spec` checks everything that can be known without a server; its SpecError says, in words
+for the caller, what to change.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+import msgspec
+
+from gateway.inventory.keys import NAME
+
+UNITS_MAX = 1_000_000_000
+ACCOUNTS_MAX = 400
+DEFAULT_LOCATION = "default"
+
+Units = Annotated[int, msgspec.Meta(ge=0, le=UNITS_MAX)]
+Name = Annotated[str, msgspec.Meta(pattern=f"^{NAME.pattern}$")]
+Limit = Annotated[int, msgspec.Meta(ge=1, le=UNITS_MAX)]
+Seconds = Annotated[int, msgspec.Meta(ge=1, le=86_400)]
+
+
+class SpecError(ValueError):
+    """The sale cannot be as asked; the message says why."""
+
+
+class Money(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An amount in minor units of an ISO 4217 currency."""
+
+    amount: Annotated[int, msgspec.Meta(ge=0, le=UNITS_MAX)]
+    currency: Annotated[str, msgspec.Meta(pattern="^[A-Z]{3}$")]
+
+
+class ItemSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One SKU of the sale; stock either as a number or by location, in order of preference."""
+
+    sku: Name
+    price: Money
+    name: Annotated[str, msgspec.Meta(max_length=200)] | None = None
+    stock: Units | None = None
+    locations: dict[Name, Units] | None = None
+    floor: Annotated[int, msgspec.Meta(ge=-UNITS_MAX, le=UNITS_MAX)] = 0
+    per_buyer_limit: Limit | None = None
+
+    @property
+    def units_by_location(self) -> dict[str, int]:
+        """Stock by location; plain `stock` lies at the location `default`."""
+        if self.locations is not None:
+            return self.locations
+        return {DEFAULT_LOCATION: self.stock or 0}
+
+
+class WaitingRoomSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How buyers are let in."""
+
+    max_active_buyers: Limit
+    admission_seconds: Seconds
+    prequeue_at: datetime | None = None
+    order: Literal["fifo", "draw"] = "fifo"
+
+
+class SaleSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A sale with every default filled in. `extension_seconds` is the most all extensions of one
+    hold may add; null means as long as the hold itself. `split_lines` lets a line without a
+    location be served from several.
+    """
+
+    items: Annotated[tuple[ItemSpec, ...], msgspec.Meta(min_length=1, max_length=100)]
+    opens_at: datetime | None = None
+    closes_at: datetime | None = None
+    hold_seconds: Seconds = 600
+    extension_seconds: Annotated[int, msgspec.Meta(ge=0, le=86_400)] | None = None
+    partitions: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 1
+    per_buyer_limit: Limit = 1
+    split_lines: bool = False
+    waiting_room: WaitingRoomSpec | None = None
+
+    @property
+    def currency(self) -> str:
+        """The one currency of all prices."""
+        return self.items[0].price.currency
+
+
+_decoder = msgspec.json.Decoder(SaleSpec)
+
+
+def parse_sale_spec(raw: bytes) -> SaleSpec:
+    """The sale a body asks for.
+
+    Raises SpecError for a body that is JSON but no sale this version can run, and
+    msgspec.DecodeError for one that is no JSON.
+    """
+    try:
+        spec = _decoder.decode(raw)
+    except msgspec.ValidationError as error:
+        raise SpecError(str(error)) from error
+    _check_items(spec)
+    _check_window(spec)
+    _check_supported(spec)
+    return spec
+
+
+def _check_items(spec: SaleSpec) -> None:
+    skus = [item.sku for item in spec.items]
+    if len(set(skus)) != len(skus):
+        message = "items: each sku may appear once"
+        raise SpecError(message)
+    if any(item.price.currency != spec.currency for item in spec.items):
+        message = "items: all prices of a sale are in one currency"
+        raise SpecError(message)
+    for item in spec.items:
+        if (item.stock is None) == (item.locations is None):
+            message = f"item {item.sku}: give either stock or locations"
+            raise SpecError(message)
+        units = item.units_by_location
+        if not units:
+            message = f"item {item.sku}: locations needs at least one location"
+            raise SpecError(message)
+        if sum(units.values()) < item.floor or sum(units.values()) > UNITS_MAX:
+            message = f"item {item.sku}: stock must lie between the floor and {UNITS_MAX}"
+            raise SpecError(message)
+    if sum(len(item.units_by_location) for item in spec.items) > ACCOUNTS_MAX:
+        message = f"items: at most {ACCOUNTS_MAX} pairs of sku and location"
+        raise SpecError(message)
+
+
+def _check_window(spec: SaleSpec) -> None:
+    for name, instant in (("opens_at", spec.opens_at), ("closes_at", spec.closes_at)):
+        if instant is not None and instant.tzinfo is None:
+            message = f"{name}: give the time zone, e.g. 2027-03-01T09:00:00Z"
+            raise SpecError(message)
+        if instant is not None and not 1970 <= instant.year < 5000:  # noqa: PLR2004 - epoch ms bound
+            message = f"{name}: not a date a sale can have"
+            raise SpecError(message)
+    if spec.opens_at and spec.closes_at and spec.closes_at <= spec.opens_at:
+        message = "closes_at: must be after opens_at"
+        raise SpecError(message)
+
+
+def _check_supported(spec: SaleSpec) -> None:
+    if spec.partitions != 1:
+        message = "partitions: this version runs sales of one partition; leave it out or give 1"
+        raise SpecError(message)
+    if spec.waiting_room is not None:
+        message = "waiting_room: this version has no waiting room; leave it out"
+        raise SpecError(message)

@@ -1,0 +1,285 @@
+"""The scripts as typed methods: one method, one script, one edge of the state machine.
+
+Every mutating call carries the server's run id (put in by the pool) and the epoch this store believes
+in. `fenced` from the trusted run teaches the store the newer epoch and the call is made once more; any
+other fence, and any missing key, is Recovering.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import msgspec
+
+from gateway.inventory.errors import Recovering, ScriptFailure
+from gateway.inventory.events import Position
+from gateway.inventory.keys import PartitionId, partition_keys
+from gateway.inventory.outcomes import AdjustReply, EdgeReply, ReserveReply
+from gateway.inventory.pool import MisroutedReply, ScriptPool
+from gateway.inventory.types import AccountCounters, Reservation, ReserveRequest, Snapshot
+
+Result = TypeVar("Result")
+
+FIRST_EPOCH = 1
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class _Envelope(msgspec.Struct, frozen=True, array_like=True):
+    """`ok`: epoch, wall_ms, shift_ms, result. `fenced`: epoch, whether the run is the trusted one.
+    `recovering` and `malformed`: a word.
+    """
+
+    status: str
+    detail: int | str
+    wall_ms: int | bool = 0
+    shift_ms: int = 0
+    result: msgspec.Raw = msgspec.Raw(b"")
+
+
+class ExpireReply(msgspec.Struct, frozen=True, array_like=True):
+    """`next_deadline` is on the wall clock, 0 where nothing is held."""
+
+    expired: int
+    still_due: int
+    next_deadline: int
+
+
+class TrimReply(msgspec.Struct, frozen=True, array_like=True):
+    """Events dropped, and the ledger's sequence the partition now knows."""
+
+    trimmed: int
+    ledger_sequence: int
+
+
+class _SnapshotReply(msgspec.Struct, frozen=True, array_like=True):
+    sequence: int
+    state: str
+    run_id: str
+    ledger_sequence: int
+    outbox_length: int
+    due_holds: int
+    reservations: int
+    accounts: tuple[AccountCounters, ...]
+    paused_skus: tuple[str, ...]
+
+
+_envelope = msgspec.msgpack.Decoder(_Envelope)
+_reserve_replies = msgspec.msgpack.Decoder(tuple[ReserveReply, ...])
+_edge_reply = msgspec.msgpack.Decoder(EdgeReply)
+_adjust_reply = msgspec.msgpack.Decoder(AdjustReply)
+_expire_reply = msgspec.msgpack.Decoder(ExpireReply)
+_trim_reply = msgspec.msgpack.Decoder(TrimReply)
+_snapshot_reply = msgspec.msgpack.Decoder(_SnapshotReply)
+_words = msgspec.msgpack.Decoder(tuple[str, ...])
+_reservations = msgspec.msgpack.Decoder(tuple[Reservation | bool, ...])
+
+
+class ReservationStore:
+    """See the module. Safe for concurrent use by the tasks of one event loop."""
+
+    def __init__(self, pool: ScriptPool) -> None:
+        """A store over started or starting connections."""
+        self._pool = pool
+        self._epochs: dict[PartitionId, int] = {}
+
+    async def load(self, partition: PartitionId, config: bytes, epoch: int = FIRST_EPOCH) -> str:
+        """`loaded`, `already` (the same load was there) or `other` (another was)."""
+        envelope = await self._call("load", partition, epoch, config)
+        return _words.decode(envelope.result)[0]
+
+    async def reserve(
+        self, partition: PartitionId, requests: Sequence[ReserveRequest]
+    ) -> tuple[ReserveReply, ...]:
+        """Decide a batch; replies in the order of the requests, each checked to be its own."""
+
+        def decode(envelope: _Envelope) -> tuple[ReserveReply, ...]:
+            replies = _reserve_replies.decode(envelope.result)
+            if len(replies) != len(requests):
+                message = f"{len(replies)} replies to {len(requests)} requests"
+                raise MisroutedReply(message)
+            for request, reply in zip(requests, replies, strict=True):
+                if request.number != reply.number:
+                    message = f"reply {reply.number} where {request.number} was due"
+                    raise MisroutedReply(message)
+            return replies
+
+        return await self._fenced("reserve", partition, (_encode(requests),), decode)
+
+    async def confirm(
+        self,
+        partition: PartitionId,
+        token: str,
+        payment_reference: str,
+        lines: Sequence[int] = (),
+    ) -> EdgeReply:
+        """held → confirmed; `lines` {item, account or 0, quantity, ...} for a part of it."""
+        return await self._edge("confirm", partition, token, payment_reference, lines)
+
+    async def cancel(self, partition: PartitionId, token: str, actor: str) -> EdgeReply:
+        """held → cancelled."""
+        return await self._edge("cancel", partition, token, actor)
+
+    async def extend(self, partition: PartitionId, token: str, milliseconds: int) -> EdgeReply:
+        """A later deadline, within the sale's allowance."""
+        return await self._edge("extend", partition, token, milliseconds)
+
+    async def return_units(  # noqa: PLR0913 - one argument per fact of a return
+        self,
+        partition: PartitionId,
+        token: str,
+        return_key: str,
+        lines: Sequence[int],
+        *,
+        restock: bool,
+        reason: str,
+        fingerprint: str,
+    ) -> EdgeReply:
+        """Units of a confirmed reservation given back; no lines: all that is left."""
+        return await self._edge(
+            "return_units", partition, token, return_key, lines, restock, reason, fingerprint
+        )
+
+    async def adjust(
+        self, partition: PartitionId, account: int, delta: int, reason: str, actor: str
+    ) -> AdjustReply:
+        """Units put into, or taken out of, an account. Not idempotent: each call is one adjustment."""
+        return await self._fenced(
+            "adjust",
+            partition,
+            (_encode((account, delta, reason, actor)),),
+            lambda envelope: _adjust_reply.decode(envelope.result),
+        )
+
+    async def set_state(
+        self, partition: PartitionId, to: str, item: int = 0, actor: str = "system"
+    ) -> tuple[str, str]:
+        """`changed`, `unchanged` or `invalid_state`, and the state before."""
+        words = await self._fenced(
+            "set_state",
+            partition,
+            (_encode((to, item, actor)),),
+            lambda envelope: _words.decode(envelope.result),
+        )
+        return words[0], words[1]
+
+    async def expire(self, partition: PartitionId, most: int) -> ExpireReply:
+        """Return at most `most` due holds to stock."""
+        return await self._fenced(
+            "expire",
+            partition,
+            (b"%d" % most,),
+            lambda envelope: _expire_reply.decode(envelope.result),
+        )
+
+    async def snapshot(self, partition: PartitionId) -> Snapshot:
+        """Counters and position in one step; of any server run, trusted or not."""
+        envelope = await self._call("snapshot", partition, self._epoch(partition))
+        reply = _snapshot_reply.decode(envelope.result)
+        return Snapshot(
+            epoch=int(envelope.detail),
+            read_at=int(envelope.wall_ms),
+            shift_ms=envelope.shift_ms,
+            **msgspec.structs.asdict(reply),
+        )
+
+    async def read(
+        self, partition: PartitionId, tokens: Sequence[str]
+    ) -> tuple[Reservation | None, ...]:
+        """Reservations by token, None for one that is not there; at most 1,000."""
+
+        def decode(envelope: _Envelope) -> tuple[Reservation | None, ...]:
+            found = _reservations.decode(envelope.result)
+            return tuple(r if isinstance(r, Reservation) else None for r in found)
+
+        return await self._fenced("read", partition, (_encode(tokens),), decode)
+
+    async def trim(self, partition: PartitionId, epoch: int, ledger_sequence: int) -> TrimReply:
+        """Tell the partition how far the ledger is in `epoch`; drop the events below."""
+        envelope = await self._call("trim", partition, epoch, b"%d" % ledger_sequence)
+        return _trim_reply.decode(envelope.result)
+
+    async def recover(
+        self, partition: PartitionId, epoch: int, closed: Position, alive_at: int
+    ) -> str:
+        """Trust the server at hand from `epoch` on: `recovered`, `already`, `differs` or `newer`."""
+        request = _encode((closed.epoch, closed.sequence, alive_at))
+        envelope = await self._call("recover", partition, epoch, request)
+        return _words.decode(envelope.result)[0]
+
+    async def _edge(self, name: str, partition: PartitionId, *request: object) -> EdgeReply:
+        token = request[0]
+
+        def decode(envelope: _Envelope) -> EdgeReply:
+            reply = _edge_reply.decode(envelope.result)
+            if reply.reservation is not None and reply.reservation.token != token:
+                message = f"reply about {reply.reservation.token} where {token} was asked for"
+                raise MisroutedReply(message)
+            return reply
+
+        return await self._fenced(name, partition, (_encode(request),), decode)
+
+    def _epoch(self, partition: PartitionId) -> int:
+        return self._epochs.get(partition, FIRST_EPOCH)
+
+    async def _fenced(
+        self,
+        name: str,
+        partition: PartitionId,
+        arguments: tuple[bytes, ...],
+        decode: Callable[[_Envelope], Result],
+    ) -> Result:
+        """Call under the epoch this store knows, once more under a newer one it is taught."""
+        try:
+            return await self._call_decoded(
+                name, partition, self._epoch(partition), arguments, decode
+            )
+        except _NewerEpoch as lesson:
+            self._epochs[partition] = lesson.epoch
+        return await self._call_decoded(name, partition, self._epoch(partition), arguments, decode)
+
+    async def _call(
+        self, name: str, partition: PartitionId, epoch: int, *arguments: bytes
+    ) -> _Envelope:
+        return await self._call_decoded(name, partition, epoch, arguments, _whole)
+
+    async def _call_decoded(
+        self,
+        name: str,
+        partition: PartitionId,
+        epoch: int,
+        arguments: tuple[bytes, ...],
+        decode: Callable[[_Envelope], Result],
+    ) -> Result:
+        def checked(raw: bytes) -> Result:
+            envelope = _envelope.decode(raw)
+            if envelope.status != "ok":
+                raise _refusal(name, partition, epoch, envelope)
+            return decode(envelope)
+
+        return await self._pool.call(
+            name, partition_keys(partition), b"%d" % epoch, *arguments, decode=checked
+        )
+
+
+class _NewerEpoch(Recovering):
+    """The trusted run is in a newer epoch than the caller knew."""
+
+    def __init__(self, epoch: int) -> None:
+        super().__init__(f"the partition is in epoch {epoch}")
+        self.epoch = epoch
+
+
+def _whole(envelope: _Envelope) -> _Envelope:
+    return envelope
+
+
+def _refusal(name: str, partition: PartitionId, epoch: int, envelope: _Envelope) -> Exception:
+    detail = envelope.detail
+    if envelope.status == "fenced" and isinstance(detail, int):
+        if envelope.wall_ms and detail > epoch:
+            return _NewerEpoch(detail)
+        return Recovering(f"{partition}: this server run is not the trusted one")
+    if envelope.status == "recovering":
+        return Recovering(f"{partition}: {detail} is missing")
+    return ScriptFailure(f"{name} on {partition} answered {envelope.status}: {detail}")
