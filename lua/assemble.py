@@ -1,7 +1,5 @@
 """`python -m lua.assemble FOLDER` writes every assembled script there, for luacheck and readers."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

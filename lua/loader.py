@@ -4,8 +4,6 @@ A line `-- @include name` is replaced by `include/name.lua`, once per script how
 named. Includes are plain fragments that take keys as parameters and never touch KEYS or ARGV.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from dataclasses import dataclass
@@ -21,7 +19,7 @@ class ScriptError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """One assembled script. `sha` is what EVALSHA takes: SHA-1 of `source` as sent, lower-case hex."""
+    """One assembled script; `sha`, which EVALSHA takes, is the SHA-1 of `source` in hex."""
 
     name: str
     source: bytes

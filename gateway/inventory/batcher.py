@@ -1,11 +1,9 @@
 """Reserves of one event-loop turn and one partition go to Redis as one script call.
 
-While as many calls as `batches_in_flight` are under way for a partition, arrivals gather for the
-next one, so batches grow with load by themselves and an idle gateway adds no wait. A buyer who hangs
+While `batches_in_flight` calls are under way for a partition, arrivals gather for the next one, so
+batches grow with load by themselves and an idle gateway adds no wait. A buyer who hangs
 up only leaves: the call goes on, and a retry finds its result.
 """
-
-from __future__ import annotations
 
 import asyncio
 from collections import deque

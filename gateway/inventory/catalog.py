@@ -4,12 +4,11 @@ The scripts know items and accounts by these numbers; both sides derive them fro
 they never travel by name on the hot path.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from hashlib import blake2b
+from typing import Self
 
 import msgspec
 
@@ -53,7 +52,7 @@ class Catalog:
     currency: str
 
     @classmethod
-    def of(cls, spec: SaleSpec) -> Catalog:
+    def of(cls, spec: SaleSpec) -> Self:
         """Number a spec's items and accounts."""
         items: list[CatalogItem] = []
         accounts: list[CatalogAccount] = []
@@ -112,7 +111,7 @@ def _milliseconds(instant: datetime | None) -> int:
 
 
 def load_config(spec: SaleSpec, partition: PartitionId, bounds: PartitionBounds) -> bytes:
-    """The argument of lua/load.lua; ends with a fingerprint, so that `load` knows its own repeat."""
+    """The argument of lua/load.lua; its fingerprint at the end lets `load` know its own repeat."""
     catalog = Catalog.of(spec)
     extension = spec.hold_seconds if spec.extension_seconds is None else spec.extension_seconds
     config: list[object] = [

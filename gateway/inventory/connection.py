@@ -1,14 +1,12 @@
 """One long-lived, pipelined connection to Redis for scripts.
 
-Replies come back in the order of the calls, so each call is a slot in a queue. A caller that gave up
-leaves its slot in place: its reply is read and dropped, and nobody else's moves. A reply that is not
-the one its caller can recognise means that this order is broken: the connection is dropped at once.
+Replies come back in the order of the calls, so each call is a slot in a queue. A caller that gave
+up leaves its slot in place: its reply is read and dropped, and nobody else's moves. A reply its
+caller does not recognise means that this order is broken: the connection is dropped at once.
 
 Every connection asks its server for its run id before its first call; scripts are given that id and
 refuse to write where another run is the trusted one.
 """
-
-from __future__ import annotations
 
 import asyncio
 from collections import deque
@@ -86,7 +84,7 @@ class ScriptConnection(asyncio.Protocol):
             raise Recovering(message)
         slot: asyncio.Future[object] = self._loop.create_future()
         self._slots.append(slot)
-        self._transport.write(hiredis.pack_command(command))
+        self._transport.write(hiredis.pack_command(cast("tuple[bytes]", command)))
         if self._watchdog is None:
             self._watch()
         return slot

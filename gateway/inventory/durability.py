@@ -1,4 +1,4 @@
-"""What an answered reservation is worth when a server dies, and the proof that Redis is set up for it.
+"""What an answer is worth when a server dies, and the proof that Redis is set up for it.
 
 ========  =====================================================  =================================
 mode      before the answer                                      what a crash may lose
@@ -8,8 +8,6 @@ replica   held by at least one replica (WAIT, count checked)     nothing, while 
 relaxed   in this server's memory                                up to some seconds of answers
 ========  =====================================================  =================================
 """
-
-from __future__ import annotations
 
 from enum import StrEnum
 
@@ -34,7 +32,7 @@ class DurabilityMismatch(InventoryError):
 
 async def _config(connection: ScriptConnection, name: str) -> str:
     reply = await connection.send("CONFIG", "GET", name)
-    if not isinstance(reply, list) or len(reply) != 2:  # noqa: PLR2004 - name and value
+    if not isinstance(reply, list) or len(reply) != 2:
         message = f"Redis does not tell its {name}: {reply!r}"
         raise Recovering(message)
     return bytes(reply[1]).decode()
@@ -71,7 +69,7 @@ async def verify_server(connection: ScriptConnection, settings: RedisSettings) -
     if mode is Durability.REPLICA:
         if int(await _config(connection, "min-replicas-to-write")) < 1:
             wrong.append("min-replicas-to-write is 0: set 1, with min-replicas-max-lag 2")
-        if int(await _config(connection, "min-replicas-max-lag")) > 2:  # noqa: PLR2004 - see above
+        if int(await _config(connection, "min-replicas-max-lag")) > 2:
             wrong.append("min-replicas-max-lag is above 2: an isolated primary would write on")
     if wrong:
         message = f"durability {mode.value}: " + "; ".join(wrong)

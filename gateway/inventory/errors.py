@@ -7,8 +7,6 @@ InventoryError
 └── ScriptFailure     the script refused its arguments or failed: a defect; not retriable
 """
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 

@@ -1,12 +1,10 @@
 """Events: every change of one partition, numbered (epoch, sequence) without a hole.
 
-The scripts write them, the relay carries them untouched, the order writer folds them. One struct per
-type, told apart by the JSON field `type`, which is also the name of the script that wrote it.
+The scripts write them, the relay carries them untouched, the order writer folds them. One struct
+per type, told apart by the JSON field `type`, which is also the name of the script that wrote it.
 Instants (`occurred_at`, `deadline`) are milliseconds since 1970 on Redis' clock. Money is in minor
 units. `decode_event` raises msgspec.DecodeError or msgspec.ValidationError for anything else.
 """
-
-from __future__ import annotations
 
 from typing import Annotated, Literal
 

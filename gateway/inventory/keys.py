@@ -13,11 +13,9 @@ key                   type         holds
 `{sale:p}:outbox`       stream       `epoch-sequence` → event
 ====================  ===========  ==========================================================
 
-A token is the last part of a reservation id: 128 bits of keyed BLAKE2b over (buyer, idempotency key)
-as 22 characters of base64url, so a retry finds its own record and nobody can guess another's.
+A token is the last part of a reservation id: 128 bits of keyed BLAKE2b over (buyer, idempotency
+key) as 22 characters of base64url, so a retry finds its own record and nobody can guess another's.
 """
-
-from __future__ import annotations
 
 import re
 from base64 import urlsafe_b64encode

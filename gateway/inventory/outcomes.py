@@ -4,8 +4,6 @@ The words are those of the Lua scripts. Errors, where nothing can be said about 
 errors.py.
 """
 
-from __future__ import annotations
-
 from enum import StrEnum
 
 import msgspec
@@ -42,7 +40,7 @@ class ReserveReply(msgspec.Struct, frozen=True, array_like=True):
     """Reply to one request of a batch.
 
     `detail`: the reservation (accepted, replayed), the sale's state (not_open), the item's number
-    (limit_exceeded, sold_out). `more`: the limit and then the buyer's own holds (limit_exceeded), the
+    (limit_exceeded, sold_out). `more`: the limit, the own holds following (limit_exceeded), the
     own holds (sold_out), the paused item's number (not_open).
     """
 

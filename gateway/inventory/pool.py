@@ -4,8 +4,6 @@ What a call's error means: Recovering - nothing was written; UnknownOutcome - it
 again with the same id; Overloaded - nothing was sent; ScriptFailure - a defect.
 """
 
-from __future__ import annotations
-
 import asyncio
 import random
 from collections.abc import Callable, Mapping
@@ -22,17 +20,18 @@ from lua.loader import Script
 
 log = structlog.get_logger(__name__)
 Result = TypeVar("Result")
+Command = tuple[bytes | str | int, ...]
 
 RECONNECT_FIRST_SECONDS = 0.05
 RECONNECT_MOST_SECONDS = 1.0
 
 
-class MisroutedReply(Exception):  # noqa: N818 - named for what happened
+class MisroutedReply(Exception):
     """A reply its caller does not recognise; raised by the `decode` given to `ScriptPool.call`."""
 
 
 class ScriptPool:
-    """See the module. `start` returns once every connection was tried; later ones reconnect alone."""
+    """See the module. `start` tries each connection once; after that they reconnect alone."""
 
     def __init__(self, settings: RedisSettings, scripts: Mapping[str, Script]) -> None:
         """`settings.connections` connections for `scripts`, by name."""
@@ -88,7 +87,7 @@ class ScriptPool:
         """
         connection = self._pick()
         script = self._scripts[name]
-        command = (
+        command: Command = (
             b"EVALSHA", script.sha, len(keys), *keys, connection.run_id, *arguments,
         )  # fmt: skip
         reply = await self._run(connection, command, keys)
@@ -100,18 +99,20 @@ class ScriptPool:
                 return decode(reply)
             except MisroutedReply as error:
                 self.misrouted_replies += 1
-                log.error("misrouted_reply", script=name, error=str(error))
+                log.error(  # noqa: TRY400 - the error says all; its trace is ours
+                    "misrouted_reply", script=name, error=str(error)
+                )
                 connection.drop("a reply was not its caller's")
                 raise UnknownOutcome(str(error)) from error
         raise _refusal(name, reply)
 
     async def _run(
-        self, connection: ScriptConnection, command: tuple[bytes | str | int, ...],
+        self, connection: ScriptConnection, command: Command,
         keys: tuple[bytes, ...],
     ) -> object:  # fmt: skip
         if self._durability is not Durability.REPLICA:
             return await connection.send(*command)
-        # A call that wrote nothing would wait for nothing: the sync field makes WAIT mean this call.
+        # A call that wrote nothing would wait for nothing: the sync field makes WAIT mean this one.
         reply = connection.send(*command)
         connection.send("HINCRBY", keys[0], "synced", 1)
         copies = await connection.send("WAIT", 1, round(self._settings.replica_wait_seconds * 1000))

@@ -4,8 +4,6 @@ Reads and writes go to the primary. A connection whose query was cut short is te
 handed on: what it would read next is another caller's answer.
 """
 
-from __future__ import annotations
-
 import asyncpg
 
 from config.settings import PostgresSettings

@@ -3,8 +3,6 @@
 A section starts with `-- name: word` and may describe itself in the comment lines below.
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 
@@ -17,7 +15,9 @@ class Queries:
     def __init__(self, path: Path) -> None:
         """Read the file; raises ValueError for a name used twice or a file without sections."""
         parts = _SECTION.split(path.read_text(encoding="utf-8"))
-        self._sections = dict(zip(parts[1::2], (text.strip() for text in parts[2::2]), strict=True))
+        self._sections: dict[str, str] = dict(
+            zip(parts[1::2], (text.strip() for text in parts[2::2]), strict=True)
+        )
         if len(self._sections) * 2 != len(parts) - 1 or not self._sections:
             message = f"{path}: every section needs a name of its own"
             raise ValueError(message)

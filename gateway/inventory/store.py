@@ -1,11 +1,9 @@
 """The scripts as typed methods: one method, one script, one edge of the state machine.
 
-Every mutating call carries the server's run id (put in by the pool) and the epoch this store believes
-in. `fenced` from the trusted run teaches the store the newer epoch and the call is made once more; any
-other fence, and any missing key, is Recovering.
+Every mutating call carries the server's run id (put in by the pool) and the epoch this store
+believes in. `fenced` from the trusted run teaches the store the newer epoch and the call is made
+once more; any other fence, and any missing key, is Recovering.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -113,18 +111,18 @@ class ReservationStore:
         payment_reference: str,
         lines: Sequence[int] = (),
     ) -> EdgeReply:
-        """held → confirmed; `lines` {item, account or 0, quantity, ...} for a part of it."""
+        """From held to confirmed; `lines` {item, account or 0, quantity, ...} for a part of it."""
         return await self._edge("confirm", partition, token, payment_reference, lines)
 
     async def cancel(self, partition: PartitionId, token: str, actor: str) -> EdgeReply:
-        """held → cancelled."""
+        """From held to cancelled."""
         return await self._edge("cancel", partition, token, actor)
 
     async def extend(self, partition: PartitionId, token: str, milliseconds: int) -> EdgeReply:
         """A later deadline, within the sale's allowance."""
         return await self._edge("extend", partition, token, milliseconds)
 
-    async def return_units(  # noqa: PLR0913 - one argument per fact of a return
+    async def return_units(
         self,
         partition: PartitionId,
         token: str,
@@ -143,7 +141,7 @@ class ReservationStore:
     async def adjust(
         self, partition: PartitionId, account: int, delta: int, reason: str, actor: str
     ) -> AdjustReply:
-        """Units put into, or taken out of, an account. Not idempotent: each call is one adjustment."""
+        """Units put into, or taken out of, an account. A repeated call adjusts again."""
         return await self._fenced(
             "adjust",
             partition,
@@ -202,7 +200,7 @@ class ReservationStore:
     async def recover(
         self, partition: PartitionId, epoch: int, closed: Position, alive_at: int
     ) -> str:
-        """Trust the server at hand from `epoch` on: `recovered`, `already`, `differs` or `newer`."""
+        """Trust this server from `epoch` on: `recovered`, `already`, `differs` or `newer`."""
         request = _encode((closed.epoch, closed.sequence, alive_at))
         envelope = await self._call("recover", partition, epoch, request)
         return _words.decode(envelope.result)[0]
@@ -229,7 +227,7 @@ class ReservationStore:
         arguments: tuple[bytes, ...],
         decode: Callable[[_Envelope], Result],
     ) -> Result:
-        """Call under the epoch this store knows, once more under a newer one it is taught."""
+        """Call under the epoch this store knows, once more under the one it is taught."""
         try:
             return await self._call_decoded(
                 name, partition, self._epoch(partition), arguments, decode

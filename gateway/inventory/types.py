@@ -6,8 +6,6 @@ quantity, ...} where they are asked for. Items and accounts are numbered from 1,
 Instants are milliseconds since 1970 on the server's clock.
 """
 
-from __future__ import annotations
-
 from enum import IntEnum, StrEnum
 
 import msgspec
