@@ -1,0 +1,157 @@
+"""What the three servers have in common: start, readiness, stop, restart on the same address."""
+
+import abc
+import asyncio
+import os
+import random
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+from config.stack.process import POLL_SECONDS, Child, StackError
+
+HOST = "127.0.0.1"
+# Where the kernel takes ports of outgoing connections from.
+EPHEMERAL_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
+LOWEST_PORT = 10_000
+EPHEMERAL_LOW_DEFAULT = 32_768
+PORT_TRIES = 200
+RETRY_START_SECONDS = 0.1
+
+_given_ports: set[int] = set()
+
+
+def free_port() -> int:
+    """A free loopback port outside the kernel's range for outgoing connections.
+
+    A server that is restarted must find its port free again. A port of the ephemeral range could
+    meanwhile be taken by an outgoing connection, even by a client's own attempt to reconnect to it.
+    """
+    try:
+        highest = int(EPHEMERAL_RANGE.read_text().split()[0])
+    except OSError:
+        highest = EPHEMERAL_LOW_DEFAULT
+    if highest - LOWEST_PORT < PORT_TRIES:
+        highest = 65_536
+    chooser = random.SystemRandom()
+    for _ in range(PORT_TRIES):
+        port = chooser.randrange(LOWEST_PORT, highest)
+        if port in _given_ports:
+            continue
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                continue
+        _given_ports.add(port)
+        return port
+    raise StackError(f"no free port on {HOST} in {LOWEST_PORT}..{highest} after {PORT_TRIES} tries")
+
+
+class Server(abc.ABC):
+    """A real server process on loopback with its data in `folder`.
+
+    The port is fixed by construction (0: any free one), so the address survives every restart.
+    `start` may be called again after the process ended in whatever way, kill -9 included.
+    """
+
+    name: str
+    start_timeout_seconds: float = 30.0
+    stop_timeout_seconds: float = 5.0
+    stop_signal: signal.Signals = signal.SIGTERM
+
+    def __init__(self, folder: Path, port: int = 0) -> None:
+        self.folder = folder.absolute()
+        self.port = port or free_port()
+        self._child: Child | None = None
+
+    @property
+    def child(self) -> Child:
+        """The child started last. Raises `StackError` before the first start."""
+        if self._child is None:
+            raise StackError(f"{self.name} was never started")
+        return self._child
+
+    @property
+    def pid(self) -> int:
+        """The pid of the server itself (redis-server, postmaster, JVM)."""
+        return self.child.pid
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """The process object of the server itself."""
+        return self.child.process
+
+    @property
+    def alive(self) -> bool:
+        """Whether the server's process runs."""
+        return self._child is not None and self._child.alive
+
+    async def start(self) -> None:
+        """Start the server and return when it serves. Raises `StackError` with its log's end."""
+        if self.alive:
+            return
+        await self.prepare()
+        deadline = asyncio.get_running_loop().time() + self.start_timeout_seconds
+        while True:
+            self._child = self.make_child()
+            self._child.start()
+            if await self._ready_or_ended(deadline):
+                await self.after_ready()
+                return
+            # Ended at once: leftovers of a killed run may still hold its port or its memory.
+            if asyncio.get_running_loop().time() >= deadline:
+                tail = self._child.log_tail()
+                await self.stop()
+                raise StackError(
+                    f"{self.name} did not start within {self.start_timeout_seconds:.0f} s. "
+                    f"Its log is {self._child.log}; the end of it:\n{tail}"
+                )
+            await self.between_tries()
+            await asyncio.sleep(RETRY_START_SECONDS)
+
+    async def stop(self) -> None:
+        """Stop the server cleanly, by force after `stop_timeout_seconds`. Idempotent."""
+        if self._child is not None:
+            await self._child.stop(self.stop_signal, self.stop_timeout_seconds)
+
+    def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
+        """Send a signal to the server's own process, as a fault would."""
+        os.kill(self.pid, number)
+
+    async def wait_ready(self, timeout_seconds: float) -> None:
+        """Wait until the server answers. Raises `StackError` after the time."""
+        deadline = asyncio.get_running_loop().time() + timeout_seconds
+        while not await self.ready():
+            if asyncio.get_running_loop().time() >= deadline:
+                raise StackError(f"{self.name} did not answer within {timeout_seconds:.0f} s")
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def _ready_or_ended(self, deadline: float) -> bool:
+        while asyncio.get_running_loop().time() < deadline:
+            if not self.alive:
+                return False
+            if await self.ready():
+                return self.alive
+            await asyncio.sleep(POLL_SECONDS)
+        return False
+
+    @abc.abstractmethod
+    def make_child(self) -> Child:
+        """The process to run."""
+
+    @abc.abstractmethod
+    async def ready(self) -> bool:
+        """Whether the server answers a harmless request now; never raises for a silent server."""
+
+    async def prepare(self) -> None:
+        """Make the data folder; called before every start."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    async def after_ready(self) -> None:  # noqa: B027 - nothing to do is a fine answer
+        """What is to be made inside the serving server, once and idempotently."""
+
+    async def between_tries(self) -> None:  # noqa: B027 - nothing to do is a fine answer
+        """What helps a start that ended at once to succeed next time."""
