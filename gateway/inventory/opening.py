@@ -6,13 +6,12 @@ predecessor came: it may be repeated by anyone at any time. Whoever changes a sa
 reconciler calls the second again wherever the two still differ.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
+import asyncpg
 import msgspec
 import structlog
 
@@ -21,12 +20,8 @@ from gateway.inventory.errors import Recovering, ScriptFailure
 from gateway.inventory.keys import PartitionId
 from gateway.inventory.queries import Queries
 from gateway.inventory.specs import SaleSpec
+from gateway.inventory.store import ReservationStore
 from gateway.inventory.types import SaleState
-
-if TYPE_CHECKING:
-    import asyncpg
-
-    from gateway.inventory.store import ReservationStore
 
 _sql = Queries(Path(__file__).with_name("opening.sql"))
 _log = structlog.get_logger()

@@ -1,0 +1,93 @@
+"""Reading a partition's outbox, and what else of Redis is only read, by redis-py.
+
+Nothing here writes, so a lost reply costs a repeat and no more. A client gives no second try of its
+own: callers decide what a lost connection means to them.
+"""
+
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import cast
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from config.settings import RedisSettings
+from gateway.inventory.errors import Recovering
+from gateway.inventory.events import Position
+from gateway.inventory.keys import PartitionId, outbox_key
+
+START = Position(0, 0)
+EVENT_FIELD = b"event"
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxEntry:
+    """One event as it lies in the stream: its number from the entry's id, its bytes untouched."""
+
+    position: Position
+    raw: bytes
+
+
+def fingerprint_of(raw: bytes) -> bytes:
+    """BLAKE2b-64 of an event's bytes: what the ledger remembers to tell two histories apart."""
+    return blake2b(raw, digest_size=8).digest()
+
+
+def create_reader(settings: RedisSettings, *, connections: int = 4) -> Redis:
+    """A client of at most `connections` connections with bounded waits; connects when first used.
+
+    A blocking read must block for less than `settings.socket_timeout_seconds`.
+    """
+    pool = BlockingConnectionPool.from_url(
+        settings.url,
+        max_connections=connections,
+        timeout=settings.socket_timeout_seconds,
+        socket_timeout=settings.socket_timeout_seconds,
+        socket_connect_timeout=settings.connect_timeout_seconds,
+        retry=Retry(NoBackoff(), 0),
+        protocol=2,
+    )
+    return Redis.from_pool(pool)
+
+
+def position_of(entry_id: bytes) -> Position:
+    """The number in a stream id; ValueError for what is no stream id."""
+    epoch, _, sequence = entry_id.partition(b"-")
+    return Position(int(epoch), int(sequence))
+
+
+def stream_id(position: Position) -> bytes:
+    """The stream id of a number."""
+    return b"%d-%d" % (position.epoch, position.sequence)
+
+
+def entries_of(rows: object) -> list[OutboxEntry]:
+    """Stream rows as redis-py gives them. An entry without the event field has no bytes."""
+    typed = cast("list[tuple[bytes, dict[bytes, bytes]]]", rows)  # its types name every protocol
+    return [OutboxEntry(position_of(row[0]), row[1].get(EVENT_FIELD, b"")) for row in typed]
+
+
+async def read_outbox(
+    reader: Redis, partition: PartitionId, after: Position, most: int
+) -> list[OutboxEntry]:
+    """At most `most` entries beyond `after`, in order."""
+    rows = await reader.xrange(
+        outbox_key(partition), min=b"(" + stream_id(after), max=b"+", count=most
+    )
+    return entries_of(rows)
+
+
+async def read_tail(reader: Redis, partition: PartitionId) -> OutboxEntry | None:
+    """The last entry, or None where there is no stream or nothing in it."""
+    entries = entries_of(await reader.xrevrange(outbox_key(partition), count=1))
+    return entries[0] if entries else None
+
+
+async def read_run_id(reader: Redis) -> str:
+    """The run id of the server that answers now."""
+    server = await reader.info("server")
+    run_id = server.get("run_id")
+    if not isinstance(run_id, str):
+        raise Recovering("Redis does not tell its run id")
+    return run_id
