@@ -107,9 +107,11 @@ class PostgresServer(Server):
 
     async def after_ready(self) -> None:
         """Make the database if it is not there."""
+        # The server's own administration; the ledger's statements live in order_writer/sql.
         connection = await asyncpg.connect(self.dsn_of("postgres"))
         try:
-            with suppress(asyncpg.DuplicateDatabaseError):
+            names = await connection.fetch("SELECT datname FROM pg_database")
+            if DATABASE not in {name for (name,) in names}:
                 await connection.execute(f"CREATE DATABASE {DATABASE}")
         finally:
             await connection.close()
