@@ -2,8 +2,8 @@
 -- Guarantees: never below the floor; the answer has the counters it was decided on.
 -- KEYS    1-6 the partition (include/partition.lua)
 -- ARGV    1 run_id  2 epoch  3 MessagePack {account, delta, reason, actor}
--- RETURNS MessagePack {"ok", epoch, wall_ms, shift_ms, {outcome, available, held, sold, floor, sequence}};
---         outcomes adjusted, floor_violation, ledger_behind, closed
+-- RETURNS MessagePack {"ok", epoch, wall_ms, shift_ms, {outcome, available, held, sold,
+--         floor, sequence}}; outcomes adjusted, floor_violation, ledger_behind, closed
 -- @include status
 -- @include arguments
 -- @include record

@@ -20,19 +20,19 @@ end
 local token = request[1]
 local record = record_of(partition, token)
 if not record then return reply(partition, {'unknown'}) end
-if record.state == CANCELLED then
+if record[STATE] == CANCELLED then
   return reply(partition, {'replayed', view(partition, token, record)})
 end
-if record.state == CONFIRMED then
+if record[STATE] == CONFIRMED then
   return reply(partition, {'already_resolved', view(partition, token, record)})
 end
-if record.state == EXPIRED or record.deadline <= partition.now then
+if record[STATE] == EXPIRED or record[DEADLINE] <= partition.now then
   return reply(partition, {'hold_expired', view(partition, token, record)})
 end
 
 append_event(partition, 'cancel', string.format('%s,"actor":%s',
-  reservation_json(partition, token, record), cjson.encode(request[2])))
-release(partition, record, record.lines, 'held', 'available')
+  reservation_json(partition, token, record[BUYER], record[LINES]), cjson.encode(request[2])))
+release(partition, record, record[LINES], 'held', 'available')
 resolve(partition, token, record, CANCELLED)
 touch(partition, token, record)
 flush(partition)

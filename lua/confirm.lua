@@ -2,8 +2,8 @@
 -- Guarantees: never after the deadline, swept or not; once; the same payment reference again is
 -- answered as the first time.
 -- KEYS    1-6 the partition (include/partition.lua)
--- ARGV    1 run_id  2 epoch  3 MessagePack {token, payment_reference, {item, account or 0, quantity,
---         ...}}; no lines: all of it
+-- ARGV    1 run_id  2 epoch  3 MessagePack {token, payment_reference, {item, account or 0,
+--         quantity, ...}}; no lines: all of it
 -- RETURNS MessagePack {"ok", epoch, wall_ms, shift_ms, {outcome, reservation}}; outcomes confirmed,
 --         replayed, unknown, hold_expired, already_resolved, not_reserved
 -- @include status
@@ -24,24 +24,26 @@ end
 local token, payment_reference = request[1], request[2]
 local record = record_of(partition, token)
 if not record then return reply(partition, {'unknown'}) end
-if record.state == CONFIRMED and record.payment_reference == payment_reference then
+if record[STATE] == CONFIRMED and record[PAYMENT_REFERENCE] == payment_reference then
   return reply(partition, {'replayed', view(partition, token, record)})
 end
-if record.state == CONFIRMED or record.state == CANCELLED then
+if record[STATE] == CONFIRMED or record[STATE] == CANCELLED then
   return reply(partition, {'already_resolved', view(partition, token, record)})
 end
-if record.state == EXPIRED or record.deadline <= partition.now then
+if record[STATE] == EXPIRED or record[DEADLINE] <= partition.now then
   return reply(partition, {'hold_expired', view(partition, token, record)})
 end
-local confirmed, released = select_lines(partition, record.lines, request[3])
-if not confirmed then return reply(partition, {'not_reserved', view(partition, token, record)}) end
+local confirmed, released = select_lines(partition, record[LINES], request[3])
+if not confirmed then
+  return reply(partition, {'not_reserved', view(partition, token, record)})
+end
 
 append_event(partition, 'confirm', string.format('%s,"released":%s,"payment_reference":%s',
-  reservation_json(partition, token, record, confirmed), lines_json(partition, released),
+  reservation_json(partition, token, record[BUYER], confirmed), lines_json(partition, released),
   cjson.encode(payment_reference)))
 for i = 1, #confirmed, 2 do move(partition, confirmed[i], confirmed[i + 1], 'held', 'sold') end
 release(partition, record, released, 'held', 'available')
-record.lines, record.payment_reference = confirmed, payment_reference
+record[LINES], record[PAYMENT_REFERENCE] = confirmed, payment_reference
 resolve(partition, token, record, CONFIRMED)
 touch(partition, token, record)
 flush(partition)

@@ -2,7 +2,8 @@
 -- Guarantees: bounded; only holds past their deadline on the partition's clock.
 -- KEYS    1-6 the partition (include/partition.lua)
 -- ARGV    1 run_id  2 epoch  3 most holds in this call
--- RETURNS MessagePack {"ok", epoch, wall_ms, shift_ms, {expired, still due, next deadline wall_ms or 0}}
+-- RETURNS MessagePack {"ok", epoch, wall_ms, shift_ms, {expired, still due,
+--         next deadline wall_ms or 0}}
 -- @include status
 -- @include arguments
 -- @include record

@@ -20,21 +20,22 @@ end
 local token = request[1]
 local record = record_of(partition, token)
 if not record then return reply(partition, {'unknown'}) end
-if record.state == CONFIRMED or record.state == CANCELLED then
+if record[STATE] == CONFIRMED or record[STATE] == CANCELLED then
   return reply(partition, {'already_resolved', view(partition, token, record)})
 end
-if record.state == EXPIRED or record.deadline <= partition.now then
+if record[STATE] == EXPIRED or record[DEADLINE] <= partition.now then
   return reply(partition, {'hold_expired', view(partition, token, record)})
 end
-local granted = math.min(request[2], partition.meta.extension_ms - record.extended_ms)
+local granted = math.min(request[2], partition.meta.extension_ms - record[EXTENDED_MS])
 if granted <= 0 then return reply(partition, {'at_cap', view(partition, token, record)}) end
 if is_behind(partition) then return reply(partition, {'ledger_behind'}) end
 
-record.deadline, record.extended_ms = record.deadline + granted, record.extended_ms + granted
+record[DEADLINE] = record[DEADLINE] + granted
+record[EXTENDED_MS] = record[EXTENDED_MS] + granted
 append_event(partition, 'extend', string.format('%s,"deadline":%.0f,"extended_ms":%d',
-  reservation_json(partition, token, record), record.deadline + partition.meta.shift,
-  record.extended_ms))
-partition.deadlines[token] = record.deadline
+  reservation_json(partition, token, record[BUYER], record[LINES]),
+  record[DEADLINE] + partition.meta.shift, record[EXTENDED_MS]))
+partition.deadlines[token] = record[DEADLINE]
 touch(partition, token, record)
 flush(partition)
 return reply(partition, {'extended', view(partition, token, record)})

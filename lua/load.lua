@@ -2,9 +2,9 @@
 -- Guarantees: idempotent; writes the partition whole, with its sentinels and its first event, or
 -- changes nothing. Keys that exist without their meta are lost data, never a place to load into.
 -- KEYS    1-6 the partition (include/partition.lua)
--- ARGV    1 run_id  2 epoch  3 MessagePack {sale, number, hold_ms, extension_ms, opens_at, closes_at,
---         outbox_bound, sweep_bound, split, items {{sku, unit_price, limit, floor, paused,
---         {account, ...}}, ...}, accounts {{sku, location, item, units}, ...}, fingerprint}
+-- ARGV    1 run_id  2 epoch  3 MessagePack {sale, number, hold_ms, extension_ms, opens_at,
+--         closes_at, outbox_bound, sweep_bound, split, items {{sku, unit_price, limit, floor,
+--         paused, {account, ...}}, ...}, accounts {{sku, location, item, units}, ...}, fingerprint}
 -- RETURNS MessagePack {"ok", epoch, wall_ms, shift_ms, {"loaded" | "already" | "other"}}
 -- @include arguments
 -- @include record
@@ -78,7 +78,7 @@ local meta = {
   epoch = tonumber(ARGV[2]), sequence = 0, sale = config[1], number = config[2], shift = 0,
   state = 'scheduled',
 }
-local partition = {keys = KEYS, meta = meta, wall = wall_clock(0), events = {}}
+local partition = unit_of_work(KEYS, meta, wall_clock(0))
 append_event(partition, 'load', string.format(
   '"accounts":%s,"hold_ms":%d,"extension_ms":%d,"opens_at":%.0f,"closes_at":%.0f,"split":%s',
   accounts_json(config), config[3], config[4], config[5], config[6], tostring(config[9])))

@@ -1,11 +1,12 @@
 -- recover: (epoch e, a server run nobody trusts) → epoch e + k, the run at hand.
 -- Guarantees: only where the partition's last event is exactly the one the ledger closed the epoch
--- with; the partition's clock stands still for the outage, so every hold keeps the time it had left;
--- done once for an epoch, however often it is asked.
+-- with; the partition's clock stands still for the outage, so every hold keeps the time it had
+-- left; done once for an epoch, however often it is asked.
 -- KEYS    1-6 the partition (include/partition.lua)
 -- ARGV    1 run_id of the server at hand  2 the new epoch
 --         3 MessagePack {closed epoch, closed sequence, alive_at wall_ms}
--- RETURNS MessagePack {"ok", epoch, wall_ms, shift_ms, {"recovered" | "already" | "differs" | "newer"}}
+-- RETURNS MessagePack {"ok", epoch, wall_ms, shift_ms, {"recovered" | "already" |
+--         "differs" | "newer"}}
 -- @include arguments
 -- @include record
 -- @include partition
@@ -32,7 +33,8 @@ if meta.epoch ~= request[1] or meta.sequence ~= request[2] or last ~= closed the
 end
 
 local outage = math.max(0, partition.wall - math.max(request[3], meta.last_time))
-meta.epoch, meta.sequence, partition.first_sequence = epoch, 0, 0
+meta.epoch, meta.sequence = epoch, 0
+frame_events(partition)
 append_event(partition, 'recover', string.format(
   '"previous":{"epoch":%d,"sequence":%d},"shift_ms":%.0f,"restored":false',
   request[1], request[2], outage))

@@ -4,7 +4,8 @@
 -- in order; each reply echoes its request's number. A refusal writes nothing and binds nothing.
 -- KEYS    1-6 the partition (include/partition.lua)
 -- ARGV    1 run_id  2 epoch
---         3 MessagePack {{number, token, buyer, fingerprint, {item, account or 0, quantity, ...}}, ...}
+--         3 MessagePack {{number, token, buyer, fingerprint, {item, account or 0, quantity,
+--         ...}}, ...}
 -- RETURNS MessagePack {"ok", epoch, wall_ms, shift_ms, {{number, outcome, detail ...}, ...}}; the
 --         outcomes are those of gateway/inventory/outcomes.py.
 -- @include status
@@ -39,9 +40,9 @@ local function prefetch(partition, requests)
   for i, request in ipairs(requests) do tokens[i], buyers[i] = request[2], request[3] end
   local records = redis.call('HMGET', partition.keys[3], unpack(tokens))
   local known = redis.call('HMGET', partition.keys[4], unpack(buyers))
-  for i, request in ipairs(requests) do
-    partition.records[request[2]] = records[i] and decode_record(records[i]) or false
-    partition.buyers[request[3]] = decode_buyer(known[i])
+  for i = 1, #requests do
+    partition.records[tokens[i]] = records[i] and cmsgpack.unpack(records[i]) or false
+    partition.buyers[buyers[i]] = known[i] and cmsgpack.unpack(known[i]) or {}
   end
 end
 
@@ -53,90 +54,87 @@ end
 
 local function own_holds(partition, buyer)
   local shown = {}
-  for i = math.max(1, #buyer.holds - MOST_HOLDS_SHOWN + 1), #buyer.holds do
-    local record = record_of(partition, buyer.holds[i])
-    if record and record.state == HELD then
-      shown[#shown + 1] = view(partition, buyer.holds[i], record)
-    end
+  for i = math.max(first_hold(buyer), #buyer - MOST_HOLDS_SHOWN + 1), #buyer do
+    shown[#shown + 1] = view(partition, buyer[i], record_of(partition, buyer[i]))
   end
   return shown
 end
 
-local function over_limit(partition, buyer, by_item)
-  for item, quantity in pairs(by_item) do
+local function over_limit(partition, buyer, lines)
+  for i = 1, #lines, 3 do
+    local item = lines[i]
     local limit = partition.items[item][3]
-    if (buyer.counts[item] or 0) + quantity > limit then return item, limit end
+    if count_of(buyer, item) + units_of(lines, item) > limit then return item, limit end
   end
   return nil
 end
 
-local function hold(partition, token, buyer_id, fingerprint, lines)
-  local meta = partition.meta
-  local record = {
-    state = HELD, deadline = partition.now + meta.hold_ms, extended_ms = 0, buyer = buyer_id,
-    fingerprint = fingerprint, lines = lines,
-  }
-  append_event(partition, 'reserve', string.format(
-    '%s,"fingerprint":"%s","deadline":%.0f', reservation_json(partition, token, record),
-    fingerprint, record.deadline + meta.shift))
+-- `lines` as asked for, `placed` as given: {account, quantity, ...}.
+local function hold(partition, request, lines, placed)
+  local meta, token, buyer_id, fingerprint = partition.meta, request[2], request[3], request[4]
+  local deadline = partition.now + meta.hold_ms
+  append_event(partition, 'reserve', reservation_json(partition, token, buyer_id, placed)
+    .. ',"fingerprint":"' .. fingerprint .. '","deadline":'
+    .. string.format('%d', deadline + meta.shift))
+  for i = 1, #placed, 2 do move(partition, placed[i], placed[i + 1], 'available', 'held') end
   local buyer = buyer_of(partition, buyer_id)
-  for i = 1, #lines, 2 do
-    local item = item_of(partition, lines[i])
-    move(partition, lines[i], lines[i + 1], 'available', 'held')
-    buyer.counts[item] = (buyer.counts[item] or 0) + lines[i + 1]
-  end
-  buyer.holds[#buyer.holds + 1] = token
-  partition.dirty_buyers[buyer_id] = true
-  record.accepted_epoch, record.accepted_sequence = meta.epoch, meta.sequence
+  for i = 1, #lines, 3 do add_count(buyer, lines[i], lines[i + 2]) end
+  buyer[#buyer + 1] = token
+  partition.changed_buyers[buyer_id] = true
+  local record = {
+    HELD, meta.epoch, meta.sequence, meta.epoch, meta.sequence, deadline, 0, buyer_id, fingerprint,
+    placed,
+  }
   partition.records[token] = record
-  partition.deadlines[token] = record.deadline
+  partition.deadlines[token] = deadline
   touch(partition, token, record)
   return record
 end
 
--- Short of stock: due holds go first, so that nobody is refused a unit that only waits for the sweeper.
-local function place_or_sweep(partition, by_item, lines)
-  local placed, short = place(partition, by_item, lines)
-  if placed then return placed end
-  if not partition.swept then
-    partition.swept = true
-    expire_due(partition, partition.meta.sweep_bound)
-    partition.still_due = count_due(partition) > partition.meta.sweep_bound
-    placed, short = place(partition, by_item, lines)
+-- Short of stock: due holds go first, so that nobody is refused a unit that only waits for the
+-- sweeper.
+local function place_or_sweep(partition, lines)
+  local placed, short = place(partition, lines)
+  if placed or partition.swept then return placed, short end
+  partition.swept = true
+  expire_due(partition, partition.meta.sweep_bound)
+  partition.still_due = count_due(partition) > partition.meta.sweep_bound
+  return place(partition, lines)
+end
+
+local function paused_item(partition, lines)
+  for i = 1, #lines, 3 do
+    if partition.items[lines[i]][5] then return lines[i] end
   end
-  return placed, short
+  return nil
 end
 
 local function decide(partition, request)
-  local number, token, buyer_id, fingerprint = request[1], request[2], request[3], request[4]
+  local number, token, buyer_id = request[1], request[2], request[3]
   local record = record_of(partition, token)
   if record then
-    if record.buyer ~= buyer_id or record.fingerprint ~= fingerprint then
+    if record[BUYER] ~= buyer_id or record[FINGERPRINT] ~= request[4] then
       return {number, 'key_reused'}
     end
     return {number, 'replayed', view(partition, token, record)}
   end
   if not is_open(partition) then return {number, 'not_open', partition.meta.state} end
   if is_behind(partition) then return {number, 'ledger_behind'} end
-  local by_item, lines = summed(request[5])
-  for item in pairs(by_item) do
-    if partition.items[item][5] then return {number, 'not_open', 'item_paused', item} end
-  end
-  local buyer = buyer_of(partition, buyer_id)
-  local item, limit = over_limit(partition, buyer, by_item)
+  local lines, buyer = summed(request[5]), buyer_of(partition, buyer_id)
+  local paused = paused_item(partition, lines)
+  if paused then return {number, 'not_open', 'item_paused', paused} end
+  local item, limit = over_limit(partition, buyer, lines)
   if item then
     expire_due_of(partition, buyer)
-    item, limit = over_limit(partition, buyer, by_item)
-    if item then
-      return {number, 'limit_exceeded', item, limit, own_holds(partition, buyer)}
-    end
+    item, limit = over_limit(partition, buyer, lines)
+    if item then return {number, 'limit_exceeded', item, limit, own_holds(partition, buyer)} end
   end
-  local placed, short = place_or_sweep(partition, by_item, lines)
+  local placed, short = place_or_sweep(partition, lines)
   if not placed then
     if partition.still_due then return {number, 'overloaded'} end
     return {number, 'sold_out', short, own_holds(partition, buyer)}
   end
-  record = hold(partition, token, buyer_id, fingerprint, placed)
+  record = hold(partition, request, lines, placed)
   return {number, 'accepted', view(partition, token, record)}
 end
 

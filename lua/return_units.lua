@@ -1,4 +1,5 @@
--- return_units: confirmed → confirmed, with units given back after the sale, restocked or written off.
+-- return_units: confirmed → confirmed, with units given back after the sale, restocked or
+-- written off.
 -- Guarantees: each unit at most once, never more than was confirmed; once per return key.
 -- KEYS    1-6 the partition (include/partition.lua)
 -- ARGV    1 run_id  2 epoch  3 MessagePack {token, return_key, {item, account or 0, quantity, ...},
@@ -17,25 +18,26 @@ local MOST_RETURNS = 32 -- calls for one reservation; each keeps its key in the 
 
 local function remaining(record)
   local returned, left = {}, {}
-  for i = 1, #(record.returned or {}), 2 do returned[record.returned[i]] = record.returned[i + 1] end
-  for i = 1, #record.lines, 2 do
-    local quantity = record.lines[i + 1] - (returned[record.lines[i]] or 0)
-    if quantity > 0 then left[#left + 1], left[#left + 2] = record.lines[i], quantity end
+  local before = record[RETURNED] or {}
+  for i = 1, #before, 2 do returned[before[i]] = before[i + 1] end
+  for i = 1, #record[LINES], 2 do
+    local quantity = record[LINES][i + 1] - (returned[record[LINES][i]] or 0)
+    if quantity > 0 then left[#left + 1], left[#left + 2] = record[LINES][i], quantity end
   end
   return left, returned
 end
 
 local function remember(record, returned, lines, key, fingerprint)
   for i = 1, #lines, 2 do returned[lines[i]] = (returned[lines[i]] or 0) + lines[i + 1] end
-  record.returned, record.return_keys = {}, record.return_keys or {}
-  for i = 1, #record.lines, 2 do
-    local quantity = returned[record.lines[i]]
+  record[RETURNED], record[RETURN_KEYS] = {}, record[RETURN_KEYS] or {}
+  for i = 1, #record[LINES], 2 do
+    local quantity = returned[record[LINES][i]]
     if quantity then
-      record.returned[#record.returned + 1] = record.lines[i]
-      record.returned[#record.returned + 1] = quantity
+      record[RETURNED][#record[RETURNED] + 1] = record[LINES][i]
+      record[RETURNED][#record[RETURNED] + 1] = quantity
     end
   end
-  record.return_keys[#record.return_keys + 1] = key .. ':' .. fingerprint
+  record[RETURN_KEYS][#record[RETURN_KEYS] + 1] = key .. ':' .. fingerprint
 end
 
 local partition, refusal = open_partition(KEYS, ARGV[1], ARGV[2])
@@ -49,26 +51,26 @@ end
 local token, key, restock, fingerprint = request[1], request[2], request[4], request[6]
 local record = record_of(partition, token)
 if not record then return reply(partition, {'unknown'}) end
-for _, known in ipairs(record.return_keys or {}) do
+for _, known in ipairs(record[RETURN_KEYS] or {}) do
   if known == key .. ':' .. fingerprint then
     return reply(partition, {'replayed', view(partition, token, record)})
   end
   if known:sub(1, #key) == key then return reply(partition, {'key_reused'}) end
 end
-if record.state ~= CONFIRMED then
+if record[STATE] ~= CONFIRMED then
   return reply(partition, {'not_confirmed', view(partition, token, record)})
 end
 local left, returned = remaining(record)
 local lines = #left > 0 and select_lines(partition, left, request[3])
 if not lines then return reply(partition, {'not_sold', view(partition, token, record)}) end
-if #(record.return_keys or {}) >= MOST_RETURNS then
+if #(record[RETURN_KEYS] or {}) >= MOST_RETURNS then
   return reply(partition, {'too_many', view(partition, token, record)})
 end
 
 append_event(partition, 'return_units', string.format(
   '%s,"restock":%s,"reason":%s,"return_key":"%s","fingerprint":"%s"',
-  reservation_json(partition, token, record, lines), tostring(restock), cjson.encode(request[5]),
-  key, fingerprint))
+  reservation_json(partition, token, record[BUYER], lines), tostring(restock),
+  cjson.encode(request[5]), key, fingerprint))
 release(partition, record, lines, 'sold', restock and 'available' or 'adjusted')
 if not restock then
   for i = 1, #lines, 2 do -- written off: out of `sold`, and out of what the sale ever had

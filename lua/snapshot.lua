@@ -1,4 +1,5 @@
--- snapshot: the counters of one partition and the (epoch, sequence) they stand at, read in one step.
+-- snapshot: the counters of one partition and the (epoch, sequence) they stand at, read in one
+-- step.
 -- Guarantees: writes nothing; needs no fence, since the caller compares what it says.
 -- KEYS    1-6 the partition (include/partition.lua)
 -- RETURNS MessagePack {"ok", epoch, wall_ms, shift_ms, {sequence, state, run_id, ledger_sequence,

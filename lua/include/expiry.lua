@@ -1,11 +1,8 @@
 -- Due holds return to stock, one event each.
-local function is_due(partition, record)
-  return record.state == HELD and record.deadline <= partition.now
-end
-
 local function expire(partition, token, record)
-  append_event(partition, 'expire', reservation_json(partition, token, record))
-  release(partition, record, record.lines, 'held', 'available')
+  append_event(partition, 'expire',
+    reservation_json(partition, token, record[BUYER], record[LINES]))
+  release(partition, record, record[LINES], 'held', 'available')
   resolve(partition, token, record, EXPIRED)
   touch(partition, token, record)
 end
@@ -13,7 +10,7 @@ end
 -- At most `limit` in one call; returns how many were expired.
 local function expire_due(partition, limit)
   local tokens = redis.call('ZRANGEBYSCORE', partition.keys[5], '-inf',
-    string.format('%.0f', partition.now), 'LIMIT', 0, limit)
+    string.format('%d', partition.now), 'LIMIT', 0, limit)
   local expired = 0
   for _, token in ipairs(tokens) do
     local record = assert(record_of(partition, token), 'a deadline without its reservation')
@@ -27,12 +24,12 @@ end
 
 -- A buyer is not kept from buying by an own hold that only waits for the sweeper.
 local function expire_due_of(partition, buyer)
-  for i = #buyer.holds, 1, -1 do
-    local record = record_of(partition, buyer.holds[i])
-    if record and is_due(partition, record) then expire(partition, buyer.holds[i], record) end
+  for _, token in ipairs({unpack(buyer, first_hold(buyer))}) do
+    local record = record_of(partition, token)
+    if record and is_due(partition, record) then expire(partition, token, record) end
   end
 end
 
 local function count_due(partition)
-  return redis.call('ZCOUNT', partition.keys[5], '-inf', string.format('%.0f', partition.now))
+  return redis.call('ZCOUNT', partition.keys[5], '-inf', string.format('%d', partition.now))
 end

@@ -1,70 +1,88 @@
 -- Which units a reserve would take: lines of one SKU summed, a location chosen for each line.
 
--- Sums triples {item, account or 0, quantity}: {item = units}, and the lines again, each
--- (item, account) once, those with a named account first so that they are not crowded out.
+-- Triples {item, account or 0, quantity, ...} with each (item, account) once, those with a named
+-- account first, so that lines without one do not crowd them out.
 local function summed(lines)
-  local by_item, by_line, named, free = {}, {}, {}, {}
+  if #lines == 3 then return lines end
+  local named, free = {}, {}
   for i = 1, #lines, 3 do
-    local item, account, quantity = lines[i], lines[i + 1], lines[i + 2]
-    by_item[item] = (by_item[item] or 0) + quantity
-    local key = item .. ':' .. account
-    if by_line[key] then
-      by_line[key].quantity = by_line[key].quantity + quantity
-    else
-      local line = {item = item, account = account, quantity = quantity}
-      by_line[key] = line
-      local list = account == 0 and free or named
-      list[#list + 1] = line
+    local list = lines[i + 1] == 0 and free or named
+    local at = #list + 1
+    for k = 1, #list, 3 do
+      if list[k] == lines[i] and list[k + 1] == lines[i + 1] then at = k end
     end
+    list[at], list[at + 1] = lines[i], lines[i + 1]
+    list[at + 2] = (list[at + 2] or 0) + lines[i + 2]
   end
-  for _, line in ipairs(free) do named[#named + 1] = line end
-  return by_item, named
+  for _, value in ipairs(free) do named[#named + 1] = value end
+  return named
 end
 
-local function room_at(partition, item, account, taken)
-  return stock_of(partition, account).available - (taken[account] or 0)
+local function units_of(lines, item)
+  local sum = 0
+  for i = 1, #lines, 3 do
+    if lines[i] == item then sum = sum + lines[i + 2] end
+  end
+  return sum
+end
+
+local function taken_at(placed, account)
+  for i = 1, #placed, 2 do
+    if placed[i] == account then return placed[i + 1] end
+  end
+  return 0
+end
+
+local function take(placed, account, quantity)
+  for i = 1, #placed, 2 do
+    if placed[i] == account then
+      placed[i + 1] = placed[i + 1] + quantity
+      return
+    end
+  end
+  placed[#placed + 1] = account
+  placed[#placed + 1] = quantity
+end
+
+local function room_at(partition, item, account, placed)
+  return stock_of(partition, account).available - taken_at(placed, account)
     - account_floor(partition, item)
 end
 
 -- The first location, in the sale's order of preference, that has the whole line; where the sale
--- allows it the line is split over them in that order. Adds to `taken`; false when it does not fit.
-local function place_line(partition, line, taken)
-  local accounts = partition.items[line.item][6]
-  if line.account ~= 0 then accounts = {line.account} end
+-- allows it the line is split over them in that order. Adds to `placed`; false where
+-- it does not fit.
+local function place_line(partition, item, named, quantity, placed)
+  local accounts = named == 0 and partition.items[item][6] or {named}
   for _, account in ipairs(accounts) do
-    if room_at(partition, line.item, account, taken) >= line.quantity then
-      taken[account] = (taken[account] or 0) + line.quantity
+    if room_at(partition, item, account, placed) >= quantity then
+      take(placed, account, quantity)
       return true
     end
   end
-  if not partition.split or line.account ~= 0 then return false end
-  local missing = line.quantity
+  if not partition.split then return false end
   for _, account in ipairs(accounts) do
-    local part = math.min(missing, room_at(partition, line.item, account, taken))
+    local part = math.min(quantity, room_at(partition, item, account, placed))
     if part > 0 then
-      taken[account] = (taken[account] or 0) + part
-      missing = missing - part
+      take(placed, account, part)
+      quantity = quantity - part
     end
   end
-  return missing == 0
+  return quantity == 0
 end
 
--- Flat {account, quantity, ...} in the order of the accounts, or nil and the item that is short.
-local function place(partition, by_item, lines)
-  for item, quantity in pairs(by_item) do
-    if available_of(partition, item) - quantity < partition.items[item][4] then return nil, item end
-  end
-  local taken = {}
-  for _, line in ipairs(lines) do
-    if not place_line(partition, line, taken) then return nil, line.item end
+-- Flat {account, quantity, ...}, or nil and the item that is short.
+local function place(partition, lines)
+  for i = 1, #lines, 3 do
+    local item = lines[i]
+    local left = available_of(partition, item) - units_of(lines, item)
+    if left < partition.items[item][4] then return nil, item end
   end
   local placed = {}
-  for account in pairs(taken) do placed[#placed + 1] = account end
-  table.sort(placed)
-  local flat = {}
-  for _, account in ipairs(placed) do
-    flat[#flat + 1] = account
-    flat[#flat + 1] = taken[account]
+  for i = 1, #lines, 3 do
+    if not place_line(partition, lines[i], lines[i + 1], lines[i + 2], placed) then
+      return nil, lines[i]
+    end
   end
-  return flat
+  return placed
 end

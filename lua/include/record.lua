@@ -1,52 +1,48 @@
--- How a reservation and a buyer are stored: short MessagePack arrays, one hash field each.
--- gateway/inventory/types.py decodes the same arrays (`Record`, `Buyer`); a test keeps them equal.
+-- How a reservation and a buyer are kept: short MessagePack arrays, one hash field each, worked on
+-- as the arrays they are. gateway/inventory/types.py reads the same; a test keeps them equal.
 --
--- reservation: {state, epoch, sequence (of its last event), accepted_epoch, accepted_sequence,
---   deadline, extended_ms, buyer, fingerprint, lines {account, quantity, ...}, payment_reference,
---   returned {account, quantity, ...}, return_keys {key, ...}}; the last three only once they exist.
--- buyer: {counts {item, held + sold, ...}, tokens of own active holds {token, ...}}.
-local function encode_record(record)
-  local fields = {
-    record.state, record.epoch, record.sequence, record.accepted_epoch, record.accepted_sequence,
-    record.deadline, record.extended_ms, record.buyer, record.fingerprint, record.lines,
-  }
-  if record.payment_reference then
-    fields[11] = record.payment_reference
-    if record.returned then
-      fields[12], fields[13] = record.returned, record.return_keys
-    end
+-- reservation: at the places named here; the last three only once they exist. LINES and RETURNED
+-- are flat {account, quantity, ...}.
+local STATE, EPOCH, SEQUENCE, ACCEPTED_EPOCH, ACCEPTED_SEQUENCE = 1, 2, 3, 4, 5
+local DEADLINE, EXTENDED_MS, BUYER, FINGERPRINT, LINES = 6, 7, 8, 9, 10
+local PAYMENT_REFERENCE, RETURNED, RETURN_KEYS = 11, 12, 13
+
+-- buyer: {item, held + sold, item, held + sold, ..., token of an own active hold, token, ...}.
+local function count_place(buyer, item)
+  local i = 1
+  while type(buyer[i]) == 'number' do
+    if buyer[i] == item then return i + 1 end
+    i = i + 2
   end
-  return cmsgpack.pack(fields)
+  return nil
 end
 
-local function decode_record(packed)
-  local f = cmsgpack.unpack(packed)
-  return {
-    state = f[1], epoch = f[2], sequence = f[3], accepted_epoch = f[4], accepted_sequence = f[5],
-    deadline = f[6], extended_ms = f[7], buyer = f[8], fingerprint = f[9], lines = f[10],
-    payment_reference = f[11], returned = f[12], return_keys = f[13],
-  }
+local function count_of(buyer, item)
+  local place = count_place(buyer, item)
+  return place and buyer[place] or 0
 end
 
--- nil when nothing is left to remember.
-local function encode_buyer(buyer)
-  local counts = {}
-  for item, count in pairs(buyer.counts) do
-    if count > 0 then
-      counts[#counts + 1] = item
-      counts[#counts + 1] = count
-    end
+local function add_count(buyer, item, quantity)
+  local place = count_place(buyer, item)
+  if not place then
+    table.insert(buyer, 1, quantity)
+    table.insert(buyer, 1, item)
+  elseif buyer[place] + quantity > 0 then
+    buyer[place] = buyer[place] + quantity
+  else
+    table.remove(buyer, place - 1)
+    table.remove(buyer, place - 1)
   end
-  if #counts == 0 and #buyer.holds == 0 then return nil end
-  return cmsgpack.pack({counts, buyer.holds})
 end
 
-local function decode_buyer(packed)
-  local buyer = {counts = {}, holds = {}}
-  if packed then
-    local fields = cmsgpack.unpack(packed)
-    for i = 1, #fields[1], 2 do buyer.counts[fields[1][i]] = fields[1][i + 1] end
-    buyer.holds = fields[2]
+local function first_hold(buyer)
+  local i = 1
+  while type(buyer[i]) == 'number' do i = i + 2 end
+  return i
+end
+
+local function forget_hold(buyer, token)
+  for i = first_hold(buyer), #buyer do
+    if buyer[i] == token then return table.remove(buyer, i) end
   end
-  return buyer
 end

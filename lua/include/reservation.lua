@@ -3,7 +3,7 @@ local function record_of(partition, token)
   local record = partition.records[token]
   if record == nil then
     local packed = redis.call('HGET', partition.keys[3], token)
-    record = packed and decode_record(packed) or false
+    record = packed and cmsgpack.unpack(packed) or false
     partition.records[token] = record
   end
   return record
@@ -12,7 +12,8 @@ end
 local function buyer_of(partition, id)
   local buyer = partition.buyers[id]
   if not buyer then
-    buyer = decode_buyer(redis.call('HGET', partition.keys[4], id))
+    local packed = redis.call('HGET', partition.keys[4], id)
+    buyer = packed and cmsgpack.unpack(packed) or {}
     partition.buyers[id] = buyer
   end
   return buyer
@@ -22,61 +23,64 @@ local function item_of(partition, account)
   return partition.accounts[account][3]
 end
 
-local function forget_hold(buyer, token)
-  for i, held in ipairs(buyer.holds) do
-    if held == token then return table.remove(buyer.holds, i) end
-  end
-end
-
+-- Marks the record as changed by the event just appended. A record changed twice in one call is
+-- listed twice, the later value last, which is the one HSET keeps.
 local function touch(partition, token, record)
-  record.epoch, record.sequence = partition.meta.epoch, partition.meta.sequence
-  partition.dirty_records[token] = true
+  record[EPOCH], record[SEQUENCE] = partition.meta.epoch, partition.meta.sequence
+  local fields = partition.record_fields
+  fields[#fields + 1] = token
+  fields[#fields + 1] = cmsgpack.pack(record)
 end
 
--- Gives `lines` {account, quantity, ...} back to stock and to the buyer's limit.
+-- Gives `lines` back to stock and to the buyer's limit.
 local function release(partition, record, lines, from, to)
-  local buyer = buyer_of(partition, record.buyer)
-  partition.dirty_buyers[record.buyer] = true
+  local buyer = buyer_of(partition, record[BUYER])
+  partition.changed_buyers[record[BUYER]] = true
   for i = 1, #lines, 2 do
-    local item = item_of(partition, lines[i])
     move(partition, lines[i], lines[i + 1], from, to)
-    buyer.counts[item] = (buyer.counts[item] or 0) - lines[i + 1]
+    add_count(buyer, item_of(partition, lines[i]), -lines[i + 1])
   end
 end
 
--- A hold is over: the record keeps its result for retries, the deadline and the hold list forget it.
+-- A hold is over: the record keeps its result for retries, the deadline and the hold list
+-- forget it.
 local function resolve(partition, token, record, state)
-  record.state = state
+  record[STATE] = state
   partition.deadlines[token] = false
-  forget_hold(buyer_of(partition, record.buyer), token)
-  partition.dirty_buyers[record.buyer] = true
+  forget_hold(buyer_of(partition, record[BUYER]), token)
+  partition.changed_buyers[record[BUYER]] = true
+end
+
+local function line_json(partition, account, quantity)
+  local known = partition.accounts[account]
+  return string.format('{"sku":"%s","location":"%s","quantity":%d,"unit_price":%d}',
+    known[1], known[2], quantity, partition.items[known[3]][2])
 end
 
 local function lines_json(partition, lines)
   local parts = {}
   for i = 1, #lines, 2 do
-    local account = partition.accounts[lines[i]]
-    parts[#parts + 1] = string.format(
-      '{"sku":"%s","location":"%s","quantity":%d,"unit_price":%d}',
-      account[1], account[2], lines[i + 1], partition.items[account[3]][2])
+    parts[#parts + 1] = line_json(partition, lines[i], lines[i + 1])
   end
   return '[' .. table.concat(parts, ',') .. ']'
 end
 
-local function reservation_json(partition, token, record, lines)
-  return string.format('"reservation_id":"%s.%d.%s","buyer_id":%s,"lines":%s',
-    partition.meta.sale, partition.meta.number, token, cjson.encode(record.buyer),
-    lines_json(partition, lines or record.lines))
+local function reservation_json(partition, token, buyer_id, lines)
+  return partition.id_start .. token .. '","buyer_id":' .. cjson.encode(buyer_id)
+    .. ',"lines":' .. lines_json(partition, lines)
 end
 
--- What a caller is told of a reservation: the stored array, its deadline on the wall clock. A hold
--- past its deadline is told as expired, swept or not.
+local function is_due(partition, record)
+  return record[STATE] == HELD and record[DEADLINE] <= partition.now
+end
+
+-- What a caller is told of a reservation: the stored array behind its token, the deadline on the
+-- wall clock, and a hold past its deadline as expired, swept or not.
 local function view(partition, token, record)
-  local due = record.state == HELD and record.deadline <= partition.now
   return {
-    token, due and EXPIRED or record.state, record.epoch, record.sequence, record.accepted_epoch,
-    record.accepted_sequence, record.deadline + partition.meta.shift, record.extended_ms,
-    record.buyer, record.fingerprint, record.lines, record.payment_reference or '',
-    record.returned or {},
+    token, is_due(partition, record) and EXPIRED or record[STATE], record[EPOCH],
+    record[SEQUENCE], record[ACCEPTED_EPOCH], record[ACCEPTED_SEQUENCE],
+    record[DEADLINE] + partition.meta.shift, record[EXTENDED_MS], record[BUYER],
+    record[FINGERPRINT], record[LINES], record[PAYMENT_REFERENCE], record[RETURNED],
   }
 end

@@ -1,2 +1,3 @@
--- States of a reservation. gateway/inventory/types.py holds the same table; a test keeps them equal.
+-- States of a reservation. gateway/inventory/types.py holds the same table; a test keeps them
+-- equal.
 local HELD, CONFIRMED, CANCELLED, EXPIRED = 1, 2, 3, 4

@@ -28,8 +28,8 @@ local function move(partition, index, quantity, from, to)
   counters[to] = counters[to] + quantity
 end
 
--- An item is {sku, unit_price, limit, floor, paused, accounts {index, ...}}. Its floor holds for the
--- sum over its locations; one location alone may go below zero only as deep as a negative floor.
+-- An item is {sku, unit_price, limit, floor, paused, accounts {index, ...}}. Its floor holds for
+-- the sum over its locations; one location alone may go below zero only as deep as a negative one.
 local function available_of(partition, item)
   local sum = 0
   for _, index in ipairs(partition.items[item][6]) do
