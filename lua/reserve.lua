@@ -123,10 +123,9 @@ local function decide(partition, request)
   local lines, buyer = summed(request[5]), buyer_of(partition, buyer_id)
   local paused = paused_item(partition, lines)
   if paused then return {number, 'not_open', 'item_paused', paused} end
-  local item, limit = over_limit(partition, buyer, lines)
-  if item then
+  if over_limit(partition, buyer, lines) then
     expire_due_of(partition, buyer)
-    item, limit = over_limit(partition, buyer, lines)
+    local item, limit = over_limit(partition, buyer, lines)
     if item then return {number, 'limit_exceeded', item, limit, own_holds(partition, buyer)} end
   end
   local placed, short = place_or_sweep(partition, lines)
