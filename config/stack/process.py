@@ -20,6 +20,11 @@ class StackError(Exception):
     """A server or process of the local stack cannot be run; the message names the next step."""
 
 
+def dropgate_command(*arguments: str) -> list[str]:
+    """How to run `dropgate ARGUMENTS` with this very interpreter, whatever the current folder."""
+    return [sys.executable, "-P", "-m", "config.cli", *arguments]
+
+
 class Child:
     """A program started by us. Not started by construction; may be started again after its end.
 
@@ -35,17 +40,20 @@ class Child:
         log: Path | None = None,
         user: tuple[int, int] | None = None,
         folder: Path | None = None,
+        inherited: Sequence[int] = (),
     ) -> None:
         """Describe the program.
 
         `environment` replaces the inherited one; `log` receives both output streams (inherited
-        when None); `user` is the (uid, gid) to run as; `folder` is the working directory.
+        when None); `user` is the (uid, gid) to run as; `folder` is the working directory;
+        `inherited` are file descriptors the program keeps open.
         """
         self.argv = list(argv)
         self.log = log
         self._environment = environment
         self._user = user
         self._folder = folder
+        self.inherited = tuple(inherited)
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -85,6 +93,7 @@ class Child:
                 env=self._environment,
                 cwd=self._folder,
                 process_group=0,
+                pass_fds=self.inherited,
             )
         finally:
             if output is not None:
@@ -104,7 +113,7 @@ class Child:
             await asyncio.sleep(POLL_SECONDS)
         return True
 
-    async def stop(self, number: signal.Signals, timeout_seconds: float) -> None:
+    async def stop(self, timeout_seconds: float, number: signal.Signals = signal.SIGTERM) -> None:
         """Ask the program to end by `number`; after the time kill it and its process group.
 
         Idempotent. A stopped (SIGSTOPped) program is continued so that it can end cleanly.

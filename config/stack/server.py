@@ -61,6 +61,8 @@ class Server(abc.ABC):
     start_timeout_seconds: float = 30.0
     stop_timeout_seconds: float = 5.0
     stop_signal: signal.Signals = signal.SIGTERM
+    # File descriptors the server keeps open, such as the lock of the data folder it writes to.
+    inherited: tuple[int, ...] = ()
 
     def __init__(self, folder: Path, port: int = 0) -> None:
         self.folder = folder.absolute()
@@ -97,6 +99,7 @@ class Server(abc.ABC):
         deadline = asyncio.get_running_loop().time() + self.start_timeout_seconds
         while True:
             self._child = self.make_child()
+            self._child.inherited = self.inherited
             self._child.start()
             if await self._ready_or_ended(deadline):
                 await self.after_ready()
@@ -115,7 +118,7 @@ class Server(abc.ABC):
     async def stop(self) -> None:
         """Stop the server cleanly, by force after `stop_timeout_seconds`. Idempotent."""
         if self._child is not None:
-            await self._child.stop(self.stop_signal, self.stop_timeout_seconds)
+            await self._child.stop(self.stop_timeout_seconds, self.stop_signal)
 
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
         """Send a signal to the server's own process, as a fault would."""

@@ -1,0 +1,48 @@
+"""The `dropgate` command: the wiring at the top. Nobody imports it."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from config.commands import configuration, services
+from config.commands.up import up
+from config.sources import CONFIG_VARIABLE
+
+app = typer.Typer(
+    name="dropgate",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+@app.callback()
+def dropgate(
+    config: Annotated[
+        Path | None, typer.Option(help="TOML file of settings.", envvar=CONFIG_VARIABLE)
+    ] = None,
+) -> None:
+    """Reserve limited stock: each unit is promised once, and it can be proved."""
+    if config is not None:
+        os.environ[CONFIG_VARIABLE] = str(config)
+
+
+app.command()(up)
+app.command()(services.gateway)
+app.command()(services.relay)
+app.command("order-writer")(services.order_writer)
+app.command()(services.reconciler)
+app.command()(services.migrate)
+app.add_typer(configuration.app, name="config")
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""`dropgate gateway · relay · order-writer · reconciler · migrate`: one process of each kind."""
+
+import asyncio
+import os
+from typing import Annotated
+
+import structlog
+import typer
+
+from config.commands.shared import fail, settings_or_exit
+from config.runner import run_service
+from config.settings import Settings
+from config.sources import PREFIX, environment_of
+from config.stack.process import Child, dropgate_command
+from config.supervisor import ProcessUnit, Supervisor
+
+# How long a gateway worker may take to answer what it has accepted.
+STOP_WORKER_SECONDS = 10.0
+
+
+def gateway(
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=64, help="Processes that share the port.")
+    ] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port to listen on.")] = None,
+    slot: Annotated[int | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Serve the HTTP API; with several workers, as one process each on the same port."""
+    settings = settings_or_exit()
+    changes: dict[str, int] = {}
+    if workers is not None:
+        changes["workers"] = workers
+    if port is not None:
+        changes["port"] = port
+    if slot is not None:
+        changes["worker_slot"] = slot
+    settings = settings.model_copy(update={"gateway": settings.gateway.model_copy(update=changes)})
+    if settings.auth.secret is None:
+        fail(
+            "no token secret: set DROPGATE_AUTH__SECRET to at least 32 bytes "
+            "(openssl rand -hex 32 makes one)"
+        )
+    if slot is None and settings.gateway.workers > 1:
+        raise typer.Exit(run_service("gateway-supervisor", _supervise_workers, settings))
+    from gateway.api.service import run
+
+    raise typer.Exit(run_service("gateway", run, settings))
+
+
+def relay() -> None:
+    """Carry events from the outboxes to Kafka."""
+    settings = settings_or_exit()
+    if settings.event_log.kind != "kafka":
+        fail(
+            "the event log is the outbox itself, so there is nothing to relay; "
+            "set DROPGATE_EVENT_LOG__KIND=kafka to use Kafka"
+        )
+    from gateway.relay.service import run
+
+    raise typer.Exit(run_service("relay", run, settings))
+
+
+def order_writer() -> None:
+    """Write events from the event log into the ledger."""
+    settings = settings_or_exit()
+    from order_writer.service import run
+
+    raise typer.Exit(run_service("order-writer", run, settings))
+
+
+def reconciler() -> None:
+    """Run the duties: expire, compare, recover, trim and the sales' states."""
+    settings = settings_or_exit()
+    from reconciler.service import run
+
+    raise typer.Exit(run_service("reconciler", run, settings))
+
+
+def migrate() -> None:
+    """Bring the ledger's schema to the newest version; safe to run at any time."""
+    settings = settings_or_exit()
+    from order_writer.schema import MigrationError
+    from order_writer.schema import migrate as run
+
+    try:
+        applied = asyncio.run(run(settings.postgres.dsn))
+    except MigrationError as error:
+        fail(str(error))
+    except OSError as error:
+        fail(f"the ledger's database is not reachable ({error}); check DROPGATE_POSTGRES__DSN")
+    print("\n".join(applied) if applied else "nothing to apply: the schema is the newest")
+
+
+async def _supervise_workers(settings: Settings, stop: asyncio.Event) -> None:
+    log = structlog.get_logger()
+    inherited = {
+        variable: value for variable, value in os.environ.items() if not variable.startswith(PREFIX)
+    }
+    supervisor = Supervisor(lambda: log.info("workers", action="supervise", **supervisor.pids()))
+    await supervisor.start(
+        [
+            ProcessUnit(
+                "gateway",
+                Child(
+                    dropgate_command("gateway", "--slot", str(slot)),
+                    environment={**inherited, **environment_of(settings)},
+                ),
+                stop_timeout_seconds=STOP_WORKER_SECONDS,
+            )
+            for slot in range(settings.gateway.workers)
+        ]
+    )
+    supervisor.keep()
+    await stop.wait()
+    await supervisor.stop()

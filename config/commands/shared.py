@@ -1,0 +1,35 @@
+"""What commands have in common: the settings they run with and how they fail."""
+
+from typing import NoReturn
+
+import typer
+from rich.console import Console
+
+from config.settings import Settings
+from config.sources import SettingsError, load_settings
+
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+output = Console(highlight=False, soft_wrap=True)
+
+
+class CommandError(Exception):
+    """A command cannot do what it was asked for; the message names the next step."""
+
+
+def settings_or_exit() -> Settings:
+    """The checked settings; on mistakes, print all of them and exit with status 2."""
+    try:
+        return load_settings()
+    except SettingsError as error:
+        errors.print("[bold red]error:[/] the settings are not usable:")
+        for problem in error.problems:
+            errors.print(f"  {problem}", markup=False)
+        errors.print("Correct them and try again; dropgate config check shows what is in force.")
+        raise typer.Exit(2) from None
+
+
+def fail(message: str) -> NoReturn:
+    """Print the message as an error and exit with status 1."""
+    errors.print("[bold red]error:[/] ", end="")
+    errors.print(message, markup=False)
+    raise typer.Exit(1)

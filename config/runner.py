@@ -1,0 +1,48 @@
+"""Runs one service until a signal asks it to stop: the same for every kind of process."""
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable
+
+import structlog
+import uvloop
+
+from config.logs import configure_logs
+from config.settings import Settings
+
+Service = Callable[[Settings, asyncio.Event], Awaitable[None]]
+
+EXIT_FAILED = 1
+
+_LOG = structlog.get_logger()
+
+
+def run_service(name: str, service: Service, settings: Settings) -> int:
+    """Run `service` on uvloop until it returns and tell the exit status.
+
+    SIGTERM and SIGINT set the event it is given; a service then finishes what it has in hand and
+    returns. A service that raises is logged with its traceback and gives status 1.
+    """
+    configure_logs(settings.log, name)
+    return uvloop.run(_run(name, service, settings))
+
+
+async def _run(name: str, service: Service, settings: Settings) -> int:
+    stop = stop_on_signals()
+    _LOG.info("started", action="start")
+    try:
+        await service(settings, stop)
+    except Exception:  # noqa: BLE001 - the last frame of the process: it can only say it
+        _LOG.exception("failed", action="stop", service=name)
+        return EXIT_FAILED
+    _LOG.info("stopped", action="stop")
+    return 0
+
+
+def stop_on_signals() -> asyncio.Event:
+    """An event that SIGTERM, SIGINT and SIGHUP set, instead of ending the process."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        loop.add_signal_handler(number, stop.set)
+    return stop

@@ -1,0 +1,224 @@
+"""`dropgate up`: the local servers and every process, started in order and kept running."""
+
+import asyncio
+import os
+import socket
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+from pydantic import SecretStr
+
+from config.folder import DataFolder
+from config.ready import NAMES, ReadyFile
+from config.settings import Settings
+from config.sources import PREFIX, environment_of
+from config.stack.kafka import KafkaServer, check_available, create_topics
+from config.stack.postgres import PostgresServer
+from config.stack.process import POLL_SECONDS, Child, StackError, dropgate_command
+from config.stack.redis import RedisServer
+from config.stack.server import HOST, Server, free_port
+from config.supervisor import ProcessUnit, Supervisor
+
+READY_TIMEOUT_SECONDS = 60.0
+PROBE_TIMEOUT_SECONDS = 2.0
+# Connections that must find a ready worker, for each worker: the kernel spreads them by chance.
+PROBES_PER_WORKER = 4
+# Bounds on the three steps of a stop; together below the 10 s that a stop may take.
+STOP_GATEWAY_SECONDS = 3.0
+STOP_PROCESS_SECONDS = 2.5
+STOP_SERVER_SECONDS = 3.5
+# Deaths before `up` has served once that mean "this will not work".
+MAX_EARLY_RESTARTS = 5
+
+_LOG = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class UpOptions:
+    """What was asked for on the command line; port 0 means any free one."""
+
+    event_log: str
+    workers: int
+    port: int
+    ready_file: Path
+
+
+class LocalStack:
+    """Everything `dropgate up` runs on one locked data folder."""
+
+    def __init__(self, settings: Settings, folder: DataFolder, options: UpOptions) -> None:
+        self.folder = folder
+        self.options = options
+        self.redis = RedisServer(folder.path / "redis")
+        self.postgres = PostgresServer(folder.path / "postgres")
+        self.kafka: KafkaServer | None = None
+        if options.event_log == "kafka":
+            check_available()
+            self.kafka = KafkaServer(folder.path / "kafka")
+        self._base = settings
+        self._port_holder = socket.socket()
+        self._port = self._hold_port(options.port)
+        self.settings = settings
+        self._supervisor = Supervisor(self._write_ready_file)
+        self._serving = False
+
+    @property
+    def url(self) -> str:
+        """Where the gateway listens."""
+        return f"http://{HOST}:{self._port}"
+
+    async def start(self) -> None:
+        """Start all and return when all serves. Raises `StackError`; call `stop` in any case."""
+        servers: list[Server] = [
+            server for server in (self.redis, self.postgres, self.kafka) if server is not None
+        ]
+        for server in servers:
+            server.inherited = (self.folder.descriptor,)
+            server.stop_timeout_seconds = STOP_SERVER_SECONDS
+        await self._supervisor.start(servers)
+        self.settings = self._settings_of_processes()
+        await self._prepare_ledger_and_log()
+
+        names = ["relay"] if self.kafka is not None else []
+        await self._supervisor.start(
+            [
+                self._process(name, None, name.replace("_", "-"))
+                for name in (*names, "order_writer", "reconciler")
+            ]
+        )
+        await self._supervisor.start(
+            [
+                self._process("gateway", slot, "gateway", "--slot", str(slot))
+                for slot in range(self.options.workers)
+            ]
+        )
+        self._supervisor.keep()
+        await self._wait_serving()
+        self._serving = True
+        self._write_ready_file()
+
+    async def stop(self) -> None:
+        """Stop everything within 10 s and leave no child. Idempotent."""
+        self._serving = False
+        await self._supervisor.stop()
+        self.options.ready_file.unlink(missing_ok=True)
+        self._port_holder.close()
+
+    def ready_file(self) -> ReadyFile:
+        """Addresses, secret and the pids of now."""
+        pids = self._supervisor.pids()
+        secret = self.settings.auth.secret
+        return ReadyFile(
+            gateway=self.url,
+            redis=self.redis.url,
+            postgres=self.postgres.dsn,
+            kafka=None if self.kafka is None else self.kafka.bootstrap,
+            auth_secret="" if secret is None else secret.get_secret_value(),
+            pids={name: pids[name] for name in NAMES if name in pids},
+        )
+
+    def _write_ready_file(self) -> None:
+        if self._serving:
+            self.ready_file().write(self.options.ready_file)
+
+    def _hold_port(self, port: int) -> int:
+        # Bound and not listening: workers share the port with it (SO_REUSEPORT), and nobody else
+        # gets it while a worker is being restarted.
+        self._port_holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        try:
+            self._port_holder.bind((HOST, port or free_port()))
+        except OSError as error:
+            raise StackError(
+                f"port {port} cannot be used: {error.strerror}. "
+                "Choose another with --port (0: any free one)"
+            ) from error
+        return int(self._port_holder.getsockname()[1])
+
+    def _settings_of_processes(self) -> Settings:
+        base = self._base
+        event_log = {"kind": self.options.event_log}
+        if self.kafka is not None:
+            event_log["bootstrap"] = self.kafka.bootstrap
+        gateway = {
+            "host": HOST,
+            "port": self._port,
+            "workers": self.options.workers,
+            "run_dir": self.folder.path / "run",
+        }
+        secret = base.auth.secret or SecretStr(self.folder.secret())
+        return base.model_copy(
+            update={
+                "redis": base.redis.model_copy(update={"url": self.redis.url}),
+                "postgres": base.postgres.model_copy(update={"dsn": self.postgres.dsn}),
+                "event_log": base.event_log.model_copy(update=event_log),
+                "gateway": base.gateway.model_copy(update=gateway),
+                "auth": base.auth.model_copy(update={"secret": secret}),
+            }
+        )
+
+    async def _prepare_ledger_and_log(self) -> None:
+        from order_writer.schema import migrate  # noqa: PLC0415 - only this step needs it
+
+        applied = await migrate(self.postgres.dsn)
+        _LOG.info("migrated", action="migrate", applied=applied)
+        if self.kafka is not None:
+            await create_topics(self.settings.event_log)
+
+    def _process(self, name: str, slot: int | None, *arguments: str) -> ProcessUnit:
+        inherited = {
+            variable: value
+            for variable, value in os.environ.items()
+            if not variable.startswith(PREFIX)
+        }
+        suffix = "" if slot is None else f"-{slot}"
+        child = Child(
+            dropgate_command(*arguments),
+            environment={**inherited, **environment_of(self.settings)},
+            log=self.folder.logs / f"{name}{suffix}.log",
+        )
+        seconds = STOP_GATEWAY_SECONDS if name == "gateway" else STOP_PROCESS_SECONDS
+        return ProcessUnit(name, child, stop_timeout_seconds=seconds)
+
+    async def _wait_serving(self) -> None:
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + READY_TIMEOUT_SECONDS
+        wanted = PROBES_PER_WORKER * self.options.workers
+        in_a_row = 0
+        answer = "no answer"
+        while in_a_row < wanted or not self._supervisor.alive:
+            failing = self._supervisor.restarts >= MAX_EARLY_RESTARTS
+            if failing or clock() >= deadline:
+                raise StackError(self._why_not_serving(answer))
+            answer = await _probe(self._port)
+            in_a_row = in_a_row + 1 if answer.startswith("HTTP/1.1 200") else 0
+            if in_a_row == 0:
+                await asyncio.sleep(POLL_SECONDS)
+
+    def _why_not_serving(self, answer: str) -> str:
+        tails = [
+            f"--- {unit.child.log}\n{unit.child.log_tail()}"
+            for unit in self._supervisor.units
+            if isinstance(unit, ProcessUnit)
+        ]
+        return "\n".join(
+            [f"not serving; {self.url}/readyz answered: {answer}", "The ends of the logs:", *tails]
+        )
+
+
+async def _probe(port: int) -> str:
+    """What a fresh connection gets from /readyz: the head and body, or why there is none."""
+    request = f"GET /readyz HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n"
+    try:
+        async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
+            reader, writer = await asyncio.open_connection(HOST, port)
+            try:
+                writer.write(request.encode())
+                return (await reader.read(8192)).decode(errors="replace")
+            finally:
+                writer.close()
+                with suppress(OSError):
+                    await writer.wait_closed()
+    except (OSError, TimeoutError) as error:
+        return f"no answer ({error!r})"
