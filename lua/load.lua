@@ -16,29 +16,44 @@ local function is_name(value)
   return type(value) == 'string' and #value >= 1 and #value <= 64 and not value:find('[^%w._-]')
 end
 
+local function is_account(value, items)
+  return type(value) == 'table' and is_name(value[1]) and is_name(value[2])
+    and is_integer(value[3], 1, items) and is_integer(value[4], 0, LARGEST)
+end
+
+local function is_item(value)
+  return type(value) == 'table' and is_name(value[1]) and is_integer(value[2], 0, LARGEST)
+    and is_integer(value[3], 1, LARGEST) and is_integer(value[4], -LARGEST, LARGEST)
+    and type(value[5]) == 'boolean' and type(value[6]) == 'table'
+end
+
+-- Every account is named once, by its own item: one that counts twice would sell its units twice.
 local function check_items(config)
   local items, accounts = config[10], config[11]
   if type(items) ~= 'table' or #items < 1 or #items > MOST_ITEMS then return false end
   if type(accounts) ~= 'table' or #accounts < 1 or #accounts > MOST_ACCOUNTS then return false end
-  for _, item in ipairs(items) do
-    if not (type(item) == 'table' and is_name(item[1]) and is_integer(item[2], 0, LARGEST)
-            and is_integer(item[3], 1, LARGEST) and is_integer(item[4], -LARGEST, LARGEST)
-            and type(item[5]) == 'boolean' and type(item[6]) == 'table' and #item[6] > 0) then
-      return false
-    end
-    for _, account in ipairs(item[6]) do
-      if not (is_integer(account, 1, #accounts) and accounts[account][1] == item[1]) then
+  local seen, owned = {}, 0
+  for i = 1, #accounts do
+    local account = accounts[i]
+    if not is_account(account, #items) then return false end
+    local name = account[1] .. ':' .. account[2]
+    if seen[name] then return false end
+    seen[name] = true
+  end
+  for i = 1, #items do
+    local item = items[i]
+    if not is_item(item) or #item[6] == 0 or seen[item[1]] then return false end
+    seen[item[1]] = true
+    for k = 1, #item[6] do
+      local number = item[6][k]
+      if not is_integer(number, 1, #accounts) or seen[number] or accounts[number][3] ~= i
+         or accounts[number][1] ~= item[1] then
         return false
       end
+      seen[number], owned = true, owned + 1
     end
   end
-  for _, account in ipairs(accounts) do
-    if not (type(account) == 'table' and is_name(account[1]) and is_name(account[2])
-            and is_integer(account[3], 1, #items) and is_integer(account[4], 0, LARGEST)) then
-      return false
-    end
-  end
-  return true
+  return owned == #accounts
 end
 
 local function check(config)

@@ -39,6 +39,7 @@ append_event(partition, 'recover', string.format(
   '"previous":{"epoch":%d,"sequence":%d},"shift_ms":%.0f,"restored":false',
   request[1], request[2], outage))
 flush(partition)
+meta.shift = meta.shift + outage
 redis.call('HSET', KEYS[1], 'run_id', ARGV[1], 'epoch', string.format('%.0f', epoch),
-  'shift', string.format('%.0f', meta.shift + outage), 'ledger_sequence', '0')
+  'shift', string.format('%.0f', meta.shift), 'ledger_sequence', '0')
 return reply(partition, {'recovered'})

@@ -13,7 +13,8 @@ if not partition then return refusal end
 local watermark = tonumber(ARGV[3])
 if not is_integer(watermark, 0, partition.meta.sequence) then return malformed('watermark') end
 watermark = math.max(watermark, partition.meta.ledger_sequence)
-redis.call('HSET', KEYS[1], 'ledger_sequence', string.format('%.0f', watermark))
+-- XTRIM before HSET: it is let through where memory is full, and what follows it then is too.
 local trimmed = redis.call('XTRIM', KEYS[6], 'MINID',
   string.format('%d-%d', partition.meta.epoch, watermark))
+redis.call('HSET', KEYS[1], 'ledger_sequence', string.format('%.0f', watermark))
 return reply(partition, {trimmed, watermark})

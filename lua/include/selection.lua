@@ -3,14 +3,13 @@ local function are_selected(lines)
   return type(lines) == 'table' and (#lines == 0 or are_lines(lines, 64))
 end
 
--- {account, quantity, ...} selected and left over, or nil when more is named than `lines` hold.
-local function select_lines(partition, lines, selection)
-  if #selection == 0 then return lines, {} end
-  local left = {}
-  for i = 1, #lines, 2 do left[i] = lines[i + 1] end
+-- Takes from `left`, the quantities at each account of `lines`, what those triples of `selection`
+-- name that have an account (or have none); false when it is not there.
+local function take_selected(partition, lines, left, selection, with_account)
   for s = 1, #selection, 3 do
     local missing = selection[s + 2]
-    for i = 1, #lines, 2 do
+    local now = (selection[s + 1] ~= 0) == with_account
+    for i = 1, now and #lines or 0, 2 do
       local fits = item_of(partition, lines[i]) == selection[s]
         and (selection[s + 1] == 0 or selection[s + 1] == lines[i])
       if fits then
@@ -18,7 +17,20 @@ local function select_lines(partition, lines, selection)
         left[i], missing = left[i] - part, missing - part
       end
     end
-    if missing > 0 then return nil end
+    if now and missing > 0 then return false end
+  end
+  return true
+end
+
+-- {account, quantity, ...} selected and left over, or nil when more is named than `lines` hold.
+local function select_lines(partition, lines, selection)
+  if #selection == 0 then return lines, {} end
+  local left = {}
+  for i = 1, #lines, 2 do left[i] = lines[i + 1] end
+  -- Named accounts first, so that triples without one do not crowd them out.
+  if not (take_selected(partition, lines, left, selection, true)
+          and take_selected(partition, lines, left, selection, false)) then
+    return nil
   end
   local selected, rest = {}, {}
   for i = 1, #lines, 2 do
