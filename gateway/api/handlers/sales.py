@@ -1,0 +1,82 @@
+"""Calls about sales: parse, make one domain call, render."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.api.audit import Caller
+from gateway.api.bodies import SPEC_MAX_BYTES, Decoder, check_json, check_text, read_body
+from gateway.api.problems import Answer
+from gateway.api.rendering import json_answer
+from gateway.api.responses import REQUEST_ID
+from gateway.api.schemas import AdjustBody, EmptyBody, SaleAnswer
+from gateway.api.versions import version_tag, wanted_version
+from gateway.inventory.opening import Verb
+from gateway.inventory.types import SaleState
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from gateway.admission.tokens import Principal
+    from gateway.api.sale_operations import SaleOperations
+
+_adjust = Decoder(AdjustBody)
+_empty = Decoder(EmptyBody)
+REASON_BYTES_MAX = 255
+_ITEM_STATES = {"pause": SaleState.PAUSED, "resume": SaleState.OPEN}
+
+
+def caller_of(request: web.Request, principal: Principal) -> Caller:
+    """The operator behind a request."""
+    return Caller(principal.subject, request[REQUEST_ID], wanted_version(request.headers))
+
+
+class SaleHandlers:
+    """See the module."""
+
+    def __init__(self, operations: SaleOperations, max_body_bytes: int) -> None:
+        """`max_body_bytes` bounds every body but that of PUT."""
+        self._operations = operations
+        self._max_body_bytes = max_body_bytes
+
+    async def put(self, request: web.Request, principal: Principal) -> Answer:
+        """PUT /v1/sales/{sale}."""
+        raw = await read_body(request, SPEC_MAX_BYTES)
+        check_json(request.headers)
+        sale_id = request.match_info["sale"]
+        result = await self._operations.put(sale_id, raw, caller_of(request, principal))
+        tag = version_tag(result.sale.version)
+        if not result.created:
+            return json_answer(200, result.sale, tag)
+        return json_answer(201, result.sale, tag, ("Location", f"/v1/sales/{sale_id}"))
+
+    async def change_state(self, request: web.Request, principal: Principal) -> Answer:
+        """POST /v1/sales/{sale}/open · pause · resume · close."""
+        await self._no_body(request)
+        verb = Verb(request.match_info["verb"])
+        caller = caller_of(request, principal)
+        return _shown(await self._operations.change_state(request.match_info["sale"], verb, caller))
+
+    async def change_item(self, request: web.Request, principal: Principal) -> Answer:
+        """POST /v1/sales/{sale}/items/{sku}/pause · resume."""
+        await self._no_body(request)
+        to = _ITEM_STATES[request.match_info["verb"]]
+        sale_id, sku = request.match_info["sale"], request.match_info["sku"]
+        caller = caller_of(request, principal)
+        return _shown(await self._operations.change_item(sale_id, sku, to, caller))
+
+    async def adjust(self, request: web.Request, principal: Principal) -> Answer:
+        """POST /v1/sales/{sale}/stock-adjustments."""
+        raw = await read_body(request, self._max_body_bytes)
+        body = _adjust.decode(request.headers, raw)
+        check_text("reason", body.reason, REASON_BYTES_MAX)
+        caller = caller_of(request, principal)
+        done = await self._operations.adjust(request.match_info["sale"], body, caller)
+        return json_answer(201, done)
+
+    async def _no_body(self, request: web.Request) -> None:
+        _empty.decode_optional(request.headers, await read_body(request, self._max_body_bytes))
+
+
+def _shown(sale: SaleAnswer) -> Answer:
+    return json_answer(200, sale, version_tag(sale.version))

@@ -1,0 +1,117 @@
+"""What the gateway counts, in one catalogue, and how it is shown to Prometheus."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from typing import TYPE_CHECKING
+
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+)
+from prometheus_client.exposition import generate_latest
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from gateway.api.metrics_file import MetricsFile
+from gateway.api.problems import CATALOGUE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from prometheus_client.core import Metric
+
+# Every route by the name its handler is registered under; `other` is everything else.
+ROUTES = (
+    "reserve", "reservation", "confirm", "cancel", "extend", "returns", "order", "orders",
+    "sale_put", "sale", "sale_state", "item_state", "adjust", "snapshot", "reconcile",
+    "reconciliations", "dead_letters", "dead_letter_replay", "system", "other",
+)  # fmt: skip
+OUTCOMES = ("accepted", "replayed", *CATALOGUE)
+BUCKETS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+STATUS_CLASSES = ("2xx", "3xx", "4xx", "5xx")
+
+IN_FLIGHT = "in_flight"
+_BUCKET_COUNT = len(BUCKETS_SECONDS) + 1
+_NAMES = (
+    IN_FLIGHT,
+    *(f"reservation:{outcome}" for outcome in OUTCOMES),
+    *(f"request:{route}:{status}" for route in ROUTES for status in STATUS_CLASSES),
+    *(f"latency:{route}:{le}" for route in ROUTES for le in (*BUCKETS_SECONDS, "inf", "sum")),
+)
+_SLOTS = {name: slot for slot, name in enumerate(_NAMES)}
+_OUTCOME_SLOTS = {outcome: _SLOTS[f"reservation:{outcome}"] for outcome in OUTCOMES}
+_LATENCY_SLOTS = {route: _SLOTS[f"latency:{route}:{BUCKETS_SECONDS[0]}"] for route in ROUTES}
+_REQUEST_SLOTS = {route: _SLOTS[f"request:{route}:2xx"] for route in ROUTES}
+
+
+class GatewayMetrics(Collector):
+    """Counts into this worker's file; shows the sum over all workers of the gateway."""
+
+    def __init__(self, run_dir: Path, worker_slot: int) -> None:
+        """Files live in `run_dir`, one a worker."""
+        self._file = MetricsFile(run_dir, worker_slot, _NAMES)
+        self._values = self._file.values
+        self._values[_SLOTS[IN_FLIGHT]] = 0.0  # a predecessor's requests ended with it
+
+    def count_reservation(self, outcome: str) -> None:
+        """One reserve with this outcome: a script's word, or a problem's code."""
+        self._values[_OUTCOME_SLOTS[outcome]] += 1.0
+
+    def began(self) -> None:
+        """A request came in."""
+        self._values[0] += 1.0
+
+    def ended(self, route: str, status: int, seconds: float) -> None:
+        """A request was answered."""
+        values = self._values
+        values[0] -= 1.0
+        values[_REQUEST_SLOTS[route] + status // 100 - 2] += 1.0
+        first = _LATENCY_SLOTS[route]
+        values[first + bisect_left(BUCKETS_SECONDS, seconds)] += 1.0
+        values[first + _BUCKET_COUNT] += seconds
+
+    def collect(self) -> Iterable[Metric]:
+        """Prometheus: the sums of all workers."""
+        totals = self._file.totals()
+        reservations = CounterMetricFamily(
+            "dropgate_reservations", "Reserve calls by outcome", labels=["outcome"]
+        )
+        for outcome, slot in _OUTCOME_SLOTS.items():
+            reservations.add_metric([outcome], totals[slot])
+        requests = CounterMetricFamily(
+            "dropgate_http_requests", "Requests by route and status", labels=["route", "status"]
+        )
+        latency = HistogramMetricFamily(
+            "dropgate_http_request_seconds", "Time to answer by route", labels=["route"]
+        )
+        for route in ROUTES:
+            for index, status in enumerate(STATUS_CLASSES):
+                requests.add_metric([route, status], totals[_REQUEST_SLOTS[route] + index])
+            self._add_latency(latency, route, totals)
+        in_flight = GaugeMetricFamily("dropgate_http_in_flight", "Requests being answered")
+        in_flight.add_metric([], totals[_SLOTS[IN_FLIGHT]])
+        return (reservations, requests, latency, in_flight)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._values = memoryview(bytearray(8 * len(_NAMES))).cast("d")
+        self._file.close()
+
+    @staticmethod
+    def _add_latency(family: HistogramMetricFamily, route: str, totals: list[float]) -> None:
+        first = _LATENCY_SLOTS[route]
+        counted, buckets = 0.0, []
+        for index, le in enumerate((*map(str, BUCKETS_SECONDS), "+Inf")):
+            counted += totals[first + index]
+            buckets.append((le, counted))
+        family.add_metric([route], buckets=buckets, sum_value=totals[first + _BUCKET_COUNT])
+
+
+def exposition(*collectors: Collector) -> bytes:
+    """The text of `/metrics`."""
+    registry = CollectorRegistry(auto_describe=False)
+    for collector in collectors:
+        registry.register(collector)
+    return generate_latest(registry)

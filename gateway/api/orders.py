@@ -1,0 +1,183 @@
+"""Orders: the ledger's view of reservations, with their events.
+
+A reservation the ledger has not seen yet is an order too (PENDING); the caller finds it in Redis.
+"""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections import defaultdict
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from gateway.api.problems import Problem
+from gateway.api.rendering import StateName, instant
+from gateway.api.sales import SQL
+from gateway.api.schemas import OrderAnswer, OrderEventAnswer, OrderLineAnswer
+from gateway.inventory.events import Position, event_id
+from gateway.inventory.specs import Money
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from gateway.api.ledger import Ledger
+    from gateway.api.schemas import ReservationAnswer
+
+OrderStatus = Literal["PENDING", "CONFIRMED", "CANCELLED", "EXPIRED"]
+STATUS_OF_STATE: Mapping[StateName, OrderStatus] = {
+    "held": "PENDING",
+    "confirmed": "CONFIRMED",
+    "cancelled": "CANCELLED",
+    "expired": "EXPIRED",
+}
+PAGE_ORDERS = 50
+
+
+class OrderRecord(msgspec.Struct, frozen=True):
+    """A row of `reservations` with its lines, in the order of the sale's accounts."""
+
+    reservation_id: str
+    sale_id: str
+    partition: int
+    buyer_id: str
+    state: StateName
+    fingerprint: str
+    deadline: datetime
+    payment_reference: str | None
+    accepted_epoch: int
+    accepted_sequence: int
+    currency: str
+    lines: tuple[OrderLineAnswer, ...] = ()
+
+
+class _Cursor(msgspec.Struct, frozen=True, array_like=True):
+    created_at: datetime
+    reservation_id: str
+
+
+class OrderPage(msgspec.Struct, frozen=True):
+    """One page of a buyer's orders."""
+
+    orders: tuple[OrderAnswer, ...]
+    next_cursor: str | None
+
+
+class OrderBook:
+    """Reads orders from the ledger; every method raises LedgerUnavailable when it is away."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        """Over the ledger."""
+        self._ledger = ledger
+
+    async def find(self, order_id: str) -> OrderAnswer | None:
+        """The order, or None where the ledger has none (yet)."""
+        orders = await self._read([order_id])
+        return orders[0] if orders else None
+
+    async def of_buyer(self, buyer_id: str, cursor: str | None) -> OrderPage:
+        """One page, newest first. Raises Problem invalid for a cursor that is none of ours."""
+        after = _decode_cursor(cursor) if cursor else None
+        rows = await self._ledger.fetch(
+            SQL["orders_of_buyer"],
+            buyer_id,
+            after and after.created_at,
+            after and after.reservation_id,
+            PAGE_ORDERS + 1,
+        )
+        shown = rows[:PAGE_ORDERS]
+        more = None
+        if len(rows) > PAGE_ORDERS:
+            more = _encode_cursor(_Cursor(shown[-1]["created_at"], shown[-1]["reservation_id"]))
+        return OrderPage(tuple(await self._read([row["reservation_id"] for row in shown])), more)
+
+    async def _read(self, ids: Sequence[str]) -> list[OrderAnswer]:
+        records = await fetch_records(self._ledger, ids)
+        events: defaultdict[str, list[OrderEventAnswer]] = defaultdict(list)
+        sales = {record.reservation_id: record for record in records}
+        for row in await self._ledger.fetch(SQL["order_events_by_reservation"], list(ids)):
+            record = sales.get(row["reservation_id"])
+            if record is None:
+                continue
+            position = Position(row["epoch"], row["sequence"])
+            events[row["reservation_id"]].append(
+                OrderEventAnswer(
+                    status=row["status"],
+                    occurred_at=instant(row["occurred_at"]),
+                    event_id=event_id(record.sale_id, record.partition, position),
+                    detail=msgspec.json.decode(row["detail"], type=dict[str, Any]),
+                )
+            )
+        return [_order(record, tuple(events[record.reservation_id])) for record in records]
+
+
+async def fetch_records(ledger: Ledger, ids: Sequence[str]) -> list[OrderRecord]:
+    """The reservations of these ids that the ledger has, in the order of the ids."""
+    if not ids:
+        return []
+    lines: defaultdict[str, list[OrderLineAnswer]] = defaultdict(list)
+    rows = await ledger.fetch(SQL["reservations_by_id"], list(ids))
+    for line in await ledger.fetch(SQL["lines_by_reservation"], list(ids)):
+        fields = {name: line[name] for name in OrderLineAnswer.__struct_fields__}
+        lines[line["reservation_id"]].append(OrderLineAnswer(**fields))
+    names = OrderRecord.__struct_fields__[:-1]
+    found = {
+        row["reservation_id"]: OrderRecord(
+            **{name: row[name] for name in names}, lines=tuple(lines[row["reservation_id"]])
+        )
+        for row in rows
+    }
+    return [found[identifier] for identifier in ids if identifier in found]
+
+
+def pending_order(reservation: ReservationAnswer) -> OrderAnswer:
+    """The order of a reservation that only Redis knows."""
+    return OrderAnswer(
+        order_id=reservation.order_id,
+        sale_id=reservation.sale_id,
+        buyer_id=reservation.buyer_id,
+        status="PENDING",
+        lines=tuple(
+            OrderLineAnswer(line.sku, line.location, line.quantity, 0, 0, line.unit_price)
+            for line in reservation.lines
+        ),
+        total=reservation.total,
+        expires_at=reservation.expires_at,
+        payment_reference=None,
+        events=(),
+        in_ledger=False,
+    )
+
+
+def _order(record: OrderRecord, events: tuple[OrderEventAnswer, ...]) -> OrderAnswer:
+    confirmed = record.state == "confirmed"
+    total = sum(
+        line.unit_price * (line.confirmed if confirmed else line.quantity) for line in record.lines
+    )
+    return OrderAnswer(
+        order_id=record.reservation_id,
+        sale_id=record.sale_id,
+        buyer_id=record.buyer_id,
+        status=STATUS_OF_STATE[record.state],
+        lines=record.lines,
+        total=Money(total, record.currency),
+        expires_at=instant(record.deadline),
+        payment_reference=record.payment_reference,
+        events=events,
+    )
+
+
+def _encode_cursor(cursor: _Cursor) -> str:
+    return urlsafe_b64encode(msgspec.json.encode(cursor)).decode().rstrip("=")
+
+
+def _decode_cursor(text: str) -> _Cursor:
+    try:
+        raw = urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        cursor = msgspec.json.decode(raw, type=_Cursor)
+    except (ValueError, msgspec.DecodeError) as error:
+        raise Problem("invalid", "cursor: not one this call gave out.") from error
+    if cursor.created_at.tzinfo is None or not cursor.reservation_id.isprintable():
+        raise Problem("invalid", "cursor: not one this call gave out.")
+    return cursor

@@ -1,0 +1,87 @@
+"""From what the scripts tell to what callers are told."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Literal, cast
+
+import msgspec
+
+from gateway.api.problems import Answer, Header
+from gateway.api.schemas import LineAnswer, OwnHold, ReservationAnswer
+from gateway.inventory.events import Position, event_id
+from gateway.inventory.keys import PartitionId, ReservationId
+from gateway.inventory.specs import Money
+from gateway.inventory.types import Reservation, ReservationState
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.api.sales import SaleFacts
+    from gateway.inventory.catalog import Catalog
+
+StateName = Literal["held", "confirmed", "cancelled", "expired"]
+STATE_NAMES = {state.value: cast("StateName", state.name.lower()) for state in ReservationState}
+REPLAYED: Header = ("Idempotent-Replayed", "true")
+
+_encode = msgspec.json.Encoder().encode
+
+
+def json_answer(status: int, body: object, *headers: Header) -> Answer:
+    """An answer with a JSON body."""
+    return Answer(status, _encode(body), headers)
+
+
+def instant(moment: datetime) -> str:
+    """RFC 3339 in UTC with milliseconds."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+
+
+def instant_ms(milliseconds: int) -> str:
+    """As `instant`, from milliseconds since 1970."""
+    return instant(datetime.fromtimestamp(milliseconds / 1000, UTC))
+
+
+def line_answers(catalog: Catalog, lines: Sequence[int]) -> tuple[LineAnswer, ...]:
+    """Flat {account, quantity, ...} by name and price."""
+    answers = []
+    for index in range(0, len(lines), 2):
+        account = catalog.account(lines[index])
+        price = catalog.item(account.item).unit_price
+        answers.append(LineAnswer(account.sku, lines[index + 1], account.location, price))
+    return tuple(answers)
+
+
+def total_of(lines: Sequence[LineAnswer], currency: str) -> Money:
+    """What the lines cost together."""
+    return Money(sum(line.quantity * line.unit_price for line in lines), currency)
+
+
+def reservation_answer(
+    facts: SaleFacts, partition: PartitionId, reservation: Reservation
+) -> ReservationAnswer:
+    """A reservation as its owner sees it."""
+    identifier = str(ReservationId(partition, reservation.token))
+    lines = line_answers(facts.catalog, reservation.lines)
+    accepted = Position(reservation.accepted_epoch, reservation.accepted_sequence)
+    return ReservationAnswer(
+        reservation_id=identifier,
+        order_id=identifier,
+        sale_id=facts.sale_id,
+        buyer_id=reservation.buyer_id,
+        lines=lines,
+        total=total_of(lines, facts.currency),
+        state=STATE_NAMES[reservation.state],
+        expires_at=instant_ms(reservation.deadline),
+        event_id=event_id(facts.sale_id, partition.number, accepted),
+        payment_reference=reservation.payment_reference or None,
+        returned=line_answers(facts.catalog, reservation.returned),
+    )
+
+
+def own_holds(partition: PartitionId, holds: Sequence[Reservation]) -> tuple[OwnHold, ...]:
+    """Holds of the caller that stand in the way."""
+    return tuple(
+        OwnHold(str(ReservationId(partition, hold.token)), instant_ms(hold.deadline))
+        for hold in holds
+    )

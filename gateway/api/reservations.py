@@ -1,0 +1,294 @@
+"""What may be done with a reservation that is there: read, confirm, cancel, extend, return units.
+
+Redis answers while the sale lives, the ledger once it is settled. Whoever may not see a reservation
+is told that there is none.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+
+from gateway.admission.tokens import Principal, Scope
+from gateway.api.ledger import LedgerUnavailable
+from gateway.api.problems import Problem, not_found
+from gateway.api.rendering import reservation_answer
+from gateway.api.reserving import (
+    facts_or_problem,
+    fingerprint_of,
+    is_settled,
+    key_reused,
+    numbered_lines,
+    recovering,
+)
+from gateway.api.sales import SaleFacts
+from gateway.api.schemas import ReservationAnswer
+from gateway.inventory.errors import InventoryError, Overloaded, Recovering, UnknownOutcome
+from gateway.inventory.keys import ReservationId, keyed_token, parse_reservation_id
+from gateway.inventory.outcomes import EdgeReply, Outcome
+from gateway.inventory.types import SaleState
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from gateway.api.sales import SaleDirectory
+    from gateway.api.schemas import ConfirmBody, ReturnBody
+    from gateway.api.settled import SettledReservation, SettledReservations
+    from gateway.inventory.store import ReservationStore
+
+ASKED_AGAIN_TIMES = 2
+
+Result = TypeVar("Result")
+
+
+class Resolution(msgspec.Struct, frozen=True):
+    """A reservation after a call; `replayed` when the call had been made before."""
+
+    reservation: ReservationAnswer
+    replayed: bool = False
+
+
+class _Target(msgspec.Struct, frozen=True):
+    """A reservation somebody names, in a sale that is there."""
+
+    identifier: ReservationId
+    facts: SaleFacts
+
+
+class ReservationService:
+    """See the module. Every method raises Problem."""
+
+    def __init__(
+        self, directory: SaleDirectory, store: ReservationStore, settled: SettledReservations
+    ) -> None:
+        """Over Redis (`store`) and, for settled sales, the ledger."""
+        self._directory = directory
+        self._store = store
+        self._settled = settled
+
+    async def read(self, reservation_id: str, principal: Principal) -> ReservationAnswer:
+        """The reservation as it is now."""
+        target = await self._target(reservation_id)
+        return await self._owned(target, principal)
+
+    async def confirm(self, reservation_id: str, body: ConfirmBody) -> Resolution:
+        """Held → confirmed, whole or in part."""
+        target = await self._target(reservation_id)
+        lines = numbered_lines(target.facts, body.lines) if body.lines else ()
+        partition, token = target.identifier.partition, target.identifier.token
+        return await self._edge(
+            target,
+            lambda: self._store.confirm(partition, token, body.payment_reference, lines),
+            lambda found: (
+                found.answer.state == "confirmed"
+                and found.answer.payment_reference == body.payment_reference
+            ),
+        )
+
+    async def cancel(self, reservation_id: str, principal: Principal) -> Resolution:
+        """Held → cancelled."""
+        target = await self._target(reservation_id)
+        await self._owned(target, principal)
+        partition, token = target.identifier.partition, target.identifier.token
+        return await self._edge(
+            target,
+            lambda: self._store.cancel(partition, token, principal.subject),
+            lambda found: found.answer.state == "cancelled",
+        )
+
+    async def extend(self, reservation_id: str, principal: Principal, seconds: int) -> Resolution:
+        """A later deadline, as far as the sale allows; at that cap the hold stays as it is."""
+        target = await self._target(reservation_id)
+        await self._owned(target, principal)
+        partition, token = target.identifier.partition, target.identifier.token
+        # Not idempotent: an extend whose outcome is unknown is not made again here.
+        return await self._edge(
+            target,
+            lambda: self._store.extend(partition, token, seconds * 1000),
+            lambda _found: False,
+            times=1,
+        )
+
+    async def return_units(self, reservation_id: str, key: str, body: ReturnBody) -> Resolution:
+        """Units of a confirmed reservation given back, once per key."""
+        target = await self._target(reservation_id)
+        lines = numbered_lines(target.facts, body.lines) if body.lines else ()
+        partition, token = target.identifier.partition, target.identifier.token
+        return_key = keyed_token(target.facts.hash_key, "return", reservation_id, key)
+        fingerprint = keyed_token(
+            target.facts.hash_key,
+            fingerprint_of(body.lines) if body.lines else "all",
+            "restock" if body.restock else "written-off",
+            body.reason,
+        )[:11]
+        if target.facts.state is SaleState.SETTLED:
+            return await self._settled_return(target, return_key, fingerprint)
+        return await self._edge(
+            target,
+            lambda: self._store.return_units(
+                partition,
+                token,
+                return_key,
+                lines,
+                restock=body.restock,
+                reason=body.reason,
+                fingerprint=fingerprint,
+            ),
+            lambda _found: False,
+        )
+
+    async def _target(self, reservation_id: str) -> _Target:
+        identifier = parse_reservation_id(reservation_id)
+        if identifier is None:
+            raise not_found("reservation")
+        try:
+            facts = await facts_or_problem(self._directory, identifier.partition.sale_id)
+        except Problem as problem:
+            if problem.kind.code != "not_found":
+                raise
+            raise not_found("reservation") from problem
+        if not facts.opened or identifier.partition not in facts.partition_ids:
+            raise not_found("reservation")
+        return _Target(identifier, facts)
+
+    async def _owned(self, target: _Target, principal: Principal) -> ReservationAnswer:
+        answer = await self._current(target)
+        if answer is None or not may_see(principal, answer.buyer_id):
+            raise not_found("reservation")
+        return answer
+
+    async def _current(self, target: _Target) -> ReservationAnswer | None:
+        partition = target.identifier.partition
+        if target.facts.state is not SaleState.SETTLED:
+            try:
+                (found,) = await _asked_again(
+                    lambda: self._store.read(partition, (target.identifier.token,))
+                )
+            except InventoryError as error:
+                if not await is_settled(self._directory, partition.sale_id):
+                    raise _unavailable(error) from error
+            else:
+                if found is None:
+                    return None
+                return reservation_answer(target.facts, partition, found)
+        settled = await self._find_settled(target)
+        return None if settled is None else settled.answer
+
+    async def _edge(
+        self,
+        target: _Target,
+        call: Callable[[], Awaitable[EdgeReply]],
+        done_before: Callable[[SettledReservation], bool],
+        *,
+        times: int = ASKED_AGAIN_TIMES,
+    ) -> Resolution:
+        """Take one edge in Redis; of a settled sale only what was `done_before` is answered."""
+        if target.facts.state is not SaleState.SETTLED:
+            try:
+                return _resolution(target, await _asked_again(call, times))
+            except InventoryError as error:
+                if not await is_settled(self._directory, target.facts.sale_id):
+                    raise _unavailable(error) from error
+        found = await self._find_settled(target)
+        if found is None:
+            raise not_found("reservation")
+        if done_before(found):
+            return Resolution(found.answer, replayed=True)
+        if found.answer.state == "expired":
+            raise _hold_expired(found.answer)
+        raise _already_resolved(found.answer)
+
+    async def _settled_return(
+        self, target: _Target, return_key: str, fingerprint: str
+    ) -> Resolution:
+        found = await self._find_settled(target)
+        if found is None:
+            raise not_found("reservation")
+        try:
+            known = await self._settled.return_fingerprint(target.identifier, return_key)
+        except LedgerUnavailable as error:
+            raise recovering() from error
+        if known is None:
+            raise Problem("invalid_state", "The sale is settled.", state="settled")
+        if known != fingerprint:
+            raise key_reused()
+        return Resolution(found.answer, replayed=True)
+
+    async def _find_settled(self, target: _Target) -> SettledReservation | None:
+        try:
+            return await self._settled.find(target.identifier)
+        except LedgerUnavailable as error:
+            raise recovering() from error
+
+
+def may_see(principal: Principal, buyer_id: str) -> bool:
+    """A buyer sees only what is theirs; services see all."""
+    return principal.scope is not Scope.BUYER or principal.subject == buyer_id
+
+
+async def _asked_again(
+    call: Callable[[], Awaitable[Result]], times: int = ASKED_AGAIN_TIMES
+) -> Result:
+    """Make an idempotent call once more where its outcome was lost with the connection."""
+    for _ in range(times - 1):
+        try:
+            return await call()
+        except UnknownOutcome:
+            continue
+    return await call()
+
+
+def _resolution(target: _Target, reply: EdgeReply) -> Resolution:
+    """The reservation after the edge. Raises the Problem of a refusal."""
+    if reply.reservation is None:
+        raise _blind_refusal(target, reply.outcome)
+    answer = reservation_answer(target.facts, target.identifier.partition, reply.reservation)
+    match reply.outcome:
+        case Outcome.HOLD_EXPIRED:
+            raise _hold_expired(answer)
+        case Outcome.ALREADY_RESOLVED:
+            raise _already_resolved(answer)
+        case Outcome.NOT_RESERVED:
+            raise Problem("invalid", "lines: more than was reserved.", lines=answer.lines)
+        case Outcome.NOT_CONFIRMED:
+            raise Problem("invalid_state", "Only what was confirmed returns.", state=answer.state)
+        case Outcome.NOT_SOLD:
+            raise Problem(
+                "invalid_state",
+                "More than is left of what was confirmed.",
+                lines=answer.lines,
+                returned=answer.returned,
+            )
+        case Outcome.TOO_MANY:
+            raise Problem("invalid_state", "No more returns are kept for one reservation.")
+    return Resolution(answer, replayed=reply.outcome == Outcome.REPLAYED)
+
+
+def _blind_refusal(target: _Target, outcome: str) -> Problem:
+    """The Problem of a refusal that tells nothing of the reservation."""
+    match outcome:
+        case Outcome.UNKNOWN:
+            return not_found("reservation")
+        case Outcome.KEY_REUSED:
+            return key_reused()
+        case Outcome.LEDGER_BEHIND:
+            return Problem("ledger_behind", "The ledger must catch up before holds are longer.")
+    message = f"{target.identifier.partition} answered {outcome} and no reservation"
+    raise RuntimeError(message)
+
+
+def _hold_expired(answer: ReservationAnswer) -> Problem:
+    return Problem("hold_expired", "The hold has expired.", expires_at=answer.expires_at)
+
+
+def _already_resolved(answer: ReservationAnswer) -> Problem:
+    return Problem("already_resolved", f"The reservation is {answer.state}.", state=answer.state)
+
+
+def _unavailable(error: InventoryError) -> Problem:
+    if isinstance(error, Overloaded):
+        return Problem("overloaded", "Too much is under way.")
+    if isinstance(error, Recovering | UnknownOutcome):
+        return recovering()
+    raise error

@@ -1,0 +1,245 @@
+"""The hot path: `POST /v1/sales/{sale}/reservations`, from header and body bytes to answer bytes.
+
+Nothing here knows a web framework, so that every way in shares it. What is the same for all
+requests is made once; a request that gets as far as Redis takes one script call, with others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from base64 import urlsafe_b64encode
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+from gateway.admission.tokens import Principal, Scope
+from gateway.api.bodies import Decoder, check_text, idempotency_key
+from gateway.api.ledger import LedgerUnavailable
+from gateway.api.problems import Answer, Problem, not_found
+from gateway.api.rendering import REPLAYED, json_answer, own_holds, reservation_answer
+from gateway.api.sales import SaleDirectory, SaleFacts, UnknownSale
+from gateway.api.schemas import LineBody, ReserveBody
+from gateway.inventory.errors import Overloaded, Recovering, UnknownOutcome
+from gateway.inventory.keys import PartitionId, ReservationId, keyed_token
+from gateway.inventory.outcomes import Outcome, ReserveReply
+from gateway.inventory.types import Reservation, SaleState
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from gateway.api.metrics import GatewayMetrics
+    from gateway.api.settled import SettledReservations
+    from gateway.inventory.batcher import ReserveBatcher
+
+SUBJECT_BYTES_MAX = 128
+ASK_AGAIN_FIRST_SECONDS = 0.05
+
+_body = Decoder(ReserveBody)
+_NEVER_OPENED = frozenset({SaleState.DRAFT, SaleState.SCHEDULED})
+
+
+def fingerprint_of(lines: Sequence[LineBody]) -> str:
+    """11 characters that are the same for every way to write the same lines."""
+    sums: dict[tuple[str, str], int] = {}
+    for line in lines:
+        place = (line.sku, line.location or "")
+        sums[place] = sums.get(place, 0) + line.quantity
+    digest = blake2b(digest_size=8)
+    for (sku, location), quantity in sorted(sums.items()):
+        digest.update(f"{sku}\0{location}\0{quantity}\n".encode())
+    return urlsafe_b64encode(digest.digest())[:11].decode()
+
+
+def numbered_lines(facts: SaleFacts, lines: Sequence[LineBody]) -> tuple[int, ...]:
+    """{item, account or 0, quantity, ...} for the scripts. Raises Problem for an unknown name."""
+    catalog = facts.catalog
+    flat: list[int] = []
+    for line in lines:
+        item = catalog.sku_number(line.sku)
+        if item is None:
+            raise Problem("invalid", f"The sale has no SKU {line.sku}.", sku=line.sku)
+        account = None
+        if line.location is not None:
+            account = catalog.account_number(line.sku, line.location)
+            if account is None:
+                detail = f"SKU {line.sku} has no location {line.location}."
+                raise Problem("invalid", detail, sku=line.sku, location=line.location)
+        flat += (item, account or 0, line.quantity)
+    return tuple(flat)
+
+
+def buyer_of(principal: Principal, given: str | None) -> str:
+    """For whom to act. Raises Problem invalid: a buyer acts for nobody else."""
+    if principal.scope is Scope.BUYER:
+        if given is not None and given != principal.subject:
+            raise Problem("invalid", "buyer_id: leave it out, or give the token's own.")
+        return principal.subject
+    if given is None:
+        raise Problem("invalid", "buyer_id: a storefront says for which buyer it acts.")
+    return check_text("buyer_id", given, SUBJECT_BYTES_MAX)
+
+
+class Reserve:
+    """The call; raises Problem for every answer that is no 201."""
+
+    def __init__(
+        self,
+        directory: SaleDirectory,
+        batcher: ReserveBatcher,
+        settled: SettledReservations,
+        metrics: GatewayMetrics,
+        *,
+        deadline_seconds: float,
+    ) -> None:
+        """`deadline_seconds`: how long to ask again when an outcome is unknown."""
+        self._directory = directory
+        self._batcher = batcher
+        self._settled = settled
+        self._metrics = metrics
+        self._deadline_seconds = deadline_seconds
+
+    async def __call__(
+        self, sale_id: str, headers: Mapping[str, str], raw: bytes, principal: Principal
+    ) -> Answer:
+        """Check the shape, decide in Redis (after settlement: in the ledger), render."""
+        body = _body.decode(headers, raw)
+        key = idempotency_key(headers)
+        buyer_id = buyer_of(principal, body.buyer_id)
+        facts = self._directory.cached(sale_id) or await facts_or_problem(self._directory, sale_id)
+        lines = numbered_lines(facts, body.lines)
+        token = keyed_token(facts.hash_key, buyer_id, key)
+        fingerprint = fingerprint_of(body.lines)
+        identifier = ReservationId(facts.home_of(buyer_id), token)
+        try:
+            return await self._decide(facts, identifier, buyer_id, fingerprint, lines)
+        except Problem as problem:
+            self._metrics.count_reservation(problem.kind.code)
+            raise
+
+    async def _decide(
+        self,
+        facts: SaleFacts,
+        identifier: ReservationId,
+        buyer_id: str,
+        fingerprint: str,
+        lines: tuple[int, ...],
+    ) -> Answer:
+        if not facts.opened:
+            raise _not_open(facts.state)
+        if facts.state is SaleState.SETTLED:
+            return await self._replay_settled(identifier, buyer_id, fingerprint)
+        partition = identifier.partition
+        try:
+            reply = await self._ask(partition, identifier.token, buyer_id, fingerprint, lines)
+        except Overloaded as error:
+            raise Problem("overloaded", "Too many reservations are under way.") from error
+        except (Recovering, UnknownOutcome) as error:
+            if await is_settled(self._directory, facts.sale_id):
+                return await self._replay_settled(identifier, buyer_id, fingerprint)
+            raise recovering() from error
+        detail = reply.detail
+        if isinstance(detail, Reservation):
+            replayed = reply.outcome == Outcome.REPLAYED
+            self._metrics.count_reservation(reply.outcome)
+            answer = reservation_answer(facts, partition, detail)
+            location = ("Location", f"/v1/reservations/{answer.reservation_id}")
+            return json_answer(201, answer, location, *((REPLAYED,) if replayed else ()))
+        raise _refusal(facts, partition, reply)
+
+    async def _ask(
+        self,
+        partition: PartitionId,
+        token: str,
+        buyer_id: str,
+        fingerprint: str,
+        lines: tuple[int, ...],
+    ) -> ReserveReply:
+        """The script's reply; where the connection broke, asked again with the same id."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._deadline_seconds
+        pause_seconds = ASK_AGAIN_FIRST_SECONDS
+        in_doubt: UnknownOutcome | None = None
+        while True:
+            try:
+                return await self._batcher.reserve(partition, token, buyer_id, fingerprint, lines)
+            except UnknownOutcome as error:
+                in_doubt = error
+            except Recovering:
+                if in_doubt is None:  # nothing was sent: the caller may as well ask again
+                    raise
+            if loop.time() + pause_seconds >= deadline:
+                raise in_doubt
+            await asyncio.sleep(pause_seconds)
+            pause_seconds *= 2
+
+    async def _replay_settled(
+        self, identifier: ReservationId, buyer_id: str, fingerprint: str
+    ) -> Answer:
+        try:
+            found = await self._settled.find(identifier)
+        except LedgerUnavailable as error:
+            raise recovering() from error
+        if found is None:
+            raise _not_open(SaleState.SETTLED)
+        if found.answer.buyer_id != buyer_id or found.fingerprint != fingerprint:
+            raise key_reused()
+        self._metrics.count_reservation(Outcome.REPLAYED)
+        location = ("Location", f"/v1/reservations/{identifier}")
+        return json_answer(201, found.answer, location, REPLAYED)
+
+
+def _refusal(facts: SaleFacts, partition: PartitionId, reply: ReserveReply) -> Problem:
+    """The Problem of a refusal."""
+    match reply.outcome:
+        case Outcome.KEY_REUSED:
+            return key_reused()
+        case Outcome.NOT_OPEN if reply.detail == "item_paused" and isinstance(reply.more, int):
+            sku = facts.catalog.item(reply.more).sku
+            return Problem("sale_not_open", f"SKU {sku} is paused.", state="paused", sku=sku)
+        case Outcome.NOT_OPEN:
+            return _not_open(str(reply.detail))
+        case Outcome.LEDGER_BEHIND:
+            return Problem("ledger_behind", "The ledger must catch up before more is promised.")
+        case Outcome.OVERLOADED:
+            return Problem("overloaded", "Units are on their way back; ask again.")
+    holds = reply.more if isinstance(reply.more, tuple) else reply.holds
+    item = facts.catalog.item(int(reply.detail)) if isinstance(reply.detail, int) else None
+    if item is None:
+        message = f"a reserve was answered {reply.outcome}: {reply.detail}"
+        raise RuntimeError(message)
+    shown = own_holds(partition, holds)
+    if reply.outcome == Outcome.LIMIT_EXCEEDED:
+        detail = f"A buyer may have {item.limit} of SKU {item.sku}, held and bought."
+        return Problem("limit_exceeded", detail, sku=item.sku, limit=item.limit, own_holds=shown)
+    return Problem("sold_out", f"SKU {item.sku} is sold out.", sku=item.sku, own_holds=shown)
+
+
+async def facts_or_problem(directory: SaleDirectory, sale_id: str) -> SaleFacts:
+    """The sale's facts. Raises Problem not_found, or recovering when they cannot be read."""
+    try:
+        return await directory.get(sale_id)
+    except UnknownSale as error:
+        raise not_found("sale") from error
+    except LedgerUnavailable as error:
+        raise Problem("recovering", "The sale's data cannot be read now.") from error
+
+
+async def is_settled(directory: SaleDirectory, sale_id: str) -> bool:
+    """Whether a sale Redis does not answer for was settled meanwhile."""
+    try:
+        return (await directory.read(sale_id)).state is SaleState.SETTLED
+    except (UnknownSale, LedgerUnavailable):
+        return False
+
+
+def _not_open(state: str) -> Problem:
+    return Problem("sale_not_open", "The sale does not take reservations now.", state=str(state))
+
+
+def key_reused() -> Problem:
+    """The key is bound to another request."""
+    return Problem("idempotency_key_reused", "This key was used with another request.")
+
+
+def recovering() -> Problem:
+    """Redis does not answer for the partition; asking again with the same key finds the outcome."""
+    return Problem("recovering", "The reservation's outcome is not known yet; ask again.")

@@ -1,0 +1,218 @@
+"""Facts of sales, cached for the request path.
+
+What may be cached: a sale that was ever open never changes its spec, key or partitions again, so
+its facts serve for as long as they fit, also while Postgres is away; NOTIFY makes the next request
+read its state anew. A sale not yet open may still change in every way: each request reads it,
+requests that come together sharing one read. Unknown ids are remembered for a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import asyncpg
+import msgspec
+import structlog
+
+from gateway.api.ledger import Ledger, LedgerUnavailable
+from gateway.inventory.catalog import Catalog
+from gateway.inventory.keys import PartitionId, home_partition
+from gateway.inventory.queries import Queries
+from gateway.inventory.specs import SaleSpec
+from gateway.inventory.types import SaleState
+
+if TYPE_CHECKING:
+    from config.settings import PostgresSettings
+
+SQL = Queries(Path(__file__).parent / "sql" / "queries.sql")
+
+CHANNEL = "dropgate_sales"
+SALES_MAX = 2000
+UNKNOWN_IDS_MAX = 10_000
+UNKNOWN_SECONDS = 1.0
+READ_INTERVAL_SECONDS = 0.01
+LISTEN_CHECK_SECONDS = 5.0
+RECONNECT_SECONDS = 1.0
+
+_log = structlog.get_logger(__name__)
+_spec = msgspec.json.Decoder(SaleSpec)
+
+
+class UnknownSale(Exception):
+    """There is no sale of this id."""
+
+
+class SaleFacts(msgspec.Struct, frozen=True):
+    """One sale as it was read; `state` is the intended one, partitions may lag behind it."""
+
+    sale_id: str
+    state: SaleState
+    version: int
+    hash_key: bytes
+    spec: SaleSpec
+    catalog: Catalog
+    partition_ids: tuple[PartitionId, ...]
+    partitions_exist: bool
+
+    @property
+    def opened(self) -> bool:
+        """Whether it was ever opened: then everything but its state is as it will always be."""
+        return self.partitions_exist
+
+    @property
+    def currency(self) -> str:
+        """The currency of all prices."""
+        return self.catalog.currency
+
+    def home_of(self, buyer_id: str) -> PartitionId:
+        """Where the buyer's reservations are."""
+        return self.partition_ids[home_partition(buyer_id, len(self.partition_ids))]
+
+
+class SaleDirectory:
+    """See the module."""
+
+    def __init__(self, ledger: Ledger, settings: PostgresSettings) -> None:
+        """`settings` are for the connection that listens; `ledger` reads."""
+        self._ledger = ledger
+        self._settings = settings
+        self._facts: dict[str, SaleFacts] = {}
+        self._stale: set[str] = set()
+        self._unknown_until: dict[str, float] = {}
+        self._next_reads: dict[str, asyncio.Task[SaleFacts | None]] = {}
+        self._last_read_at: dict[str, float] = {}
+        self.listening = False
+
+    def cached(self, sale_id: str) -> SaleFacts | None:
+        """Facts that may be used as they are, without waiting."""
+        facts = self._facts.get(sale_id)
+        return facts if facts is not None and facts.opened and sale_id not in self._stale else None
+
+    async def get(self, sale_id: str) -> SaleFacts:
+        """The facts. Raises UnknownSale, or LedgerUnavailable when nothing usable is cached."""
+        facts = self.cached(sale_id)
+        if facts is not None:
+            return facts
+        if self._unknown_until.get(sale_id, 0.0) > time.monotonic():
+            raise UnknownSale(sale_id)
+        try:
+            return await self.read(sale_id)
+        except LedgerUnavailable:
+            facts = self._facts.get(sale_id)
+            if facts is None or not facts.opened:
+                raise
+            return facts
+
+    async def read(self, sale_id: str) -> SaleFacts:
+        """The facts as of a read that began after this call. Raises as `get` does."""
+        task = self._next_reads.get(sale_id)
+        if task is None:
+            task = asyncio.create_task(self._read(sale_id))
+            task.add_done_callback(_retrieve)
+            self._next_reads[sale_id] = task
+        facts = await asyncio.shield(task)
+        if facts is None:
+            raise UnknownSale(sale_id)
+        return facts
+
+    def invalidate(self, sale_id: str | None = None) -> None:
+        """Read the sale (None: every sale) anew when it is next asked for."""
+        self._stale.update(self._facts if sale_id is None else (sale_id,))
+        if sale_id is None:
+            self._unknown_until.clear()
+        else:
+            self._unknown_until.pop(sale_id, None)
+
+    async def listen(self) -> None:
+        """Follow NOTIFY until cancelled; after every gap all facts are read anew."""
+        while True:
+            try:
+                await self._listen_once()
+            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                _log.warning("sales_listener_lost", error=str(error) or type(error).__name__)
+            finally:
+                self.listening = False
+            await asyncio.sleep(RECONNECT_SECONDS)
+
+    async def _listen_once(self) -> None:
+        connection = await asyncpg.connect(
+            self._settings.dsn,
+            timeout=self._settings.acquire_timeout_seconds,
+            command_timeout=self._settings.command_timeout_seconds,
+        )
+        try:
+            await connection.add_listener(CHANNEL, self._notified)
+            self.invalidate()
+            self.listening = True
+            while True:
+                await asyncio.sleep(LISTEN_CHECK_SECONDS)
+                await connection.execute(SQL["ledger_alive"])
+        finally:
+            connection.terminate()
+
+    def _notified(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
+        self.invalidate(str(payload) or None)
+
+    async def _read(self, sale_id: str) -> SaleFacts | None:
+        since_last = time.monotonic() - self._last_read_at.get(sale_id, 0.0)
+        if since_last < READ_INTERVAL_SECONDS:
+            await asyncio.sleep(READ_INTERVAL_SECONDS - since_last)
+        # From here on the read has begun: who comes now joins the next one.
+        self._next_reads.pop(sale_id, None)
+        self._stale.discard(sale_id)
+        try:
+            row = await self._ledger.fetchrow(SQL["sale_facts"], sale_id)
+        except LedgerUnavailable:
+            self._stale.add(sale_id)
+            raise
+        if row is None:
+            self._forget(sale_id)
+            return None
+        facts = facts_of(row)
+        self._remember(facts)
+        return facts
+
+    def _remember(self, facts: SaleFacts) -> None:
+        known = self._facts.pop(facts.sale_id, None)
+        if known is not None and known.version > facts.version:
+            facts = known  # two reads crossed: the newer one stays
+        self._facts[facts.sale_id] = facts
+        self._unknown_until.pop(facts.sale_id, None)
+        self._last_read_at[facts.sale_id] = time.monotonic()
+        while len(self._facts) > SALES_MAX:
+            oldest = next(iter(self._facts))
+            self._facts.pop(oldest)
+            self._last_read_at.pop(oldest, None)
+            self._stale.discard(oldest)
+
+    def _forget(self, sale_id: str) -> None:
+        self._facts.pop(sale_id, None)
+        self._stale.discard(sale_id)
+        self._last_read_at.pop(sale_id, None)
+        self._unknown_until[sale_id] = time.monotonic() + UNKNOWN_SECONDS
+        while len(self._unknown_until) > UNKNOWN_IDS_MAX:
+            self._unknown_until.pop(next(iter(self._unknown_until)))
+
+
+def facts_of(row: asyncpg.Record) -> SaleFacts:
+    """The facts in a row of `sale_facts`."""
+    spec = _spec.decode(row["spec"])
+    return SaleFacts(
+        sale_id=row["sale_id"],
+        state=SaleState(row["state"]),
+        version=row["version"],
+        hash_key=bytes(row["hash_key"]),
+        spec=spec,
+        catalog=Catalog.of(spec),
+        partition_ids=tuple(PartitionId(row["sale_id"], p) for p in range(row["partitions"])),
+        partitions_exist=row["partitions_exist"],
+    )
+
+
+def _retrieve(task: asyncio.Task[SaleFacts | None]) -> None:
+    """Look at a read's error although nobody may have waited for it."""
+    if not task.cancelled():
+        task.exception()

@@ -1,0 +1,310 @@
+"""Bodies and answers of the HTTP API, as types: what is not of these shapes gets no further.
+
+Unknown fields are refused, integers are integers (neither 1.0 nor "1" nor true). Instants are
+RFC 3339 in UTC with milliseconds; money is in minor units.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from gateway.inventory.specs import ItemSpec, Money, Name
+
+Quantity = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
+Delta = Annotated[int, msgspec.Meta(ge=-1_000_000_000, le=1_000_000_000)]
+# No control characters; the scripts bound the same texts in bytes, so the handlers check those too.
+Line255 = Annotated[str, msgspec.Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$")]
+BuyerId = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]*$")]
+
+
+class _Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a caller sends."""
+
+
+class LineBody(_Body, frozen=True):
+    """Units of one SKU; without a location the sale's order of preference decides."""
+
+    sku: Name
+    quantity: Quantity
+    location: Name | None = None
+
+
+Lines = Annotated[tuple[LineBody, ...], msgspec.Meta(min_length=1, max_length=64)]
+
+
+class ReserveBody(_Body, frozen=True):
+    """`buyer_id` is for storefronts; a buyer's own is in the token."""
+
+    lines: Lines
+    buyer_id: BuyerId | None = None
+
+
+class ConfirmBody(_Body, frozen=True):
+    """Without lines: all of it."""
+
+    payment_reference: Line255
+    lines: Lines | None = None
+
+
+class ExtendBody(_Body, frozen=True):
+    """How much later the deadline shall be."""
+
+    seconds: Annotated[int, msgspec.Meta(ge=1, le=86_400)]
+
+
+class ReturnBody(_Body, frozen=True):
+    """Without lines: all that is left."""
+
+    restock: bool
+    reason: Line255
+    lines: Lines | None = None
+
+
+class AdjustBody(_Body, frozen=True):
+    """Units put into (positive) or taken out of (negative) a SKU's stock at a location."""
+
+    sku: Name
+    delta: Delta
+    reason: Line255
+    location: Name | None = None
+
+
+class ReconcileBody(_Body, frozen=True):
+    """`apply`: repair what differs."""
+
+    apply: bool = False
+
+
+class EmptyBody(_Body, frozen=True):
+    """Calls that take no body also take an empty object."""
+
+
+class LineAnswer(msgspec.Struct, frozen=True):
+    """Units promised at one location."""
+
+    sku: str
+    quantity: int
+    location: str
+    unit_price: int
+
+
+class ReservationAnswer(msgspec.Struct, frozen=True):
+    """A reservation as it is now. `lines`: as reserved; once confirmed, what was confirmed."""
+
+    reservation_id: str
+    order_id: str
+    sale_id: str
+    buyer_id: str
+    lines: tuple[LineAnswer, ...]
+    total: Money
+    state: Literal["held", "confirmed", "cancelled", "expired"]
+    expires_at: str
+    event_id: str
+    payment_reference: str | None = None
+    returned: tuple[LineAnswer, ...] = ()
+
+
+class OwnHold(msgspec.Struct, frozen=True):
+    """A hold of the caller that stands in the way of another one."""
+
+    reservation_id: str
+    expires_at: str
+
+
+class OrderLineAnswer(msgspec.Struct, frozen=True):
+    """One line; its price is the one at purchase."""
+
+    sku: str
+    location: str
+    quantity: int
+    confirmed: int
+    returned: int
+    unit_price: int
+
+
+class OrderEventAnswer(msgspec.Struct, frozen=True):
+    """What happened to an order, by the number of the event in its partition's history."""
+
+    status: Literal["PENDING", "CONFIRMED", "CANCELLED", "EXPIRED", "EXTENDED", "RETURNED"]
+    occurred_at: str
+    event_id: str
+    detail: dict[str, Any]
+
+
+class OrderAnswer(msgspec.Struct, frozen=True):
+    """An order. `in_ledger` is false while only Redis knows it; it has no events until then."""
+
+    order_id: str
+    sale_id: str
+    buyer_id: str
+    status: Literal["PENDING", "CONFIRMED", "CANCELLED", "EXPIRED"]
+    lines: tuple[OrderLineAnswer, ...]
+    total: Money
+    expires_at: str
+    payment_reference: str | None
+    events: tuple[OrderEventAnswer, ...]
+    in_ledger: bool = True
+
+
+class OrdersAnswer(msgspec.Struct, frozen=True):
+    """One page, newest first; `next_cursor` is null on the last."""
+
+    orders: tuple[OrderAnswer, ...]
+    next_cursor: str | None
+
+
+class SaleAnswer(msgspec.Struct, frozen=True):
+    """A sale as operators see it."""
+
+    sale_id: str
+    state: str
+    version: int
+    hold_seconds: int
+    extension_seconds: int
+    partitions: int
+    per_buyer_limit: int
+    split_lines: bool
+    opens_at: str | None
+    closes_at: str | None
+    items: tuple[ItemSpec, ...]
+    paused_skus: tuple[str, ...]
+
+
+class PublicItem(msgspec.Struct, frozen=True):
+    """An item as buyers see it; `availability` is coarse, so that it can be cached."""
+
+    sku: str
+    name: str
+    price: Money
+    per_buyer_limit: int
+    paused: bool
+    availability: Literal["plenty", "low", "none", "unknown"]
+
+
+class PublicSale(msgspec.Struct, frozen=True):
+    """A sale as buyers see it."""
+
+    sale_id: str
+    state: str
+    version: int
+    opens_at: str | None
+    closes_at: str | None
+    hold_seconds: int
+    items: tuple[PublicItem, ...]
+
+
+class AdjustmentAnswer(msgspec.Struct, frozen=True):
+    """The counters after an adjustment; `available` is the item's over its locations, `sequence`
+    the number of the adjustment's event in its partition.
+    """
+
+    sale_id: str
+    sku: str
+    location: str
+    delta: int
+    available: int
+    held: int
+    sold: int
+    floor: int
+    sequence: int
+
+
+class SnapshotItem(msgspec.Struct, frozen=True):
+    """Counters of one item, summed over partitions and locations."""
+
+    sku: str
+    loaded: int
+    adjusted: int
+    transferred: int
+    in_transit: int
+    available: int
+    held: int
+    sold: int
+
+
+class SnapshotPartition(msgspec.Struct, frozen=True):
+    """Where a partition stood when its counters were read."""
+
+    partition: int
+    epoch: int
+    sequence: int
+    state: str
+
+
+class SnapshotAnswer(msgspec.Struct, frozen=True):
+    """Counters of a sale, read in one step per partition."""
+
+    sale_id: str
+    items: tuple[SnapshotItem, ...]
+    partitions: tuple[SnapshotPartition, ...]
+
+
+class DifferenceAnswer(msgspec.Struct, frozen=True):
+    """One thing Redis and the ledger disagree about, with the reservation behind it."""
+
+    number: int
+    partition: int
+    kind: str
+    sku: str | None
+    location: str | None
+    reservation_id: str | None
+    buyer_id: str | None
+    field: str | None
+    redis_value: str | None
+    ledger_value: str | None
+    repaired: bool
+
+
+class WatermarkAnswer(msgspec.Struct, frozen=True):
+    """The position a partition was compared at."""
+
+    partition: int
+    epoch: int
+    sequence: int
+
+
+class ReconciliationAnswer(msgspec.Struct, frozen=True):
+    """One comparison of Redis and the ledger."""
+
+    reconciliation_id: int
+    sale_id: str
+    status: str
+    apply: bool
+    balanced: bool | None
+    failure: str | None
+    differences: tuple[DifferenceAnswer, ...]
+    watermarks: tuple[WatermarkAnswer, ...]
+    requested_by: str
+    requested_at: str
+    finished_at: str | None
+
+
+class ReconciliationsAnswer(msgspec.Struct, frozen=True):
+    """The latest comparisons, newest first."""
+
+    reconciliations: tuple[ReconciliationAnswer, ...]
+
+
+class DeadLetterAnswer(msgspec.Struct, frozen=True):
+    """An event that could not be applied; `raw` is base64."""
+
+    dead_letter_id: int
+    sale_id: str | None
+    partition: int | None
+    epoch: int | None
+    sequence: int | None
+    reason: str
+    error: str
+    raw: str
+    status: str
+    created_at: str
+    resolved_at: str | None
+
+
+class DeadLettersAnswer(msgspec.Struct, frozen=True):
+    """One page, newest first; `next_cursor` is null on the last."""
+
+    dead_letters: tuple[DeadLetterAnswer, ...]
+    next_cursor: str | None

@@ -1,0 +1,142 @@
+"""One gateway worker: everything made, served, and taken down again."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack, suppress
+from typing import TYPE_CHECKING
+
+import structlog
+from aiohttp import web
+
+from gateway.admission.tokens import TokenVerifier
+from gateway.api.app import make_app
+from gateway.api.handlers.reservations import ReservationHandlers
+from gateway.api.handlers.sales import SaleHandlers
+from gateway.api.handlers.system import SystemHandlers
+from gateway.api.health import HealthCheck
+from gateway.api.ledger import Ledger
+from gateway.api.metrics import GatewayMetrics
+from gateway.api.orders import OrderBook
+from gateway.api.reservations import ReservationService
+from gateway.api.reserving import Reserve
+from gateway.api.responses import Edge
+from gateway.api.sale_operations import SaleOperations
+from gateway.api.sales import SaleDirectory
+from gateway.api.settled import SettledReservations
+from gateway.inventory.batcher import BatcherBounds, ReserveBatcher
+from gateway.inventory.catalog import PartitionBounds
+from gateway.inventory.pool import ScriptPool
+from gateway.inventory.postgres import create_pool
+from gateway.inventory.store import ReservationStore
+from lua.loader import load_scripts
+
+if TYPE_CHECKING:
+    from config.settings import Settings
+
+STOP_SECONDS = 4.0
+LINGERING_SECONDS = 1.0
+LINE_MAX_BYTES = 4096
+FIELD_MAX_BYTES = 4096
+
+_log = structlog.get_logger(__name__)
+
+
+async def run(settings: Settings, stop: asyncio.Event) -> None:
+    """Serve until `stop` is set, then finish what is under way, within 5 s.
+
+    Starts although Postgres or Redis cannot be reached (`/readyz` says so) and connects when they
+    are there. Raises DurabilityMismatch when Redis keeps less than the settings promise, ValueError
+    without a token secret, OSError when the port is taken.
+    """
+    async with AsyncExitStack() as parts:
+        app = await _assemble(settings, parts)
+        runner = _runner(app, settings)
+        await runner.setup()
+        parts.push_async_callback(runner.cleanup)
+        gateway = settings.gateway
+        site = web.TCPSite(
+            runner, gateway.host, gateway.port, backlog=gateway.backlog, reuse_port=True
+        )
+        await site.start()
+        _log.info("gateway_serving", address=runner.addresses, worker_slot=gateway.worker_slot)
+        await stop.wait()
+        _log.info("gateway_stopping", worker_slot=gateway.worker_slot)
+
+
+def _runner(app: web.Application, settings: Settings) -> web.AppRunner:
+    return web.AppRunner(
+        app,
+        access_log=None,
+        handle_signals=False,
+        handler_cancellation=False,
+        keepalive_timeout=settings.gateway.keepalive_timeout_seconds,
+        lingering_time=LINGERING_SECONDS,
+        max_line_size=LINE_MAX_BYTES,
+        max_field_size=FIELD_MAX_BYTES,
+        auto_decompress=False,
+        shutdown_timeout=STOP_SECONDS,
+    )
+
+
+async def _assemble(settings: Settings, parts: AsyncExitStack) -> web.Application:
+    """Make every part; `parts` takes them down in the opposite order."""
+    if settings.auth.secret is None:
+        raise ValueError("auth.secret: the gateway cannot verify tokens without one")
+    verifier = TokenVerifier(
+        settings.auth.secret.get_secret_value(),
+        settings.auth.audience,
+        settings.auth.leeway_seconds,
+    )
+    metrics = GatewayMetrics(settings.gateway.run_dir, settings.gateway.worker_slot)
+    parts.callback(metrics.close)
+    postgres = await create_pool(settings.postgres)
+    parts.callback(postgres.terminate)
+    ledger = Ledger(postgres, settings.postgres.acquire_timeout_seconds)
+    pool = ScriptPool(settings.redis, load_scripts())
+    parts.push_async_callback(pool.stop)
+    await pool.start()
+    directory = SaleDirectory(ledger, settings.postgres)
+    listener = asyncio.create_task(directory.listen())
+    parts.push_async_callback(_cancelled, listener)
+    return _wire(settings, verifier, metrics, ledger, pool, directory)
+
+
+def _wire(
+    settings: Settings,
+    verifier: TokenVerifier,
+    metrics: GatewayMetrics,
+    ledger: Ledger,
+    pool: ScriptPool,
+    directory: SaleDirectory,
+) -> web.Application:
+    gateway = settings.gateway
+    store = ReservationStore(pool)
+    batcher = ReserveBatcher(
+        store,
+        BatcherBounds(max_batch=gateway.batch_max_requests, max_in_flight=gateway.max_in_flight),
+    )
+    settled = SettledReservations(ledger)
+    reserve = Reserve(
+        directory, batcher, settled, metrics, deadline_seconds=gateway.request_deadline_seconds
+    )
+    bounds = PartitionBounds(
+        outbox_bound=settings.inventory.outbox_bound_events,
+        sweep_bound=settings.inventory.sweep_bound,
+    )
+    most = gateway.max_body_bytes
+    return make_app(
+        Edge(verifier, metrics, max_in_flight=gateway.max_in_flight),
+        ReservationHandlers(
+            reserve, ReservationService(directory, store, settled), OrderBook(ledger), most
+        ),
+        SaleHandlers(SaleOperations(directory, ledger, store, bounds), most),
+        SystemHandlers(HealthCheck(pool, ledger, directory), metrics),
+        max_body_bytes=most,
+    )
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

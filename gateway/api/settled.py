@@ -1,0 +1,84 @@
+"""Reservations of settled sales: Redis has forgotten them, the ledger answers in its place."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gateway.api.orders import fetch_records
+from gateway.api.rendering import instant, total_of
+from gateway.api.sales import SQL
+from gateway.api.schemas import LineAnswer, ReservationAnswer
+from gateway.inventory.events import Position, event_id
+
+if TYPE_CHECKING:
+    from gateway.api.ledger import Ledger
+    from gateway.api.orders import OrderRecord
+    from gateway.inventory.keys import ReservationId
+
+
+class SettledReservation(msgspec.Struct, frozen=True):
+    """What the ledger says of one; `fingerprint` is the request's it was accepted with."""
+
+    answer: ReservationAnswer
+    fingerprint: str
+
+
+class SettledReservations:
+    """Reads reservations from the ledger."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        """Over the ledger."""
+        self._ledger = ledger
+
+    async def find(self, identifier: ReservationId) -> SettledReservation | None:
+        """The reservation, or None. Raises LedgerUnavailable."""
+        records = await fetch_records(self._ledger, [str(identifier)])
+        if not records:
+            return None
+        return SettledReservation(_answer(records[0]), records[0].fingerprint)
+
+    async def return_fingerprint(self, identifier: ReservationId, return_key: str) -> str | None:
+        """The fingerprint of the return made under a key, or None where there was none."""
+        partition = identifier.partition
+        found = await self._ledger.fetchval(
+            SQL["return_by_key"], partition.sale_id, partition.number, str(identifier), return_key
+        )
+        return None if found is None else str(found)
+
+
+def _answer(record: OrderRecord) -> ReservationAnswer:
+    confirmed = record.state == "confirmed"
+    lines = tuple(
+        LineAnswer(
+            line.sku,
+            line.confirmed if confirmed else line.quantity,
+            line.location,
+            line.unit_price,
+        )
+        for line in record.lines
+        if line.confirmed or not confirmed
+    )
+    accepted = Position(record.accepted_epoch, record.accepted_sequence)
+    state = record.state
+    if state == "held" and record.deadline <= datetime.now(UTC):
+        state = "expired"
+    return ReservationAnswer(
+        reservation_id=record.reservation_id,
+        order_id=record.reservation_id,
+        sale_id=record.sale_id,
+        buyer_id=record.buyer_id,
+        lines=lines,
+        total=total_of(lines, record.currency),
+        state=state,
+        expires_at=instant(record.deadline),
+        event_id=event_id(record.sale_id, record.partition, accepted),
+        payment_reference=record.payment_reference,
+        returned=tuple(
+            LineAnswer(line.sku, line.returned, line.location, line.unit_price)
+            for line in record.lines
+            if line.returned
+        ),
+    )

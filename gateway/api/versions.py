@@ -1,0 +1,38 @@
+"""Versions of a sale as entity tags: `"3"`, or `"3-..."` where the representation says more.
+
+If-Match looks at the version alone, so a tag from any call of the sale can be given back.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from gateway.api.problems import Header, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_TAG = re.compile(r'"(\d{1,9})(?:-[A-Za-z0-9_-]*)?"')
+
+
+def version_tag(version: int, digest: str = "") -> Header:
+    """The ETag header."""
+    return ("ETag", f'"{version}-{digest}"' if digest else f'"{version}"')
+
+
+def wanted_version(headers: Mapping[str, str]) -> int | None:
+    """The version If-Match names; None for any. Raises Problem where no version can match."""
+    given = headers.get("If-Match", "").strip()
+    if not given or given == "*":
+        return None
+    match = _TAG.fullmatch(given)
+    if match is None:
+        raise Problem("version_mismatch", "If-Match: give one ETag of this sale.")
+    return int(match.group(1))
+
+
+def check_version(wanted: int | None, version: int) -> None:
+    """Raise Problem version_mismatch unless the caller has seen this version, or asks for none."""
+    if wanted is not None and wanted != version:
+        raise Problem("version_mismatch", f"The sale has version {version}.", version=version)
