@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from config.commands import configuration, services
+from config.commands import configuration, sales, services, tools
 from config.commands.up import up
 from config.sources import CONFIG_VARIABLE
 
@@ -36,6 +36,13 @@ app.command()(services.relay)
 app.command("order-writer")(services.order_writer)
 app.command()(services.reconciler)
 app.command()(services.migrate)
+app.add_typer(sales.sale_app, name="sale", no_args_is_help=True)
+app.add_typer(sales.stock_app, name="stock", no_args_is_help=True)
+app.command()(sales.reconcile)
+app.command()(tools.verify)
+app.command()(tools.duty)
+app.command()(tools.token)
+app.command()(tools.loadtest)
 app.add_typer(configuration.app, name="config")
 
 

@@ -1,0 +1,129 @@
+"""The HTTP API as the commands use it: one call, its answer or an error with the next step."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import jwt
+import msgspec
+
+from config.ready import ReadyFile
+from config.settings import Settings
+
+CALL_TIMEOUT_SECONDS = 30.0
+TOKEN_LIFE_SECONDS = 300
+SUBJECT = "dropgate-cli"
+
+# What to do about an answer, by its stable code.
+NEXT_STEPS = {
+    "unauthenticated": "check --token, or name the ready file of the running up with --ready-file",
+    "forbidden": "this needs a token of another scope; dropgate token makes one",
+    "not_found": "check the id; dropgate sale show SALE tells what there is",
+    "version_mismatch": "somebody else changed the sale; look at it again and repeat",
+    "floor_violation": "the units are held or sold; wait for returns or adjust by less",
+    "recovering": "the partition is being restored; repeat in a few seconds",
+    "ledger_behind": "the ledger is catching up; repeat in a few seconds",
+    "overloaded": "repeat after the time in Retry-After",
+}
+
+
+class ApiError(Exception):
+    """A call failed; the message says what the server said and what to do next."""
+
+
+def make_token(secret: str, *, scope: str, subject: str, audience: str, life_seconds: int) -> str:
+    """An HS256 token over the UTF-8 bytes of the secret, good for `life_seconds`."""
+    now = int(time.time())
+    claims = {
+        "sub": subject,
+        "scope": scope,
+        "aud": audience,
+        "iat": now,
+        "exp": now + life_seconds,
+    }
+    return jwt.encode(claims, secret, algorithm="HS256")
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """Where the API is and the token to call it with."""
+
+    url: str
+    token: str
+
+    @classmethod
+    def find(
+        cls, settings: Settings, *, url: str | None, token: str | None, ready_file: Path
+    ) -> "Api":
+        """What was given, else the ready file, else the settings. Raises `ApiError`."""
+        ready = None
+        if (url is None or token is None) and ready_file.exists():
+            try:
+                ready = ReadyFile.read(ready_file)
+            except msgspec.DecodeError as error:
+                raise ApiError(f"{ready_file} is no ready file of dropgate up: {error}") from error
+        gateway = settings.gateway
+        url = url or (ready.gateway if ready else f"http://{gateway.host}:{gateway.port}")
+        if token is None:
+            secret = ready.auth_secret if ready else None
+            if secret is None and settings.auth.secret is not None:
+                secret = settings.auth.secret.get_secret_value()
+            if secret is None:
+                raise ApiError(
+                    f"no token: give --token or DROPGATE_TOKEN, or --ready-file (there is none at "
+                    f"{ready_file}), or set DROPGATE_AUTH__SECRET"
+                )
+            token = make_token(
+                secret,
+                scope="ops",
+                subject=SUBJECT,
+                audience=settings.auth.audience,
+                life_seconds=TOKEN_LIFE_SECONDS,
+            )
+        return cls(url.rstrip("/"), token)
+
+    def call(self, method: str, path: str, body: bytes | None = None) -> Any:
+        """The decoded answer of one call. Raises `ApiError` for anything but a 2xx."""
+        return asyncio.run(self._call(method, path, body))
+
+    async def _call(self, method: str, path: str, body: bytes | None) -> Any:
+        headers = {"Authorization": f"Bearer {self.token}"}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        timeout = aiohttp.ClientTimeout(total=CALL_TIMEOUT_SECONDS)
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=timeout) as session,
+                session.request(method, self.url + path, data=body, headers=headers) as response,
+            ):
+                content = await response.read()
+                status = response.status
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise ApiError(
+                f"{self.url} does not answer ({str(error) or 'time-out'}): start dropgate up, "
+                "or name the address with --url or DROPGATE_URL"
+            ) from error
+        try:
+            answer = msgspec.json.decode(content) if content else None
+        except msgspec.DecodeError:
+            answer = content.decode(errors="replace")
+        if status >= 300:
+            raise ApiError(_explain(method, path, status, answer))
+        return answer
+
+
+def _explain(method: str, path: str, status: int, answer: object) -> str:
+    problem = answer if isinstance(answer, dict) else {}
+    code = str(problem.get("code", ""))
+    said = problem.get("detail") or problem.get("title") or answer or "nothing"
+    known = {"type", "title", "status", "code", "detail", "instance"}
+    facts = ", ".join(f"{name}={value}" for name, value in problem.items() if name not in known)
+    lines = [f"{method} {path} → {status} {code}: {said}"]
+    if facts:
+        lines.append(facts)
+    if code in NEXT_STEPS:
+        lines.append(f"Next: {NEXT_STEPS[code]}.")
+    return "\n".join(lines)

@@ -1,0 +1,151 @@
+"""`dropgate token · verify · duty · loadtest`: tools beside the running system."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from config.commands.sales import READY, Ready, Sale
+from config.commands.shared import fail, output, settings_or_exit
+from config.ready import ReadyFile
+from config.settings import Settings
+
+LOCUSTFILE = Path(__file__).parent.parent.parent / "loadtest" / "locustfile.py"
+EXIT_BROKEN = 1
+
+
+class Scope(StrEnum):
+    """What a token allows."""
+
+    BUYER = "buyer"
+    STOREFRONT = "storefront"
+    OPS = "ops"
+
+
+class Duty(StrEnum):
+    """Duties of the reconciler that can be run by hand."""
+
+    EXPIRE = "expire"
+    RECONCILE = "reconcile"
+    RECOVER = "recover"
+    TRIM = "trim"
+
+
+def token(
+    scope: Annotated[Scope, typer.Option(help="What the token allows.")],
+    sub: Annotated[str, typer.Option(help="Whose token; for scope buyer the buyer's id.")],
+    ttl: Annotated[int, typer.Option(min=1, help="Life in seconds.")] = 3600,
+    ready_file: Ready = READY,
+) -> None:
+    """Print a development token."""
+    from config.client import make_token
+
+    settings = _with_ready_file(settings_or_exit(), ready_file)
+    if settings.auth.secret is None:
+        fail(
+            f"no secret to sign with: name the ready file of dropgate up with --ready-file (there "
+            f"is none at {ready_file}), or set DROPGATE_AUTH__SECRET"
+        )
+    print(
+        make_token(
+            settings.auth.secret.get_secret_value(),
+            scope=scope.value,
+            subject=sub,
+            audience=settings.auth.audience,
+            life_seconds=ttl,
+        )
+    )
+
+
+def verify(
+    sale: Sale,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    ready_file: Ready = READY,
+) -> None:
+    """Check every invariant of a sale; exit status 1 if one does not hold."""
+    from loadtest.verdict.ledger import UnknownSaleError
+    from loadtest.verdict.run import verify as run
+
+    settings = _with_ready_file(settings_or_exit(), ready_file)
+    try:
+        verdict = asyncio.run(run(sale, redis_url=settings.redis.url, dsn=settings.postgres.dsn))
+    except UnknownSaleError as error:
+        fail(f"{error}; dropgate sale create makes a sale")
+    except OSError as error:
+        fail(f"a server is not reachable ({error}): start dropgate up, or check --ready-file")
+    if as_json:
+        print(verdict.to_json().decode())
+    else:
+        output.print(verdict.table())
+    raise typer.Exit(0 if verdict.holds else EXIT_BROKEN)
+
+
+def duty(
+    name: Annotated[Duty, typer.Argument(help="Which duty.")],
+    sale: Sale,
+    ready_file: Ready = READY,
+) -> None:
+    """Run one duty of the reconciler once, for one sale."""
+    from reconciler.duty import run_once
+
+    settings = _with_ready_file(settings_or_exit(), ready_file)
+    try:
+        done = asyncio.run(run_once(settings, name.value, sale))
+    except OSError as error:
+        fail(f"a server is not reachable ({error}): start dropgate up, or check --ready-file")
+    print(done)
+
+
+def loadtest(
+    scenario: Annotated[str, typer.Argument(help="A user class of loadtest/locustfile.py.")],
+    sale: Annotated[str, typer.Option(help="The sale to load and to judge afterwards.")],
+    users: Annotated[int, typer.Option(min=1, help="Simulated users at a time.")] = 100,
+    seconds: Annotated[int, typer.Option(min=1, help="How long.")] = 30,
+    ready_file: Ready = READY,
+) -> None:
+    """Load a running `dropgate up` with Locust, then print the verdict."""
+    try:
+        ready = ReadyFile.read(ready_file)
+    except OSError:
+        fail(f"no ready file at {ready_file}: start dropgate up, or name it with --ready-file")
+    command = [
+        *(sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless", scenario),
+        *("--host", ready.gateway, "--users", str(users), "--spawn-rate", str(users)),
+        *("--run-time", f"{seconds}s"),
+    ]
+    environment = {
+        "DROPGATE_TEST_READY_FILE": str(ready_file.absolute()),
+        "DROPGATE_TEST_SALE": sale,
+    }
+    done = subprocess.run(command, env={**os.environ, **environment}, check=False)
+    if done.returncode != 0:
+        fail(f"locust ended with status {done.returncode}; its output above says why")
+    verify(sale, as_json=False, ready_file=ready_file)
+
+
+def _with_ready_file(settings: Settings, ready_file: Path) -> Settings:
+    """The settings with the addresses and secret of a running `dropgate up`, if there is one."""
+    if not ready_file.exists():
+        return settings
+    try:
+        ready = ReadyFile.read(ready_file)
+    except msgspec.DecodeError as error:
+        fail(f"{ready_file} is no ready file of dropgate up: {error}")
+    event_log: dict[str, str] = {"kind": "kafka" if ready.kafka else "outbox"}
+    if ready.kafka:
+        event_log["bootstrap"] = ready.kafka
+    return Settings.model_validate(
+        {
+            **settings.model_dump(),
+            "redis": {**settings.redis.model_dump(), "url": ready.redis},
+            "postgres": {**settings.postgres.model_dump(), "dsn": ready.postgres},
+            "event_log": {**settings.event_log.model_dump(), **event_log},
+            "auth": {**settings.auth.model_dump(), "secret": ready.auth_secret},
+        }
+    )
