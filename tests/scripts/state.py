@@ -1,0 +1,236 @@
+"""A partition as it lies in Redis, every key of it, read apart from the scripts' own reading."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import redis
+
+from gateway.inventory.events import Event, decode_event
+from gateway.inventory.types import AccountCounters, ReservationState
+
+COUNTERS = ("loaded", "adjusted", "transferred", "in_transit", "available", "held", "sold")
+SENTINEL = b""
+
+
+class StoredRecord(msgspec.Struct, frozen=True, array_like=True):
+    """A field of the reservations hash; the array of lua/include/record.lua."""
+
+    state: int
+    epoch: int
+    sequence: int
+    accepted_epoch: int
+    accepted_sequence: int
+    deadline: int
+    extended_ms: int
+    buyer_id: str
+    fingerprint: str
+    lines: tuple[int, ...]
+    payment_reference: str = ""
+    returned: tuple[int, ...] = ()
+    return_keys: tuple[str, ...] = ()
+
+
+class StoredItem(msgspec.Struct, frozen=True, array_like=True):
+    """An item of the stored catalogue."""
+
+    sku: str
+    unit_price: int
+    limit: int
+    floor: int
+    paused: bool
+    accounts: tuple[int, ...]
+
+
+class StoredAccount(msgspec.Struct, frozen=True, array_like=True):
+    """An account of the stored catalogue."""
+
+    sku: str
+    location: str
+    item: int
+
+
+class StoredCatalog(msgspec.Struct, frozen=True, array_like=True):
+    """The field `catalog` of the meta hash."""
+
+    items: tuple[StoredItem, ...]
+    accounts: tuple[StoredAccount, ...]
+    split: bool
+
+
+class Meta(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The meta hash, every field of it."""
+
+    run_id: str
+    epoch: int
+    sequence: int
+    state: str
+    sale: str
+    number: int
+    opens_at: int
+    closes_at: int
+    hold_ms: int
+    extension_ms: int
+    last_time: int
+    shift: int
+    ledger_sequence: int
+    outbox_bound: int
+    sweep_bound: int
+    fingerprint: str
+    catalog: StoredCatalog
+
+
+@dataclass(frozen=True, slots=True)
+class Buyer:
+    """A field of the buyers hash: units held and sold by item, own active holds."""
+
+    counts: dict[int, int]
+    holds: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionState:
+    """All six keys, decoded, without their sentinels."""
+
+    meta: Meta
+    stock: dict[tuple[str, str], AccountCounters]
+    records: dict[str, StoredRecord]
+    buyers: dict[str, Buyer]
+    deadlines: dict[str, int]
+    events: tuple[Event, ...]
+
+
+def contents(client: redis.Redis) -> dict[bytes, object]:
+    """Everything in the server by key: type, time to live and content, order-free."""
+    found: dict[bytes, object] = {}
+    for key in sorted(run(client, "KEYS", "*")):
+        kind = run(client, "TYPE", key)
+        content: object
+        if kind == b"hash":
+            content = run(client, "HGETALL", key)
+        elif kind == b"zset":
+            content = run(client, "ZRANGE", key, 0, -1, "WITHSCORES")
+        elif kind == b"stream":
+            content = (run(client, "XRANGE", key, "-", "+"), _last_generated(client, key))
+        else:
+            content = run(client, "DUMP", key)
+        found[key] = (kind, run(client, "PTTL", key), content)
+    return found
+
+
+def run(client: redis.Redis, *command: str | bytes | float) -> Any:
+    """One command; redis-py's own types promise an awaitable where there is none."""
+    return client.execute_command(*command)  # type: ignore[no-untyped-call]
+
+
+def writes(client: redis.Redis) -> int:
+    """The server's count of changes: it moves even where a write leaves the same value."""
+    return int(run(client, "INFO", "persistence")["rdb_changes_since_last_save"])
+
+
+def read_state(client: redis.Redis, keys: tuple[bytes, ...]) -> PartitionState:
+    """Decode all six keys; every sentinel must be there and nothing may expire."""
+    for key in keys:
+        assert run(client, "PTTL", key) == -1, key
+    meta = _meta(run(client, "HGETALL", keys[0]))
+    records = run(client, "HGETALL", keys[2])
+    buyers = run(client, "HGETALL", keys[3])
+    assert records.pop(SENTINEL) == b"1"
+    assert buyers.pop(SENTINEL) == b"1"
+    scored = run(client, "ZRANGE", keys[4], 0, -1, "WITHSCORES")
+    deadlines = dict(zip(scored[::2], scored[1::2], strict=True))
+    assert deadlines.pop(SENTINEL) == b"inf"
+    events: list[Event] = []
+    for entry_id, fields in run(client, "XRANGE", keys[5], "-", "+"):
+        assert set(fields) == {b"event"}
+        event = decode_event(fields[b"event"])
+        assert entry_id == f"{event.epoch}-{event.sequence}".encode()
+        events.append(event)
+    return PartitionState(
+        meta=meta,
+        stock=_stock(run(client, "HGETALL", keys[1]), meta.catalog),
+        records={
+            name.decode(): msgspec.msgpack.decode(packed, type=StoredRecord)
+            for name, packed in records.items()
+        },
+        buyers={name.decode(): _buyer(packed) for name, packed in buyers.items()},
+        deadlines={name.decode(): int(score) for name, score in deadlines.items()},
+        events=tuple(events),
+    )
+
+
+def check_state(state: PartitionState) -> None:
+    """What is true of a whole partition at any moment, each fact from two of its keys."""
+    for name, account in state.stock.items():
+        given = account.loaded + account.adjusted + account.transferred
+        assert given == account.available + account.held + account.sold, name
+        assert account.held >= 0, name
+        assert account.sold >= 0, name
+    held, sold = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
+    counts: dict[str, Counter[int]] = {}
+    holds: dict[str, set[str]] = {}
+    for token, record in state.records.items():
+        active = record.state == ReservationState.HELD
+        if not active and record.state != ReservationState.CONFIRMED:
+            continue
+        returned = dict(zip(record.returned[::2], record.returned[1::2], strict=True))
+        for number, quantity in zip(record.lines[::2], record.lines[1::2], strict=True):
+            units = quantity - returned.get(number, 0)
+            stored = state.meta.catalog.accounts[number - 1]
+            (held if active else sold)[stored.sku, stored.location] += units
+            counts.setdefault(record.buyer_id, Counter())[stored.item] += units
+        if active:
+            holds.setdefault(record.buyer_id, set()).add(token)
+            assert state.deadlines.get(token) == record.deadline
+    for name, account in state.stock.items():
+        assert account.held == held[name], name
+        assert account.sold == sold[name], name
+    assert {b: set(buyer.holds) for b, buyer in state.buyers.items() if buyer.holds} == holds
+    expected = {b: {i: n for i, n in c.items() if n} for b, c in counts.items()}
+    assert {b: buyer.counts for b, buyer in state.buyers.items()} == {
+        b: c for b, c in expected.items() if c or b in holds
+    }
+    assert set(state.deadlines) == {t for tokens in holds.values() for t in tokens}
+    assert (state.meta.epoch, state.meta.sequence) == (
+        state.events[-1].epoch,
+        state.events[-1].sequence,
+    )
+
+
+def _meta(fields: Mapping[bytes, bytes]) -> Meta:
+    raw: dict[str, object] = {
+        name.decode(): value.decode() for name, value in fields.items() if name != b"catalog"
+    }
+    raw["catalog"] = msgspec.msgpack.decode(fields[b"catalog"], type=StoredCatalog)
+    return msgspec.convert(raw, Meta, strict=False)
+
+
+def _stock(
+    fields: Mapping[bytes, bytes], catalog: StoredCatalog
+) -> dict[tuple[str, str], AccountCounters]:
+    left = {name.decode(): int(value) for name, value in fields.items() if name != SENTINEL}
+    assert fields[SENTINEL] == b"1"
+    stock = {
+        (account.sku, account.location): AccountCounters(
+            account.sku,
+            account.location,
+            *(left.pop(f"{account.sku}:{account.location}:{name}") for name in COUNTERS),
+        )
+        for account in catalog.accounts
+    }
+    assert not left, "counters of no account"
+    return stock
+
+
+def _buyer(packed: bytes) -> Buyer:
+    fields = msgspec.msgpack.decode(packed, type=list[int | str])
+    numbers = [field for field in fields if isinstance(field, int)]
+    tokens = [field for field in fields if isinstance(field, str)]
+    assert fields == [*numbers, *tokens], "counts come before holds"
+    return Buyer(counts=dict(zip(numbers[::2], numbers[1::2], strict=True)), holds=tuple(tokens))
+
+
+def _last_generated(client: redis.Redis, key: bytes) -> object:
+    return run(client, "XINFO STREAM", key)["last-generated-id"]

@@ -1,0 +1,84 @@
+"""adjust: units put into, or taken out of, an account."""
+
+import pytest
+
+from gateway.inventory.events import Adjust
+from gateway.inventory.outcomes import AdjustReply
+from tests.scripts.harness import Rig
+from tests.scripts.sale import Item, Sale
+
+DEFAULT = ("tee", "default")
+
+
+@pytest.mark.parametrize("delta", [5, -6])
+def test_moves_adjusted_and_available(rig: Rig, delta: int) -> None:
+    rig.open(Sale())
+    rig.hold("a", (("tee", 3),))
+    rig.confirm("a", lines=(("tee", 1),))
+    rig.hold("b", (("tee", 2),))
+    with rig.step() as step:
+        reply = rig.adjust("tee", delta)
+    assert reply == AdjustReply("adjusted", 7 + delta, held=2, sold=1, floor=0, sequence=6)
+    assert step.moved == {DEFAULT: {"adjusted": delta, "available": delta}}
+    assert step.after.records == step.before.records
+    assert step.after.buyers == step.before.buyers
+    assert step.after.deadlines == step.before.deadlines
+    assert step.events == (
+        Adjust(
+            **rig.numbered(6),  # type: ignore[arg-type]
+            sku="tee",
+            location="default",
+            delta=delta,
+            reason="recount",
+            actor="ops",
+        ),
+    )
+
+
+@pytest.mark.parametrize(("floor", "lowest"), [(-2, -12), (0, -10), (3, -7)])
+def test_down_to_the_floor_and_not_below(rig: Rig, floor: int, lowest: int) -> None:
+    rig.open(Sale(items=(Item("tee", floor=floor),)))
+    with rig.unchanged():
+        reply = rig.adjust("tee", lowest - 1)
+    assert reply == AdjustReply("floor_violation", 10, held=0, sold=0, floor=floor, sequence=2)
+    reply = rig.adjust("tee", lowest)
+    assert reply == AdjustReply("adjusted", floor, held=0, sold=0, floor=floor, sequence=3)
+
+
+def test_one_location_does_not_pay_for_another(rig: Rig) -> None:
+    rig.open(Sale(items=(Item("tee", stock=(("paris", 2), ("lyon", 5)), floor=1),)))
+    with rig.unchanged():
+        assert rig.adjust("tee", -3, "paris").outcome == "floor_violation"
+    with rig.step() as step:
+        assert rig.adjust("tee", -2, "paris").outcome == "adjusted"
+    assert step.moved == {("tee", "paris"): {"adjusted": -2, "available": -2}}
+    with rig.unchanged():
+        assert rig.adjust("tee", -5, "lyon").outcome == "floor_violation"
+    assert rig.adjust("tee", -4, "lyon").available == 1
+
+
+def test_units_may_come_back_while_below_the_floor(rig: Rig) -> None:
+    rig.open(Sale(items=(Item("tee", stock=(("default", 1),), floor=5),)))
+    assert rig.adjust("tee", 1).outcome == "adjusted"
+    with rig.unchanged():
+        assert rig.adjust("tee", -1).outcome == "floor_violation"
+
+
+def test_new_units_sell(rig: Rig) -> None:
+    rig.open(Sale(items=(Item("tee", stock=(("default", 0),)),)))
+    rig.adjust("tee", 1)
+    rig.hold("a")
+
+
+def test_a_closed_sale_is_not_adjusted(rig: Rig) -> None:
+    rig.open(Sale())
+    rig.set_state("closed")
+    with rig.unchanged():
+        assert rig.adjust("tee", 1).outcome == "closed"
+
+
+def test_never_above_what_counters_hold(rig: Rig) -> None:
+    rig.open(Sale(items=(Item("tee", stock=(("default", 10**9 - 1),)),)))
+    assert rig.adjust("tee", 1).available == 10**9
+    with rig.unchanged():
+        assert rig.call("adjust", rig.pack((1, 1, "recount", "ops"))).status == "malformed"
