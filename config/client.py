@@ -31,7 +31,14 @@ NEXT_STEPS = {
 
 
 class ApiError(Exception):
-    """A call failed; the message says what the server said and what to do next."""
+    """A call failed; the message says what the server said and what to do next.
+
+    `code` is the stable code of the problem, empty where the server gave none.
+    """
+
+    def __init__(self, message: str, code: str = "") -> None:
+        super().__init__(message)
+        self.code = code
 
 
 def make_token(secret: str, *, scope: str, subject: str, audience: str, life_seconds: int) -> str:
@@ -111,11 +118,11 @@ class Api:
         except msgspec.DecodeError:
             answer = content.decode(errors="replace")
         if status >= 300:
-            raise ApiError(_explain(method, path, status, answer))
+            raise _failure(method, path, status, answer)
         return answer
 
 
-def _explain(method: str, path: str, status: int, answer: object) -> str:
+def _failure(method: str, path: str, status: int, answer: object) -> ApiError:
     problem = answer if isinstance(answer, dict) else {}
     code = str(problem.get("code", ""))
     said = problem.get("detail") or problem.get("title") or answer or "nothing"
@@ -126,4 +133,4 @@ def _explain(method: str, path: str, status: int, answer: object) -> str:
         lines.append(facts)
     if code in NEXT_STEPS:
         lines.append(f"Next: {NEXT_STEPS[code]}.")
-    return "\n".join(lines)
+    return ApiError("\n".join(lines), code)

@@ -3,13 +3,19 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TypeVar, overload
 
 T = TypeVar("T")
 
 POLL_SECONDS = 0.02
 
 
+@overload
+async def wait_until(
+    condition: Callable[[], Awaitable[T]], timeout_seconds: float, what: str = ""
+) -> T: ...
+@overload
+async def wait_until(condition: Callable[[], T], timeout_seconds: float, what: str = "") -> T: ...
 async def wait_until(
     condition: Callable[[], T | Awaitable[T]], timeout_seconds: float, what: str = ""
 ) -> T:
