@@ -11,6 +11,7 @@ key                   type         holds
 `{sale:p}:buyers`       hash         buyer id → counts and own active holds
 `{sale:p}:deadlines`    sorted set   token → deadline of each active hold
 `{sale:p}:outbox`       stream       `epoch-sequence` → event
+`{sale:p}:synced`       string       nothing; written before WAIT in durability replica
 ====================  ===========  ==========================================================
 
 A token is the last part of a reservation id: 128 bits of keyed BLAKE2b over (buyer, idempotency
@@ -58,6 +59,11 @@ def partition_keys(partition: PartitionId) -> tuple[bytes, ...]:
     tag = f"{{{partition.sale_id}:{partition.number}}}"
     names = ("meta", "stock", "reservations", "buyers", "deadlines", "outbox")
     return tuple(f"{tag}:{name}".encode() for name in names)
+
+
+def sync_key(keys: tuple[bytes, ...]) -> bytes:
+    """Written in durability `replica` so that WAIT speaks of this call; holds nothing, expires."""
+    return keys[0].removesuffix(b"meta") + b"synced"
 
 
 def outbox_key(partition: PartitionId) -> bytes:

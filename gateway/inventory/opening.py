@@ -14,6 +14,7 @@ from typing import Literal
 import asyncpg
 import msgspec
 import structlog
+from asyncpg.pool import PoolConnectionProxy
 
 from gateway.inventory.catalog import Catalog, PartitionBounds, load_config
 from gateway.inventory.errors import Recovering, ScriptFailure
@@ -27,6 +28,8 @@ _sql = Queries(Path(__file__).with_name("opening.sql"))
 _log = structlog.get_logger()
 
 FIRST_EPOCH = 1
+
+LedgerConnection = asyncpg.Connection | PoolConnectionProxy
 
 
 class Verb(StrEnum):
@@ -62,7 +65,7 @@ class Intention:
 
 
 async def intend_state(
-    connection: asyncpg.Connection, sale_id: str, verb: Verb, *, if_version: int | None = None
+    connection: LedgerConnection, sale_id: str, verb: Verb, *, if_version: int | None = None
 ) -> Intention:
     """Write the intended state, or say why not; to the state the sale already has is no change.
 
@@ -87,7 +90,7 @@ async def intend_state(
 
 
 async def carry_state(
-    connection: asyncpg.Connection,
+    connection: LedgerConnection,
     store: ReservationStore,
     sale_id: str,
     bounds: PartitionBounds,
@@ -114,7 +117,7 @@ async def carry_state(
 
 
 async def open_sale(
-    connection: asyncpg.Connection,
+    connection: LedgerConnection,
     store: ReservationStore,
     sale_id: str,
     bounds: PartitionBounds,
@@ -140,7 +143,7 @@ def _spec(raw: str) -> SaleSpec:
     return msgspec.json.decode(raw, type=SaleSpec)
 
 
-async def _add_partitions(connection: asyncpg.Connection, sale_id: str, spec: SaleSpec) -> None:
+async def _add_partitions(connection: LedgerConnection, sale_id: str, spec: SaleSpec) -> None:
     catalog = Catalog.of(spec)
     if spec.partitions != 1:
         message = f"{sale_id}: stock is not divided over partitions yet"

@@ -16,12 +16,14 @@ from config.settings import RedisSettings
 from gateway.inventory.connection import RedisAddress, ScriptConnection, open_connection
 from gateway.inventory.durability import Durability, verify_server
 from gateway.inventory.errors import InventoryError, Overloaded, Recovering, UnknownOutcome
+from gateway.inventory.keys import sync_key
 from lua.loader import Script
 
 log = structlog.get_logger(__name__)
 Result = TypeVar("Result")
 Command = tuple[bytes | str | int, ...]
 
+SYNC_KEY_SECONDS = 3600
 RECONNECT_FIRST_SECONDS = 0.05
 RECONNECT_MOST_SECONDS = 1.0
 
@@ -112,9 +114,9 @@ class ScriptPool:
     ) -> object:  # fmt: skip
         if self._durability is not Durability.REPLICA:
             return await connection.send(*command)
-        # A call that wrote nothing would wait for nothing: the sync field makes WAIT mean this one.
+        # A call that wrote nothing would wait for nothing: the sync key makes WAIT mean this one.
         reply = connection.send(*command)
-        connection.send("HINCRBY", keys[0], "synced", 1)
+        connection.send("SET", sync_key(keys), 1, "EX", SYNC_KEY_SECONDS)
         copies = await connection.send("WAIT", 1, round(self._settings.replica_wait_seconds * 1000))
         if not isinstance(copies, int) or copies < 1:
             message = f"no replica confirmed the write: {copies}"

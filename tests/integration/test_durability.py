@@ -1,0 +1,110 @@
+"""Durability modes: what the server must be set to, and a refusal to start where it is not."""
+
+import signal
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Literal
+
+import pytest
+import redis.asyncio
+
+from config.settings import RedisSettings
+from config.stack.redis import RedisServer
+from gateway.inventory.durability import DurabilityMismatch
+from gateway.inventory.errors import UnknownOutcome
+from gateway.inventory.types import ReserveRequest
+from tests.support.partitions import (
+    FINGERPRINT,
+    ONE_UNIT,
+    one_item,
+    open_sale,
+    open_store,
+    token_of,
+)
+from tests.support.waiting import wait_until
+
+PATIENCE_SECONDS = 20.0
+
+
+@asynccontextmanager
+async def server(folder: Path, overrides: Mapping[str, str]) -> AsyncIterator[RedisServer]:
+    running = RedisServer(folder, overrides=overrides)
+    await running.start()
+    try:
+        yield running
+    finally:
+        await running.stop()
+
+
+@pytest.mark.parametrize(
+    ("durability", "overrides", "complaint"),
+    [
+        ("fsync", {"appendfsync": "everysec"}, "appendfsync is everysec"),
+        ("fsync", {"appendonly": "no"}, "appendonly is off"),
+        ("relaxed", {"appendonly": "no"}, "appendonly is off"),
+        ("fsync", {"maxmemory-policy": "allkeys-lru"}, "maxmemory-policy is allkeys-lru"),
+        ("relaxed", {"maxmemory-policy": "volatile-ttl"}, "maxmemory-policy is volatile-ttl"),
+        ("replica", {}, "min-replicas-to-write is 0"),
+        (
+            "replica",
+            {"min-replicas-to-write": "1", "min-replicas-max-lag": "10"},
+            "min-replicas-max-lag is above 2",
+        ),
+    ],
+)
+async def test_a_server_that_keeps_less_than_promised_is_refused(
+    tmp_path: Path,
+    durability: Literal["fsync", "replica", "relaxed"],
+    overrides: dict[str, str],
+    complaint: str,
+) -> None:
+    async with server(tmp_path / "redis", overrides) as running:
+        with pytest.raises(DurabilityMismatch, match=complaint):
+            async with open_store(RedisSettings(url=running.url, durability=durability)):
+                pass
+
+
+@pytest.mark.parametrize(
+    ("durability", "overrides"), [("fsync", {}), ("relaxed", {"appendfsync": "everysec"})]
+)
+async def test_a_server_that_keeps_enough_is_taken(
+    tmp_path: Path, durability: Literal["fsync", "relaxed"], overrides: dict[str, str]
+) -> None:
+    async with (
+        server(tmp_path / "redis", overrides) as running,
+        open_store(RedisSettings(url=running.url, durability=durability)) as (pool, _),
+    ):
+        assert pool.connected
+        assert pool.durability == durability
+
+
+async def test_replica_mode_answers_only_what_a_replica_has(tmp_path: Path, sale_id: str) -> None:
+    strict = {"min-replicas-to-write": "1", "min-replicas-max-lag": "2"}
+    async with (
+        server(tmp_path / "primary", strict) as primary,
+        server(tmp_path / "replica", {"replicaof": f"127.0.0.1 {primary.port}"}) as replica,
+    ):
+        await wait_until(lambda: in_step(primary), PATIENCE_SECONDS, "the replica is in step")
+        settings = RedisSettings(url=primary.url, durability="replica", replica_wait_seconds=0.3)
+        async with open_store(settings) as (_, store):
+            partition = await open_sale(store, sale_id, one_item(10))
+            request = ReserveRequest(1, token_of("ada"), "ada", FINGERPRINT, ONE_UNIT)
+            assert (await store.reserve(partition, [request]))[0].outcome == "accepted"
+            replica.process.send_signal(signal.SIGSTOP)
+            try:
+                late = ReserveRequest(2, token_of("bob"), "bob", FINGERPRINT, ONE_UNIT)
+                with pytest.raises(UnknownOutcome):
+                    await store.reserve(partition, [late])
+                with pytest.raises(UnknownOutcome):  # a replay promises no more than a first answer
+                    await store.reserve(partition, [request])
+            finally:
+                replica.process.send_signal(signal.SIGCONT)
+
+
+async def in_step(primary: RedisServer) -> bool:
+    client = redis.asyncio.Redis.from_url(primary.url, protocol=2)
+    try:
+        return bool((await client.info("replication"))["min_slaves_good_slaves"] >= 1)
+    finally:
+        await client.aclose()
