@@ -1,0 +1,65 @@
+"""What every duty works with: the ledger, the partitions, and how much is done at once."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from config.settings import Settings
+from gateway.inventory.catalog import PartitionBounds
+from gateway.inventory.errors import InventoryError
+from gateway.inventory.outbox import create_reader
+from gateway.inventory.pool import ScriptPool
+from gateway.inventory.postgres import create_pool
+from gateway.inventory.queries import Queries
+from gateway.inventory.store import ReservationStore
+from lua.loader import load_scripts
+
+sql = Queries(Path(__file__).parent / "sql" / "queries.sql")
+
+# What a server that is away, restarting or overloaded raises: tried again, never a defect.
+OUTAGES = (
+    InventoryError,
+    RedisError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    OSError,
+    TimeoutError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Open connections; `reader` only reads Redis, `store` runs the scripts."""
+
+    ledger: asyncpg.Pool
+    store: ReservationStore
+    reader: Redis
+    bounds: PartitionBounds
+
+
+@asynccontextmanager
+async def open_context(settings: Settings) -> AsyncIterator[Context]:
+    """Connections for the life of the block. Raises DurabilityMismatch for an unfit Redis."""
+    scripts = ScriptPool(settings.redis, load_scripts())
+    reader = create_reader(settings.redis)
+    ledger = await create_pool(settings.postgres)
+    try:
+        await scripts.start()
+        yield Context(
+            ledger=ledger,
+            store=ReservationStore(scripts),
+            reader=reader,
+            bounds=PartitionBounds(
+                outbox_bound=settings.inventory.outbox_bound_events,
+                sweep_bound=settings.inventory.sweep_bound,
+            ),
+        )
+    finally:
+        await scripts.stop()
+        await reader.aclose()
+        ledger.terminate()

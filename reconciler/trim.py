@@ -1,0 +1,70 @@
+"""Duty: tell each partition how far the ledger is, and drop the events the ledger has.
+
+The partition's bound on events beyond the ledger counts from what it was told here, so this must be
+prompt. Nothing else trims an outbox.
+"""
+
+import time
+from dataclasses import dataclass
+from typing import ClassVar
+
+import asyncpg
+
+from gateway.inventory.events import Position
+from gateway.inventory.store import ReservationStore
+from reconciler.directory import LivePartition, read_partitions
+from reconciler.notices import Notices
+from reconciler.periodic import for_each
+
+# A partition that was told the same before is told again after this: it may have been restored.
+REPEAT_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class TrimConfig:
+    """`interval_seconds`: pause between looks at the watermarks."""
+
+    interval_seconds: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a pause that would let a healthy outbox fill."""
+        if not 0 < self.interval_seconds <= 10:
+            raise ValueError("trim interval must be at most 10 s")
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    watermark: Position
+    at: float
+
+
+class Trim:
+    """See the module."""
+
+    name: ClassVar[str] = "trim"
+    needs_lead: ClassVar[bool] = True
+    deadline_seconds: ClassVar[float] = 15.0
+
+    def __init__(self, ledger: asyncpg.Pool, store: ReservationStore, config: TrimConfig) -> None:
+        self._ledger = ledger
+        self._store = store
+        self._config = config
+        self._told: dict[str, _Told] = {}
+        self._notices = Notices()
+        self.trimmed_events = 0
+
+    async def run_once(self) -> float:
+        """Every partition whose watermark has moved."""
+        partitions = await read_partitions(self._ledger)
+        await for_each(partitions, self.trim, self._notices, "trim_waits")
+        return self._config.interval_seconds
+
+    async def trim(self, live: LivePartition) -> None:
+        """Tell one partition. One whose epoch the ledger has not begun yet is left for later."""
+        told, now = self._told.get(str(live)), time.monotonic()
+        if told and told.watermark == live.watermark and now - told.at < REPEAT_SECONDS:
+            return
+        position = live.watermark
+        reply = await self._store.trim(live.partition, position.epoch, position.sequence)
+        self.trimmed_events += reply.trimmed
+        self._told[str(live)] = _Told(position, now)
