@@ -14,7 +14,7 @@
 
 local partition, refusal = open_partition(KEYS, ARGV[1], ARGV[2])
 if not partition then return refusal end
-local most = tonumber(ARGV[3])
+local most = natural(ARGV[3])
 if not is_integer(most, 1, 1000) then return malformed('limit') end
 local expired = expire_due(partition, most)
 flush(partition)

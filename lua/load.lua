@@ -76,7 +76,7 @@ local function accounts_json(config)
   return '[' .. table.concat(parts, ',') .. ']'
 end
 
-if #KEYS ~= 6 or not is_integer(tonumber(ARGV[2]), 1, LARGEST) or not is_text(ARGV[1], 64) then
+if #KEYS ~= 6 or not is_integer(natural(ARGV[2]), 1, LARGEST) or not is_text(ARGV[1], 64) then
   return malformed('caller')
 end
 local config = unpacked(ARGV[3] or '')

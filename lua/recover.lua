@@ -15,7 +15,7 @@ local ok, partition, missing = pcall(read_partition, KEYS)
 if not ok or not partition then
   return cmsgpack.pack({'recovering', ok and missing or 'a key has another type'})
 end
-local request, epoch = unpacked(ARGV[3] or ''), tonumber(ARGV[2])
+local request, epoch = unpacked(ARGV[3] or ''), natural(ARGV[2])
 if not request or not is_integer(epoch, 2, LARGEST) or not is_text(ARGV[1], 64)
    or not is_integer(request[1], 1, epoch - 1) or not is_integer(request[2], 0, LATEST)
    or not is_integer(request[3], 0, LATEST) then

@@ -10,7 +10,7 @@
 
 local partition, refusal = open_partition(KEYS, ARGV[1], ARGV[2])
 if not partition then return refusal end
-local watermark = tonumber(ARGV[3])
+local watermark = natural(ARGV[3])
 if not is_integer(watermark, 0, partition.meta.sequence) then return malformed('watermark') end
 watermark = math.max(watermark, partition.meta.ledger_sequence)
 -- XTRIM before HSET: it is let through where memory is full, and what follows it then is too.

@@ -6,8 +6,28 @@ local function is_integer(value, low, high)
   return type(value) == 'number' and value == math.floor(value) and value >= low and value <= high
 end
 
+local UTF8_BEYOND_ASCII = {
+  '[\194-\223][\128-\191]', '\224[\160-\191][\128-\191]',
+  '[\225-\236\238\239][\128-\191][\128-\191]', '\237[\128-\159][\128-\191]',
+  '\240[\144-\191][\128-\191][\128-\191]', '[\241-\243][\128-\191][\128-\191][\128-\191]',
+  '\244[\128-\143][\128-\191][\128-\191]',
+}
+
+-- Other bytes would go into an event that nobody can decode.
+local function is_utf8(value)
+  if not value:find('[\128-\255]') then return true end
+  for _, sequence in ipairs(UTF8_BEYOND_ASCII) do value = value:gsub(sequence, ' ') end
+  return not value:find('[\128-\255]')
+end
+
 local function is_text(value, longest)
   return type(value) == 'string' and #value >= 1 and #value <= longest and not value:find('%c')
+    and is_utf8(value)
+end
+
+-- An argument that is a number by itself; `tonumber` alone also takes 0x10, 1e3 and nan.
+local function natural(text)
+  return tonumber((text or ''):match('^%d+$') or '')
 end
 
 local function is_token(value)

@@ -1,6 +1,6 @@
 -- A part of a reservation's lines, named as triples {item, account or 0, quantity}; none: all.
 local function are_selected(lines)
-  return type(lines) == 'table' and (#lines == 0 or are_lines(lines, 64))
+  return type(lines) == 'table' and (next(lines) == nil or are_lines(lines, 64))
 end
 
 -- Takes from `left`, the quantities at each account of `lines`, what those triples of `selection`
