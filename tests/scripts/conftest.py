@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+import redis
 
 from tests.scripts.harness import Rig
 from tests.scripts.server import RedisServer, redis_binaries, running_server, server_name
@@ -20,3 +21,10 @@ def rig(server: RedisServer) -> Iterator[Rig]:
     """An empty server under the scripts."""
     with server.connect() as client:
         yield Rig(client)
+
+
+@pytest.fixture
+def server_client(server: RedisServer) -> Iterator[redis.Redis]:
+    """Connects, once it is used, as the user `limited` of the tests of failing writes."""
+    with server.connect(username="limited") as client:
+        yield client

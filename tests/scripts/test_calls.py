@@ -1,0 +1,20 @@
+"""The calls that the tests of refusals start from are valid; every script is among them."""
+
+import pytest
+
+from tests.scripts.calls import EVERY, MUTATING, arguments, prepare
+from tests.scripts.harness import SCRIPTS, Rig
+
+
+def test_every_script_is_covered() -> None:
+    assert set(EVERY) == set(SCRIPTS)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_is_answered_ok(rig: Rig, name: str) -> None:
+    prepare(rig)
+    given = arguments(rig, name)
+    with rig.step() as step:
+        assert rig.raw(name, *given).status == "ok"
+    writes = name in MUTATING and name != "load"
+    assert (step.before != step.after) == writes
