@@ -1,0 +1,227 @@
+"""The calls of the HTTP contract that the load makes, each remembered in the history."""
+
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+
+import msgspec
+
+from loadtest.history import NO_ANSWER, Attempt, History
+from loadtest.http_client import HttpClient, NoAnswerError, Response
+from loadtest.target import Target, mint_token
+
+
+class Line(msgspec.Struct, frozen=True):
+    """Units of one SKU that a buyer wants."""
+
+    sku: str
+    quantity: int
+
+
+class _Shown(msgspec.Struct, frozen=True):
+    reservation_id: str
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    """What a reservation or a problem says, as far as the history needs it."""
+
+    code: str = ""
+    reservation_id: str = ""
+    buyer_id: str = ""
+    own_holds: tuple[_Shown, ...] = ()
+
+
+class SnapshotItem(msgspec.Struct, frozen=True):
+    """Counters of one item over partitions and locations."""
+
+    sku: str
+    loaded: int
+    adjusted: int
+    available: int
+    held: int
+    sold: int
+
+
+class SnapshotAnswer(msgspec.Struct, frozen=True):
+    """Counters of the sale."""
+
+    items: tuple[SnapshotItem, ...]
+
+    @property
+    def available(self) -> int:
+        """Units that can be reserved now."""
+        return sum(item.available for item in self.items)
+
+    @property
+    def held(self) -> int:
+        """Units on hold now."""
+        return sum(item.held for item in self.items)
+
+    @property
+    def sold(self) -> int:
+        """Units confirmed."""
+        return sum(item.sold for item in self.items)
+
+
+class ReconciliationAnswer(msgspec.Struct, frozen=True):
+    """One comparison; `differences` only to show them."""
+
+    balanced: bool | None
+    differences: tuple[msgspec.Raw, ...] = ()
+
+
+class RefusedError(Exception):
+    """An operations call that had to succeed was refused."""
+
+
+_answers = msgspec.json.Decoder(_Answer)
+
+
+def _understood(response: Response) -> _Answer:
+    try:
+        return _answers.decode(response.body)
+    except msgspec.DecodeError:
+        return _Answer(code=f"not JSON ({response.status})")
+
+
+class Calls:
+    """One sale's calls. Buyers' tokens are made once per buyer and kept."""
+
+    def __init__(self, target: Target, sale_id: str, client: HttpClient, history: History) -> None:
+        """Call through `client`, remember in `history`."""
+        self._secret = target.auth_secret
+        self._client = client
+        self._sale_id = sale_id
+        self._history = history
+        self._tokens: dict[str, str] = {}
+        self._storefront = mint_token(self._secret, "storefront", "loadtest-shop")
+        self._ops = mint_token(self._secret, "ops", "loadtest-ops")
+
+    def _token(self, buyer_id: str) -> str:
+        token = self._tokens.get(buyer_id)
+        if token is None:
+            token = self._tokens[buyer_id] = mint_token(self._secret, "buyer", buyer_id)
+        return token
+
+    def _request(
+        self, method: str, path: str, token: str, body: bytes = b"", headers: str = ""
+    ) -> bytes:
+        head = (
+            f"{method} {path} HTTP/1.1\r\nHost: {self._client.authority}\r\n"
+            f"Authorization: Bearer {token}\r\n{headers}"
+        )
+        if body:
+            head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        return head.encode() + b"\r\n" + body
+
+    def _reserve_request(self, buyer_id: str, key: str, lines: Sequence[Line]) -> bytes:
+        return self._request(
+            "POST",
+            f"/v1/sales/{self._sale_id}/reservations",
+            self._token(buyer_id),
+            msgspec.json.encode({"lines": lines}),
+            f"Idempotency-Key: {key}\r\n",
+        )
+
+    async def _attempt(
+        self, request: bytes, call: str, caller: str, buyer_id: str, *, key: str = "", of: str = ""
+    ) -> Attempt:
+        started_at, clock = time.time(), time.perf_counter()
+        try:
+            response = await self._client.request(request)
+        except NoAnswerError:
+            response = Response(NO_ANSWER, b"", b"{}")
+        seconds = time.perf_counter() - clock
+        answer = _understood(response)
+        attempt = Attempt(
+            call=call,
+            caller=caller,
+            buyer_id=buyer_id,
+            status=response.status,
+            started_at=started_at,
+            seconds=seconds,
+            key=key,
+            code=answer.code,
+            reservation_id=of or answer.reservation_id,
+            owner=answer.buyer_id,
+            replayed=response.has(b"idempotent-replayed"),
+            retry_after=response.has(b"retry-after"),
+            shown=tuple(hold.reservation_id for hold in answer.own_holds),
+        )
+        self._history.add(attempt)
+        return attempt
+
+    async def reserve(self, buyer_id: str, key: str, lines: Sequence[Line]) -> Attempt:
+        """One try of a buyer."""
+        request = self._reserve_request(buyer_id, key, lines)
+        return await self._attempt(request, "reserve", "buyer", buyer_id, key=key)
+
+    async def reserve_and_hang_up(self, buyer_id: str, key: str, lines: Sequence[Line]) -> None:
+        """One try whose answer the buyer never hears."""
+        started_at = time.time()
+        with suppress(NoAnswerError):  # not heard either way, and remembered as such
+            await self._client.send_and_cut(self._reserve_request(buyer_id, key, lines))
+        self._history.add(Attempt("reserve", "buyer", buyer_id, NO_ANSWER, started_at, 0.0, key))
+
+    async def confirm(self, buyer_id: str, reservation_id: str, reference: str) -> Attempt:
+        """The shop says that the buyer has paid."""
+        body = msgspec.json.encode({"payment_reference": reference})
+        path = f"/v1/reservations/{reservation_id}/confirm"
+        request = self._request("POST", path, self._storefront, body)
+        return await self._attempt(request, "confirm", "storefront", buyer_id, of=reservation_id)
+
+    async def cancel(self, buyer_id: str, reservation_id: str) -> Attempt:
+        """A buyer gives back a hold; also tried on other buyers' holds."""
+        path = f"/v1/reservations/{reservation_id}/cancel"
+        request = self._request("POST", path, self._token(buyer_id), b"{}")
+        return await self._attempt(request, "cancel", "buyer", buyer_id, of=reservation_id)
+
+    async def read(self, buyer_id: str, reservation_id: str) -> Attempt:
+        """A buyer looks at a reservation; also tried on other buyers' ones."""
+        path = f"/v1/reservations/{reservation_id}"
+        request = self._request("GET", path, self._token(buyer_id))
+        return await self._attempt(request, "read", "buyer", buyer_id, of=reservation_id)
+
+    async def _operate(self, method: str, path: str, body: bytes = b"") -> Response:
+        """A call without an answer is told as 503: try again later."""
+        try:
+            return await self._client.request(self._request(method, path, self._ops, body))
+        except NoAnswerError as error:
+            return Response(503, b"", str(error).encode())
+
+    async def create_and_open(self, spec: bytes) -> None:
+        """Make the sale and open it; raises RefusedError."""
+        path = f"/v1/sales/{self._sale_id}"
+        for method, at, body in (("PUT", path, spec), ("POST", f"{path}/open", b"{}")):
+            response = await self._operate(method, at, body)
+            if response.status not in {200, 201}:
+                message = f"{method} {at}: {response.status} {response.body.decode()}"
+                raise RefusedError(message)
+
+    async def close_sale(self) -> None:
+        """Close the sale; raises RefusedError."""
+        response = await self._operate("POST", f"/v1/sales/{self._sale_id}/close", b"{}")
+        if response.status != 200:
+            message = f"close: {response.status} {response.body.decode()}"
+            raise RefusedError(message)
+
+    async def snapshot(self) -> SnapshotAnswer | None:
+        """The counters, or None where they cannot be had at the moment (503)."""
+        response = await self._operate("GET", f"/v1/sales/{self._sale_id}/snapshot")
+        if response.status == 503:
+            return None
+        if response.status != 200:
+            message = f"snapshot: {response.status} {response.body.decode()}"
+            raise RefusedError(message)
+        return msgspec.json.decode(response.body, type=SnapshotAnswer)
+
+    async def reconcile(self) -> ReconciliationAnswer | None:
+        """A comparison at one sequence number, or None where there was none in time (503)."""
+        path = f"/v1/sales/{self._sale_id}/reconciliations"
+        response = await self._operate("POST", path, b'{"apply":false}')
+        if response.status == 503:
+            return None
+        if response.status not in {200, 201}:
+            message = f"reconciliation: {response.status} {response.body.decode()}"
+            raise RefusedError(message)
+        return msgspec.json.decode(response.body, type=ReconciliationAnswer)

@@ -1,0 +1,397 @@
+-- What the checkers ask the ledger. Sections named `*_violations` return one text per violation.
+-- $1 is always the sale. `moves` and `steps` are filled once per verdict, in its transaction, and
+-- fold the events from zero: nothing in them comes from the tables the order writer derives.
+
+-- name: sale
+SELECT state, partitions, hash_key, spec::text AS spec FROM sales WHERE sale_id = $1;
+
+-- name: watermarks
+SELECT partition, epoch, sequence, stopped_reason
+FROM watermarks WHERE sale_id = $1 ORDER BY partition;
+
+-- name: create_workspace
+CREATE TEMP TABLE moves (
+    partition integer, epoch integer, sequence bigint, kind text, reservation_id text,
+    buyer_id text, sku text, location text,
+    loaded bigint, adjusted bigint, available bigint, held bigint, sold bigint
+) ON COMMIT DROP;
+CREATE TEMP TABLE steps (
+    partition integer, epoch integer, sequence bigint, type text, reservation_id text,
+    buyer_id text,
+    clock_ms bigint,    -- when, on the partition's clock, which stands still during outages
+    deadline_ms bigint  -- the hold's deadline on that clock, extensions up to here included
+) ON COMMIT DROP;
+
+-- name: fill_moves
+-- Every unit that moved, one row per event and line.
+WITH effect (kind, part, adjusted, available, held, sold) AS (VALUES
+    ('reserve',   'lines',     0, -1,  1,  0),
+    ('confirm',   'lines',     0,  0, -1,  1),
+    ('confirm',   'released',  0,  1, -1,  0),
+    ('cancel',    'lines',     0,  1, -1,  0),
+    ('expire',    'lines',     0,  1, -1,  0),
+    ('restock',   'lines',     0,  1,  0, -1),
+    ('write_off', 'lines',    -1,  0,  0, -1)
+), events AS (
+    SELECT partition, epoch, sequence, payload,
+           CASE WHEN type <> 'return_units' THEN type
+                WHEN (payload ->> 'restock')::boolean THEN 'restock'
+                ELSE 'write_off' END AS kind
+    FROM ledger_events WHERE sale_id = $1
+)
+INSERT INTO moves
+SELECT e.partition, e.epoch, e.sequence, e.kind, e.payload ->> 'reservation_id',
+       e.payload ->> 'buyer_id', line.sku, line.location, 0, f.adjusted * line.quantity,
+       f.available * line.quantity, f.held * line.quantity, f.sold * line.quantity
+FROM events e
+JOIN effect f USING (kind)
+CROSS JOIN LATERAL jsonb_to_recordset(e.payload -> f.part)
+    AS line (sku text, location text, quantity bigint)
+UNION ALL
+SELECT e.partition, e.epoch, e.sequence, e.kind, NULL, NULL, account.sku, account.location,
+       account.units, 0, account.units, 0, 0
+FROM events e
+CROSS JOIN LATERAL jsonb_to_recordset(e.payload -> 'accounts')
+    AS account (sku text, location text, units bigint)
+WHERE e.kind = 'load'
+UNION ALL
+SELECT e.partition, e.epoch, e.sequence, e.kind, NULL, NULL, e.payload ->> 'sku',
+       e.payload ->> 'location', 0, (e.payload ->> 'delta')::bigint,
+       (e.payload ->> 'delta')::bigint, 0, 0
+FROM events e
+WHERE e.kind = 'adjust';
+
+-- name: fill_steps
+-- Every event of a reservation, on the partition's clock.
+WITH clocked AS (
+    SELECT partition, epoch, sequence, type, payload,
+           sum(CASE WHEN type = 'recover' THEN (payload ->> 'shift_ms')::bigint ELSE 0 END)
+               OVER (PARTITION BY partition ORDER BY epoch, sequence) AS shift
+    FROM ledger_events WHERE sale_id = $1
+)
+INSERT INTO steps
+SELECT partition, epoch, sequence, type, payload ->> 'reservation_id', payload ->> 'buyer_id',
+       (payload ->> 'occurred_at')::bigint - shift,
+       max((payload ->> 'deadline')::bigint - shift)
+           OVER (PARTITION BY payload ->> 'reservation_id' ORDER BY epoch, sequence)
+FROM clocked
+WHERE type IN ('reserve', 'confirm', 'cancel', 'expire', 'extend', 'return_units');
+
+-- name: counts
+SELECT (SELECT count(*) FROM ledger_events WHERE sale_id = $1) AS events,
+       (SELECT count(*) FROM reservations WHERE sale_id = $1) AS reservations,
+       (SELECT count(*) FROM steps WHERE type = 'expire') AS expired,
+       (SELECT count(*) FROM steps WHERE type = 'confirm') AS confirmed,
+       (SELECT count(*) FROM steps WHERE type = 'cancel') AS cancelled;
+
+-- name: accounts
+SELECT partition, sku, location, loaded, adjusted, transferred, in_transit, available, held, sold
+FROM stock_accounts WHERE sale_id = $1 ORDER BY partition, position;
+
+-- name: items
+SELECT sku, per_buyer_limit, floor FROM sale_items WHERE sale_id = $1 ORDER BY position;
+
+-- name: reservation_rows
+SELECT reservation_id, state, buyer_id, last_epoch, last_sequence
+FROM reservations WHERE sale_id = $1;
+
+-- name: event_fingerprints
+SELECT epoch, sequence, fingerprint FROM ledger_events
+WHERE sale_id = $1 AND partition = $2 AND epoch = $3 AND sequence >= $4;
+
+-- name: identity_violations
+SELECT format('ledger, partition %s %s at %s: loaded %s adjusted %s transferred %s, available %s '
+              'held %s sold %s, floor %s', partition, sku, location, loaded, adjusted, transferred,
+              available, held, sold, floor)
+FROM stock_accounts
+WHERE sale_id = $1
+  AND (loaded + adjusted + transferred <> available + held + sold OR available < floor
+       OR held < 0 OR sold < 0);
+
+-- name: account_floor_violations
+-- After every event, not only at the end.
+SELECT format('%s-%s of partition %s left %s at %s with %s available, floor %s',
+              epoch, sequence, partition, sku, location, after, floor)
+FROM (
+    SELECT m.partition, m.epoch, m.sequence, m.sku, m.location, a.floor,
+           sum(m.available) OVER (PARTITION BY m.partition, m.sku, m.location
+                                  ORDER BY m.epoch, m.sequence) AS after
+    FROM moves m
+    JOIN stock_accounts a ON a.sale_id = $1 AND a.partition = m.partition AND a.sku = m.sku
+                         AND a.location = m.location
+) running
+WHERE after < floor
+ORDER BY epoch, sequence LIMIT 1000;
+
+-- name: item_floor_violations
+-- The floor of an item holds for the sum over its locations (sales of one partition).
+SELECT format('%s-%s left %s with %s available over its locations, floor %s',
+              epoch, sequence, sku, after, floor)
+FROM (
+    SELECT m.epoch, m.sequence, m.sku, i.floor,
+           sum(m.available) OVER (PARTITION BY m.sku ORDER BY m.epoch, m.sequence) AS after
+    FROM moves m
+    JOIN sale_items i ON i.sale_id = $1 AND i.sku = m.sku
+    JOIN sales s ON s.sale_id = $1 AND s.partitions = 1
+) running
+WHERE after < floor
+ORDER BY epoch, sequence LIMIT 1000;
+
+-- name: lost_reservation_violations
+-- $2: ids that were answered with a 2xx. Each is one row and one reserve event.
+SELECT format('%s was answered, the ledger has %s rows and %s reserve events',
+              id, coalesce(r.n, 0), coalesce(s.n, 0))
+FROM unnest($2::text[]) AS id
+LEFT JOIN (SELECT reservation_id, count(*) AS n FROM reservations WHERE sale_id = $1 GROUP BY 1) r
+       ON r.reservation_id = id
+LEFT JOIN (SELECT reservation_id, count(*) AS n FROM steps WHERE type = 'reserve' GROUP BY 1) s
+       ON s.reservation_id = id
+WHERE coalesce(r.n, 0) <> 1 OR coalesce(s.n, 0) <> 1
+LIMIT 1000;
+
+-- name: unasked_reservation_violations
+-- $2: ids of everything clients asked for.
+SELECT format('%s of buyer %s is in the ledger, no client asked for it', reservation_id, buyer_id)
+FROM reservations
+WHERE sale_id = $1 AND NOT reservation_id = ANY ($2::text[])
+LIMIT 1000;
+
+-- name: answered_state_violations
+-- $2: ids, $3: the final state their clients were told.
+SELECT format('%s was answered as %s, the ledger has it as %s', a.id, a.state,
+              coalesce(r.state, 'nothing'))
+FROM unnest($2::text[], $3::text[]) AS a (id, state)
+LEFT JOIN reservations r ON r.reservation_id = a.id AND r.sale_id = $1
+WHERE r.state IS DISTINCT FROM a.state
+LIMIT 1000;
+
+-- name: row_without_event_violations
+SELECT format('%s: %s', coalesce(r.reservation_id, s.reservation_id),
+              CASE WHEN s.reservation_id IS NULL THEN 'a row without a reserve event'
+                   ELSE 'a reserve event without a row' END)
+FROM (SELECT reservation_id FROM reservations WHERE sale_id = $1) r
+FULL JOIN (SELECT DISTINCT reservation_id FROM steps WHERE type = 'reserve') s
+    ON s.reservation_id = r.reservation_id
+WHERE r.reservation_id IS NULL OR s.reservation_id IS NULL
+LIMIT 1000;
+
+-- name: reserved_twice_violations
+SELECT format('%s was accepted %s times', reservation_id, count(*))
+FROM steps WHERE type = 'reserve'
+GROUP BY reservation_id HAVING count(*) > 1
+LIMIT 1000;
+
+-- name: limit_now_violations
+SELECT format('buyer %s holds or owns %s of %s, limit %s', r.buyer_id, l.sku,
+              sum(CASE r.state WHEN 'held' THEN l.quantity ELSE l.confirmed - l.returned END),
+              i.per_buyer_limit)
+FROM reservations r
+JOIN order_lines l USING (reservation_id)
+JOIN sale_items i ON i.sale_id = r.sale_id AND i.sku = l.sku
+WHERE r.sale_id = $1 AND r.state IN ('held', 'confirmed')
+GROUP BY r.buyer_id, l.sku, i.per_buyer_limit
+HAVING sum(CASE r.state WHEN 'held' THEN l.quantity ELSE l.confirmed - l.returned END)
+       > i.per_buyer_limit
+LIMIT 1000;
+
+-- name: limit_ever_violations
+-- After every event, not only at the end.
+SELECT format('buyer %s had %s of %s after %s-%s, limit %s',
+              buyer_id, after, sku, epoch, sequence, per_buyer_limit)
+FROM (
+    SELECT m.buyer_id, m.sku, m.epoch, m.sequence, i.per_buyer_limit,
+           sum(m.held + m.sold) OVER (PARTITION BY m.partition, m.buyer_id, m.sku
+                                      ORDER BY m.epoch, m.sequence) AS after
+    FROM moves m
+    JOIN sale_items i ON i.sale_id = $1 AND i.sku = m.sku
+    WHERE m.buyer_id IS NOT NULL
+) running
+WHERE after > per_buyer_limit
+ORDER BY epoch, sequence LIMIT 1000;
+
+-- name: resolved_twice_violations
+SELECT format('%s was resolved %s times: %s', reservation_id, count(*),
+              string_agg(type, ', ' ORDER BY epoch, sequence))
+FROM steps WHERE type IN ('confirm', 'cancel', 'expire')
+GROUP BY reservation_id HAVING count(*) > 1
+LIMIT 1000;
+
+-- name: returned_twice_violations
+-- No line ever gives back more than it holds, or sells back more than it bought.
+SELECT format('%s-%s took %s of %s at %s from %s below zero', epoch, sequence, kind, sku, location,
+              reservation_id)
+FROM (
+    SELECT epoch, sequence, kind, sku, location, reservation_id,
+           sum(held) OVER line AS held_after, sum(sold) OVER line AS sold_after
+    FROM moves WHERE reservation_id IS NOT NULL
+    WINDOW line AS (PARTITION BY reservation_id, sku, location ORDER BY epoch, sequence)
+) running
+WHERE held_after < 0 OR sold_after < 0
+LIMIT 1000;
+
+-- name: deadline_violations
+-- Confirm, cancel and extend only before the deadline, expire only at or after it.
+SELECT format('%s of %s %s ms %s its deadline', type, reservation_id, abs(clock_ms - deadline_ms),
+              CASE WHEN type = 'expire' THEN 'before' ELSE 'after' END)
+FROM (
+    SELECT type, reservation_id, clock_ms,
+           CASE WHEN type = 'extend'
+                THEN lag(deadline_ms) OVER (PARTITION BY reservation_id ORDER BY epoch, sequence)
+                ELSE deadline_ms END AS deadline_ms
+    FROM steps
+) step
+WHERE (type IN ('confirm', 'cancel', 'extend') AND clock_ms >= deadline_ms)
+   OR (type = 'expire' AND clock_ms < deadline_ms)
+   OR (type IN ('confirm', 'cancel', 'extend', 'expire') AND deadline_ms IS NULL)
+LIMIT 1000;
+
+-- name: gap_violations
+SELECT format('partition %s epoch %s: %s follows %s', partition, epoch, sequence, previous)
+FROM (
+    SELECT partition, epoch, sequence,
+           lag(sequence, 1, 0::bigint) OVER (PARTITION BY partition, epoch ORDER BY sequence)
+               AS previous
+    FROM ledger_events WHERE sale_id = $1
+) numbered
+WHERE sequence <> previous + 1
+LIMIT 1000;
+
+-- name: epoch_end_violations
+-- An epoch ends where it was closed, the last one at the watermark.
+SELECT format('partition %s epoch %s ends at %s, expected %s', partition, epoch,
+              coalesce(ends.last::text, 'nothing'), coalesce(expected.last::text, 'no such epoch'))
+FROM (SELECT partition, epoch, max(sequence) AS last FROM ledger_events
+      WHERE sale_id = $1 GROUP BY 1, 2) ends
+FULL JOIN (
+    SELECT partition, epoch, last_sequence AS last FROM closed_epochs
+    WHERE sale_id = $1 AND last_sequence > 0
+    UNION
+    SELECT partition, epoch, sequence FROM watermarks WHERE sale_id = $1 AND sequence > 0
+) expected USING (partition, epoch)
+WHERE ends.last IS DISTINCT FROM expected.last
+LIMIT 1000;
+
+-- name: epoch_start_violations
+-- The first event of a later epoch continues exactly where the one before was closed.
+SELECT format('partition %s epoch %s begins with %s, which does not continue a closed epoch',
+              e.partition, e.epoch, e.type)
+FROM ledger_events e
+WHERE e.sale_id = $1 AND e.sequence = 1 AND e.epoch > 1
+  AND (e.type <> 'recover' OR NOT EXISTS (
+        SELECT FROM closed_epochs c
+        WHERE c.sale_id = e.sale_id AND c.partition = e.partition
+          AND c.epoch = (e.payload #>> '{previous,epoch}')::integer
+          AND c.last_sequence = (e.payload #>> '{previous,sequence}')::bigint
+          AND c.epoch = (SELECT max(p.epoch) FROM ledger_events p
+                         WHERE p.sale_id = e.sale_id AND p.partition = e.partition
+                           AND p.epoch < e.epoch)))
+LIMIT 1000;
+
+-- name: void_violations
+SELECT format('partition %s: %s-%s is void, its event waits in the dead letters',
+              partition, epoch, sequence)
+FROM ledger_events WHERE sale_id = $1 AND type = 'void'
+LIMIT 1000;
+
+-- name: account_fold_violations
+SELECT format('partition %s %s at %s: events fold to %s, the account says %s',
+              partition, sku, location, f.counters, a.counters)
+FROM (
+    SELECT partition, sku, location,
+           ARRAY[sum(loaded), sum(adjusted), sum(available), sum(held), sum(sold)]::bigint[]
+               AS counters
+    FROM moves GROUP BY 1, 2, 3
+) f
+FULL JOIN (
+    SELECT partition, sku, location, ARRAY[loaded, adjusted, available, held, sold] AS counters
+    FROM stock_accounts WHERE sale_id = $1
+) a USING (partition, sku, location)
+WHERE f.counters IS DISTINCT FROM a.counters
+LIMIT 1000;
+
+-- name: reservation_fold_violations
+SELECT format('%s: events fold to %s (buyer %s), the row says %s (buyer %s)', reservation_id,
+              f.state, f.buyer_id, r.state, r.buyer_id)
+FROM (
+    SELECT reservation_id, min(buyer_id) AS buyer_id,
+           CASE (array_agg(type ORDER BY epoch, sequence)
+                 FILTER (WHERE type IN ('confirm', 'cancel', 'expire')))[1]
+               WHEN 'confirm' THEN 'confirmed' WHEN 'cancel' THEN 'cancelled'
+               WHEN 'expire' THEN 'expired' ELSE 'held' END AS state
+    FROM steps GROUP BY 1
+) f
+JOIN (SELECT reservation_id, state, buyer_id FROM reservations WHERE sale_id = $1) r
+    USING (reservation_id)
+WHERE (f.state, f.buyer_id) IS DISTINCT FROM (r.state, r.buyer_id)
+LIMIT 1000;
+
+-- name: line_fold_violations
+SELECT format('%s %s at %s: events fold to %s reserved, confirmed, returned; the line says %s',
+              reservation_id, sku, location, f.units, l.units)
+FROM (
+    SELECT reservation_id, sku, location,
+           ARRAY[sum(held) FILTER (WHERE kind = 'reserve'),
+                 coalesce(sum(sold) FILTER (WHERE kind = 'confirm'), 0),
+                 coalesce(-sum(sold) FILTER (WHERE kind IN ('restock', 'write_off')), 0)]::bigint[]
+               AS units
+    FROM moves WHERE reservation_id IS NOT NULL GROUP BY 1, 2, 3
+) f
+FULL JOIN (
+    SELECT o.reservation_id, o.sku, o.location,
+           ARRAY[o.quantity, o.confirmed, o.returned]::bigint[] AS units
+    FROM order_lines o JOIN reservations r USING (reservation_id) WHERE r.sale_id = $1
+) l USING (reservation_id, sku, location)
+WHERE f.units IS DISTINCT FROM l.units
+LIMIT 1000;
+
+-- name: order_event_violations
+-- Each order's history names each of its events once.
+SELECT format('%s: %s-%s is missing from %s', coalesce(s.reservation_id, o.reservation_id),
+              coalesce(s.epoch, o.epoch), coalesce(s.sequence, o.sequence),
+              CASE WHEN o.reservation_id IS NULL THEN 'the order''s history' ELSE 'the log' END)
+FROM steps s
+FULL JOIN (
+    SELECT e.reservation_id, e.epoch, e.sequence
+    FROM order_events e JOIN reservations r USING (reservation_id) WHERE r.sale_id = $1
+) o ON (o.reservation_id, o.epoch, o.sequence) = (s.reservation_id, s.epoch, s.sequence)
+WHERE o.reservation_id IS NULL OR s.reservation_id IS NULL
+LIMIT 1000;
+
+-- name: foreign_owner_violations
+-- $2: ids, $3: the buyers they were shown to.
+SELECT format('%s of buyer %s was shown to buyer %s', a.id, r.buyer_id, a.buyer_id)
+FROM unnest($2::text[], $3::text[]) AS a (id, buyer_id)
+JOIN reservations r ON r.reservation_id = a.id AND r.sale_id = $1
+WHERE r.buyer_id <> a.buyer_id
+LIMIT 1000;
+
+-- name: effect_of_refusal_violations
+-- $2: ids of what was only ever refused.
+SELECT format('%s of buyer %s was refused every time, and is in the ledger', reservation_id,
+              buyer_id)
+FROM reservations WHERE sale_id = $1 AND reservation_id = ANY ($2::text[])
+LIMIT 1000;
+
+-- name: dead_letter_violations
+SELECT format('dead letter %s (%s): %s', dead_letter_id, reason, error)
+FROM dead_letters WHERE sale_id = $1 AND status IN ('dead', 'replay_requested')
+LIMIT 1000;
+
+-- name: release_lag
+-- From a hold's deadline to its expire event, on Redis' clock.
+SELECT count(*) AS released,
+       coalesce(percentile_disc(0.99) WITHIN GROUP (ORDER BY clock_ms - deadline_ms), 0) AS p99_ms,
+       coalesce(max(clock_ms - deadline_ms), 0) AS max_ms
+FROM steps WHERE type = 'expire';
+
+-- name: reserve_times
+-- When each reservation was accepted, in the order of the log.
+SELECT partition, epoch, sequence, (payload ->> 'occurred_at')::bigint AS occurred_at_ms
+FROM ledger_events WHERE sale_id = $1 AND type = 'reserve'
+ORDER BY partition, epoch, sequence;
+
+-- name: watermark_now
+-- One look of the lag sampler: where the ledger is, and when this was seen.
+SELECT partition, epoch, sequence,
+       (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS seen_at_ms
+FROM watermarks WHERE sale_id = $1;

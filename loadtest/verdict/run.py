@@ -1,0 +1,177 @@
+"""The verdict: wait for the drain, take both systems at one moment, ask every checker."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import msgspec
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from rich.table import Table
+
+from loadtest.history import History
+from loadtest.verdict.accounted import accounted
+from loadtest.verdict.admission import admission
+from loadtest.verdict.agreement import agreement
+from loadtest.verdict.backlog import backlog
+from loadtest.verdict.context import Context, Drain
+from loadtest.verdict.finding import Finding, Outcome
+from loadtest.verdict.idempotency import idempotency
+from loadtest.verdict.identity import identity
+from loadtest.verdict.ledger import Ledger, Sale
+from loadtest.verdict.limits import limits
+from loadtest.verdict.overload import overload
+from loadtest.verdict.partition_view import (
+    NotLoadedError,
+    PartitionView,
+    read_partition,
+    read_tail,
+)
+from loadtest.verdict.privacy import privacy
+from loadtest.verdict.resolution import resolution
+from loadtest.verdict.sequence import sequence
+from loadtest.verdict.undersell import undersell
+
+DRAIN_TIMEOUT_SECONDS = 30.0
+POLL_SECONDS = 0.05
+REDIS_TIMEOUT_SECONDS = 10.0
+
+CHECKERS: tuple[Callable[[Context], Awaitable[Finding]], ...] = (
+    identity,
+    accounted,
+    idempotency,
+    limits,
+    resolution,
+    sequence,
+    agreement,
+    undersell,
+    admission,
+    privacy,
+    overload,
+    backlog,
+)
+_STYLE = {Outcome.HELD: "green", Outcome.BROKEN: "bold red", Outcome.NOT_JUDGED: "dim"}
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What became of every invariant of one sale."""
+
+    sale_id: str
+    findings: tuple[Finding, ...]
+
+    @property
+    def holds(self) -> bool:
+        """No invariant is broken (those that cannot be judged do not count)."""
+        return all(finding.outcome is not Outcome.BROKEN for finding in self.findings)
+
+    def finding(self, invariant: int) -> Finding:
+        """The finding about one invariant; StopIteration where there is none."""
+        return next(f for f in self.findings if f.invariant == invariant)
+
+    def to_json(self) -> bytes:
+        """The whole verdict as a JSON object with `holds` in front."""
+        return msgspec.json.encode(
+            {"sale_id": self.sale_id, "holds": self.holds, "findings": self.findings}
+        )
+
+    def table(self) -> Table:
+        """For people: a row per invariant, violations below it."""
+        table = Table(title=f"Verdict of sale {self.sale_id}", title_justify="left")
+        table.add_column("#", justify="right")
+        table.add_column("invariant", no_wrap=True)
+        table.add_column("verdict", no_wrap=True)
+        table.add_column("evidence", overflow="fold")
+        for f in self.findings:
+            evidence = "\n  ".join((f.detail, *f.examples))
+            table.add_row(
+                str(f.invariant),
+                f.name,
+                f"[{_STYLE[f.outcome]}]{f.outcome.value.replace('_', ' ')}[/]",
+                evidence.replace("[", "\\["),
+            )
+        return table
+
+
+async def _remaining(redis: Redis, ledger: Ledger, sale: Sale) -> tuple[str, ...]:
+    """What has not arrived yet, by partition."""
+    found = []
+    for number, watermark in (await ledger.watermarks()).items():
+        try:
+            tail = await read_tail(redis, sale.sale_id, number)
+        except NotLoadedError as error:
+            found.append(str(error))
+            continue
+        if watermark.position != tail.position:
+            found.append(
+                f"partition {number}: ledger at {watermark.position}, outbox at {tail.position}"
+            )
+        if tail.due_holds:
+            found.append(f"partition {number}: {tail.due_holds} due holds not released")
+    return tuple(found)
+
+
+async def _views(redis: Redis, ledger: Ledger, sale: Sale) -> tuple[PartitionView, ...] | None:
+    """Redis' side at the positions of the ledger's snapshot, or None if it has moved on."""
+    views = []
+    for number, watermark in (await ledger.watermarks()).items():
+        view = await read_partition(redis, sale.sale_id, number)
+        if view is None or view.position != watermark.position:
+            return None
+        views.append(view)
+    return tuple(views)
+
+
+async def _judge(
+    redis: Redis, ledger: Ledger, history: History | None, drain_timeout_seconds: float
+) -> tuple[Finding, ...]:
+    """Wait until both systems can be read at one position; at the bound, judge what can be."""
+    began = time.monotonic()
+    while True:
+        async with ledger.snapshot():
+            sale = await ledger.sale()
+            is_settled = sale.state == "settled"
+            remaining = () if is_settled else await _remaining(redis, ledger, sale)
+            seconds = time.monotonic() - began
+            views: tuple[PartitionView, ...] | None = () if is_settled else None
+            if not remaining and not is_settled:
+                views = await _views(redis, ledger, sale)
+                if views is None:
+                    remaining = ("the sale kept moving: events came in during every reading",)
+            if not remaining or seconds >= drain_timeout_seconds:
+                await ledger.prepare()
+                context = Context(
+                    sale=sale,
+                    ledger=ledger,
+                    watermarks=await ledger.watermarks(),
+                    partitions=views or (),
+                    drain=Drain(seconds, remaining),
+                    history=history,
+                )
+                return tuple([await checker(context) for checker in CHECKERS])
+        await asyncio.sleep(POLL_SECONDS)
+
+
+async def verify(
+    sale_id: str,
+    *,
+    redis_url: str,
+    dsn: str,
+    history: History | None = None,
+    drain_timeout_seconds: float = DRAIN_TIMEOUT_SECONDS,
+) -> Verdict:
+    """The verdict of all twelve invariants at one moment after the drain.
+
+    Waits, by condition and at most `drain_timeout_seconds`, until the ledger's watermark is the
+    outbox's tail and no due hold waits. Raises UnknownSaleError for a sale the ledger does not
+    know, and whatever redis-py and asyncpg raise where a server is gone.
+    """
+    redis = Redis.from_url(
+        redis_url, protocol=2, socket_timeout=REDIS_TIMEOUT_SECONDS, retry=Retry(NoBackoff(), 0)
+    )
+    try:
+        async with Ledger.connect(dsn, sale_id) as ledger:
+            findings = await _judge(redis, ledger, history, drain_timeout_seconds)
+    finally:
+        await redis.aclose()
+    return Verdict(sale_id, findings)
