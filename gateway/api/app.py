@@ -1,4 +1,4 @@
-"""The routes of the HTTP API, put together."""
+"""The application: the router over the endpoints, behind one edge."""
 
 from __future__ import annotations
 
@@ -6,24 +6,23 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from gateway.admission.tokens import Scope
+from gateway.api.docs import docs_page
+from gateway.api.openapi import openapi_document
+from gateway.api.problems import Answer
+from gateway.api.routes import Endpoint, OpenEndpoint
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from aiohttp.typedefs import Handler
 
-    from gateway.api.handlers.reservations import ReservationHandlers
-    from gateway.api.handlers.sales import SaleHandlers
     from gateway.api.handlers.system import SystemHandlers
-    from gateway.api.responses import Edge
-
-_SALE = "/v1/sales/{sale}"
-_RESERVATION = "/v1/reservations/{id}"
+    from gateway.api.responses import Edge, OpenCall
 
 
 def make_app(
     edge: Edge,
-    reservations: ReservationHandlers,
-    sales: SaleHandlers,
+    endpoints: Sequence[Endpoint | OpenEndpoint],
     system: SystemHandlers,
     *,
     max_body_bytes: int,
@@ -35,48 +34,34 @@ def make_app(
         return await edge.handle(request, handler)
 
     app = web.Application(middlewares=[edge_middleware], client_max_size=max_body_bytes)
-    buyer, storefront, ops = Scope.BUYER, Scope.STOREFRONT, Scope.OPS
-    guarded = edge.guarded
-    app.add_routes(
-        [
-            web.post(
-                f"{_SALE}/reservations", guarded("reserve", reservations.reserve, buyer, storefront)
-            ),
-            web.get(
-                _RESERVATION,
-                guarded("reservation", reservations.read, buyer, storefront, ops),
-            ),
-            web.post(
-                f"{_RESERVATION}/confirm", guarded("confirm", reservations.confirm, storefront)
-            ),
-            web.post(
-                f"{_RESERVATION}/cancel",
-                guarded("cancel", reservations.cancel, buyer, storefront),
-            ),
-            web.post(
-                f"{_RESERVATION}/extend",
-                guarded("extend", reservations.extend, buyer, storefront),
-            ),
-            web.post(
-                f"{_RESERVATION}/returns", guarded("returns", reservations.return_units, storefront)
-            ),
-            web.get(
-                "/v1/orders/{id}", guarded("order", reservations.order, buyer, storefront, ops)
-            ),
-            web.get("/v1/orders", guarded("orders", reservations.orders, buyer, storefront, ops)),
-            web.put(_SALE, guarded("sale_put", sales.put, ops)),
-            web.post(
-                _SALE + "/{verb:open|pause|resume|close}",
-                guarded("sale_state", sales.change_state, ops),
-            ),
-            web.post(
-                _SALE + "/items/{sku}/{verb:pause|resume}",
-                guarded("item_state", sales.change_item, ops),
-            ),
-            web.post(f"{_SALE}/stock-adjustments", guarded("adjust", sales.adjust, ops)),
-            web.get("/livez", edge.open("system", system.livez)),
-            web.get("/readyz", edge.open("system", system.readyz)),
-            web.get("/metrics", edge.open("system", system.metrics)),
-        ]
-    )
+    for endpoint in endpoints:
+        if isinstance(endpoint, Endpoint):
+            handler = edge.guarded(endpoint.route, endpoint.call, *endpoint.scopes)
+        else:
+            handler = edge.open(endpoint.route, endpoint.call)
+        _add(app, endpoint.method, endpoint.path, handler)
+    document = Answer(200, openapi_document(endpoints))
+    page = Answer(200, docs_page(endpoints), content_type="text/html; charset=utf-8")
+    for path, call in (
+        ("/livez", system.livez),
+        ("/readyz", system.readyz),
+        ("/metrics", system.metrics),
+        ("/openapi.json", _always(document)),
+        ("/docs", _always(page)),
+    ):
+        _add(app, "GET", path, edge.open("system", call))
     return app
+
+
+def _add(app: web.Application, method: str, path: str, handler: Handler) -> None:
+    if method == "GET":
+        app.router.add_get(path, handler)  # answers HEAD too
+    else:
+        app.router.add_route(method, path, handler)
+
+
+def _always(answer: Answer) -> OpenCall:
+    async def call(_request: web.Request) -> Answer:
+        return answer
+
+    return call

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Awaitable, Callable
 from secrets import token_hex
 from typing import TYPE_CHECKING, Final
 
@@ -22,14 +23,13 @@ from gateway.api.reserving import recovering
 from gateway.inventory.errors import Overloaded, Recovering, UnknownOutcome
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from aiohttp.typedefs import Handler
 
     from gateway.api.metrics import GatewayMetrics
 
-    Call = Callable[[web.Request, Principal], Awaitable[Answer]]
-    OpenCall = Callable[[web.Request], Awaitable[Answer]]
+
+Call = Callable[[web.Request, Principal], Awaitable[Answer]]
+OpenCall = Callable[[web.Request], Awaitable[Answer]]
 
 REQUEST_ID: Final = web.RequestKey("request_id", str)
 ROUTE: Final = web.RequestKey("route", str)
@@ -48,7 +48,7 @@ def request_id_of(given: str | None) -> str:
 def response_of(answer: Answer, request_id: str) -> web.Response:
     """The answer for aiohttp."""
     response = web.Response(
-        status=answer.status, body=answer.body, content_type=answer.content_type
+        status=answer.status, body=answer.body, headers={"Content-Type": answer.content_type}
     )
     headers = response.headers
     for name, value in answer.headers:

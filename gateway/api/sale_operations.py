@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 _REPLACEABLE = frozenset({SaleState.DRAFT, SaleState.SCHEDULED})
 HASH_KEY_BYTES = 32
+_NUMBERS = ("sku", "location", "delta", "available", "held", "sold", "floor")
 
 
 class PutResult(msgspec.Struct, frozen=True):
@@ -143,7 +144,8 @@ class SaleOperations:
         match reply.outcome:
             case "floor_violation":
                 detail = "Less than the floor would be left."
-                raise Problem("floor_violation", detail, numbers=done)
+                numbers = {name: getattr(done, name) for name in _NUMBERS}
+                raise Problem("floor_violation", detail, headers=(), **numbers)
             case "closed":
                 raise Problem("invalid_state", "The sale is closed.", state="closed")
             case "ledger_behind":

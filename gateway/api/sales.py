@@ -91,6 +91,10 @@ class SaleDirectory:
         facts = self._facts.get(sale_id)
         return facts if facts is not None and facts.opened and sale_id not in self._stale else None
 
+    def last_known(self, sale_id: str) -> SaleFacts | None:
+        """Facts as they were read last, unless something is known to have changed since."""
+        return None if sale_id in self._stale else self._facts.get(sale_id)
+
     async def get(self, sale_id: str) -> SaleFacts:
         """The facts. Raises UnknownSale, or LedgerUnavailable when nothing usable is cached."""
         facts = self.cached(sale_id)

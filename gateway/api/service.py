@@ -11,6 +11,8 @@ from aiohttp import web
 
 from gateway.admission.tokens import TokenVerifier
 from gateway.api.app import make_app
+from gateway.api.gauges import Gauges
+from gateway.api.handlers.operations import OperationHandlers
 from gateway.api.handlers.reservations import ReservationHandlers
 from gateway.api.handlers.sales import SaleHandlers
 from gateway.api.handlers.system import SystemHandlers
@@ -18,12 +20,24 @@ from gateway.api.health import HealthCheck
 from gateway.api.ledger import Ledger
 from gateway.api.metrics import GatewayMetrics
 from gateway.api.orders import OrderBook
+from gateway.api.public_sales import PublicSales
+from gateway.api.reconciliations import DeadLetters, Reconciliations
 from gateway.api.reservations import ReservationService
 from gateway.api.reserving import Reserve
 from gateway.api.responses import Edge
+from gateway.api.routes import (
+    Endpoint,
+    OpenEndpoint,
+    operation_endpoints,
+    public_sale_endpoint,
+    reservation_endpoints,
+    sale_endpoints,
+)
 from gateway.api.sale_operations import SaleOperations
 from gateway.api.sales import SaleDirectory
 from gateway.api.settled import SettledReservations
+from gateway.api.settlement import Settlement, keys_client
+from gateway.api.snapshots import Snapshots
 from gateway.inventory.batcher import BatcherBounds, ReserveBatcher
 from gateway.inventory.catalog import PartitionBounds
 from gateway.inventory.pool import ScriptPool
@@ -32,6 +46,8 @@ from gateway.inventory.store import ReservationStore
 from lua.loader import load_scripts
 
 if TYPE_CHECKING:
+    import redis.asyncio as redis_py
+
     from config.settings import Settings
 
 STOP_SECONDS = 4.0
@@ -88,7 +104,8 @@ async def _assemble(settings: Settings, parts: AsyncExitStack) -> web.Applicatio
         settings.auth.audience,
         settings.auth.leeway_seconds,
     )
-    metrics = GatewayMetrics(settings.gateway.run_dir, settings.gateway.worker_slot)
+    gateway = settings.gateway
+    metrics = GatewayMetrics(gateway.run_dir, gateway.worker_slot)
     parts.callback(metrics.close)
     postgres = await create_pool(settings.postgres)
     parts.callback(postgres.terminate)
@@ -96,27 +113,38 @@ async def _assemble(settings: Settings, parts: AsyncExitStack) -> web.Applicatio
     pool = ScriptPool(settings.redis, load_scripts())
     parts.push_async_callback(pool.stop)
     await pool.start()
+    client = keys_client(settings.redis)
+    parts.push_async_callback(client.aclose)
     directory = SaleDirectory(ledger, settings.postgres)
     listener = asyncio.create_task(directory.listen())
     parts.push_async_callback(_cancelled, listener)
-    return _wire(settings, verifier, metrics, ledger, pool, directory)
+    store = ReservationStore(pool)
+    return make_app(
+        Edge(verifier, metrics, max_in_flight=gateway.max_in_flight),
+        _endpoints(settings, metrics, ledger, store, directory, client),
+        SystemHandlers(
+            HealthCheck(pool, ledger, directory), metrics, Gauges(ledger, store, client)
+        ),
+        max_body_bytes=gateway.max_body_bytes,
+    )
 
 
-def _wire(
+def _endpoints(
     settings: Settings,
-    verifier: TokenVerifier,
     metrics: GatewayMetrics,
     ledger: Ledger,
-    pool: ScriptPool,
+    store: ReservationStore,
     directory: SaleDirectory,
-) -> web.Application:
+    client: redis_py.Redis,
+) -> list[Endpoint | OpenEndpoint]:
+    """Every call over the parts it needs."""
     gateway = settings.gateway
-    store = ReservationStore(pool)
+    most = gateway.max_body_bytes
+    settled = SettledReservations(ledger)
     batcher = ReserveBatcher(
         store,
         BatcherBounds(max_batch=gateway.batch_max_requests, max_in_flight=gateway.max_in_flight),
     )
-    settled = SettledReservations(ledger)
     reserve = Reserve(
         directory, batcher, settled, metrics, deadline_seconds=gateway.request_deadline_seconds
     )
@@ -124,16 +152,24 @@ def _wire(
         outbox_bound=settings.inventory.outbox_bound_events,
         sweep_bound=settings.inventory.sweep_bound,
     )
-    most = gateway.max_body_bytes
-    return make_app(
-        Edge(verifier, metrics, max_in_flight=gateway.max_in_flight),
-        ReservationHandlers(
-            reserve, ReservationService(directory, store, settled), OrderBook(ledger), most
-        ),
-        SaleHandlers(SaleOperations(directory, ledger, store, bounds), most),
-        SystemHandlers(HealthCheck(pool, ledger, directory), metrics),
-        max_body_bytes=most,
+    snapshots = Snapshots(directory, store, ledger)
+    reservations = ReservationHandlers(
+        reserve, ReservationService(directory, store, settled), OrderBook(ledger), most
     )
+    sales = SaleHandlers(
+        SaleOperations(directory, ledger, store, bounds),
+        Settlement(directory, ledger, snapshots, client),
+        snapshots,
+        PublicSales(directory, snapshots),
+        most,
+    )
+    operations = OperationHandlers(Reconciliations(directory, ledger), DeadLetters(ledger), most)
+    return [
+        *reservation_endpoints(reservations),
+        public_sale_endpoint(sales),
+        *sale_endpoints(sales),
+        *operation_endpoints(operations),
+    ]
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

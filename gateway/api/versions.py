@@ -32,6 +32,12 @@ def wanted_version(headers: Mapping[str, str]) -> int | None:
     return int(match.group(1))
 
 
+def is_known(headers: Mapping[str, str], tag: Header) -> bool:
+    """Whether If-None-Match names the tag: the caller has this representation already."""
+    given = headers.get("If-None-Match", "")
+    return given == "*" or tag[1] in (part.strip().removeprefix("W/") for part in given.split(","))
+
+
 def check_version(wanted: int | None, version: int) -> None:
     """Raise Problem version_mismatch unless the caller has seen this version, or asks for none."""
     if wanted is not None and wanted != version:

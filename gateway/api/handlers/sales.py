@@ -10,20 +10,23 @@ from gateway.api.problems import Answer
 from gateway.api.rendering import json_answer
 from gateway.api.responses import REQUEST_ID
 from gateway.api.schemas import AdjustBody, EmptyBody, SaleAnswer
-from gateway.api.versions import version_tag, wanted_version
-from gateway.inventory.opening import Verb
-from gateway.inventory.types import SaleState
+from gateway.api.versions import is_known, version_tag, wanted_version
 
 if TYPE_CHECKING:
     from aiohttp import web
 
     from gateway.admission.tokens import Principal
+    from gateway.api.public_sales import PublicSales
+    from gateway.api.responses import Call
     from gateway.api.sale_operations import SaleOperations
+    from gateway.api.settlement import Settlement
+    from gateway.api.snapshots import Snapshots
+    from gateway.inventory.opening import Verb
+    from gateway.inventory.types import SaleState
 
 _adjust = Decoder(AdjustBody)
 _empty = Decoder(EmptyBody)
 REASON_BYTES_MAX = 255
-_ITEM_STATES = {"pause": SaleState.PAUSED, "resume": SaleState.OPEN}
 
 
 def caller_of(request: web.Request, principal: Principal) -> Caller:
@@ -34,9 +37,19 @@ def caller_of(request: web.Request, principal: Principal) -> Caller:
 class SaleHandlers:
     """See the module."""
 
-    def __init__(self, operations: SaleOperations, max_body_bytes: int) -> None:
+    def __init__(
+        self,
+        operations: SaleOperations,
+        settlement: Settlement,
+        snapshots: Snapshots,
+        public_sales: PublicSales,
+        max_body_bytes: int,
+    ) -> None:
         """`max_body_bytes` bounds every body but that of PUT."""
         self._operations = operations
+        self._settlement = settlement
+        self._snapshots = snapshots
+        self._public_sales = public_sales
         self._max_body_bytes = max_body_bytes
 
     async def put(self, request: web.Request, principal: Principal) -> Answer:
@@ -50,20 +63,27 @@ class SaleHandlers:
             return json_answer(200, result.sale, tag)
         return json_answer(201, result.sale, tag, ("Location", f"/v1/sales/{sale_id}"))
 
-    async def change_state(self, request: web.Request, principal: Principal) -> Answer:
+    def changing_state(self, verb: Verb) -> Call:
         """POST /v1/sales/{sale}/open · pause · resume · close."""
-        await self._no_body(request)
-        verb = Verb(request.match_info["verb"])
-        caller = caller_of(request, principal)
-        return _shown(await self._operations.change_state(request.match_info["sale"], verb, caller))
 
-    async def change_item(self, request: web.Request, principal: Principal) -> Answer:
+        async def change_state(request: web.Request, principal: Principal) -> Answer:
+            await self._no_body(request)
+            sale_id = request.match_info["sale"]
+            caller = caller_of(request, principal)
+            return _shown(await self._operations.change_state(sale_id, verb, caller))
+
+        return change_state
+
+    def changing_item(self, state: SaleState) -> Call:
         """POST /v1/sales/{sale}/items/{sku}/pause · resume."""
-        await self._no_body(request)
-        to = _ITEM_STATES[request.match_info["verb"]]
-        sale_id, sku = request.match_info["sale"], request.match_info["sku"]
-        caller = caller_of(request, principal)
-        return _shown(await self._operations.change_item(sale_id, sku, to, caller))
+
+        async def change_item(request: web.Request, principal: Principal) -> Answer:
+            await self._no_body(request)
+            sale_id, sku = request.match_info["sale"], request.match_info["sku"]
+            caller = caller_of(request, principal)
+            return _shown(await self._operations.change_item(sale_id, sku, state, caller))
+
+        return change_item
 
     async def adjust(self, request: web.Request, principal: Principal) -> Answer:
         """POST /v1/sales/{sale}/stock-adjustments."""
@@ -73,6 +93,26 @@ class SaleHandlers:
         caller = caller_of(request, principal)
         done = await self._operations.adjust(request.match_info["sale"], body, caller)
         return json_answer(201, done)
+
+    async def settle(self, request: web.Request, principal: Principal) -> Answer:
+        """POST /v1/sales/{sale}/settle."""
+        await self._no_body(request)
+        sale_id = request.match_info["sale"]
+        await self._settlement.settle(sale_id, caller_of(request, principal))
+        return _shown(await self._operations.show(sale_id))
+
+    async def snapshot(self, request: web.Request, _principal: Principal) -> Answer:
+        """GET /v1/sales/{sale}/snapshot."""
+        return json_answer(200, await self._snapshots.of_sale(request.match_info["sale"]))
+
+    async def read(self, request: web.Request) -> Answer:
+        """GET /v1/sales/{sale}: for everybody, and for caches on the way."""
+        view = await self._public_sales.view(request.match_info["sale"])
+        tag = version_tag(view.version, view.digest)
+        headers = (tag, ("Cache-Control", "public, max-age=1, stale-while-revalidate=5"))
+        if is_known(request.headers, tag):
+            return Answer(304, b"", headers)
+        return Answer(200, view.body, headers)
 
     async def _no_body(self, request: web.Request) -> None:
         _empty.decode_optional(request.headers, await read_body(request, self._max_body_bytes))

@@ -13,6 +13,7 @@ from gateway.api.rendering import json_answer
 if TYPE_CHECKING:
     from aiohttp import web
 
+    from gateway.api.gauges import Gauges
     from gateway.api.health import HealthCheck
     from gateway.api.metrics import GatewayMetrics
 
@@ -20,10 +21,11 @@ if TYPE_CHECKING:
 class SystemHandlers:
     """See the module."""
 
-    def __init__(self, health: HealthCheck, metrics: GatewayMetrics) -> None:
+    def __init__(self, health: HealthCheck, metrics: GatewayMetrics, gauges: Gauges) -> None:
         """What is asked."""
         self._health = health
         self._metrics = metrics
+        self._gauges = gauges
 
     async def livez(self, _request: web.Request) -> Answer:
         """GET /livez."""
@@ -36,4 +38,5 @@ class SystemHandlers:
 
     async def metrics(self, _request: web.Request) -> Answer:
         """GET /metrics."""
-        return Answer(200, exposition(self._metrics), content_type=CONTENT_TYPE_PLAIN_0_0_4)
+        text = exposition(self._metrics, await self._gauges.read())
+        return Answer(200, text, content_type=CONTENT_TYPE_PLAIN_0_0_4)

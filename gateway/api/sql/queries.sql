@@ -65,12 +65,10 @@ RETURNING version
 SELECT partition, epoch, sequence, stopped_reason FROM watermarks
 WHERE sale_id = $1 ORDER BY partition
 
--- name: count_voids
--- Numbers held by dead letters that were neither replayed nor dismissed.
-SELECT count(*) FROM ledger_events WHERE sale_id = $1 AND type = 'void'
-
--- name: held_in_ledger
-SELECT coalesce(sum(held), 0)::bigint FROM stock_accounts WHERE sale_id = $1
+-- name: count_open_letters
+-- Dead letters that still hold a number of the sale's history.
+SELECT count(*) FROM dead_letters
+WHERE sale_id = $1 AND status IN ('dead', 'replay_requested') AND reason <> 'fenced'
 
 -- name: final_accounting
 SELECT sku, location, sum(loaded)::bigint AS loaded, sum(adjusted)::bigint AS adjusted,
@@ -78,12 +76,6 @@ SELECT sku, location, sum(loaded)::bigint AS loaded, sum(adjusted)::bigint AS ad
        sum(available)::bigint AS available, sum(held)::bigint AS held, sum(sold)::bigint AS sold
 FROM stock_accounts WHERE sale_id = $1
 GROUP BY sku, location ORDER BY min(position)
-
--- name: ledger_partitions
--- The last positions of a sale, for a snapshot of one that is settled.
-SELECT w.partition, w.epoch, w.sequence, s.state
-FROM watermarks w JOIN sales s USING (sale_id)
-WHERE w.sale_id = $1 ORDER BY w.partition
 
 -- name: reservations_by_id
 SELECT r.reservation_id, r.sale_id, r.partition, r.buyer_id, r.state, r.fingerprint, r.deadline,

@@ -1,0 +1,68 @@
+"""Calls that other processes answer: reconciliations and dead letters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.api.bodies import Decoder, read_body
+from gateway.api.handlers.sales import caller_of
+from gateway.api.problems import Answer, Problem, not_found
+from gateway.api.rendering import json_answer
+from gateway.api.schemas import EmptyBody, ReconcileBody
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from gateway.admission.tokens import Principal
+    from gateway.api.reconciliations import DeadLetters, Reconciliations
+
+_reconcile = Decoder(ReconcileBody)
+_empty = Decoder(EmptyBody)
+IDENTIFIER_DIGITS_MAX = 18
+
+
+class OperationHandlers:
+    """See the module."""
+
+    def __init__(
+        self, reconciliations: Reconciliations, dead_letters: DeadLetters, max_body_bytes: int
+    ) -> None:
+        """`max_body_bytes` bounds every body here."""
+        self._reconciliations = reconciliations
+        self._dead_letters = dead_letters
+        self._max_body_bytes = max_body_bytes
+
+    async def reconcile(self, request: web.Request, principal: Principal) -> Answer:
+        """POST /v1/sales/{sale}/reconciliations."""
+        raw = await read_body(request, self._max_body_bytes)
+        body = _reconcile.decode_optional(request.headers, raw)
+        done = await self._reconciliations.run(
+            request.match_info["sale"], caller_of(request, principal), apply=body.apply
+        )
+        return json_answer(201, done)
+
+    async def reconciliations(self, request: web.Request, _principal: Principal) -> Answer:
+        """GET /v1/sales/{sale}/reconciliations."""
+        return json_answer(200, await self._reconciliations.of_sale(request.match_info["sale"]))
+
+    async def dead_letters(self, request: web.Request, _principal: Principal) -> Answer:
+        """GET /v1/dead-letters."""
+        cursor = request.query.get("cursor")
+        if set(request.query) - {"cursor"} or (cursor is not None and not _is_identifier(cursor)):
+            raise Problem("invalid", "cursor: the only parameter, and one this call gave out.")
+        page = await self._dead_letters.page(int(cursor) if cursor else None)
+        return json_answer(200, page)
+
+    async def replay(self, request: web.Request, principal: Principal) -> Answer:
+        """POST /v1/dead-letters/{id}/replay."""
+        raw = await read_body(request, self._max_body_bytes)
+        _empty.decode_optional(request.headers, raw)
+        identifier = request.match_info["id"]
+        if not _is_identifier(identifier):
+            raise not_found("dead letter")
+        caller = caller_of(request, principal)
+        return json_answer(200, await self._dead_letters.replay(int(identifier), caller))
+
+
+def _is_identifier(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= IDENTIFIER_DIGITS_MAX

@@ -1,0 +1,130 @@
+"""A sale as everybody may see it: made at most twice a second per worker, however many ask."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from gateway.api.rendering import instant
+from gateway.api.reserving import facts_or_problem
+from gateway.api.schemas import PublicItem, PublicSale
+from gateway.inventory.errors import InventoryError
+from gateway.inventory.specs import Money
+from gateway.inventory.types import SaleState
+
+if TYPE_CHECKING:
+    from gateway.api.sales import SaleDirectory, SaleFacts
+    from gateway.api.snapshots import Snapshots
+    from gateway.inventory.catalog import CatalogItem
+    from gateway.inventory.types import Snapshot
+
+FRESH_SECONDS = 0.5
+VIEWS_MAX = 2000
+LOW_SHARE = 0.1
+
+Availability = Literal["plenty", "low", "none", "unknown"]
+_encode = msgspec.json.Encoder().encode
+_WITHOUT_PARTITIONS = frozenset({SaleState.DRAFT, SaleState.SCHEDULED, SaleState.SETTLED})
+
+
+class PublicView(msgspec.Struct, frozen=True):
+    """The body as bytes, with what names it; `made_at` is on the monotonic clock."""
+
+    body: bytes
+    version: int
+    digest: str
+    made_at: float
+
+
+class PublicSales:
+    """See the module."""
+
+    def __init__(self, directory: SaleDirectory, snapshots: Snapshots) -> None:
+        """Over the cached facts and the partitions' snapshots."""
+        self._directory = directory
+        self._snapshots = snapshots
+        self._views: dict[str, PublicView] = {}
+        self._making: dict[str, asyncio.Task[PublicView]] = {}
+
+    async def view(self, sale_id: str) -> PublicView:
+        """The sale. Raises Problem not_found, or recovering when its facts cannot be read."""
+        view = self._views.get(sale_id)
+        if view is not None and time.monotonic() - view.made_at < FRESH_SECONDS:
+            facts = self._directory.last_known(sale_id)
+            if facts is not None and facts.version == view.version:
+                return view
+        task = self._making.get(sale_id)
+        if task is None:
+            task = asyncio.create_task(self._make(sale_id))
+            self._making[sale_id] = task
+            task.add_done_callback(lambda _: self._making.pop(sale_id, None))
+        return await asyncio.shield(task)
+
+    async def _make(self, sale_id: str) -> PublicView:
+        facts = await facts_or_problem(self._directory, sale_id)
+        body = _encode(_public_sale(facts, await self._snapshots_of(facts)))
+        digest = blake2b(body, digest_size=6).hexdigest()
+        view = PublicView(body, facts.version, digest, time.monotonic())
+        self._views.pop(sale_id, None)
+        self._views[sale_id] = view
+        while len(self._views) > VIEWS_MAX:
+            self._views.pop(next(iter(self._views)))
+        return view
+
+    async def _snapshots_of(self, facts: SaleFacts) -> tuple[Snapshot, ...] | None:
+        if not facts.opened or facts.state in _WITHOUT_PARTITIONS:
+            return None
+        try:
+            return await self._snapshots.of_partitions(facts)
+        except InventoryError:
+            return None  # shown as unknown: the page stays up while Redis is away
+
+
+def _public_sale(facts: SaleFacts, snapshots: tuple[Snapshot, ...] | None) -> PublicSale:
+    spec = facts.spec
+    paused = {sku for snapshot in snapshots or () for sku in snapshot.paused_skus}
+    return PublicSale(
+        sale_id=facts.sale_id,
+        state=facts.state,
+        version=facts.version,
+        opens_at=instant(spec.opens_at) if spec.opens_at else None,
+        closes_at=instant(spec.closes_at) if spec.closes_at else None,
+        hold_seconds=spec.hold_seconds,
+        items=tuple(
+            PublicItem(
+                sku=item.sku,
+                name=item.name,
+                price=Money(item.unit_price, facts.currency),
+                per_buyer_limit=item.limit,
+                paused=item.sku in paused,
+                availability=_availability(facts, item, snapshots),
+            )
+            for item in facts.catalog.items
+        ),
+    )
+
+
+def _availability(
+    facts: SaleFacts, item: CatalogItem, snapshots: tuple[Snapshot, ...] | None
+) -> Availability:
+    if facts.state is SaleState.SETTLED:
+        return "none"
+    if not facts.opened:
+        sellable = total = sum(facts.catalog.account(number).units for number in item.accounts)
+        return _coarse(sellable - item.floor, total - item.floor)
+    if snapshots is None:
+        return "unknown"
+    accounts = [a for snapshot in snapshots for a in snapshot.accounts if a.sku == item.sku]
+    sellable = sum(account.available for account in accounts) - item.floor
+    total = sum(account.loaded + account.adjusted for account in accounts) - item.floor
+    return _coarse(sellable, total)
+
+
+def _coarse(sellable: int, total: int) -> Availability:
+    if sellable <= 0:
+        return "none"
+    return "low" if sellable <= max(1, int(total * LOW_SHARE)) else "plenty"

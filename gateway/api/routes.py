@@ -1,0 +1,199 @@
+"""Every call of the HTTP API, once: the router and the OpenAPI document are both made from this."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gateway.admission.tokens import Scope
+from gateway.api import schemas
+from gateway.api.responses import Call, OpenCall
+from gateway.inventory.opening import Verb
+from gateway.inventory.specs import SaleSpec
+from gateway.inventory.types import SaleState
+
+if TYPE_CHECKING:
+    from gateway.api.handlers.operations import OperationHandlers
+    from gateway.api.handlers.reservations import ReservationHandlers
+    from gateway.api.handlers.sales import SaleHandlers
+
+_SALE = "/v1/sales/{sale}"
+_RESERVATION = "/v1/reservations/{id}"
+_OPS = (Scope.OPS,)
+_STOREFRONT = (Scope.STOREFRONT,)
+_OWNERS = (Scope.BUYER, Scope.STOREFRONT)
+_ALL = (Scope.BUYER, Scope.STOREFRONT, Scope.OPS)
+# What every call of the kind may answer, beside its own codes.
+_READ = ("unauthenticated", "forbidden", "not_found", "overloaded", "recovering")
+_WRITE = (
+    *_READ,
+    "malformed",
+    "invalid",
+    "too_large",
+    "unsupported_media_type",
+    "request_timeout",
+)
+_OPS_WRITE = (*_WRITE, "invalid_state", "version_mismatch")
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One call: where it is, who may make it, what goes in and comes out.
+
+    `route` names it in the metrics; `body_optional` where an empty body is an empty object.
+    """
+
+    method: str
+    path: str
+    route: str
+    summary: str
+    call: Call
+    scopes: tuple[Scope, ...]
+    answer: type
+    codes: tuple[str, ...]
+    status: int = 200
+    body: type | None = None
+    body_optional: bool = False
+    headers: tuple[str, ...] = ()
+    query: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OpenEndpoint:
+    """A call that takes no token."""
+
+    method: str
+    path: str
+    route: str
+    summary: str
+    call: OpenCall
+    answer: type | None = None
+    codes: tuple[str, ...] = ()
+
+
+def reservation_endpoints(handlers: ReservationHandlers) -> tuple[Endpoint, ...]:
+    """Calls of buyers and storefronts."""
+    reservation = schemas.ReservationAnswer
+    resolved = ("hold_expired", "already_resolved")
+    return (
+        Endpoint(
+            "POST", f"{_SALE}/reservations", "reserve", "Hold units; this is the order",
+            handlers.reserve, _OWNERS, reservation,
+            (*_WRITE, "idempotency_key_required", "idempotency_key_reused", "sale_not_open",
+             "limit_exceeded", "sold_out", "ledger_behind"),
+            status=201, body=schemas.ReserveBody, headers=("Idempotency-Key",),
+        ),
+        Endpoint(
+            "GET", _RESERVATION, "reservation", "A reservation as it is now",
+            handlers.read, _ALL, reservation, _READ,
+        ),
+        Endpoint(
+            "POST", f"{_RESERVATION}/confirm", "confirm", "Paid: held units are sold",
+            handlers.confirm, _STOREFRONT, reservation, (*_WRITE, *resolved),
+            body=schemas.ConfirmBody,
+        ),
+        Endpoint(
+            "POST", f"{_RESERVATION}/cancel", "cancel", "Give held units back",
+            handlers.cancel, _OWNERS, reservation, (*_WRITE, *resolved),
+            body=schemas.EmptyBody, body_optional=True,
+        ),
+        Endpoint(
+            "POST", f"{_RESERVATION}/extend", "extend", "Hold for longer, up to the sale's cap",
+            handlers.extend, _OWNERS, reservation, (*_WRITE, *resolved, "ledger_behind"),
+            body=schemas.ExtendBody,
+        ),
+        Endpoint(
+            "POST", f"{_RESERVATION}/returns", "returns", "Take sold units back",
+            handlers.return_units, _STOREFRONT, reservation,
+            (*_WRITE, "idempotency_key_required", "idempotency_key_reused", "invalid_state"),
+            status=201, body=schemas.ReturnBody, headers=("Idempotency-Key",),
+        ),
+        Endpoint(
+            "GET", "/v1/orders/{id}", "order", "An order with its events",
+            handlers.order, _ALL, schemas.OrderAnswer, _READ,
+        ),
+        Endpoint(
+            "GET", "/v1/orders", "orders", "Orders of a buyer, newest first",
+            handlers.orders, _ALL, schemas.OrdersAnswer, (*_READ, "invalid"),
+            query=("buyer_id", "cursor"),
+        ),
+    )  # fmt: skip
+
+
+def sale_endpoints(handlers: SaleHandlers) -> tuple[Endpoint, ...]:
+    """Calls of operators about a sale."""
+    states = tuple(
+        Endpoint(
+            "POST", f"{_SALE}/{verb.value}", "sale_state", f"{verb.value.capitalize()} the sale",
+            handlers.changing_state(verb), _OPS, schemas.SaleAnswer, _OPS_WRITE,
+            body=schemas.EmptyBody, body_optional=True, headers=("If-Match",),
+        )
+        for verb in Verb
+    )  # fmt: skip
+    items = tuple(
+        Endpoint(
+            "POST", f"{_SALE}/items/{{sku}}/{word}", "item_state", f"{word.capitalize()} one item",
+            handlers.changing_item(state), _OPS, schemas.SaleAnswer, _OPS_WRITE,
+            body=schemas.EmptyBody, body_optional=True, headers=("If-Match",),
+        )
+        for word, state in (("pause", SaleState.PAUSED), ("resume", SaleState.OPEN))
+    )  # fmt: skip
+    return (
+        Endpoint(
+            "PUT", _SALE, "sale_put", "Make a sale, or replace one that was never open",
+            handlers.put, _OPS, schemas.SaleAnswer, _OPS_WRITE,
+            status=201, body=SaleSpec, headers=("If-Match",),
+        ),
+        *states,
+        Endpoint(
+            "POST", f"{_SALE}/settle", "sale_state", "Close the books; Redis forgets the sale",
+            handlers.settle, _OPS, schemas.SaleAnswer, _OPS_WRITE,
+            body=schemas.EmptyBody, body_optional=True, headers=("If-Match",),
+        ),
+        *items,
+        Endpoint(
+            "POST", f"{_SALE}/stock-adjustments", "adjust", "Put units in or take them out",
+            handlers.adjust, _OPS, schemas.AdjustmentAnswer,
+            (*_OPS_WRITE, "floor_violation", "ledger_behind"),
+            status=201, body=schemas.AdjustBody, headers=("If-Match",),
+        ),
+        Endpoint(
+            "GET", f"{_SALE}/snapshot", "snapshot", "Counters of the sale",
+            handlers.snapshot, _OPS, schemas.SnapshotAnswer, (*_READ, "invalid_state"),
+        ),
+    )  # fmt: skip
+
+
+def operation_endpoints(handlers: OperationHandlers) -> tuple[Endpoint, ...]:
+    """Calls that other processes answer."""
+    return (
+        Endpoint(
+            "POST", f"{_SALE}/reconciliations", "reconcile", "Compare Redis with the ledger",
+            handlers.reconcile, _OPS, schemas.ReconciliationAnswer,
+            (*_WRITE, "invalid_state", "ledger_behind"),
+            status=201, body=schemas.ReconcileBody, body_optional=True,
+        ),
+        Endpoint(
+            "GET", f"{_SALE}/reconciliations", "reconciliations", "The latest comparisons",
+            handlers.reconciliations, _OPS, schemas.ReconciliationsAnswer, _READ,
+        ),
+        Endpoint(
+            "GET", "/v1/dead-letters", "dead_letters", "Events that could not be applied",
+            handlers.dead_letters, _OPS, schemas.DeadLettersAnswer, (*_READ, "invalid"),
+            query=("cursor",),
+        ),
+        Endpoint(
+            "POST", "/v1/dead-letters/{id}/replay", "dead_letter_replay", "Apply one of them",
+            handlers.replay, _OPS, schemas.DeadLetterAnswer,
+            (*_WRITE, "invalid_state", "ledger_behind"),
+            body=schemas.EmptyBody, body_optional=True,
+        ),
+    )  # fmt: skip
+
+
+def public_sale_endpoint(handlers: SaleHandlers) -> OpenEndpoint:
+    """The one call of the API that needs no token."""
+    return OpenEndpoint(
+        "GET", _SALE, "sale", "A sale as everybody may see it", handlers.read,
+        schemas.PublicSale, ("not_found", "overloaded", "recovering"),
+    )  # fmt: skip

@@ -1,0 +1,166 @@
+"""Settling a sale: its last accounting is the ledger's, Redis forgets it.
+
+The order makes it safe to crash anywhere: the ledger must have everything, then the state is
+written, then the keys go, each partition only if nothing has happened in it since it was looked at.
+Whoever repeats the call finishes what is left.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import redis.asyncio as redis_py
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError, WatchError
+
+from gateway.api.audit import Caller, write_audit
+from gateway.api.problems import Problem
+from gateway.api.reserving import facts_or_problem
+from gateway.api.sales import SQL
+from gateway.api.versions import check_version
+from gateway.inventory.errors import Recovering
+from gateway.inventory.events import Position
+from gateway.inventory.keys import PartitionId, partition_keys
+from gateway.inventory.types import SaleState
+
+if TYPE_CHECKING:
+    import asyncpg
+    from asyncpg.pool import PoolConnectionProxy
+
+    from config.settings import RedisSettings
+    from gateway.api.ledger import Ledger
+    from gateway.api.sales import SaleDirectory, SaleFacts
+    from gateway.api.snapshots import Snapshots
+
+
+class _Moved(Exception):
+    """A partition is not where the ledger left it."""
+
+
+class Settlement:
+    """See the module."""
+
+    def __init__(
+        self,
+        directory: SaleDirectory,
+        ledger: Ledger,
+        snapshots: Snapshots,
+        client: redis_py.Redis,
+    ) -> None:
+        """`client` removes keys; it must not retry by itself."""
+        self._directory = directory
+        self._ledger = ledger
+        self._snapshots = snapshots
+        self._client = client
+
+    async def settle(self, sale_id: str, caller: Caller) -> None:
+        """Closed → settled. Raises Problem invalid_state while anything is held, void or behind."""
+        await facts_or_problem(self._directory, sale_id)
+        facts = await self._directory.read(sale_id)
+        check_version(caller.if_version, facts.version)
+        if facts.state not in {SaleState.CLOSED, SaleState.SETTLED}:
+            detail = f"A sale that is {facts.state} cannot be settled; close it first."
+            raise Problem("invalid_state", detail, state=facts.state)
+        if facts.state is SaleState.CLOSED:
+            await self._write(facts, caller)
+        await self._retire(facts, caller)
+
+    async def _write(self, facts: SaleFacts, caller: Caller) -> None:
+        """The final accounting and the state, in one transaction."""
+        positions = await self._quiet_positions(facts) if facts.opened else {}
+        async with self._ledger.transaction() as connection:
+            row = await connection.fetchrow(SQL["lock_sale"], facts.sale_id)
+            if row is None or row["state"] != SaleState.CLOSED:
+                raise Problem("invalid_state", "The sale's state has just been changed.")
+            await self._check_ledger(connection, facts, positions)
+            accounting = await connection.fetch(SQL["final_accounting"], facts.sale_id)
+            await write_audit(
+                connection,
+                caller,
+                "sale_settled",
+                facts.sale_id,
+                accounts=[dict(account) for account in accounting],
+            )
+            await connection.execute(SQL["settle_sale"], facts.sale_id)
+
+    async def _quiet_positions(self, facts: SaleFacts) -> dict[int, Position]:
+        """Where each partition stands, nothing being held in any."""
+        positions: dict[int, Position] = {}
+        for partition, snapshot in zip(
+            facts.partition_ids, await self._snapshots.of_partitions(facts), strict=True
+        ):
+            held = sum(account.held for account in snapshot.accounts)
+            if held:
+                raise Problem("invalid_state", "Units are still held.", reason="held", held=held)
+            if snapshot.state != SaleState.CLOSED:
+                raise Problem("invalid_state", "A partition is not closed yet.", reason="state")
+            positions[partition.number] = Position(snapshot.epoch, snapshot.sequence)
+        return positions
+
+    async def _check_ledger(
+        self,
+        connection: PoolConnectionProxy,
+        facts: SaleFacts,
+        positions: dict[int, Position],
+    ) -> None:
+        """Refuse while the ledger lacks anything."""
+        letters = await connection.fetchval(SQL["count_open_letters"], facts.sale_id)
+        if letters:
+            detail = "Dead letters must be replayed or dismissed first."
+            raise Problem("invalid_state", detail, reason="void", dead_letters=letters)
+        for place in await connection.fetch(SQL["watermarks_of_sale"], facts.sale_id):
+            applied = Position(place["epoch"], place["sequence"])
+            if place["stopped_reason"] or applied != positions.get(place["partition"]):
+                detail = "The ledger has not applied every event yet."
+                raise Problem("invalid_state", detail, reason="behind")
+
+    async def _retire(self, facts: SaleFacts, caller: Caller) -> None:
+        """Remove the keys of every partition; take the settlement back where one has moved."""
+        places = await self._ledger.fetch(SQL["watermarks_of_sale"], facts.sale_id)
+        try:
+            for number, place in enumerate(places):
+                await self._unlink(facts.sale_id, place, first=number == 0)
+        except _Moved as error:
+            async with self._ledger.transaction() as connection:
+                await write_audit(connection, caller, "sale_unsettled", facts.sale_id)
+                await connection.execute(SQL["unsettle_sale"], facts.sale_id)
+            detail = "Something happened in the sale just now; settle it again."
+            raise Problem("invalid_state", detail, reason="behind") from error
+        except RedisError as error:
+            raise Recovering(f"the keys of {facts.sale_id} are not removed yet: {error}") from error
+
+    async def _unlink(self, sale_id: str, place: asyncpg.Record, *, first: bool) -> None:
+        partition = PartitionId(sale_id, place["partition"])
+        applied = Position(place["epoch"], place["sequence"])
+        keys = partition_keys(partition)
+        async with self._client.pipeline(transaction=True) as pipeline:
+            # Every script writes the partition's meta, so a change of it is any change.
+            await pipeline.watch(keys[0])
+            epoch, sequence = await pipeline.hmget(keys[0], ["epoch", "sequence"])
+            if epoch is None:
+                return  # gone already
+            moved = Position(int(epoch), int(sequence or 0)) != applied
+            if not moved:
+                pipeline.multi()  # type: ignore[no-untyped-call]
+                pipeline.unlink(*keys)
+                try:
+                    await pipeline.execute()
+                except WatchError:
+                    moved = True
+        if moved and not first:
+            raise Recovering(f"{partition} has moved while its sale was being settled")
+        if moved:
+            raise _Moved
+
+
+def keys_client(settings: RedisSettings) -> redis_py.Redis:
+    """A client for keys that no script touches: bounded waits, no retries of its own."""
+    client: redis_py.Redis = redis_py.Redis.from_url(
+        settings.url,
+        protocol=2,
+        retry=Retry(NoBackoff(), 0),
+        socket_timeout=settings.socket_timeout_seconds,
+        socket_connect_timeout=settings.connect_timeout_seconds,
+    )
+    return client
