@@ -1,0 +1,134 @@
+"""The Kafka side of the relay: events out, in order, each acknowledged by all in-sync replicas.
+
+The client can hang for ever when the broker is away, and stays broken after a lost sequence number,
+so every wait has a deadline here, and a producer that failed once is thrown away.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from config.settings import EventLogSettings
+from gateway.inventory.keys import PartitionId
+from gateway.inventory.outbox import OutboxEntry
+
+BATCH_MAX_BYTES = 131_072
+START_TIMEOUT_SECONDS = 10.0
+STOP_TIMEOUT_SECONDS = 2.0
+
+_log = structlog.get_logger()
+
+
+class LogUnavailable(Exception):
+    """Kafka did not take what it was given in time, or refused it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One event on its way."""
+
+    partition: PartitionId
+    entry: OutboxEntry
+
+
+class EventProducer:
+    """An idempotent producer that is replaced after every failure."""
+
+    def __init__(self, settings: EventLogSettings) -> None:
+        self._settings = settings
+        self._producer: AIOKafkaProducer | None = None
+
+    async def produce(self, events: Sequence[Outgoing]) -> list[Outgoing]:
+        """Send `events`; those that are acknowledged, in each partition without a hole from the first.
+
+        Fewer than all means a failure: the rest may or may not be in the log, and is to be sent
+        again. Raises LogUnavailable where nothing could be sent at all.
+        """
+        producer = await self._started()
+        deadline_seconds = self._settings.request_timeout_milliseconds / 1000
+        acknowledgements: list[asyncio.Future[object]] = []
+        failure: str | None = None
+        try:
+            async with asyncio.timeout(deadline_seconds):
+                for event in events:
+                    acknowledgement = await self._send(producer, event)
+                    acknowledgement.add_done_callback(_look_at)
+                    acknowledgements.append(acknowledgement)
+                await asyncio.gather(*acknowledgements)
+        except (KafkaError, TimeoutError, OSError) as error:
+            failure = str(error) or type(error).__name__
+        acknowledged = _acknowledged(events, acknowledgements)
+        if failure is not None:
+            _log.warning(
+                "log_refuses", error=failure, sent=len(events), acknowledged=len(acknowledged)
+            )
+            await self.close()
+        return acknowledged
+
+    async def close(self) -> None:
+        """Give the producer up, without waiting long for it."""
+        producer, self._producer = self._producer, None
+        if producer is None:
+            return
+        try:
+            async with asyncio.timeout(STOP_TIMEOUT_SECONDS):
+                await producer.stop()
+        except (KafkaError, TimeoutError, OSError) as error:
+            _log.warning("producer_left_behind", error=str(error) or type(error).__name__)
+
+    async def _send(self, producer: AIOKafkaProducer, event: Outgoing) -> asyncio.Future[object]:
+        position = event.entry.position
+        sent: asyncio.Future[object] = await producer.send(
+            self._settings.topic,
+            key=str(event.partition).encode(),
+            value=event.entry.raw,
+            headers=[
+                ("epoch", b"%d" % position.epoch),
+                ("sequence", b"%d" % position.sequence),
+            ],
+        )
+        return sent
+
+    async def _started(self) -> AIOKafkaProducer:
+        if self._producer is not None:
+            return self._producer
+        self._producer = AIOKafkaProducer(
+            bootstrap_servers=self._settings.bootstrap,
+            enable_idempotence=True,
+            acks="all",
+            linger_ms=self._settings.linger_milliseconds,
+            max_batch_size=BATCH_MAX_BYTES,
+            request_timeout_ms=self._settings.request_timeout_milliseconds,
+        )
+        try:
+            async with asyncio.timeout(START_TIMEOUT_SECONDS):
+                await self._producer.start()
+        except (KafkaError, TimeoutError, OSError) as error:
+            await self.close()
+            raise LogUnavailable(str(error) or type(error).__name__) from error
+        return self._producer
+
+
+def _look_at(future: asyncio.Future[object]) -> None:
+    """An acknowledgement that nobody waits for any more may fail; that is not worth a word."""
+    if not future.cancelled():
+        future.exception()
+
+
+def _acknowledged(
+    events: Sequence[Outgoing], acknowledgements: Sequence[asyncio.Future[object]]
+) -> list[Outgoing]:
+    """The events before the first one of their partition that is not acknowledged."""
+    acknowledged: list[Outgoing] = []
+    broken: set[PartitionId] = set()
+    for event, future in zip(events, acknowledgements, strict=False):
+        failed = not future.done() or future.cancelled() or future.exception() is not None
+        if failed:
+            broken.add(event.partition)
+        elif event.partition not in broken:
+            acknowledged.append(event)
+    return acknowledged

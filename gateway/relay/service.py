@@ -1,0 +1,108 @@
+"""The relay's process: discovers partitions in the ledger and carries their events until stopped.
+
+The ledger may be away: the partitions last seen are carried on. Redis or Kafka may be away: the
+relay waits, with growing pauses, and goes on from the last acknowledged event.
+"""
+
+import asyncio
+import random
+import time
+from pathlib import Path
+
+import asyncpg
+import structlog
+from redis.exceptions import RedisError
+
+from config.settings import Settings
+from gateway.inventory.keys import PartitionId
+from gateway.inventory.outbox import create_reader
+from gateway.inventory.postgres import create_pool
+from gateway.inventory.queries import Queries
+from gateway.relay.producer import EventProducer, LogUnavailable
+from gateway.relay.relay import Relay, RelayConfig
+
+DISCOVERY_SECONDS = 1.0
+BACKOFF_FIRST_SECONDS = 0.05
+BACKOFF_MOST_SECONDS = 2.0
+
+_sql = Queries(Path(__file__).parent / "sql" / "queries.sql")
+_log = structlog.get_logger()
+
+
+class Discovery:
+    """The partitions as last read from the ledger."""
+
+    def __init__(self, ledger: asyncpg.Pool) -> None:
+        self._ledger = ledger
+        self._known: tuple[PartitionId, ...] = ()
+        self._due_at = 0.0
+
+    async def partitions(self) -> tuple[PartitionId, ...]:
+        """At most DISCOVERY_SECONDS old while the ledger can be reached."""
+        if time.monotonic() < self._due_at:
+            return self._known
+        try:
+            rows = await self._ledger.fetch(_sql["partitions"])
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            _log.warning("partitions_remembered", error=str(error) or type(error).__name__)
+        else:
+            self._known = tuple(PartitionId(row["sale_id"], row["partition"]) for row in rows)
+        self._due_at = time.monotonic() + DISCOVERY_SECONDS
+        return self._known
+
+
+async def run(settings: Settings, stop: asyncio.Event) -> None:
+    """Relay until `stop`; the round under way is ended by its own deadlines."""
+    redis = create_reader(settings.redis, connections=2)
+    producer = EventProducer(settings.event_log)
+    ledger = await create_pool(settings.postgres, size=1)
+    relay = Relay(redis, producer, RelayConfig())
+    discovery = Discovery(ledger)
+    stopping = asyncio.create_task(stop.wait())
+    _log.info("relay_started", topic=settings.event_log.topic)
+    try:
+        await _keep(relay, discovery, stopping)
+    finally:
+        stopping.cancel()
+        await producer.close()
+        await redis.aclose()
+        ledger.terminate()
+        _log.info("relay_stopped", events=relay.relayed_events)
+
+
+async def _keep(relay: Relay, discovery: Discovery, stopping: asyncio.Task[bool]) -> None:
+    pause_seconds = BACKOFF_FIRST_SECONDS
+    while not stopping.done():
+        trouble = await _round(relay, discovery, stopping)
+        if trouble is None:
+            pause_seconds = BACKOFF_FIRST_SECONDS
+            continue
+        relay.forget_positions()
+        _log.warning("relay_waits", error=trouble, at_most_seconds=pause_seconds)
+        await asyncio.wait((stopping,), timeout=pause_seconds * random.uniform(0.5, 1.0))  # noqa: S311
+        pause_seconds = min(2 * pause_seconds, BACKOFF_MOST_SECONDS)
+
+
+async def _round(relay: Relay, discovery: Discovery, stopping: asyncio.Task[bool]) -> str | None:
+    """One round, cut short by the stop; None, or what it failed of."""
+    round_ = asyncio.ensure_future(_discover_and_relay(relay, discovery))
+    await asyncio.wait((round_, stopping), return_when=asyncio.FIRST_COMPLETED)
+    if not round_.done():
+        # What was sent but not remembered is sent again by the next relay.
+        round_.cancel()
+        await asyncio.wait((round_,))
+        return None
+    try:
+        return None if round_.result() else "the log did not take everything"
+    except (RedisError, LogUnavailable, OSError, TimeoutError) as error:
+        return str(error) or type(error).__name__
+
+
+async def _discover_and_relay(relay: Relay, discovery: Discovery) -> bool:
+    partitions = await discovery.partitions()
+    if not partitions:
+        await asyncio.sleep(BACKOFF_MOST_SECONDS / 10)
+        return True
+    complete = await relay.run_round(partitions)
+    await relay.log_lag()
+    return complete
