@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from config.commands import configuration, sales, services, tools
+from config.commands.demo import demo
 from config.commands.up import up
 from config.sources import CONFIG_VARIABLE
 
@@ -30,6 +31,7 @@ def dropgate(
         os.environ[CONFIG_VARIABLE] = str(config)
 
 
+app.command()(demo)
 app.command()(up)
 app.command()(services.gateway)
 app.command()(services.relay)

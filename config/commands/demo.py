@@ -1,0 +1,149 @@
+"""`dropgate demo`: the whole system on this machine, a simulated drop, its verdict, then play."""
+
+import asyncio
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvloop
+
+from config.client import Api, ApiError, make_token
+from config.commands.shared import fail, output, settings_or_exit
+from config.commands.up import EventLogKind
+from config.ready import ReadyFile
+from config.runner import stop_on_signals
+from config.stack.process import POLL_SECONDS, Child, StackError, dropgate_command
+
+SALES = Path(__file__).parent.parent / "sales"
+WORKERS = 2
+START_TIMEOUT_SECONDS = 90.0
+STOP_TIMEOUT_SECONDS = 15.0
+TOKEN_LIFE_SECONDS = 24 * 3600
+PLAY_SALE = "example"
+PLAY_BUYER = "you"
+# What a shell gives a program that Ctrl-C ended.
+EXIT_INTERRUPTED = 130
+
+
+def demo(
+    once: Annotated[bool, typer.Option("--once", help="End after the verdict.")] = False,
+    event_log: Annotated[
+        EventLogKind, typer.Option(help="Read the outbox directly, or through Kafka.")
+    ] = EventLogKind.OUTBOX,
+    buyers: Annotated[int, typer.Option(min=1, help="Simulated buyers.")] = 20_000,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Where servers and logs live [default: temporary].")
+    ] = None,
+) -> None:
+    """Run a simulated drop on real servers and judge it; then serve until Ctrl-C."""
+    settings_or_exit()
+    folder = data_dir or Path(tempfile.mkdtemp(prefix="dropgate-demo-"))
+    try:
+        status = uvloop.run(_demo(folder, event_log, buyers=buyers, once=once))
+    except StackError as error:
+        fail(str(error))
+    finally:
+        if data_dir is None:
+            shutil.rmtree(folder, ignore_errors=True)
+    raise typer.Exit(status)
+
+
+async def _demo(folder: Path, event_log: EventLogKind, *, buyers: int, once: bool) -> int:
+    ready_file = (folder / "ready.json").absolute()
+    up = Child(
+        dropgate_command(
+            *("up", "--port", "0", "--workers", str(WORKERS), "--event-log", event_log.value),
+            *("--data-dir", str(folder), "--ready-file", str(ready_file)),
+        ),
+        log=folder / "up.log",
+    )
+    stopping = asyncio.create_task(stop_on_signals().wait())
+    servers = "Redis, PostgreSQL" + (" and Kafka" if event_log is EventLogKind.KAFKA else "")
+    output.print(f"Starting {servers} and {WORKERS} gateway workers in {folder} …", markup=False)
+    up.start()
+    working = asyncio.create_task(_work(up, ready_file, buyers=buyers, once=once))
+    try:
+        await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else EXIT_INTERRUPTED
+    finally:
+        working.cancel()
+        stopping.cancel()
+        await asyncio.gather(working, stopping, return_exceptions=True)
+        output.print("Stopping …")
+        await up.stop(STOP_TIMEOUT_SECONDS)
+
+
+async def _work(up: Child, ready_file: Path, *, buyers: int, once: bool) -> int:
+    """Wait for the system, run the drop, and without `once` serve for ever after."""
+    from loadtest.calls import RefusedError
+    from loadtest.demo import run_demo
+
+    started_at = time.monotonic()
+    ready = await _wait_ready(up, ready_file)
+    seconds = time.monotonic() - started_at
+    output.print(f"Serving on {ready.gateway} after {seconds:.1f} s.", markup=False)
+    try:
+        result = await run_demo(
+            gateway_url=ready.gateway,
+            redis_url=ready.redis,
+            postgres_dsn=ready.postgres,
+            auth_secret=ready.auth_secret,
+            sale_file=SALES / "demo.json",
+            buyers=buyers,
+            console=output,
+        )
+    except (RefusedError, TimeoutError) as error:
+        raise StackError(
+            f"the drop did not finish: {error!r}; run again with --data-dir to keep the logs"
+        ) from error
+    if not once:
+        await asyncio.to_thread(_print_play, ready)
+        await asyncio.Event().wait()
+    return result.exit_code
+
+
+async def _wait_ready(up: Child, ready_file: Path) -> ReadyFile:
+    """The ready file once it is there. Raises `StackError` when `up` ends or takes too long."""
+    deadline = asyncio.get_running_loop().time() + START_TIMEOUT_SECONDS
+    while not ready_file.exists():
+        if not up.alive or asyncio.get_running_loop().time() >= deadline:
+            raise StackError(f"dropgate up did not come up:\n{up.log_tail()}")
+        await asyncio.sleep(POLL_SECONDS)
+    return ReadyFile.read(ready_file)
+
+
+def _print_play(ready: ReadyFile) -> None:
+    """Open a sale to play with and print a curl line for each call."""
+    tokens = {
+        scope: make_token(
+            ready.auth_secret,
+            scope=scope,
+            subject=PLAY_BUYER if scope == "buyer" else "demo",
+            audience="dropgate",
+            life_seconds=TOKEN_LIFE_SECONDS,
+        )
+        for scope in ("buyer", "storefront", "ops")
+    }
+    sale = f"/v1/sales/{PLAY_SALE}"
+    ops = Api(ready.gateway, tokens["ops"])
+    try:
+        try:
+            ops.call("PUT", sale, (SALES / f"{PLAY_SALE}.json").read_bytes())
+        except ApiError as error:
+            if error.code != "invalid_state":  # it is open already, from an earlier demo
+                raise
+        ops.call("POST", f"{sale}/open")
+    except ApiError as error:
+        raise StackError(f"the sale to play with could not be opened: {error}") from error
+    names = "\n".join(f"{scope.upper()}={value}" for scope, value in tokens.items())
+    calls = (Path(__file__).with_name("calls.txt")).read_text().replace("SALE", PLAY_SALE)
+    print(
+        f"\nStill serving. The sale {PLAY_SALE} is open for you; paste these names first:\n\n"
+        f"URL={ready.gateway}\n{names}\n\n{calls}\n"
+        f"Pages: {ready.gateway}/docs (API), {ready.gateway}/metrics, {ready.gateway}/readyz\n"
+        "Ctrl-C stops everything.",
+        flush=True,
+    )
