@@ -16,6 +16,12 @@ _LEVELS = {
 }
 
 
+# Without the frames' variables: those hold tokens, secrets and buyers.
+_tracebacks = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
+
+
 def configure_logs(settings: LogSettings, process: str) -> None:
     """Set up structlog and, through it, the standard library's loggers; all goes to stderr.
 
@@ -30,7 +36,7 @@ def configure_logs(settings: LogSettings, process: str) -> None:
         structlog.processors.StackInfoRenderer(),
     ]
     rendering: list[Processor] = (
-        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        [_tracebacks, structlog.processors.JSONRenderer()]
         if as_json
         else [structlog.dev.ConsoleRenderer()]
     )
