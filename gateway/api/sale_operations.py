@@ -76,6 +76,8 @@ class SaleOperations:
 
     async def change_state(self, sale_id: str, verb: Verb, caller: Caller) -> SaleAnswer:
         """open, pause, resume or close; to the state it already has is no change."""
+        if not SALE_ID.fullmatch(sale_id):
+            raise not_found("sale")
         async with self._ledger.transaction() as connection:
             intention = await intend_state(connection, sale_id, verb, if_version=caller.if_version)
             if intention.outcome == "changed":

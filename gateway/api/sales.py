@@ -19,7 +19,7 @@ import structlog
 
 from gateway.api.ledger import Ledger, LedgerUnavailable
 from gateway.inventory.catalog import Catalog
-from gateway.inventory.keys import PartitionId, home_partition
+from gateway.inventory.keys import SALE_ID, PartitionId, home_partition
 from gateway.inventory.queries import Queries
 from gateway.inventory.specs import SaleSpec
 from gateway.inventory.types import SaleState
@@ -112,6 +112,8 @@ class SaleDirectory:
 
     async def read(self, sale_id: str) -> SaleFacts:
         """The facts as of a read that began after this call. Raises as `get` does."""
+        if not SALE_ID.fullmatch(sale_id):
+            raise UnknownSale(sale_id)
         task = self._next_reads.get(sale_id)
         if task is None:
             task = asyncio.create_task(self._read(sale_id))

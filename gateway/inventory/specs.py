@@ -15,8 +15,11 @@ UNITS_MAX = 1_000_000_000
 ACCOUNTS_MAX = 400
 DEFAULT_LOCATION = "default"
 
+_PRINTED = r"^[^\x00-\x1f\x7f]*$(?!\n)"
+
 Units = Annotated[int, msgspec.Meta(ge=0, le=UNITS_MAX)]
-Name = Annotated[str, msgspec.Meta(pattern=f"^{NAME.pattern}$")]
+# `$` alone would let a line break follow.
+Name = Annotated[str, msgspec.Meta(pattern=rf"^{NAME.pattern}$(?!\n)")]
 Limit = Annotated[int, msgspec.Meta(ge=1, le=UNITS_MAX)]
 Seconds = Annotated[int, msgspec.Meta(ge=1, le=86_400)]
 
@@ -29,7 +32,7 @@ class Money(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An amount in minor units of an ISO 4217 currency."""
 
     amount: Annotated[int, msgspec.Meta(ge=0, le=UNITS_MAX)]
-    currency: Annotated[str, msgspec.Meta(pattern="^[A-Z]{3}$")]
+    currency: Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{3}$(?!\n)")]
 
 
 class ItemSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -37,7 +40,7 @@ class ItemSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
 
     sku: Name
     price: Money
-    name: Annotated[str, msgspec.Meta(max_length=200)] | None = None
+    name: Annotated[str, msgspec.Meta(max_length=200, pattern=_PRINTED)] | None = None
     stock: Units | None = None
     locations: dict[Name, Units] | None = None
     floor: Annotated[int, msgspec.Meta(ge=-UNITS_MAX, le=UNITS_MAX)] = 0
