@@ -1,0 +1,78 @@
+"""The demonstration, on both event logs: a drop from nothing to the verdict."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from config.ready import ReadyFile
+from tests.support.command import dropgate
+from tests.support.waiting import wait_until
+
+DEMO_TIMEOUT_SECONDS = 240.0
+BUYERS = "5000"
+
+
+@pytest.mark.parametrize("event_log", ["outbox", "kafka"])
+async def test_the_demo_sells_out_and_every_invariant_holds(
+    event_log: str, up_folder: Path
+) -> None:
+    done = await dropgate(
+        *("demo", "--once", "--buyers", BUYERS, "--event-log", event_log),
+        *("--data-dir", str(up_folder / "data")),
+        timeout_seconds=DEMO_TIMEOUT_SECONDS,
+    )
+    assert done.status == 0, done.output + done.errors
+    assert "2000 of 2000 sold" in done.output
+    assert "holds" in done.output
+
+
+async def test_the_demo_serves_until_it_is_stopped_and_prints_ready_calls(
+    up_folder: Path,
+) -> None:
+    data = up_folder / "data"
+    log = up_folder / "demo.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(  # noqa: ASYNC220 - returns at once
+            [
+                *(sys.executable, "-P", "-m", "config.cli", "demo", "--buyers", BUYERS),
+                *("--data-dir", str(data)),
+            ],
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        await wait_until(
+            lambda: "Ctrl-C stops everything" in log.read_text() or process.poll() is not None,
+            DEMO_TIMEOUT_SECONDS,
+            "the demo prints its calls",
+        )
+        assert process.poll() is None, log.read_text()
+        ready = ReadyFile.read(data / "ready.json")
+        text = log.read_text()
+        script = text[text.index("URL=") : text.index("Pages:")]
+        done = await asyncio.to_thread(
+            subprocess.run,
+            ["bash", "-e", "-c", script],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert '"problem' not in done.stdout, done.stdout
+        for expected in ("201 Created", '"confirmed"', '"cancelled"', '"balanced":true'):
+            assert expected in done.stdout, f"{expected} in\n{done.stdout}"
+        pids = [pid for group in ready.pids.values() for pid in group]
+        children = [psutil.Process(pid) for pid in pids]
+        process.send_signal(signal.SIGINT)
+        await asyncio.to_thread(process.wait, DEMO_TIMEOUT_SECONDS)
+        assert not any(child.is_running() for child in children)
+    finally:
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait()

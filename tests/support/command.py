@@ -1,0 +1,44 @@
+"""Runs a `dropgate` command to its end, as a shell would."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+COMMAND_TIMEOUT_SECONDS = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How a command ended."""
+
+    status: int
+    output: str
+    errors: str
+
+
+async def dropgate(
+    *arguments: str,
+    environment: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+    timeout_seconds: float = COMMAND_TIMEOUT_SECONDS,
+) -> Done:
+    """Run `dropgate ARGUMENTS`; `environment` is added to one without any DROPGATE_ variable."""
+    clean = {name: value for name, value in os.environ.items() if "DROPGATE_" not in name}
+
+    def run() -> Done:
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "config.cli", *arguments],
+            env={**clean, **(environment or {})},
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=timeout_seconds,
+            check=False,
+        )
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    return await asyncio.to_thread(run)
