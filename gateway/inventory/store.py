@@ -15,7 +15,13 @@ from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId, partition_keys
 from gateway.inventory.outcomes import AdjustReply, EdgeReply, ReserveReply
 from gateway.inventory.pool import MisroutedReply, ScriptPool
-from gateway.inventory.types import AccountCounters, Reservation, ReserveRequest, Snapshot
+from gateway.inventory.types import (
+    AccountCounters,
+    Reservation,
+    ReserveRequest,
+    RestoreStage,
+    Snapshot,
+)
 
 Result = TypeVar("Result")
 
@@ -203,6 +209,13 @@ class ReservationStore:
         """Trust this server from `epoch` on: `recovered`, `already`, `differs` or `newer`."""
         request = _encode((closed.epoch, closed.sequence, alive_at))
         envelope = await self._call("recover", partition, epoch, request)
+        return _words.decode(envelope.result)[0]
+
+    async def restore(self, partition: PartitionId, epoch: int, stage: RestoreStage) -> str:
+        """One stage of a rebuild under `epoch`: `begun`, `stored`, `restored`, `already`, `newer`,
+        `not_begun` or `differs`.
+        """
+        envelope = await self._call("restore", partition, epoch, _encode(stage))
         return _words.decode(envelope.result)[0]
 
     async def _edge(self, name: str, partition: PartitionId, *request: object) -> EdgeReply:

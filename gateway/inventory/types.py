@@ -88,3 +88,60 @@ class Snapshot(msgspec.Struct, frozen=True):
     reservations: int
     accounts: tuple[AccountCounters, ...]
     paused_skus: tuple[str, ...]
+
+
+class Record(msgspec.Struct, frozen=True, array_like=True):
+    """A reservation as it is stored; its deadline is on the partition's clock."""
+
+    state: int
+    epoch: int
+    sequence: int
+    accepted_epoch: int
+    accepted_sequence: int
+    deadline: int
+    extended_ms: int
+    buyer_id: str
+    fingerprint: str
+    lines: tuple[int, ...]
+
+
+class ConfirmedRecord(Record, frozen=True, array_like=True):
+    """One that was paid for."""
+
+    payment_reference: str
+
+
+class ReturnedRecord(ConfirmedRecord, frozen=True, array_like=True):
+    """One of which units came back; each return's key is kept as `key:fingerprint`."""
+
+    returned: tuple[int, ...]
+    return_keys: tuple[str, ...]
+
+
+class RestoreBegin(msgspec.Struct, frozen=True, array_like=True, tag="begin"):
+    """`config` is that of `load`; `counters` per account: loaded, adjusted, transferred,
+    in_transit, available, held, sold.
+    """
+
+    config: msgspec.Raw
+    counters: tuple[tuple[int, ...], ...]
+
+
+class RestoreChunk(msgspec.Struct, frozen=True, array_like=True, tag="chunk"):
+    """Some reservations by token."""
+
+    records: tuple[tuple[str, Record], ...]
+
+
+class RestoreCommit(msgspec.Struct, frozen=True, array_like=True, tag="commit"):
+    """What must be there now, where the ledger closed the last epoch, how long the outage was."""
+
+    reservations: int
+    active_holds: int
+    closed_epoch: int
+    closed_sequence: int
+    state: str
+    shift_ms: int
+
+
+RestoreStage = RestoreBegin | RestoreChunk | RestoreCommit

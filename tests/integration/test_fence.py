@@ -11,17 +11,15 @@ from config.stack.redis import RedisServer
 from gateway.inventory.errors import InventoryError, Recovering
 from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId
-from gateway.inventory.outcomes import ReserveReply
 from gateway.inventory.store import ReservationStore
-from gateway.inventory.types import Reservation, ReserveRequest
+from gateway.inventory.types import Reservation
 from tests.support.partitions import (
-    FINGERPRINT,
-    ONE_UNIT,
     one_item,
     open_sale,
     open_store,
     token_of,
 )
+from tests.support.reserving import reserve
 from tests.support.waiting import wait_until
 
 PATIENCE_SECONDS = 20.0
@@ -35,11 +33,6 @@ async def own_server(tmp_path: Path) -> AsyncIterator[RedisServer]:
     await server.start()
     yield server
     await server.stop()
-
-
-async def reserve(store: ReservationStore, partition: PartitionId, buyer: str) -> ReserveReply:
-    request = ReserveRequest(1, token_of(buyer), buyer, FINGERPRINT, ONE_UNIT)
-    return (await store.reserve(partition, [request]))[0]
 
 
 async def restart(server: RedisServer, store: ReservationStore, partition: PartitionId) -> None:

@@ -1,0 +1,162 @@
+-- restore: (lost or outdated partition) → epoch e + k, rebuilt from the ledger in three stages.
+-- Guarantees: between `begin` and `commit` the partition answers nobody; `commit` trusts it only
+-- when counts and the identity of every account hold; each stage may be repeated, a chunk changes
+-- nothing twice; a stage of an older epoch than one seen here is refused.
+-- KEYS    1-6 the partition (include/partition.lua)
+-- ARGV    1 run_id of the server at hand  2 the new epoch  3 MessagePack, one of
+--         {"begin", configuration (include/catalog.lua), {{loaded, adjusted, transferred,
+--          in_transit, available, held, sold}, ...}}
+--         {"chunk", {{token, reservation (include/record.lua)}, ...}}
+--         {"commit", reservations, active holds, closed epoch, closed sequence, state, shift_ms}
+-- RETURNS MessagePack {"ok", epoch, wall_ms, 0, {"begun" | "stored" | "restored" | "already" |
+--         "newer" | "not_begun" | "differs"}}
+-- @include status
+-- @include arguments
+-- @include record
+-- @include partition
+-- @include stock
+-- @include reservation
+-- @include catalog
+
+local MOST_RECORDS = 2000
+local epoch = natural(ARGV[2])
+
+local function answer(word)
+  return cmsgpack.pack({'ok', epoch, wall_clock(0), 0, {word}})
+end
+
+local function are_counters(counters, accounts)
+  if type(counters) ~= 'table' or #counters ~= #accounts then return false end
+  for _, values in ipairs(counters) do
+    if type(values) ~= 'table' or #values ~= #STOCK_FIELDS then return false end
+    for _, value in ipairs(values) do
+      if not is_integer(value, -LARGEST, LARGEST) then return false end
+    end
+    if values[1] + values[2] + values[3] ~= values[5] + values[6] + values[7] then return false end
+  end
+  return true
+end
+
+local function begin(request)
+  local config, counters = request[2], request[3]
+  if not is_config(config) or not are_counters(counters, config[11]) then
+    return malformed('begin')
+  end
+  redis.call('DEL', unpack(KEYS))
+  write_sentinels(KEYS)
+  write_stock(KEYS, config, counters)
+  in_chunks('HSET', KEYS[1], config_fields(config))
+  redis.call('HSET', KEYS[1], 'restoring', text(epoch))
+  return answer('begun')
+end
+
+local function is_record(entry, accounts)
+  if type(entry) ~= 'table' or not is_token(entry[1]) or type(entry[2]) ~= 'table' then
+    return false
+  end
+  local record = entry[2]
+  for i = STATE, EXTENDED_MS do
+    if not is_integer(record[i], 0, LATEST) then return false end
+  end
+  if record[STATE] < HELD or record[STATE] > EXPIRED or not is_text(record[BUYER], 128)
+     or not is_fingerprint(record[FINGERPRINT]) or type(record[LINES]) ~= 'table' then
+    return false
+  end
+  for i = 1, #record[LINES], 2 do
+    if not accounts[record[LINES][i]] or not is_integer(record[LINES][i + 1], 1, LARGEST) then
+      return false
+    end
+  end
+  return true
+end
+
+-- What the buyer still has of it: held, or confirmed less what came back.
+local function count_for_buyer(partition, buyer, record)
+  for i = 1, #record[LINES], 2 do
+    add_count(buyer, item_of(partition, record[LINES][i]), record[LINES][i + 1])
+  end
+  local returned = record[RETURNED] or {}
+  for i = 1, #returned, 2 do
+    add_count(buyer, item_of(partition, returned[i]), -returned[i + 1])
+  end
+end
+
+local function chunk(request)
+  local records = request[2]
+  if type(records) ~= 'table' or #records == 0 or #records > MOST_RECORDS then
+    return malformed('chunk')
+  end
+  local partition = {
+    keys = KEYS, buyers = {}, changed_buyers = {}, deadlines = {},
+    accounts = cmsgpack.unpack(redis.call('HGET', KEYS[1], 'catalog'))[2],
+  }
+  for _, entry in ipairs(records) do
+    if not is_record(entry, partition.accounts) then return malformed('record') end
+  end
+  local fields, stored = {}, {}
+  for _, entry in ipairs(records) do
+    local token, record = entry[1], entry[2]
+    if not stored[token] and redis.call('HEXISTS', KEYS[3], token) == 0 then
+      stored[token] = true
+      fields[#fields + 1] = token
+      fields[#fields + 1] = cmsgpack.pack(record)
+      if record[STATE] == HELD or record[STATE] == CONFIRMED then
+        local buyer = buyer_of(partition, record[BUYER])
+        partition.changed_buyers[record[BUYER]] = true
+        count_for_buyer(partition, buyer, record)
+        if record[STATE] == HELD then
+          buyer[#buyer + 1] = token
+          partition.deadlines[token] = record[DEADLINE]
+        end
+      end
+    end
+  end
+  in_chunks('HSET', KEYS[3], fields)
+  flush_buyers(partition)
+  flush_deadlines(partition)
+  return answer('stored')
+end
+
+local function commit(request)
+  local state, shift_ms = request[6], request[7]
+  for i = 2, 5 do
+    if not is_integer(request[i], 0, LATEST) then return malformed('commit') end
+  end
+  if not is_integer(shift_ms, 0, LATEST) or not (state == 'scheduled' or state == 'open'
+     or state == 'paused' or state == 'closed') or request[4] >= epoch then
+    return malformed('commit')
+  end
+  if redis.call('HLEN', KEYS[3]) - 1 ~= request[2]
+     or redis.call('ZCARD', KEYS[5]) - 1 ~= request[3] then
+    return answer('differs')
+  end
+  local names = redis.call('HMGET', KEYS[1], 'sale', 'number')
+  local meta = {
+    epoch = epoch, sequence = 0, sale = names[1], number = tonumber(names[2]), shift = 0,
+  }
+  local partition = unit_of_work(KEYS, meta, wall_clock(0))
+  append_event(partition, 'recover', string.format(
+    '"previous":{"epoch":%d,"sequence":%d},"shift_ms":%d,"restored":true',
+    request[4], request[5], shift_ms))
+  redis.call('XADD', KEYS[6], string.format('%d-1', epoch), 'event', partition.events[1])
+  redis.call('HDEL', KEYS[1], 'restoring')
+  redis.call('HSET', KEYS[1], 'run_id', ARGV[1], 'epoch', text(epoch), 'sequence', '1',
+    'state', state, 'last_time', text(partition.wall))
+  return answer('restored')
+end
+
+local STAGES = {begin = begin, chunk = chunk, commit = commit}
+
+local request = unpacked(ARGV[3] or '')
+local stage = request and STAGES[request[1]]
+if #KEYS ~= 6 or not is_integer(epoch, 2, LARGEST) or not is_text(ARGV[1], 64) or not stage then
+  return malformed('caller')
+end
+local seen = redis.call('HMGET', KEYS[1], 'epoch', 'run_id', 'restoring')
+local newest = math.max(tonumber(seen[1] or 0), tonumber(seen[3] or 0))
+if newest > epoch then return answer('newer') end
+if tonumber(seen[1] or 0) == epoch then
+  return answer(seen[2] == ARGV[1] and 'already' or 'differs')
+end
+if request[1] ~= 'begin' and tonumber(seen[3] or 0) ~= epoch then return answer('not_begun') end
+return stage(request)
