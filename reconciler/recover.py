@@ -51,10 +51,26 @@ class Recover:
         self._config = config
         self._notices = Notices()
 
-    async def run_once(self, sale_id: str | None = None) -> float:
+    async def recover_sale(self, sale_id: str) -> list[tuple[PartitionId, str]]:
+        """What came of each partition of one sale, by hand."""
+        run_id = await read_run_id(self._context.reader)
+        report = []
+        for live in await read_partitions(self._context.ledger, sale_id):
+            outcome = "trusted"
+            try:
+                snapshot = await self._context.store.snapshot(live.partition)
+                if snapshot.run_id != run_id:
+                    await self._recover(live.partition, snapshot)
+                    outcome = "recovered"
+            except Recovering as error:
+                outcome = f"stays closed: {error}"
+            report.append((live.partition, outcome))
+        return report
+
+    async def run_once(self) -> float:
         """Every partition: note that it is alive, or recover it."""
         run_id = await read_run_id(self._context.reader)
-        partitions = await read_partitions(self._context.ledger, sale_id)
+        partitions = await read_partitions(self._context.ledger)
 
         async def look(live: LivePartition) -> tuple[PartitionId, Snapshot]:
             snapshot = await self._context.store.snapshot(live.partition)

@@ -43,7 +43,7 @@ class EventProducer:
         self._producer: AIOKafkaProducer | None = None
 
     async def produce(self, events: Sequence[Outgoing]) -> list[Outgoing]:
-        """Send `events`; those that are acknowledged, in each partition without a hole from the first.
+        """Send `events`; those acknowledged, of each partition without a hole from the first on.
 
         Fewer than all means a failure: the rest may or may not be in the log, and is to be sent
         again. Raises LogUnavailable where nothing could be sent at all.

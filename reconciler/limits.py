@@ -1,0 +1,101 @@
+"""What counts towards each buyer's limits: Redis' counts beside those the ledger implies."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from gateway.inventory.events import Position
+from gateway.inventory.keys import PartitionId
+from reconciler.catching_up import wait_for_ledger
+from reconciler.context import Context, sql
+from reconciler.differences import DIFFERENCES_MAX, Difference, Kind
+from reconciler.reading import Reading, read_buyers
+
+Counts = Mapping[str, int]  # sku → units
+
+
+@dataclass(slots=True)
+class Limits:
+    """One pass over a partition's buyers; `skus` in the order of the items' numbers."""
+
+    context: Context
+    partition: PartitionId
+    skus: tuple[str, ...]
+    page_buyers: int
+    ledger_wait_seconds: float
+    differences: list[Difference] = field(default_factory=list)
+
+    async def compare(self) -> None:
+        """All buyers the ledger knows. Raises LedgerBehind."""
+        async for buyers in self._pages():
+            reading = await read_buyers(self.context.reader, self.partition, buyers)
+            if await self._unequal(buyers, reading, reading.position):
+                # The ledger may not have been there yet, or further: once more, exactly.
+                reading = await read_buyers(self.context.reader, self.partition, buyers)
+                await wait_for_ledger(
+                    self.context.ledger, self.partition, reading.position, self.ledger_wait_seconds
+                )
+                unequal = await self._unequal(buyers, reading, reading.position)
+                self.differences.extend(unequal)
+            if len(self.differences) >= DIFFERENCES_MAX:
+                return
+
+    async def _pages(self) -> AsyncIterator[Sequence[str]]:
+        after = ""
+        while True:
+            rows = await self.context.ledger.fetch(
+                sql["buyers_page"],
+                self.partition.sale_id,
+                self.partition.number,
+                after,
+                self.page_buyers,
+            )
+            buyers = [row["buyer_id"] for row in rows]
+            if buyers:
+                yield buyers
+                after = buyers[-1]
+            if len(buyers) < self.page_buyers:
+                return
+
+    async def _unequal(
+        self, buyers: Sequence[str], reading: Reading, position: Position
+    ) -> list[Difference]:
+        rows = await self.context.ledger.fetch(
+            sql["buyer_counts_at"],
+            self.partition.sale_id,
+            self.partition.number,
+            list(buyers),
+            position.epoch,
+            position.sequence,
+        )
+        ledger: dict[str, dict[str, int]] = {buyer: {} for buyer in buyers}
+        for row in rows:
+            ledger[row["buyer_id"]][row["sku"]] = row["units"]
+        found = []
+        for buyer in buyers:
+            redis = self._counts(reading, buyer)
+            for sku in sorted(redis.keys() | ledger[buyer].keys()):
+                ours, theirs = redis.get(sku, 0), ledger[buyer].get(sku, 0)
+                if ours != theirs:
+                    found.append(self._difference(buyer, sku, ours, theirs))
+        return found
+
+    def _counts(self, reading: Reading, buyer: str) -> Counts:
+        stored = reading.buyers.get(buyer)
+        if stored is None:
+            return {}
+        pairs = zip(stored.counts[::2], stored.counts[1::2], strict=True)
+        return {self._sku(item): units for item, units in pairs if units}
+
+    def _sku(self, item: int) -> str:
+        return self.skus[item - 1] if 1 <= item <= len(self.skus) else f"item {item}"
+
+    def _difference(self, buyer: str, sku: str, redis: int, ledger: int) -> Difference:
+        return Difference(
+            partition=self.partition.number,
+            kind=Kind.LIMIT_COUNT,
+            sku=sku,
+            buyer_id=buyer,
+            field="counted",
+            redis_value=str(redis),
+            ledger_value=str(ledger),
+        )

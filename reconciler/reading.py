@@ -1,0 +1,125 @@
+"""Records of a partition as they lie in Redis, together with the number they stand at.
+
+Read in one MULTI, so that the number belongs to the values; written by nobody. The arrays are those
+of lua/include/record.lua.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+import msgspec
+from redis.asyncio import Redis
+
+from gateway.inventory.errors import Recovering
+from gateway.inventory.events import Position
+from gateway.inventory.keys import PartitionId, partition_keys
+
+SENTINEL = b""
+SCAN_COUNT = 500
+
+
+class StoredRecord(msgspec.Struct, frozen=True, array_like=True):
+    """A reservation; `deadline` is on the partition's clock, which stands still in outages."""
+
+    state: int
+    epoch: int
+    sequence: int
+    accepted_epoch: int
+    accepted_sequence: int
+    deadline: int
+    extended_ms: int
+    buyer_id: str
+    fingerprint: str
+    lines: tuple[int, ...]
+    payment_reference: str | None = None
+    returned: tuple[int, ...] = ()
+    return_keys: tuple[str, ...] = ()
+
+    @property
+    def position(self) -> Position:
+        """The number of its last event."""
+        return Position(self.epoch, self.sequence)
+
+
+class StoredBuyer(msgspec.Struct, frozen=True, array_like=True):
+    """`counts` {item, held + sold, ...}; `holds` tokens of own active holds."""
+
+    counts: tuple[int, ...]
+    holds: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Some records and buyers of a partition at `position`; what is not there is left out."""
+
+    position: Position
+    shift_ms: int
+    records: Mapping[str, StoredRecord] = field(default_factory=dict)
+    deadlines: Mapping[str, float] = field(default_factory=dict)
+    buyers: Mapping[str, StoredBuyer] = field(default_factory=dict)
+
+
+_record = msgspec.msgpack.Decoder(StoredRecord)
+_buyer = msgspec.msgpack.Decoder(StoredBuyer)
+
+
+async def read_records(reader: Redis, partition: PartitionId, tokens: Sequence[str]) -> Reading:
+    """The records of these tokens and their entries among the deadlines."""
+    meta, _, records, _, deadlines, _ = partition_keys(partition)
+    async with reader.pipeline(transaction=True) as pipeline:
+        pipeline.hmget(meta, ["epoch", "sequence", "shift"])
+        pipeline.hmget(records, list(tokens))
+        pipeline.zmscore(deadlines, list(tokens))
+        numbers, found, scores = await pipeline.execute()
+    position, shift_ms = _numbers(partition, numbers)
+    return Reading(
+        position,
+        shift_ms,
+        records={
+            token: _record.decode(raw) for token, raw in zip(tokens, found, strict=True) if raw
+        },
+        deadlines={
+            token: float(score)
+            for token, score in zip(tokens, scores, strict=True)
+            if score is not None
+        },
+    )
+
+
+async def read_buyers(reader: Redis, partition: PartitionId, buyers: Sequence[str]) -> Reading:
+    """What the partition remembers of these buyers."""
+    meta, _, _, known, _, _ = partition_keys(partition)
+    async with reader.pipeline(transaction=True) as pipeline:
+        pipeline.hmget(meta, ["epoch", "sequence", "shift"])
+        pipeline.hmget(known, list(buyers))
+        numbers, found = await pipeline.execute()
+    position, shift_ms = _numbers(partition, numbers)
+    return Reading(
+        position,
+        shift_ms,
+        buyers={buyer: _buyer.decode(raw) for buyer, raw in zip(buyers, found, strict=True) if raw},
+    )
+
+
+async def scan_tokens(reader: Redis, partition: PartitionId) -> AsyncIterator[list[str]]:
+    """All tokens of the partition, some at a time; one may come more than once."""
+    _, _, records, _, _, _ = partition_keys(partition)
+    cursor = 0
+    while True:
+        cursor, found = cast(
+            "tuple[int, dict[bytes, bytes]]",
+            await reader.hscan(records, cursor=cursor, count=SCAN_COUNT),
+        )
+        tokens = [token.decode() for token in found if token != SENTINEL]
+        if tokens:
+            yield tokens
+        if cursor == 0:
+            return
+
+
+def _numbers(partition: PartitionId, values: Sequence[bytes | None]) -> tuple[Position, int]:
+    epoch, sequence, shift = values
+    if epoch is None or sequence is None or shift is None:
+        raise Recovering(f"{partition}: meta is missing")
+    return Position(int(epoch), int(sequence)), int(shift)

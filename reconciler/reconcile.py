@@ -1,0 +1,101 @@
+"""Duty: reconciliations, asked for by a row and periodic, stored with their differences."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import msgspec
+import structlog
+
+from gateway.inventory.errors import Recovering
+from reconciler.catching_up import LedgerBehind
+from reconciler.compare import CompareConfig, Comparison, compare_partition
+from reconciler.context import OUTAGES, Context, sql
+from reconciler.differences import DIFFERENCES_MAX, Difference
+from reconciler.directory import read_partitions
+
+# Requests wake the duty; this is for one whose notification was lost.
+LOOK_SECONDS = 1.0
+RUNS_MAX = 100
+
+_log = structlog.get_logger()
+_COLUMNS = Difference.__struct_fields__
+
+
+class Reconcile:
+    """See the module. One run at a time; those asked for go first."""
+
+    name: ClassVar[str] = "reconcile"
+    needs_lead: ClassVar[bool] = True
+    deadline_seconds: ClassVar[float] = 3600.0
+
+    def __init__(self, context: Context, config: CompareConfig) -> None:
+        self._context = context
+        self._config = config
+
+    async def run_once(self) -> float:
+        """Everything asked for, then what the interval asks for."""
+        ledger = self._context.ledger
+        # Only the lead runs them, one at a time: one that is running now has lost its reconciler.
+        await ledger.execute(sql["reopen_reconciliations"])
+        await ledger.execute(sql["plan_reconciliations"], self._config.interval_seconds)
+        for _ in range(RUNS_MAX):
+            row = await ledger.fetchrow(sql["claim_reconciliation"])
+            if row is None:
+                return LOOK_SECONDS
+            await ledger.execute(sql["prune_reconciliations"])
+            await self._run(row["reconciliation_id"], row["sale_id"], repair=row["apply"])
+        return 0.0
+
+    async def run_by_hand(self, sale_id: str) -> str:
+        """One comparison of a sale, at once; what came of it in a line."""
+        identifier = await self._context.ledger.fetchval(sql["begin_reconciliation"], sale_id)
+        return await self._run(identifier, sale_id, repair=False)
+
+    async def _run(self, identifier: int, sale_id: str, *, repair: bool) -> str:
+        try:
+            if repair:
+                return await self._fail(identifier, sale_id, "not_supported")
+            partitions = await read_partitions(self._context.ledger, sale_id)
+            found = [
+                await compare_partition(self._context, live.partition, self._config)
+                for live in partitions
+            ]
+        except LedgerBehind as error:
+            return await self._fail(identifier, sale_id, "ledger_behind", str(error))
+        except Recovering as error:
+            return await self._fail(identifier, sale_id, "recovering", str(error))
+        except OUTAGES as error:
+            # Stored if it can be: a request must not wait for what will not come.
+            reason = str(error) or type(error).__name__
+            return await self._fail(identifier, sale_id, "recovering", reason)
+        return await self._store(identifier, sale_id, found)
+
+    async def _fail(self, identifier: int, sale_id: str, failure: str, reason: str = "") -> str:
+        _log.warning("reconciliation_failed", sale_id=sale_id, failure=failure, reason=reason)
+        await self._context.ledger.execute(sql["fail_reconciliation"], identifier, failure)
+        return f"reconciliation {identifier} of {sale_id}: failed, {failure} {reason}".rstrip()
+
+    async def _store(self, identifier: int, sale_id: str, found: Sequence[Comparison]) -> str:
+        differences = [each for one in found for each in one.differences][:DIFFERENCES_MAX]
+        marks = [
+            {
+                "partition": one.partition.number,
+                "epoch": one.position.epoch,
+                "sequence": one.position.sequence,
+            }
+            for one in found
+        ]
+        watermarks = msgspec.json.encode(marks).decode()
+        columns = [[getattr(each, name) for each in differences] for name in _COLUMNS]
+        async with self._context.ledger.acquire() as connection, connection.transaction():
+            await connection.execute(
+                sql["add_differences"], identifier, list(range(1, len(differences) + 1)), *columns
+            )
+            await connection.execute(
+                sql["finish_reconciliation"], identifier, not differences, watermarks
+            )
+        level = _log.error if differences else _log.info
+        level("reconciled", sale_id=sale_id, at=marks, differences=len(differences))
+        outcome = f"{len(differences)} differences" if differences else "balanced"
+        places = ", ".join(f"{m['partition']}@{m['epoch']}-{m['sequence']}" for m in marks)
+        return f"reconciliation {identifier} of {sale_id}: {outcome} at {places or 'no partition'}"
