@@ -1,0 +1,214 @@
+"""The documentation agrees with the code: links lead somewhere, and nothing is left out."""
+
+import json
+import re
+import tomllib
+from collections.abc import Callable
+from itertools import chain
+from pathlib import Path
+from typing import Any, cast, get_args
+
+import msgspec
+import pytest
+import typer
+from pydantic import BaseModel
+from typer.core import TyperGroup
+
+from config.cli import app
+from config.settings import Settings
+from gateway.api.gauges import Reading
+from gateway.api.metrics import GatewayMetrics
+from gateway.api.problems import CATALOGUE
+from gateway.api.routes import (
+    Endpoint,
+    OpenEndpoint,
+    operation_endpoints,
+    public_sale_endpoint,
+    reservation_endpoints,
+    sale_endpoints,
+)
+from gateway.inventory.events import Event, decode_event
+from lua.loader import load_scripts
+
+ROOT = Path(__file__).parents[2]
+REFERENCE = ROOT / "docs" / "reference"
+PAGES = sorted(chain(ROOT.glob("*.md"), ROOT.glob("docs/**/*.md")))
+
+_FENCE = re.compile(r"^(`{3,}).*?^\1[ ]*$", re.MULTILINE | re.DOTALL)
+_CODE = re.compile(r"`[^`\n]*`")
+_LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+_HEADING = re.compile(r"^#{1,6} +(.+?) *$", re.MULTILINE)
+_JSON_BLOCK = re.compile(r"^```json\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_SETTING = re.compile(r"^\| `([a-z_]+\.[a-z_]+)` \|", re.MULTILINE)
+_CREATED = re.compile(r"^CREATE TABLE (?:IF NOT EXISTS )?(\w+)", re.MULTILINE)
+
+
+def prose(page: Path) -> str:
+    """A page without its code, where brackets mean nothing."""
+    return _CODE.sub("", _FENCE.sub("", page.read_text(encoding="utf-8")))
+
+
+def anchors(page: Path) -> set[str]:
+    """The fragments that lead to a page's headings, as GitHub makes them."""
+    text = _FENCE.sub("", page.read_text(encoding="utf-8"))
+    return {
+        re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+        for heading in _HEADING.findall(text)
+    }
+
+
+def reference(name: str) -> str:
+    return (REFERENCE / name).read_text(encoding="utf-8")
+
+
+def shown_default(name: str, value: object) -> str:
+    """A default as the reference shows it."""
+    if name == "gateway.run_dir":
+        return "`dropgate-<uid>` in the folder for temporary files"
+    if value is None:
+        return "none"
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def setting_rows() -> dict[str, str]:
+    """Each setting by name, with the row of settings.md that describes it."""
+    rows = {}
+    defaults = Settings()
+    for section in Settings.model_fields:
+        values: BaseModel = getattr(defaults, section)
+        for field, info in type(values).model_fields.items():
+            name = f"{section}.{field}"
+            default = shown_default(name, getattr(values, field))
+            rows[name] = f"| `{name}` | {default} | {info.description} |"
+    return rows
+
+
+class Handlers:
+    """Stands where handlers stand in the table of endpoints, of which only the words are read."""
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *_: None
+
+
+def endpoint_rows() -> list[str]:
+    """The row of http_api.md for each call."""
+    handlers = cast("Any", Handlers())
+    endpoints: tuple[Endpoint | OpenEndpoint, ...] = (
+        *reservation_endpoints(handlers),
+        *sale_endpoints(handlers),
+        *operation_endpoints(handlers),
+        public_sale_endpoint(handlers),
+    )
+    return [
+        f"| `{endpoint.method} {endpoint.path}` | "
+        f"{', '.join(endpoint.scopes) if isinstance(endpoint, Endpoint) else 'no token'} | "
+        f"{endpoint.summary} |"
+        for endpoint in endpoints
+    ]
+
+
+def command_names(command: object, prefix: str) -> list[str]:
+    """`dropgate sale open` and so on, for every command there is."""
+    if not isinstance(command, TyperGroup):
+        return [prefix]
+    return [
+        name
+        for word, inner in command.commands.items()
+        for name in command_names(inner, f"{prefix} {word}")
+    ]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    broken = []
+    for target in _LINK.findall(prose(page)):
+        if re.match(r"[a-z][a-z+.-]*:", target):
+            continue
+        path, _, fragment = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        missing = fragment and file.suffix == ".md" and fragment not in anchors(file)
+        if not file.exists() or missing:
+            broken.append(target)
+    assert not broken
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = ROOT / "docs" / "README.md"
+    linked = {
+        (page.parent / target.partition("#")[0]).resolve()
+        for page in (index, ROOT / "docs" / "decisions" / "README.md")
+        for target in _LINK.findall(prose(page))
+    }
+    pages = {page for page in PAGES if ROOT / "docs" in page.parents} - {index}
+    assert not pages - linked
+
+
+def test_every_call_is_described() -> None:
+    text = reference("http_api.md")
+    missing = [row for row in endpoint_rows() if row not in text]
+    assert not missing, "\n".join(["http_api.md lacks these rows:", *missing])
+
+
+def test_every_command_is_described() -> None:
+    text = reference("commands.md")
+    names = command_names(typer.main.get_command(app), "dropgate")
+    assert "dropgate up" in names
+    assert not [name for name in names if name not in text]
+
+
+def test_every_problem_code_is_described() -> None:
+    text = reference("http_api.md")
+    missing = [
+        code for code, kind in CATALOGUE.items() if f"| {kind.status} | `{code}` |" not in text
+    ]
+    assert not missing
+
+
+def test_every_setting_is_described_as_it_is() -> None:
+    text = reference("settings.md")
+    missing = [row for row in setting_rows().values() if row not in text]
+    assert not missing, "\n".join(["settings.md lacks these rows:", *missing])
+
+
+def test_no_setting_is_described_that_is_not_there() -> None:
+    described = _SETTING.findall(reference("settings.md"))
+    assert sorted(described) == sorted(setting_rows())
+
+
+def test_every_metric_is_described(tmp_path: Path) -> None:
+    metrics = GatewayMetrics(tmp_path, 0)
+    try:
+        families = (*metrics.collect(), *Reading([], {}, {}).collect())
+        names = {family.name for family in families}
+    finally:
+        metrics.close()
+    text = reference("metrics.md")
+    assert not {name for name in names if f"`{name}" not in text}
+
+
+def test_every_event_type_has_an_example_that_is_one() -> None:
+    blocks = _JSON_BLOCK.findall(reference("events.md"))
+    # Without spaces and line breaks an example must be what the decoder takes, field by field.
+    shown = [decode_event(msgspec.json.encode(json.loads(block))) for block in blocks]
+    assert {type(event) for event in shown} == set(get_args(Event))
+
+
+def test_every_event_type_is_an_edge_of_the_state_machine() -> None:
+    text = (ROOT / "docs" / "state_machine.md").read_text(encoding="utf-8")
+    names = {str(kind.__struct_config__.tag) for kind in get_args(Event)}
+    assert not {name for name in names | set(load_scripts()) if f"`{name}`" not in text}
+
+
+def test_every_table_is_described() -> None:
+    migrations = (ROOT / "order_writer" / "sql" / "migrations").glob("*.sql")
+    tables = set(chain.from_iterable(_CREATED.findall(path.read_text()) for path in migrations))
+    text = reference("ledger.md")
+    assert not {table for table in tables if f"`{table}`" not in text}
+
+
+def test_every_dependency_earns_its_line() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    named = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
+    text = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
+    names = {re.split(r"[\[<>=]", requirement)[0] for requirement in named}
+    assert not {name for name in names if f"| {name} |" not in text}
