@@ -182,9 +182,9 @@ GROUP BY reservation_id HAVING count(*) > 1
 LIMIT 1000;
 
 -- name: limit_now_violations
-SELECT format('buyer %s holds or owns %s of %s, limit %s', r.buyer_id, l.sku,
+SELECT format('buyer %s holds or owns %s of %s, limit %s', r.buyer_id,
               sum(CASE r.state WHEN 'held' THEN l.quantity ELSE l.confirmed - l.returned END),
-              i.per_buyer_limit)
+              l.sku, i.per_buyer_limit)
 FROM reservations r
 JOIN order_lines l USING (reservation_id)
 JOIN sale_items i ON i.sale_id = r.sale_id AND i.sku = l.sku

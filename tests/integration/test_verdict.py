@@ -1,0 +1,117 @@
+"""The verdict of a whole sale, and of sales in states where not everything can be judged."""
+
+import pytest
+
+from gateway.inventory.events import Position
+from loadtest.history import Attempt, History
+from loadtest.verdict.finding import Outcome
+from loadtest.verdict.ledger import UnknownSaleError
+from loadtest.verdict.run import verify
+from tests.support.judged_sale import JudgedSale
+
+NEEDS_HISTORY = {10, 11}
+NEVER_HERE = {9}  # no waiting room
+
+
+def history_of(sale: JudgedSale) -> History:
+    """What honest clients of the sale would have seen."""
+    history = History(complete=True)
+    for buyer in ("payer", "partial", "canceller", "lapser", "holder"):
+        history.add(
+            Attempt(
+                call="reserve",
+                caller="buyer",
+                buyer_id=buyer,
+                status=201,
+                started_at=1.0,
+                seconds=0.1,
+                key="key",
+                reservation_id=sale.id_of(buyer),
+                owner=buyer,
+            )
+        )
+    for call, buyer in (("confirm", "payer"), ("confirm", "partial"), ("cancel", "canceller")):
+        caller = "buyer" if call == "cancel" else "storefront"
+        history.add(
+            Attempt(
+                call=call,
+                caller=caller,
+                buyer_id=buyer,
+                status=200,
+                started_at=1.0,
+                seconds=0.1,
+                reservation_id=sale.id_of(buyer),
+                owner=buyer,
+            )
+        )
+    return history
+
+
+async def test_a_whole_sale_holds(judged_sale: JudgedSale) -> None:
+    verdict = await judged_sale.verdict()
+    assert verdict.holds
+    not_judged = {f.invariant for f in verdict.findings if f.outcome is Outcome.NOT_JUDGED}
+    assert not_judged == NEEDS_HISTORY | NEVER_HERE
+    assert [f.invariant for f in verdict.findings] == list(range(1, 13))
+
+
+async def test_with_a_history_nothing_but_admission_is_left_open(judged_sale: JudgedSale) -> None:
+    verdict = await judged_sale.verdict(history_of(judged_sale))
+    assert verdict.holds, verdict.to_json()
+    not_judged = {f.invariant for f in verdict.findings if f.outcome is Outcome.NOT_JUDGED}
+    assert not_judged == NEVER_HERE
+
+
+async def test_it_waits_for_the_drain(judged_sale: JudgedSale) -> None:
+    await judged_sale.reserve("late", 1, 0, 1)
+    undrained = await judged_sale.verdict()
+    assert undrained.finding(12).outcome is Outcome.BROKEN
+    assert undrained.finding(7).outcome is Outcome.NOT_JUDGED
+    await judged_sale.apply()
+    assert (await judged_sale.verdict(drain_timeout_seconds=10)).holds
+
+
+async def test_a_second_epoch_continues_the_first(judged_sale: JudgedSale) -> None:
+    """Deadlines of holds move with the outage, and the log goes on at (2, 1)."""
+    sale = judged_sale
+    last = await sale.store.snapshot(sale.partition)
+    await sale.execute(
+        "INSERT INTO closed_epochs (sale_id, partition, epoch, last_sequence, next_epoch) "
+        "SELECT sale_id, 0, epoch, sequence, 2 FROM watermarks WHERE sale_id = $1"
+    )
+    closed = Position(last.epoch, last.sequence)
+    assert await sale.store.recover(sale.partition, 2, closed, last.read_at - 60_000) == "recovered"
+    await sale.apply()
+    verdict = await sale.verdict()
+    assert verdict.holds, verdict.to_json()
+
+
+async def test_lost_keys_break_the_drain_and_nothing_is_made_up(judged_sale: JudgedSale) -> None:
+    await judged_sale.redis.delete(judged_sale.key("reservations"), judged_sale.key("meta"))
+    verdict = await judged_sale.verdict()
+    assert verdict.finding(12).outcome is Outcome.BROKEN
+    assert "not loaded" in verdict.finding(12).examples[0]
+    assert verdict.finding(7).outcome is Outcome.NOT_JUDGED
+
+
+async def test_a_settled_sale_is_judged_from_the_ledger_alone(judged_sale: JudgedSale) -> None:
+    await judged_sale.redis.flushall()
+    await judged_sale.execute("UPDATE sales SET state = 'settled' WHERE sale_id = $1")
+    verdict = await judged_sale.verdict()
+    assert verdict.holds, verdict.to_json()
+    assert "settled" in verdict.finding(7).detail
+
+
+async def test_a_sale_that_was_never_opened(judged_sale: JudgedSale) -> None:
+    await judged_sale.execute(
+        "INSERT INTO sales (sale_id, state, spec, partitions, currency, hash_key) "
+        "SELECT 'never', 'draft', spec, 1, currency, hash_key FROM sales WHERE sale_id = $1"
+    )
+    verdict = await verify("never", redis_url=judged_sale.redis_url, dsn=judged_sale.dsn)
+    assert verdict.holds
+    assert verdict.finding(7).outcome is Outcome.NOT_JUDGED
+
+
+async def test_an_unknown_sale_is_an_error(judged_sale: JudgedSale) -> None:
+    with pytest.raises(UnknownSaleError):
+        await verify("nothing", redis_url=judged_sale.redis_url, dsn=judged_sale.dsn)

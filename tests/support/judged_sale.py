@@ -1,0 +1,165 @@
+"""A sale with every kind of reservation in it, in a real Redis and a real ledger, to be judged."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import asyncpg
+import msgspec
+import redis.asyncio
+
+from config.settings import Settings
+from gateway.inventory.events import Position
+from gateway.inventory.keys import PartitionId, ReservationId
+from gateway.inventory.opening import open_sale
+from gateway.inventory.specs import ItemSpec, Money, SaleSpec
+from gateway.inventory.store import ReservationStore
+from gateway.inventory.types import ReserveRequest
+from loadtest.history import History
+from loadtest.verdict.run import Verdict, verify
+from order_writer.fold import Fold
+from order_writer.items import decode_items
+from order_writer.ledger import advance, write
+from order_writer.outbox import Outbox
+from tests.support.partitions import BOUNDS, FINGERPRINT, HASH_KEY, open_store, token_of
+
+SHIRT = 1  # number of the item and of its account; caps are item 2, accounts 2 and 3
+SPEC = SaleSpec(
+    items=(
+        ItemSpec(sku="shirt", price=Money(1999, "EUR"), stock=10, per_buyer_limit=4),
+        ItemSpec(sku="cap", price=Money(900, "EUR"), locations={"north": 3, "south": 2}),
+    )
+)
+MOST_EVENTS = 1000
+
+
+@dataclass(frozen=True)
+class JudgedSale:
+    """The sale and the connections to break it with."""
+
+    partition: PartitionId
+    store: ReservationStore
+    redis: "redis.asyncio.Redis"
+    ledger: "asyncpg.Connection[asyncpg.Record]"
+    redis_url: str
+    dsn: str
+
+    @property
+    def sale_id(self) -> str:
+        return self.partition.sale_id
+
+    def key(self, name: str) -> str:
+        """One of the partition's keys."""
+        return f"{{{self.sale_id}:0}}:{name}"
+
+    def id_of(self, buyer: str) -> str:
+        """The reservation id of a buyer's only reserve."""
+        return str(ReservationId(self.partition, token_of(buyer)))
+
+    async def reserve(self, buyer: str, *lines: int, hold_milliseconds: int | None = None) -> None:
+        """A hold; its length may differ from the sale's, so that nobody waits for a lapse."""
+        usual = await self.redis.hget(self.key("meta"), "hold_ms")
+        if hold_milliseconds is not None:
+            await self.redis.hset(self.key("meta"), "hold_ms", str(hold_milliseconds))
+        request = ReserveRequest(1, token_of(buyer), buyer, FINGERPRINT, lines)
+        (reply,) = await self.store.reserve(self.partition, [request])
+        assert reply.outcome == "accepted"
+        assert usual is not None
+        await self.redis.hset(self.key("meta"), "hold_ms", usual)
+
+    async def apply(self) -> None:
+        """Fold what is new in the outbox into the ledger, as the order writer does."""
+        mark = await self.ledger.fetchrow(
+            "SELECT epoch, sequence FROM watermarks WHERE sale_id = $1", self.sale_id
+        )
+        assert mark is not None
+        position = Position(mark["epoch"], mark["sequence"])
+        entries = await Outbox(self.redis).read(self.partition, position, MOST_EVENTS)
+        fold = Fold()
+        fold.add(decode_items(entries))
+        folded = fold.result()
+        async with self.ledger.transaction():
+            await write(self.ledger, folded, history="insert_ledger_events")
+            await advance(self.ledger, folded)
+
+    async def execute(self, *statements: str) -> None:
+        """Change the ledger behind the order writer's back; $1 is the sale."""
+        for statement in statements:
+            arguments = (self.sale_id,) if "$1" in statement else ()
+            await self.ledger.execute(statement, *arguments)
+
+    async def append_event(self, event_type: str, copied_from: str, **changes: object) -> None:
+        """A made-up event: the copy of another one of the log under the next number."""
+        payload = await self.ledger.fetchval(
+            "SELECT payload FROM ledger_events WHERE sale_id = $1 AND type = $2 "
+            "ORDER BY sequence LIMIT 1", self.sale_id, copied_from,
+        )  # fmt: skip
+        event = msgspec.json.decode(payload) | {"type": event_type} | changes
+        await self.ledger.execute(
+            "INSERT INTO ledger_events "
+            "SELECT sale_id, partition, epoch, max(sequence) + 1, $2, $3, now(), '\\x00', $4 "
+            "FROM ledger_events WHERE sale_id = $1 GROUP BY 1, 2, 3",
+            self.sale_id, event_type, event.get("reservation_id"),
+            msgspec.json.encode(event).decode(),
+        )  # fmt: skip
+
+    async def verdict(
+        self, history: History | None = None, drain_timeout_seconds: float = 0.0
+    ) -> Verdict:
+        """Judge it; by default as it stands, without waiting."""
+        return await verify(
+            self.sale_id,
+            redis_url=self.redis_url,
+            dsn=self.dsn,
+            history=history,
+            drain_timeout_seconds=drain_timeout_seconds,
+        )
+
+
+async def _live(sale: JudgedSale) -> None:
+    """Every edge of the state machine once."""
+    store, partition = sale.store, sale.partition
+    await sale.reserve("payer", 1, 0, 2)
+    await store.confirm(partition, token_of("payer"), "pay-1")
+    await sale.reserve("partial", 1, 0, 3, 2, 0, 1)
+    await store.confirm(partition, token_of("partial"), "pay-2", (1, 0, 2))
+    await sale.reserve("canceller", 1, 0, 4)
+    await store.cancel(partition, token_of("canceller"), "canceller")
+    await sale.reserve("lapser", 2, 0, 1, hold_milliseconds=1)
+    while (await store.expire(partition, 10)).expired == 0:
+        pass  # at most a few milliseconds: the hold lasts one
+    await sale.reserve("holder", 1, 0, 1, 2, 0, 1)
+    await store.extend(partition, token_of("holder"), 1000)
+    for key, restock in (("back", True), ("broken", False)):
+        await store.return_units(
+            partition, token_of("payer"), token_of("payer", key), (1, 0, 1),
+            restock=restock, reason=key, fingerprint=FINGERPRINT,
+        )  # fmt: skip
+    await store.adjust(partition, SHIRT, 5, "found more", "ops")
+
+
+@asynccontextmanager
+async def live_sale(
+    settings: Settings, client: "redis.asyncio.Redis", sale_id: str
+) -> AsyncIterator[JudgedSale]:
+    """The sale, alive and whole."""
+    dsn = settings.postgres.dsn
+    connection = await asyncpg.connect(dsn)
+    async with open_store(settings.redis) as (_, store):
+        await connection.execute(
+            "INSERT INTO sales (sale_id, state, spec, partitions, currency, hash_key) "
+            "VALUES ($1, 'draft', $2, 1, 'EUR', $3)",
+            sale_id, msgspec.json.encode(SPEC).decode(), HASH_KEY,
+        )  # fmt: skip
+        await connection.execute(
+            "INSERT INTO sale_items (sale_id, sku, position, name, price_amount, per_buyer_limit, "
+            "floor) VALUES ($1, 'shirt', 1, 'shirt', 1999, 4, 0), ($1, 'cap', 2, 'cap', 900, 1, 0)",
+            sale_id,
+        )
+        await open_sale(connection, store, sale_id, BOUNDS, actor="test")
+        partition = PartitionId(sale_id, 0)
+        sale = JudgedSale(partition, store, client, connection, settings.redis.url, dsn)
+        await _live(sale)
+        await sale.apply()
+        yield sale
+    await connection.close()
