@@ -89,6 +89,13 @@ async def test_postgres_survives_kill_9_under_load(servers_folder: Path) -> None
     await connection.execute("CREATE TABLE answered (number int)")
     await connection.execute("INSERT INTO answered VALUES (1)")
     busy = asyncio.create_task(connection.fetchval("SELECT pg_sleep(30)"))
+    observer = await asyncpg.connect(dsn)
+
+    async def is_busy() -> bool:
+        active = "SELECT query FROM pg_stat_activity WHERE state = 'active'"
+        return any("pg_sleep" in query for (query,) in await observer.fetch(active))
+
+    await wait_until(is_busy, WAIT_SECONDS)
     killed = await _kill(server)
 
     await server.start()
