@@ -19,9 +19,10 @@ from gateway.api.sales import SQL, SaleDirectory, SaleFacts, UnknownSale
 from gateway.api.schemas import AdjustmentAnswer, SaleAnswer
 from gateway.api.versions import check_version
 from gateway.inventory.catalog import Catalog
+from gateway.inventory.errors import ScriptFailure
 from gateway.inventory.keys import SALE_ID
 from gateway.inventory.opening import Verb, carry_state, intend_state
-from gateway.inventory.specs import SpecError, parse_sale_spec
+from gateway.inventory.specs import UNITS_MAX, SpecError, parse_sale_spec
 from gateway.inventory.types import SaleState
 
 if TYPE_CHECKING:
@@ -131,7 +132,13 @@ class SaleOperations:
                 delta=body.delta,
                 reason=body.reason,
             )
-        reply = await self._store.adjust(partition, number, body.delta, body.reason, caller.subject)
+        try:
+            reply = await self._store.adjust(
+                partition, number, body.delta, body.reason, caller.subject
+            )
+        except ScriptFailure as error:
+            # All else was checked here; only the script knows what the sum would be.
+            raise Problem("invalid", f"delta: an account holds at most {UNITS_MAX}.") from error
         done = AdjustmentAnswer(
             sale_id=sale_id,
             sku=account.sku,

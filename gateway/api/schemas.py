@@ -15,8 +15,12 @@ from gateway.inventory.specs import ItemSpec, Money, Name
 Quantity = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
 Delta = Annotated[int, msgspec.Meta(ge=-1_000_000_000, le=1_000_000_000)]
 # No control characters; the scripts bound the same texts in bytes, so the handlers check those too.
-Line255 = Annotated[str, msgspec.Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$(?!\n)")]
-BuyerId = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]*$(?!\n)")]
+Line255 = Annotated[
+    str, msgspec.Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$(?!\n)")
+]
+BuyerId = Annotated[
+    str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]*$(?!\n)")
+]
 
 
 class _Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
