@@ -29,6 +29,8 @@ from gateway.api.routes import (
 )
 from gateway.inventory.events import Event, decode_event
 from lua.loader import load_scripts
+from order_writer.metrics import WriterMetrics
+from reconciler.differences import Kind
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "docs" / "reference"
@@ -178,7 +180,11 @@ def test_no_setting_is_described_that_is_not_there() -> None:
 def test_every_metric_is_described(tmp_path: Path) -> None:
     metrics = GatewayMetrics(tmp_path, 0)
     try:
-        families = (*metrics.collect(), *Reading([], {}, {}).collect())
+        families = (
+            *metrics.collect(),
+            *Reading([], {}, {}).collect(),
+            *WriterMetrics().registry.collect(),
+        )
         names = {family.name for family in families}
     finally:
         metrics.close()
@@ -204,6 +210,11 @@ def test_every_table_is_described() -> None:
     tables = set(chain.from_iterable(_CREATED.findall(path.read_text()) for path in migrations))
     text = reference("ledger.md")
     assert not {table for table in tables if f"`{table}`" not in text}
+
+
+def test_every_kind_of_difference_is_described() -> None:
+    text = reference("ledger.md")
+    assert not {kind.value for kind in Kind if f"| `{kind.value}` |" not in text}
 
 
 def test_every_dependency_earns_its_line() -> None:
