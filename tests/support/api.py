@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -144,9 +145,9 @@ class Api:
         return str(made.body["reservation_id"])
 
 
-@pytest_asyncio.fixture
-async def api(settings: Settings) -> AsyncIterator[Api]:
-    """A client of a gateway worker that runs in this process, on this test's servers."""
+@asynccontextmanager
+async def serving(settings: Settings, path: str = "/readyz") -> AsyncIterator[Api]:
+    """A gateway worker in this process, from when `path` answers 200."""
     stop = asyncio.Event()
     served = asyncio.create_task(run(settings, stop))
     url = f"http://{settings.gateway.host}:{settings.gateway.port}"
@@ -155,12 +156,21 @@ async def api(settings: Settings) -> AsyncIterator[Api]:
         async def ready() -> bool:
             assert not served.done() or served.result()
             try:
-                async with session.get(f"{url}/readyz") as response:
+                async with session.get(url + path) as response:
                     return response.status == 200
             except aiohttp.ClientConnectionError:
                 return False
 
-        await wait_until(ready, START_SECONDS, "the gateway is ready")
-        yield Api(session, url)
-    stop.set()
-    await served
+        try:
+            await wait_until(ready, START_SECONDS, "the gateway is ready")
+            yield Api(session, url)
+        finally:
+            stop.set()
+            await served
+
+
+@pytest_asyncio.fixture
+async def api(settings: Settings) -> AsyncIterator[Api]:
+    """A client of a gateway worker on this test's servers."""
+    async with serving(settings) as client:
+        yield client
