@@ -1,5 +1,9 @@
 -- The ledger: what the events of all partitions fold to. Invariants are constraints.
 
+-- Events carry instants as milliseconds since 1970; this is the only place that turns them into time.
+CREATE FUNCTION instant(milliseconds bigint) RETURNS timestamptz LANGUAGE sql IMMUTABLE STRICT
+    RETURN timestamptz '1970-01-01 00:00:00+00' + milliseconds * interval '1 millisecond';
+
 CREATE TABLE sales (
     sale_id          text PRIMARY KEY CHECK (sale_id ~ '^[a-z0-9][a-z0-9-]{0,63}$'),
     state            text NOT NULL CHECK (state IN ('draft', 'scheduled', 'open', 'paused', 'closed', 'settled')),
@@ -110,7 +114,7 @@ CREATE TABLE reservations (
     updated_at        timestamptz NOT NULL,
     UNIQUE (sale_id, partition, accepted_epoch, accepted_sequence),
     CHECK ((state = 'confirmed') = (payment_reference IS NOT NULL))
-);
+) WITH (fillfactor = 80);                          -- room for a hold's resolution on its own page
 CREATE INDEX reservations_by_buyer ON reservations (buyer_id, created_at DESC, reservation_id DESC);
 
 CREATE TABLE order_lines (
@@ -191,20 +195,29 @@ CREATE TABLE reconciliation_differences (
     PRIMARY KEY (reconciliation_id, number)
 );
 
+-- Events set aside. One with a number holds it in ledger_events as a void row, so that its partition
+-- goes on; later events of its reservation wait behind it (`waits_behind`) until it is replayed.
 CREATE TABLE dead_letters (
     dead_letter_id   bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    identity         text NOT NULL UNIQUE,         -- the same copy delivered again is one letter
     sale_id          text,
     partition        integer,
     epoch            integer,
     sequence         bigint,
-    reason           text NOT NULL,
+    reservation_id   text,                         -- where it could be read
+    reason           text NOT NULL CHECK (reason IN
+        ('undecodable', 'refused', 'waits_behind', 'fenced', 'unnumbered', 'unknown_partition')),
     error            text NOT NULL,
     raw              bytea NOT NULL,
     source           jsonb NOT NULL DEFAULT '{}',
     status           text NOT NULL DEFAULT 'dead' CHECK (status IN ('dead', 'replay_requested', 'replayed', 'dismissed')),
     created_at       timestamptz NOT NULL DEFAULT now(),
-    resolved_at      timestamptz
+    resolved_at      timestamptz,
+    CHECK ((status IN ('replayed', 'dismissed')) = (resolved_at IS NOT NULL))
 );
+CREATE INDEX dead_letters_open ON dead_letters (sale_id, partition, epoch, sequence)
+    WHERE status IN ('dead', 'replay_requested');
+CREATE INDEX dead_letters_replay ON dead_letters (dead_letter_id) WHERE status = 'replay_requested';
 
 CREATE TABLE audit_log (
     audit_id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

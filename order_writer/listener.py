@@ -1,0 +1,52 @@
+"""NOTIFYs that make the writer look at once: a sale changed, a replay is asked for."""
+
+import asyncio
+
+import asyncpg
+import structlog
+
+from order_writer import ledger
+from order_writer.backoff import Backoff, stopped_within
+from order_writer.faults import PASSING
+
+SALES_CHANNEL = "dropgate_sales"
+WRITER_CHANNEL = "dropgate_writer"
+# A connection that died without a word is noticed by asking it.
+PROBE_SECONDS = 5.0
+
+_LOG = structlog.get_logger()
+
+
+class Listener:
+    """Sets its events on NOTIFY; both are also set after every (re)connect, for what was missed."""
+
+    def __init__(self, pool: asyncpg.Pool, stop: asyncio.Event) -> None:
+        self.sales_changed = asyncio.Event()
+        self.replay_asked = asyncio.Event()
+        self._pool = pool
+        self._stop = stop
+
+    async def run(self) -> None:
+        """Listen until told to stop (then Stopping or a plain return); connects again by itself."""
+        backoff = Backoff(self._stop)
+        while not self._stop.is_set():
+            try:
+                async with self._pool.acquire() as connection:
+                    await connection.add_listener(SALES_CHANNEL, self._on_sale)
+                    await connection.add_listener(WRITER_CHANNEL, self._on_replay)
+                    self.sales_changed.set()
+                    self.replay_asked.set()
+                    backoff.reset()
+                    while not await stopped_within(self._stop, PROBE_SECONDS):
+                        await connection.fetchval(ledger.QUERIES["probe"])
+                    await connection.remove_listener(SALES_CHANNEL, self._on_sale)
+                    await connection.remove_listener(WRITER_CHANNEL, self._on_replay)
+            except PASSING as error:
+                _LOG.warning("listener_lost", error=repr(error))
+                await backoff.wait()
+
+    def _on_sale(self, *_: object) -> None:
+        self.sales_changed.set()
+
+    def _on_replay(self, *_: object) -> None:
+        self.replay_asked.set()

@@ -1,0 +1,142 @@
+"""What a run of events does to each reservation, folded to its last state.
+
+A reservation accepted in the run becomes rows to insert; one of an earlier run becomes a change
+that requires the state its first event here needs.
+"""
+
+from gateway.inventory.events import EventLine, Reserve
+from order_writer.errors import IntegrityViolation
+from order_writer.items import ReservationEvent
+from order_writer.rows import Folded, LineChange, LineRow, ReservationChange, ReservationRow
+
+
+class _Line:
+    """Units of one line; of an earlier run's line only what changes, so `quantity` stays 0."""
+
+    __slots__ = ("confirmed", "quantity", "returned", "unit_price")
+
+    def __init__(self, quantity: int = 0, unit_price: int = 0) -> None:
+        self.quantity = quantity
+        self.unit_price = unit_price
+        self.confirmed = 0
+        self.returned = 0
+
+
+class FoldedReservation:
+    """A reservation as the run has left it so far; `accepted` is None for one of an earlier run."""
+
+    __slots__ = (
+        "_lines",
+        "accepted",
+        "deadline",
+        "extended_ms",
+        "last",
+        "payment_reference",
+        "required",
+        "state",
+    )
+
+    def __init__(self, last: ReservationEvent, required: str) -> None:
+        self.last = last
+        self.required = required
+        self.state = required
+        self.accepted: Reserve | None = None
+        self.deadline: int | None = None
+        self.extended_ms: int | None = None
+        self.payment_reference: str | None = None
+        self._lines: dict[tuple[str, str], _Line] = {}
+
+    def accept(self, event: Reserve) -> None:
+        """Begin as a new hold."""
+        self.accepted, self.state = event, "held"
+        self.deadline, self.extended_ms = event.deadline, 0
+        for line in event.lines:
+            self._lines[line.sku, line.location] = _Line(line.quantity, line.unit_price)
+        if len(self._lines) != len(event.lines):
+            raise IntegrityViolation(f"{event.reservation_id} has a line twice")
+
+    def confirm(self, line: EventLine) -> None:
+        """Units of one line were sold."""
+        self._line(line).confirmed += line.quantity
+
+    def take_back(self, line: EventLine) -> None:
+        """Units of one line were returned."""
+        self._line(line).returned += line.quantity
+
+    def add_rows(self, out: Folded) -> None:
+        """What is to be stored of it."""
+        if self.accepted is None:
+            self._add_change(out)
+        else:
+            self._add_new(out, self.accepted)
+
+    def _line(self, line: EventLine) -> _Line:
+        known = self._lines.get((line.sku, line.location))
+        if known is None:
+            if self.accepted is not None:
+                raise IntegrityViolation(f"{self.last.reservation_id} has no line of {line.sku}")
+            known = self._lines[line.sku, line.location] = _Line()
+        return known
+
+    def _add_new(self, out: Folded, accepted: Reserve) -> None:
+        last, reservation_id = self.last, accepted.reservation_id
+        out.reservations.append(
+            ReservationRow(
+                reservation_id, last.sale_id, last.partition, accepted.buyer_id, self.state,
+                accepted.fingerprint, self.deadline or 0, self.extended_ms or 0,
+                self.payment_reference, accepted.epoch, accepted.sequence, last.epoch,
+                last.sequence, accepted.occurred_at, last.occurred_at,
+            )
+        )  # fmt: skip
+        for (sku, location), line in self._lines.items():
+            out.lines.append(
+                LineRow(
+                    reservation_id, sku, location, line.quantity, line.confirmed, line.returned,
+                    line.unit_price,
+                )
+            )  # fmt: skip
+
+    def _add_change(self, out: Folded) -> None:
+        last = self.last
+        out.changes.append(
+            ReservationChange(
+                last.reservation_id, last.sale_id, last.partition, self.required, self.state,
+                self.deadline, self.extended_ms, self.payment_reference, last.epoch, last.sequence,
+                last.occurred_at,
+            )
+        )  # fmt: skip
+        for (sku, location), line in self._lines.items():
+            out.line_changes.append(
+                LineChange(last.reservation_id, sku, location, line.confirmed, line.returned)
+            )
+
+
+class Reservations:
+    """The reservations a run touches."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, FoldedReservation] = {}
+
+    def accept(self, event: Reserve) -> None:
+        """A new hold."""
+        if event.reservation_id in self._known:
+            raise IntegrityViolation(f"{event.reservation_id} is reserved twice")
+        reservation = FoldedReservation(event, "")
+        reservation.accept(event)
+        self._known[event.reservation_id] = reservation
+
+    def step(self, event: ReservationEvent, required: str, state: str) -> FoldedReservation:
+        """From `required` to `state`; raises where the run has left it in another state."""
+        reservation = self._known.get(event.reservation_id)
+        if reservation is None:
+            reservation = FoldedReservation(event, required)
+            self._known[event.reservation_id] = reservation
+        elif reservation.state != required:
+            raise IntegrityViolation(f"{event.reservation_id} is {reservation.state}")
+        reservation.last, reservation.state = event, state
+        return reservation
+
+    def add_rows(self, out: Folded) -> None:
+        """What is to be stored of all of them."""
+        for reservation in self._known.values():
+            reservation.add_rows(out)

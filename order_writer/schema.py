@@ -1,0 +1,87 @@
+"""The ledger's schema: numbered migrations, applied in order, once, by one process at a time.
+
+A migration is a file `NNNN_name.sql` in sql/migrations. What has been applied is recorded with the
+file's checksum; a file that changed afterwards is an error, because no database would have it.
+"""
+
+import re
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import asyncpg
+import structlog
+
+from gateway.inventory.queries import Queries
+
+_FOLDER = Path(__file__).parent / "sql"
+_QUERIES = Queries(_FOLDER / "schema.sql")
+_NAME = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
+_CONNECT_TIMEOUT_SECONDS = 10.0
+_LOG = structlog.get_logger()
+
+
+class MigrationError(Exception):
+    """The migrations and the database contradict each other; nothing was changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One file of the folder; `number` is its place in the order, from 1."""
+
+    number: int
+    name: str
+    script: str
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 of the script, in hexadecimal."""
+        return sha256(self.script.encode()).hexdigest()
+
+
+def read_migrations(folder: Path = _FOLDER / "migrations") -> list[Migration]:
+    """The migrations in order; raises MigrationError for a bad name or a number out of line."""
+    migrations = []
+    for number, path in enumerate(sorted(folder.glob("*.sql")), start=1):
+        match = _NAME.fullmatch(path.name)
+        if match is None or int(match[1]) != number:
+            raise MigrationError(f"{path.name}: expected number {number:04d} and a plain name")
+        migrations.append(Migration(number, path.stem, path.read_text(encoding="utf-8")))
+    return migrations
+
+
+async def migrate(dsn: str) -> list[str]:
+    """Bring the database to the newest schema and tell the names of what was applied now.
+
+    Safe to call from many processes at once: one works, the others wait for it (at most the lock
+    timeout of sql/schema.sql) and find nothing left to do. Each migration is one transaction.
+    """
+    migrations = read_migrations()
+    connection = await asyncpg.connect(dsn, timeout=_CONNECT_TIMEOUT_SECONDS)
+    try:
+        await connection.execute(_QUERIES["lock"])
+        await connection.execute(_QUERIES["create_record"])
+        return await _apply(connection, migrations)
+    finally:
+        await connection.close()  # which also gives the lock back
+
+
+async def _apply(connection: asyncpg.Connection, migrations: list[Migration]) -> list[str]:
+    applied = {row["number"]: row for row in await connection.fetch(_QUERIES["applied"])}
+    unknown = set(applied) - {migration.number for migration in migrations}
+    if unknown:
+        raise MigrationError(f"the database has migration {min(unknown)}, this release does not")
+    for migration in migrations:
+        row = applied.get(migration.number)
+        if row is not None and row["checksum"] != migration.checksum:
+            raise MigrationError(f"{migration.name} was changed after it had been applied")
+    done = []
+    for migration in migrations[len(applied) :]:
+        async with connection.transaction():
+            await connection.execute(migration.script)
+            await connection.execute(
+                _QUERIES["record"], migration.number, migration.name, migration.checksum
+            )
+        _LOG.info("migration_applied", migration=migration.name)
+        done.append(migration.name)
+    return done

@@ -1,0 +1,139 @@
+"""The order writer's process: fetch, apply, commit; compare every second; replay when asked.
+
+One loop does all of it, one thing at a time, so that two of its parts never apply to the same
+partition at once. Redis, Postgres and the log may go away and come back at any point.
+"""
+
+import asyncio
+import time
+from contextlib import suppress
+
+import asyncpg
+import structlog
+
+from config.settings import Settings
+from gateway.inventory.outbox import create_reader
+from gateway.inventory.postgres import create_pool
+from order_writer.backoff import Stopping, stopped_within
+from order_writer.faults import PASSING, patiently
+from order_writer.kafka_log import KafkaLog
+from order_writer.listener import Listener
+from order_writer.log import Batch, EventLog
+from order_writer.metrics import WriterMetrics
+from order_writer.outbox import Outbox
+from order_writer.outbox_log import OutboxLog
+from order_writer.replay import Replay
+from order_writer.watch import Watch
+from order_writer.writer import Writer
+
+COMPARE_INTERVAL_SECONDS = 1.0
+FETCH_WAIT_SECONDS = 0.25
+CLOSE_TIMEOUT_SECONDS = 3.0
+POOL_CONNECTIONS = 2  # one writes, one listens
+
+_LOG = structlog.get_logger()
+
+
+class Service:
+    """The loop and what it uses."""
+
+    def __init__(
+        self, settings: Settings, writer: Writer, listener: Listener, stop: asyncio.Event
+    ) -> None:
+        self._batch_max_events = settings.order_writer.batch_max_events
+        self._batch_wait_seconds = settings.order_writer.batch_wait_milliseconds / 1000
+        self._writer = writer
+        self._watch = Watch(writer)
+        self._replay = Replay(writer)
+        self._listener = listener
+        self._stop = stop
+        self._next_compare = 0.0
+
+    async def run(self) -> None:
+        """Work until told to stop."""
+        await patiently(self._stop, "read_watermarks", self._watch.refresh)
+        _LOG.info("order_writer_started")
+        with suppress(Stopping):
+            while not self._stop.is_set():
+                batch = await patiently(self._stop, "fetch", self._fetch)
+                if batch.entries or batch.foreign:
+                    await self._writer.write(batch)
+                    await self._writer.log.commit()
+                await self._duties()
+        _LOG.info("order_writer_stopped")
+
+    async def _fetch(self) -> Batch:
+        """A batch; one that is not full is given a moment to fill, so that commits stay few."""
+        log, most = self._writer.log, self._batch_max_events
+        first = await log.fetch(most, FETCH_WAIT_SECONDS)
+        count = len(first.entries) + len(first.foreign)
+        if (
+            count == 0
+            or count >= most
+            or await stopped_within(self._stop, self._batch_wait_seconds)
+        ):
+            return first
+        more = await log.fetch(most - count, 0.0)
+        return Batch(first.entries + more.entries, first.foreign + more.foreign)
+
+    async def _duties(self) -> None:
+        """What is due beside the log. A fault here waits for the next round."""
+        listener = self._listener
+        try:
+            if listener.sales_changed.is_set():
+                listener.sales_changed.clear()
+                await self._watch.refresh()
+            if time.monotonic() >= self._next_compare:
+                self._next_compare = time.monotonic() + COMPARE_INTERVAL_SECONDS
+                await self._watch.compare()
+            if listener.replay_asked.is_set():
+                listener.replay_asked.clear()
+                await self._replay.serve()
+        except PASSING as error:
+            listener.sales_changed.set()
+            listener.replay_asked.set()
+            _LOG.warning("duty_put_off", error=repr(error))
+            await stopped_within(self._stop, FETCH_WAIT_SECONDS)
+
+
+def create_log(settings: Settings) -> EventLog:
+    """The event log the settings name."""
+    if settings.event_log.kind == "kafka":
+        return KafkaLog(settings.event_log)
+    return OutboxLog(
+        create_reader(settings.redis, connections=1),
+        block_seconds_limit=settings.redis.socket_timeout_seconds,
+    )
+
+
+async def run(settings: Settings, stop: asyncio.Event) -> None:
+    """Run an order writer until `stop` is set; what is under way is finished or left untouched."""
+    pool = await create_pool(settings.postgres, size=POOL_CONNECTIONS)
+    reader = create_reader(settings.redis, connections=2)
+    log = create_log(settings)
+    writer = Writer(
+        pool=pool,
+        outbox=Outbox(reader),
+        log=log,
+        metrics=WriterMetrics(),
+        stop=stop,
+        batch_max_events=settings.order_writer.batch_max_events,
+    )
+    listener = Listener(pool, stop)
+    listening = asyncio.create_task(listener.run(), name="order-writer-listener")
+    try:
+        await Service(settings, writer, listener, stop).run()
+    finally:
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+        await log.close()
+        await reader.aclose()
+        await _close_pool(pool)
+
+
+async def _close_pool(pool: asyncpg.Pool) -> None:
+    try:
+        async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
+            await pool.close()
+    except (TimeoutError, asyncpg.InterfaceError, OSError):
+        pool.terminate()

@@ -1,0 +1,123 @@
+"""Every second, also when the log is silent: watermarks against the ends of the outboxes.
+
+What the log should have delivered by now and did not is read from the outbox. An outbox whose event
+at the watermark has other bytes than the ledger's is another history: its partition stops.
+"""
+
+import time
+from dataclasses import dataclass, field
+
+import structlog
+
+from gateway.inventory.events import Position
+from gateway.inventory.keys import PartitionId
+from gateway.inventory.outbox import fingerprint_of
+from order_writer import ledger
+from order_writer.log import LogEntry, Watermark
+from order_writer.plan import name
+from order_writer.rows import columns
+from order_writer.writer import Writer
+
+_LOG = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Watch:
+    """Compares, catches up, and keeps the log's list of partitions fresh."""
+
+    writer: Writer
+    _since: dict[PartitionId, tuple[Position, float]] = field(default_factory=dict)
+
+    async def refresh(self) -> list[Watermark]:
+        """Read all watermarks and tell the log which partitions to follow."""
+        async with self.writer.pool.acquire() as connection:
+            rows = await connection.fetch(ledger.QUERIES["followed_partitions"])
+            letters = await connection.fetchval(ledger.QUERIES["count_open_letters"])
+        marks = [
+            Watermark(
+                PartitionId(row["sale_id"], row["partition"]),
+                Position(row["epoch"], row["sequence"]),
+                ledger.offsets_of(row["log_offsets"]),
+                row["fingerprint"],
+                row["stopped_reason"],
+            )
+            for row in rows
+        ]
+        running = [mark for mark in marks if mark.stopped_reason is None]
+        self.writer.log.follow(running)
+        metrics = self.writer.metrics
+        metrics.stopped.set(len(marks) - len(running))
+        metrics.open_dead_letters.set(letters)
+        behind = [
+            row
+            for row in rows
+            if (row["tail_epoch"], row["tail_sequence"]) > (row["epoch"], row["sequence"])
+        ]
+        metrics.lag_seconds.set(max((row["age_seconds"] or 0.0 for row in behind), default=0.0))
+        metrics.lag_events.set(
+            sum(
+                row["tail_sequence"] - (row["sequence"] if row["tail_epoch"] == row["epoch"] else 0)
+                for row in behind
+            )
+        )
+        return running
+
+    async def compare(self) -> None:
+        """One round. Raises what Redis and Postgres raise; the next round is soon enough."""
+        marks = await self.refresh()
+        if not marks:
+            return
+        ends = await self.writer.outbox.ends(marks)
+        await self._record([(mark, tail) for mark, (_, tail) in zip(marks, ends, strict=True)])
+        forked: dict[PartitionId, str] = {}
+        for mark, (copy, tail) in zip(marks, ends, strict=True):
+            if _differs(mark, copy):
+                forked[mark.partition] = f"forked: the outbox has another {name(mark.position)}"
+            elif tail is not None and tail > mark.position and self._overdue(mark):
+                await self._catch_up(mark)
+            elif tail is None or tail <= mark.position:
+                self._since.pop(mark.partition, None)
+        if forked:
+            async with self.writer.pool.acquire() as connection:
+                await ledger.stop_partitions(connection, forked)
+            for partition, reason in forked.items():
+                _LOG.error("partition_stopped", partition=str(partition), reason=reason)
+
+    def _overdue(self, mark: Watermark) -> bool:
+        """Whether this watermark has stood still beyond the log's patience with events after it."""
+        now = time.monotonic()
+        position, since = self._since.get(mark.partition, (None, now))
+        if position != mark.position:
+            self._since[mark.partition] = (mark.position, now)
+            return False
+        return now - since > self.writer.log.patience_seconds
+
+    async def _catch_up(self, mark: Watermark) -> None:
+        writer = self.writer
+        entries = await writer.outbox.read(mark.partition, mark.position, writer.batch_max_events)
+        _LOG.warning(
+            "log_missed_events",
+            partition=str(mark.partition),
+            after=name(mark.position),
+            found=len(entries),
+        )
+        writer.metrics.refetched.inc(len(entries))
+        await writer.apply(entries)
+
+    async def _record(self, tails: list[tuple[Watermark, Position | None]]) -> None:
+        rows = [
+            (mark.partition.sale_id, mark.partition.number, tail.epoch, tail.sequence)
+            for mark, tail in tails
+            if tail is not None
+        ]
+        if rows:
+            async with self.writer.pool.acquire() as connection:
+                await connection.execute(ledger.QUERIES["record_tails"], *columns(rows))
+
+
+def _differs(mark: Watermark, copy: LogEntry | None) -> bool:
+    return (
+        copy is not None
+        and mark.fingerprint is not None
+        and fingerprint_of(copy.raw) != mark.fingerprint
+    )
