@@ -110,8 +110,16 @@ def _milliseconds(instant: datetime | None) -> int:
     return 0 if instant is None else round(instant.timestamp() * 1000)
 
 
-def load_config(spec: SaleSpec, partition: PartitionId, bounds: PartitionBounds) -> bytes:
-    """The argument of lua/load.lua; its fingerprint at the end lets `load` know its own repeat."""
+def load_config(
+    spec: SaleSpec,
+    partition: PartitionId,
+    bounds: PartitionBounds,
+    paused_skus: frozenset[str] = frozenset(),
+) -> bytes:
+    """The configuration that `load` and `restore` take (lua/include/catalog.lua).
+
+    Its fingerprint at the end lets `load` know its own repeat.
+    """
     catalog = Catalog.of(spec)
     extension = spec.hold_seconds if spec.extension_seconds is None else spec.extension_seconds
     config: list[object] = [
@@ -124,7 +132,10 @@ def load_config(spec: SaleSpec, partition: PartitionId, bounds: PartitionBounds)
         bounds.outbox_bound,
         bounds.sweep_bound,
         spec.split_lines,
-        [[i.sku, i.unit_price, i.limit, i.floor, False, list(i.accounts)] for i in catalog.items],
+        [
+            [i.sku, i.unit_price, i.limit, i.floor, i.sku in paused_skus, list(i.accounts)]
+            for i in catalog.items
+        ],
         [[a.sku, a.location, a.item, a.units] for a in catalog.accounts],
     ]
     # The bounds are settings and may differ between processes; they do not make another load.

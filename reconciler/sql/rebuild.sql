@@ -1,0 +1,45 @@
+-- What a partition is rebuilt from. Read in one transaction, so that all of it is of one moment.
+
+-- name: sale
+SELECT spec, state FROM sales WHERE sale_id = $1
+
+-- name: paused_items
+SELECT sku FROM sale_items WHERE sale_id = $1 AND paused
+
+-- name: accounts
+SELECT loaded, adjusted, transferred, in_transit, available, held, sold
+FROM stock_accounts WHERE sale_id = $1 AND partition = $2
+ORDER BY position
+
+-- name: return_keys
+-- What makes a repeated return the same return: `key:fingerprint`, as the record keeps it.
+SELECT reservation_id,
+    array_agg((payload ->> 'return_key') || ':' || (payload ->> 'fingerprint')
+              ORDER BY epoch, sequence) AS keys
+FROM ledger_events
+WHERE sale_id = $1 AND partition = $2 AND type = 'return_units'
+GROUP BY reservation_id
+
+-- name: counts
+SELECT count(*) AS reservations, count(*) FILTER (WHERE state = 'held') AS active_holds
+FROM reservations WHERE sale_id = $1 AND partition = $2
+
+-- name: records
+-- Lines by account number, which is the account's position.
+WITH lines AS (
+    SELECT l.reservation_id, array_agg(a.position ORDER BY a.position) AS accounts,
+        array_agg(l.quantity ORDER BY a.position) AS quantities,
+        array_agg(l.confirmed ORDER BY a.position) AS confirmed,
+        array_agg(l.returned ORDER BY a.position) AS returned
+    FROM reservations r
+    JOIN order_lines l USING (reservation_id)
+    JOIN stock_accounts a USING (sale_id, partition, sku, location)
+    WHERE r.sale_id = $1 AND r.partition = $2
+    GROUP BY l.reservation_id
+)
+SELECT r.reservation_id, r.state, r.last_epoch, r.last_sequence, r.accepted_epoch,
+    r.accepted_sequence, (extract(epoch FROM r.deadline) * 1000)::bigint AS deadline_ms,
+    r.extended_ms, r.buyer_id, r.fingerprint, r.payment_reference, lines.accounts,
+    lines.quantities, lines.confirmed, lines.returned
+FROM reservations r JOIN lines USING (reservation_id)
+WHERE r.sale_id = $1 AND r.partition = $2
