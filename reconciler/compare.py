@@ -1,8 +1,8 @@
 """An exact comparison of one partition, while it is in use.
 
 Counters are compared at the number of one snapshot: the ledger is folded back to it, so what
-differs is drift and never lag. Records are read in pages and hold up nobody; whatever does not agree
-at first sight is looked at again, at a number the ledger has reached, before it is called a
+differs is drift and never lag. Records are read in pages and hold up nobody; whatever does not
+agree at first sight is looked at again, at a number the ledger has reached, before it is called a
 difference.
 """
 

@@ -80,11 +80,8 @@ class Limits:
         return found
 
     def _counts(self, reading: Reading, buyer: str) -> Counts:
-        stored = reading.buyers.get(buyer)
-        if stored is None:
-            return {}
-        pairs = zip(stored.counts[::2], stored.counts[1::2], strict=True)
-        return {self._sku(item): units for item, units in pairs if units}
+        stored = reading.counts.get(buyer, {})
+        return {self._sku(item): units for item, units in stored.items() if units}
 
     def _sku(self, item: int) -> str:
         return self.skus[item - 1] if 1 <= item <= len(self.skus) else f"item {item}"

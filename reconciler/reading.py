@@ -14,24 +14,17 @@ from redis.asyncio import Redis
 from gateway.inventory.errors import Recovering
 from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId, partition_keys
+from gateway.inventory.types import Record
 
 SENTINEL = b""
 SCAN_COUNT = 500
 
 
-class StoredRecord(msgspec.Struct, frozen=True, array_like=True):
-    """A reservation; `deadline` is on the partition's clock, which stands still in outages."""
+class StoredRecord(Record, frozen=True, array_like=True):
+    """A reservation in whatever state; `deadline` is on the partition's clock, which stands still
+    in outages.
+    """
 
-    state: int
-    epoch: int
-    sequence: int
-    accepted_epoch: int
-    accepted_sequence: int
-    deadline: int
-    extended_ms: int
-    buyer_id: str
-    fingerprint: str
-    lines: tuple[int, ...]
     payment_reference: str | None = None
     returned: tuple[int, ...] = ()
     return_keys: tuple[str, ...] = ()
@@ -42,26 +35,22 @@ class StoredRecord(msgspec.Struct, frozen=True, array_like=True):
         return Position(self.epoch, self.sequence)
 
 
-class StoredBuyer(msgspec.Struct, frozen=True, array_like=True):
-    """`counts` {item, held + sold, ...}; `holds` tokens of own active holds."""
-
-    counts: tuple[int, ...]
-    holds: tuple[str, ...]
-
-
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Some records and buyers of a partition at `position`; what is not there is left out."""
+    """Some records, or buyers, of a partition at `position`; what is not there is left out.
+
+    `deadlines` by token, on the partition's clock; `counts` by buyer: item → held + sold.
+    """
 
     position: Position
     shift_ms: int
     records: Mapping[str, StoredRecord] = field(default_factory=dict)
     deadlines: Mapping[str, float] = field(default_factory=dict)
-    buyers: Mapping[str, StoredBuyer] = field(default_factory=dict)
+    counts: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
 
 
 _record = msgspec.msgpack.Decoder(StoredRecord)
-_buyer = msgspec.msgpack.Decoder(StoredBuyer)
+_buyer = msgspec.msgpack.Decoder(tuple[int | str, ...])
 
 
 async def read_records(reader: Redis, partition: PartitionId, tokens: Sequence[str]) -> Reading:
@@ -98,7 +87,7 @@ async def read_buyers(reader: Redis, partition: PartitionId, buyers: Sequence[st
     return Reading(
         position,
         shift_ms,
-        buyers={buyer: _buyer.decode(raw) for buyer, raw in zip(buyers, found, strict=True) if raw},
+        counts={buyer: _counts(raw) for buyer, raw in zip(buyers, found, strict=True) if raw},
     )
 
 
@@ -116,6 +105,12 @@ async def scan_tokens(reader: Redis, partition: PartitionId) -> AsyncIterator[li
             yield tokens
         if cursor == 0:
             return
+
+
+def _counts(raw: bytes) -> dict[int, int]:
+    """A buyer is stored as {item, count, item, count, ..., token of an own hold, token, ...}."""
+    numbers = [number for number in _buyer.decode(raw) if isinstance(number, int)]
+    return dict(zip(numbers[::2], numbers[1::2], strict=True))
 
 
 def _numbers(partition: PartitionId, values: Sequence[bytes | None]) -> tuple[Position, int]:

@@ -1,0 +1,254 @@
+"""The exact comparison: balanced under load, and every kind of drift named with its reservation."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import asyncpg
+import msgspec
+import pytest
+import pytest_asyncio
+
+from config.settings import Settings
+from gateway.inventory.errors import Recovering
+from gateway.inventory.types import ReserveRequest
+from reconciler.catching_up import LedgerBehind
+from reconciler.compare import CompareConfig, compare_partition
+from reconciler.context import Context, open_context
+from reconciler.differences import Difference
+from tests.support.judged_sale import JudgedSale
+from tests.support.partitions import FINGERPRINT, token_of
+from tests.support.servers import unique
+
+PATIENT = CompareConfig(page_records=2)
+HASTY = CompareConfig(ledger_wait_seconds=0.2)
+Found = list[tuple[str, str | None, str | None, str | None]]
+
+
+@pytest.fixture
+def sale_id() -> str:
+    return unique("compare")
+
+
+@pytest_asyncio.fixture
+async def context(settings: Settings) -> AsyncIterator[Context]:
+    async with open_context(settings) as opened:
+        yield opened
+
+
+async def differences(
+    context: Context, sale: JudgedSale, config: CompareConfig = PATIENT
+) -> tuple[Difference, ...]:
+    return (await compare_partition(context, sale.partition, config)).differences
+
+
+def told(found: tuple[Difference, ...]) -> Found:
+    return [(d.kind.value, d.field, d.redis_value, d.ledger_value) for d in found]
+
+
+async def test_a_whole_sale_is_balanced_at_its_last_number(
+    context: Context, judged_sale: JudgedSale
+) -> None:
+    comparison = await compare_partition(context, judged_sale.partition, PATIENT)
+    snapshot = await judged_sale.store.snapshot(judged_sale.partition)
+    assert comparison.differences == ()
+    assert comparison.position.sequence == snapshot.sequence
+
+
+async def test_a_ledger_that_is_further_is_folded_back(
+    context: Context, judged_sale: JudgedSale, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every edge happens, and is applied, between the snapshot and the reading of the ledger."""
+    store, partition = judged_sale.store, judged_sale.partition
+    taken = await store.snapshot(partition)
+    await judged_sale.reserve("late", 1, 0, 2)
+    await store.confirm(partition, token_of("late"), "pay-late", (1, 0, 1))
+    await store.return_units(
+        partition, token_of("late"), token_of("late", "r"), (), restock=False, reason="torn",
+        fingerprint=FINGERPRINT,
+    )  # fmt: skip
+    await store.return_units(
+        partition, token_of("payer"), token_of("late", "p"), (), restock=True, reason="undone",
+        fingerprint=FINGERPRINT,
+    )  # fmt: skip
+    await judged_sale.reserve("later", 2, 0, 1)
+    await store.cancel(partition, token_of("later"), "later")
+    await judged_sale.reserve("lapsing", 1, 0, 1, hold_milliseconds=1)
+    while (await store.expire(partition, 10)).expired == 0:
+        pass
+    await store.adjust(partition, 1, 7, "more", "ops")
+    await judged_sale.apply()
+
+    async def earlier(_: object) -> object:
+        return taken
+
+    monkeypatch.setattr(context.store, "snapshot", earlier)
+    comparison = await compare_partition(context, partition, PATIENT)
+    assert comparison.position.sequence == taken.sequence
+    assert told(comparison.differences) == []
+
+
+async def test_a_ledger_that_does_not_come_is_behind_and_not_unbalanced(
+    context: Context, judged_sale: JudgedSale
+) -> None:
+    await judged_sale.reserve("late", 1, 0, 1)
+    with pytest.raises(LedgerBehind):
+        await compare_partition(context, judged_sale.partition, HASTY)
+
+
+async def test_a_partition_of_another_server_run_is_recovering(
+    context: Context, judged_sale: JudgedSale
+) -> None:
+    await judged_sale.redis.hset(judged_sale.key("meta"), "run_id", "f" * 40)
+    with pytest.raises(Recovering):
+        await compare_partition(context, judged_sale.partition, PATIENT)
+
+
+async def test_a_counter_moved_behind_the_scripts_back_is_named(
+    context: Context, judged_sale: JudgedSale
+) -> None:
+    key = judged_sale.key("stock")
+    before = int(await judged_sale.redis.hget(key, "shirt:default:available") or 0)
+    await judged_sale.redis.hincrby(key, "shirt:default:available", 1)
+    (found,) = await differences(context, judged_sale)
+    assert (found.kind, found.sku, found.location) == ("counter", "shirt", "default")
+    assert (found.field, found.redis_value, found.ledger_value) == (
+        "available", str(before + 1), str(before),
+    )  # fmt: skip
+
+
+async def test_a_lost_hold_is_missing(context: Context, judged_sale: JudgedSale) -> None:
+    await judged_sale.redis.hdel(judged_sale.key("reservations"), token_of("holder"))
+    found = await differences(context, judged_sale)
+    assert [d.kind for d in found] == ["counter", "hold_missing"]
+    assert found[0].field == "reservations"
+    assert (found[1].reservation_id, found[1].buyer_id) == (judged_sale.id_of("holder"), "holder")
+
+
+async def test_a_record_the_ledger_never_had_is_leaked(
+    context: Context, judged_sale: JudgedSale
+) -> None:
+    key = judged_sale.key("reservations")
+    copied = await judged_sale.redis.hget(key, token_of("canceller"))
+    assert copied
+    await judged_sale.redis.hset(key, token_of("ghost"), copied)
+    found = await differences(context, judged_sale)
+    assert [d.kind for d in found] == ["counter", "hold_leaked"]
+    assert found[1].reservation_id == judged_sale.id_of("ghost")
+
+
+async def test_a_hold_without_a_deadline_is_leaked(
+    context: Context, judged_sale: JudgedSale
+) -> None:
+    await judged_sale.redis.zrem(judged_sale.key("deadlines"), token_of("holder"))
+    (found,) = await differences(context, judged_sale)
+    assert (found.kind, found.field, found.redis_value) == ("hold_leaked", "deadline_index", None)
+
+
+@pytest.mark.parametrize(
+    ("buyer", "state", "kind"),
+    [
+        ("payer", 1, "hold_leaked"),
+        ("canceller", 4, "resolved_twice"),
+        ("holder", 4, "unapplied"),
+    ],
+)
+async def test_a_state_that_differs_at_the_same_number_is_named(
+    context: Context, judged_sale: JudgedSale, buyer: str, state: int, kind: str
+) -> None:
+    key = judged_sale.key("reservations")
+    raw = await judged_sale.redis.hget(key, token_of(buyer))
+    assert isinstance(raw, bytes)
+    fields = msgspec.msgpack.decode(raw)
+    fields[0] = state
+    await judged_sale.redis.hset(key, token_of(buyer), msgspec.msgpack.encode(fields))
+    found = [d for d in await differences(context, judged_sale) if d.field == "state"]
+    assert [(d.kind, d.buyer_id) for d in found] == [(kind, buyer)]
+
+
+async def test_units_and_deadlines_of_a_reservation_are_compared(
+    context: Context, judged_sale: JudgedSale
+) -> None:
+    await judged_sale.execute(
+        "UPDATE reservations SET deadline = deadline + interval '1 second', extended_ms = 7 "
+        "WHERE buyer_id = 'holder'",
+        "ALTER TABLE order_lines DISABLE TRIGGER order_line_immutable",
+        "UPDATE order_lines SET returned = 1, confirmed = 1 WHERE reservation_id IN "
+        "(SELECT reservation_id FROM reservations WHERE buyer_id = 'partial' AND sale_id = $1)",
+    )
+    found = await differences(context, judged_sale)
+    named = {(d.buyer_id, d.field) for d in found if d.kind == "unapplied"}
+    assert named == {
+        ("holder", "deadline"), ("holder", "extended_ms"), ("partial", "lines"),
+        ("partial", "returned"),
+    }  # fmt: skip
+
+
+async def test_a_buyers_count_that_drifted_is_named(
+    context: Context, judged_sale: JudgedSale
+) -> None:
+    await judged_sale.redis.hset(judged_sale.key("buyers"), "payer", msgspec.msgpack.encode([1, 4]))
+    (found,) = await differences(context, judged_sale)
+    assert (found.kind, found.buyer_id, found.sku) == ("limit_count", "payer", "shirt")
+    assert (found.redis_value, found.ledger_value) == ("4", "0")
+
+
+async def test_an_event_the_ledger_passed_over_is_unapplied(
+    context: Context, judged_sale: JudgedSale
+) -> None:
+    """The watermark says it was applied, and it was not."""
+    await judged_sale.store.cancel(judged_sale.partition, token_of("holder"), "holder")
+    await judged_sale.execute("UPDATE watermarks SET sequence = sequence + 1 WHERE sale_id = $1")
+    found = [d for d in await differences(context, judged_sale) if d.kind == "unapplied"]
+    assert [(d.buyer_id, d.field) for d in found] == [("holder", "sequence")]
+
+
+async def test_a_dead_letter_is_reported_with_its_reservation(
+    context: Context, judged_sale: JudgedSale
+) -> None:
+    await judged_sale.execute(
+        "INSERT INTO dead_letters (identity, sale_id, partition, epoch, sequence, reservation_id, "
+        "reason, error, raw) VALUES ('x', $1, 0, 1, 3, 'some-id', 'refused', 'no', '\\x00')"
+    )
+    (found,) = await differences(context, judged_sale)
+    assert (found.kind, found.field, found.reservation_id) == ("void", "1-3", "some-id")
+
+
+async def test_comparisons_under_load_find_nothing(
+    context: Context, judged_sale: JudgedSale
+) -> None:
+    """Reserves, cancels and a ledger that follows, all the while."""
+    await judged_sale.store.adjust(judged_sale.partition, 1, 100_000, "plenty", "ops")
+    stop = asyncio.Event()
+    lock = asyncio.Lock()  # the ledger's connection serves one statement at a time
+
+    async def buy(lane: int) -> int:
+        bought = 0
+        while not stop.is_set():
+            buyer = f"buyer-{lane}-{bought}"
+            token = token_of(buyer)
+            request = ReserveRequest(1, token, buyer, FINGERPRINT, (1, 0, 1))
+            (reply,) = await judged_sale.store.reserve(judged_sale.partition, [request])
+            assert reply.outcome == "accepted"
+            if bought % 2:
+                await judged_sale.store.cancel(judged_sale.partition, token, buyer)
+            elif bought % 3:
+                await judged_sale.store.confirm(judged_sale.partition, token, "paid")
+            bought += 1
+        return bought
+
+    async def follow() -> None:
+        while not stop.is_set():
+            async with lock:
+                await judged_sale.apply()
+
+    load = [asyncio.create_task(buy(lane)) for lane in range(4)]
+    follower = asyncio.create_task(follow())
+    for _ in range(5):
+        comparison = await compare_partition(
+            context, judged_sale.partition, CompareConfig(page_records=50)
+        )
+        assert told(comparison.differences) == []
+    stop.set()
+    assert sum(await asyncio.gather(*load)) > 0
+    await follower
+    assert isinstance(judged_sale.ledger, asyncpg.Connection)
