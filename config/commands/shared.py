@@ -1,5 +1,6 @@
 """What commands have in common: the settings they run with and how they fail."""
 
+import sys
 from typing import NoReturn
 
 import typer
@@ -8,8 +9,13 @@ from rich.console import Console
 from config.settings import Settings
 from config.sources import SettingsError, load_settings
 
+# A file or a pipe has no width of its own; tables shall not be squeezed into a terminal's 80.
+PIPE_WIDTH_COLUMNS = 120
+
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
-output = Console(highlight=False, soft_wrap=True)
+output = Console(
+    highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else PIPE_WIDTH_COLUMNS
+)
 
 
 class CommandError(Exception):
