@@ -36,6 +36,8 @@ async def read_body(request: web.Request, limit_bytes: int) -> bytes:
     if not request.can_read_body:
         return b""
     content = request.content
+    if content.is_eof() and content.total_bytes <= limit_bytes:
+        return await content.read()  # all of it came with the headers: nothing to wait for
     parts: list[bytes] = []
     size = 0
     try:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.api.audit import Caller, write_audit
-from gateway.api.problems import CATALOGUE, Problem, not_found
+from gateway.api.problems import Problem, not_found
 from gateway.api.rendering import instant
 from gateway.api.reserving import facts_or_problem
 from gateway.api.sales import SQL
@@ -41,6 +41,14 @@ POLL_MOST_SECONDS = 0.5
 RECONCILIATIONS_SHOWN = 20
 DIFFERENCES_SHOWN = 10_000
 LETTERS_PAGE = 50
+
+
+# Failures the reconciler names; another one may pass when it is asked again.
+_FAILURES = {
+    "ledger_behind": "ledger_behind",
+    "overloaded": "overloaded",
+    "not_supported": "invalid",
+}
 
 
 class Reconciliations:
@@ -80,9 +88,9 @@ class Reconciliations:
         rows = await self._ledger.fetch(SQL["reconciliation"], identifier)
         (answer,) = await self._answers(rows)
         if answer.status == "failed":
-            code = answer.failure if answer.failure in CATALOGUE else "recovering"
+            code = _FAILURES.get(answer.failure or "", "recovering")
             detail = f"The comparison could not be made: {answer.failure}."
-            raise Problem(str(code), detail, reconciliation_id=identifier)
+            raise Problem(code, detail, reconciliation_id=identifier)
         return answer
 
     async def of_sale(self, sale_id: str) -> ReconciliationsAnswer:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Awaitable, Callable
+from itertools import count
 from secrets import token_hex
 from typing import TYPE_CHECKING, Final
 
@@ -34,6 +35,9 @@ OpenCall = Callable[[web.Request], Awaitable[Answer]]
 REQUEST_ID: Final = web.RequestKey("request_id", str)
 ROUTE: Final = web.RequestKey("route", str)
 
+# Unique without asking the kernel for randomness each time; an id is a name, not a secret.
+_PROCESS: Final = token_hex(6)
+_requests = count(1)
 _SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _log = structlog.get_logger(__name__)
 
@@ -42,7 +46,7 @@ def request_id_of(given: str | None) -> str:
     """The caller's request id where it is sane, else a new one."""
     if given is not None and _SANE_ID.fullmatch(given):
         return given
-    return token_hex(8)
+    return f"{_PROCESS}-{next(_requests):x}"
 
 
 def response_of(answer: Answer, request_id: str) -> web.Response:

@@ -104,15 +104,18 @@ class SaleOperations:
         if item is None:
             raise not_found("item")
         changed = False
+        paused: set[str] = set()
         for partition in facts.partition_ids:
             outcome, _ = await self._store.set_state(partition, to, item, caller.subject)
             changed |= outcome == "changed"
+            paused.update((await self._store.snapshot(partition)).paused_skus)
         if changed:
             action = "item_paused" if to is SaleState.PAUSED else "item_resumed"
             async with self._ledger.transaction() as connection:
                 await write_audit(connection, caller, action, sale_id, sku=sku)
                 await connection.execute(SQL["tell_sale"], sale_id)
-        return await self.show(sale_id)
+        skus = (item.sku for item in facts.catalog.items)
+        return sale_answer(facts, tuple(sku for sku in skus if sku in paused))
 
     async def adjust(self, sale_id: str, body: AdjustBody, caller: Caller) -> AdjustmentAnswer:
         """Put units in or take them out; refused below the floor, with the numbers."""

@@ -17,6 +17,7 @@ from gateway.api.handlers.reservations import ReservationHandlers
 from gateway.api.handlers.sales import SaleHandlers
 from gateway.api.handlers.system import SystemHandlers
 from gateway.api.health import HealthCheck
+from gateway.api.hot_path import HotPath
 from gateway.api.ledger import Ledger
 from gateway.api.metrics import GatewayMetrics
 from gateway.api.orders import OrderBook
@@ -66,9 +67,10 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     without a token secret, OSError when the port is taken.
     """
     async with AsyncExitStack() as parts:
-        app = await _assemble(settings, parts)
+        app, edge, reserve = await _assemble(settings, parts)
         runner = _runner(app, settings)
         await runner.setup()
+        _shorten(runner, edge, reserve, settings.gateway.max_body_bytes)
         parts.push_async_callback(runner.cleanup)
         gateway = settings.gateway
         site = web.TCPSite(
@@ -78,6 +80,15 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         _log.info("gateway_serving", address=runner.addresses, worker_slot=gateway.worker_slot)
         await stop.wait()
         _log.info("gateway_stopping", worker_slot=gateway.worker_slot)
+
+
+def _shorten(runner: web.AppRunner, edge: Edge, reserve: Reserve, max_body_bytes: int) -> None:
+    """Put the hot path before the router, for connections from now on."""
+    server = runner.server
+    if server is None:
+        raise RuntimeError("the server is not set up")
+    hot_path = HotPath(server.request_handler, edge, reserve, max_body_bytes=max_body_bytes)
+    server.request_handler = hot_path
 
 
 def _runner(app: web.Application, settings: Settings) -> web.AppRunner:
@@ -95,7 +106,9 @@ def _runner(app: web.Application, settings: Settings) -> web.AppRunner:
     )
 
 
-async def _assemble(settings: Settings, parts: AsyncExitStack) -> web.Application:
+async def _assemble(
+    settings: Settings, parts: AsyncExitStack
+) -> tuple[web.Application, Edge, Reserve]:
     """Make every part; `parts` takes them down in the opposite order."""
     if settings.auth.secret is None:
         raise ValueError("auth.secret: the gateway cannot verify tokens without one")
@@ -119,35 +132,43 @@ async def _assemble(settings: Settings, parts: AsyncExitStack) -> web.Applicatio
     listener = asyncio.create_task(directory.listen())
     parts.push_async_callback(_cancelled, listener)
     store = ReservationStore(pool)
-    return make_app(
-        Edge(verifier, metrics, max_in_flight=gateway.max_in_flight),
-        _endpoints(settings, metrics, ledger, store, directory, client),
+    settled = SettledReservations(ledger)
+    reserve = Reserve(
+        directory,
+        ReserveBatcher(store, _batcher_bounds(settings)),
+        settled,
+        metrics,
+        deadline_seconds=gateway.request_deadline_seconds,
+    )
+    edge = Edge(verifier, metrics, max_in_flight=gateway.max_in_flight)
+    app = make_app(
+        edge,
+        _endpoints(settings, reserve, settled, ledger, store, directory, client),
         SystemHandlers(
             HealthCheck(pool, ledger, directory), metrics, Gauges(ledger, store, client)
         ),
         max_body_bytes=gateway.max_body_bytes,
     )
+    return app, edge, reserve
+
+
+def _batcher_bounds(settings: Settings) -> BatcherBounds:
+    return BatcherBounds(
+        max_batch=settings.gateway.batch_max_requests, max_in_flight=settings.gateway.max_in_flight
+    )
 
 
 def _endpoints(
     settings: Settings,
-    metrics: GatewayMetrics,
+    reserve: Reserve,
+    settled: SettledReservations,
     ledger: Ledger,
     store: ReservationStore,
     directory: SaleDirectory,
     client: redis_py.Redis,
 ) -> list[Endpoint | OpenEndpoint]:
     """Every call over the parts it needs."""
-    gateway = settings.gateway
-    most = gateway.max_body_bytes
-    settled = SettledReservations(ledger)
-    batcher = ReserveBatcher(
-        store,
-        BatcherBounds(max_batch=gateway.batch_max_requests, max_in_flight=gateway.max_in_flight),
-    )
-    reserve = Reserve(
-        directory, batcher, settled, metrics, deadline_seconds=gateway.request_deadline_seconds
-    )
+    most = settings.gateway.max_body_bytes
     bounds = PartitionBounds(
         outbox_bound=settings.inventory.outbox_bound_events,
         sweep_bound=settings.inventory.sweep_bound,

@@ -169,7 +169,7 @@ async def test_an_expired_hold_is_gone_swept_or_not(api: Api) -> None:
     path = f"/v1/reservations/{await api.held(sale, 'buyer-1', ('shirt', 4))}"
 
     async def expired() -> bool:
-        return (await api.buyer("buyer-1", "GET", path)).body["state"] == "expired"
+        return bool((await api.buyer("buyer-1", "GET", path)).body["state"] == "expired")
 
     await wait_until(expired, 20.0, "the hold expires")
     confirmed = await api.storefront("POST", f"{path}/confirm", {"payment_reference": "p"})

@@ -90,11 +90,13 @@ async def test_one_item_is_paused_alone(api: Api) -> None:
     sale = await api.open_sale()
     path = f"/v1/sales/{sale}/items"
     for _ in range(2):
-        assert (await api.ops("POST", f"{path}/shirt/pause")).status == 200
+        done = await api.ops("POST", f"{path}/shirt/pause")
+        assert (done.status, done.body["paused_skus"]) == (200, ["shirt"])
     refused = await api.reserve(sale, "b", "k1", ("shirt", 1))
     assert (refused.told, refused.body["sku"]) == ((409, "sale_not_open"), "shirt")
     assert (await api.reserve(sale, "b", "k2", ("cap", 1))).status == 201
-    assert (await api.ops("POST", f"{path}/shirt/resume")).status == 200
+    done = await api.ops("POST", f"{path}/shirt/resume")
+    assert (done.status, done.body["paused_skus"]) == (200, [])
     assert (await api.reserve(sale, "b", "k1", ("shirt", 1))).status == 201
     assert (await api.ops("POST", f"{path}/unknown/pause")).told == (404, "not_found")
 
@@ -215,7 +217,7 @@ async def test_a_change_made_by_another_process_is_seen(api: Api, settings: Sett
     await connection.close()
 
     async def paused() -> bool:
-        return (await api.call("GET", f"/v1/sales/{sale}")).body["state"] == "paused"
+        return bool((await api.call("GET", f"/v1/sales/{sale}")).body["state"] == "paused")
 
     await wait_until(paused, 10.0)
 

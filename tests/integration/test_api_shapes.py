@@ -237,7 +237,7 @@ async def test_the_scope_comes_before_the_shape(api: Api) -> None:
 async def test_other_bodies_are_as_strict(api: Api) -> None:
     sale = await api.open_sale()
     path = f"/v1/reservations/{await api.held(sale, 'b')}"
-    for call, bodies in {
+    wrong: dict[str, list[object]] = {
         "confirm": [
             {},
             {"payment_reference": ""},
@@ -251,7 +251,8 @@ async def test_other_bodies_are_as_strict(api: Api) -> None:
         "extend": [{}, {"seconds": 0}, {"seconds": 1.0}, {"seconds": -5}, {"seconds": 10**9}],
         "cancel": [{"force": True}, []],
         "returns": [{}, {"restock": 1, "reason": "r"}, {"restock": True, "reason": ""}],
-    }.items():
+    }
+    for call, bodies in wrong.items():
         for body in bodies:
             reply = await api.storefront("POST", f"{path}/{call}", body, Idempotency_Key="k")
             assert reply.told == (422, "invalid"), (call, body)

@@ -140,9 +140,9 @@ SELECT * FROM dead_letters WHERE dead_letter_id = $1
 
 -- name: request_replay
 -- Asks the order writer to apply a dead letter; what is resolved already stays as it is.
-WITH told AS (SELECT pg_notify('dropgate_writer', $1::text))
+WITH told AS (SELECT pg_notify('dropgate_writer', ($1::bigint)::text))
 UPDATE dead_letters SET status = 'replay_requested'
-FROM told WHERE dead_letter_id = $1::bigint AND status IN ('dead', 'replay_requested')
+FROM told WHERE dead_letter_id = $1 AND status IN ('dead', 'replay_requested')
 RETURNING status
 
 -- name: ledger_alive
