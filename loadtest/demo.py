@@ -35,7 +35,7 @@ class DemoResult(msgspec.Struct, frozen=True):
 
     @property
     def exit_code(self) -> int:
-        """0 where every invariant holds, all was sold and reconciliations were balanced."""
+        """0 where every invariant holds, demand was served and reconciliations were balanced."""
         return 0 if self.verdict.holds and not self.failures else 1
 
 
@@ -67,9 +67,9 @@ async def _running(*jobs: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 
 def _failures(drop: Drop) -> tuple[str, ...]:
     found = []
-    if not drop.is_sold_out:
+    if not drop.is_sold_out and drop.unserved:
         sold = drop.snapshot.sold if drop.snapshot else 0
-        found.append(f"not sold out: {sold} of {drop.units} units")
+        found.append(f"{sold} of {drop.units} units sold with {drop.unserved} buyers unserved")
     if drop.unbalanced:
         found.append(f"reconciliation under load: {drop.unbalanced[0]}")
     if not drop.balanced_reconciliations:
@@ -160,9 +160,9 @@ def show(result: DemoResult, console: Console) -> None:
     console.print(result.verdict.table())
     console.print(figures_table(result.figures))
     for failure in result.failures:
-        console.print(f"FAILED: {failure}", style="bold red", markup=False)
+        console.print(f"FAILED: {failure}", style="bold red", markup=False, highlight=False)
     word = "holds" if result.exit_code == 0 else "DOES NOT HOLD"
-    console.print(f"sale {result.sale_id}: {word}", style="bold", markup=False)
+    console.print(f"sale {result.sale_id}: {word}", style="bold", markup=False, highlight=False)
 
 
 async def run_demo(
@@ -177,7 +177,8 @@ async def run_demo(
 ) -> DemoResult:
     """The whole demonstration against a running system; prints progress, verdict and figures.
 
-    The result's `exit_code` is 1 where an invariant does not hold or not everything was sold.
+    The result's `exit_code` is 1 where an invariant does not hold or buyers were left without what
+    there was.
     Raises RefusedError where the sale cannot be made.
     """
     target = Target(gateway_url, redis_url, postgres_dsn, auth_secret)

@@ -151,7 +151,7 @@ class Drop:
         self.rush_attempts = len(self._history.attempts)
 
     async def refill(self) -> None:
-        """Those who went without come back for what returned, until all is sold; bounded."""
+        """Those who went without come back for what returned, until all is sold or demand ends."""
         # At the bound the drop ends as it stands; that it is not sold out is a failure of its own.
         with suppress(TimeoutError):
             async with asyncio.timeout(REFILL_TIMEOUT_SECONDS):
@@ -161,6 +161,8 @@ class Drop:
         wave = 0
         while not self.is_sold_out:
             await self._take_snapshot()
+            if not self._unserved and not self._lives:
+                return  # nobody is left who wants one
             if self.snapshot is not None and self.snapshot.available > 0 and self._unserved:
                 wave += 1
                 await self._wave(wave, self.snapshot)

@@ -22,7 +22,8 @@ async def accounted(context: Context) -> Finding:
         return SUBJECT.not_judged("the pipeline has not drained")
     ledger, history = context.ledger, context.history
     violations = await ledger.violations("row_without_event_violations")
-    evidence = f"{(await ledger.row('counts'))['reservations']} reservations in the ledger"
+    stored = (await ledger.row("counts"))["reservations"]
+    evidence = f"{stored} reservations in the ledger"
     if history is None:
         return SUBJECT.judge(violations, f"{evidence}, no client history")
     answered = list(history.reservations())
@@ -34,4 +35,8 @@ async def accounted(context: Context) -> Finding:
     if history.complete:
         requested = list(context.requested.values())
         violations += await ledger.violations("unasked_reservation_violations", args=[requested])
-    return SUBJECT.judge(violations, f"{evidence}, {len(answered)} answered to clients")
+    evidence += f", {len(answered)} answered to clients"
+    if history.complete:
+        # Whose connection broke before the answer, and who did not ask again.
+        evidence += f", {stored - len(answered)} accepted unheard"
+    return SUBJECT.judge(violations, evidence)

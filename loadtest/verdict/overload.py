@@ -7,7 +7,8 @@ SUBJECT = Subject(11, "refusals change nothing")
 
 
 async def overload(context: Context) -> Finding:
-    """What was only ever refused for certain is not in the ledger; 429 and 503 say Retry-After.
+    """What was only ever refused for certain is not in the ledger; 429 and 503 say Retry-After, and
+    no other 5xx is ever answered.
 
     Memory, queues and time are bounded by construction and watched by the fault tests; what can be
     judged from outside is judged here.
@@ -21,6 +22,11 @@ async def overload(context: Context) -> Finding:
         f"{a.call} of buyer {a.buyer_id}: {a.status} {a.code} without Retry-After"
         for a in shed
         if not a.retry_after
+    ]
+    violations += [
+        f"{a.call} of buyer {a.buyer_id}: {a.status} {a.code}"
+        for a in context.history.attempts
+        if a.status >= 500 and a.status != 503
     ]
     open_ended = {
         (a.buyer_id, a.key) for a in context.history.of("reserve") if not a.refused_for_certain

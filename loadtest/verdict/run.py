@@ -4,10 +4,13 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
+import asyncpg
 import msgspec
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 from rich.table import Table
 
 from loadtest.history import History
@@ -50,6 +53,18 @@ CHECKERS: tuple[Callable[[Context], Awaitable[Finding]], ...] = (
     privacy,
     overload,
     backlog,
+)
+# A server that is down, starting, or was just restarted.
+AWAY = (
+    OSError,
+    TimeoutError,
+    RedisConnectionError,
+    RedisTimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.InterfaceError,
 )
 _STYLE = {Outcome.HELD: "green", Outcome.BROKEN: "bold red", Outcome.NOT_JUDGED: "dim"}
 
@@ -123,29 +138,28 @@ async def _views(redis: Redis, ledger: Ledger, sale: Sale) -> tuple[PartitionVie
 
 
 async def _judge(
-    redis: Redis, ledger: Ledger, history: History | None, drain_timeout_seconds: float
+    redis: Redis, ledger: Ledger, history: History | None, began: float, deadline: float
 ) -> tuple[Finding, ...]:
     """Wait until both systems can be read at one position; at the bound, judge what can be."""
-    began = time.monotonic()
     while True:
         async with ledger.snapshot():
             sale = await ledger.sale()
             is_settled = sale.state == "settled"
             remaining = () if is_settled else await _remaining(redis, ledger, sale)
-            seconds = time.monotonic() - began
+            now = time.monotonic()
             views: tuple[PartitionView, ...] | None = () if is_settled else None
             if not remaining and not is_settled:
                 views = await _views(redis, ledger, sale)
                 if views is None:
                     remaining = ("the sale kept moving: events came in during every reading",)
-            if not remaining or seconds >= drain_timeout_seconds:
+            if not remaining or now >= deadline:
                 await ledger.prepare()
                 context = Context(
                     sale=sale,
                     ledger=ledger,
                     watermarks=await ledger.watermarks(),
                     partitions=views or (),
-                    drain=Drain(seconds, remaining),
+                    drain=Drain(now - began, remaining),
                     history=history,
                 )
                 return tuple([await checker(context) for checker in CHECKERS])
@@ -163,15 +177,26 @@ async def verify(
     """The verdict of all twelve invariants at one moment after the drain.
 
     Waits, by condition and at most `drain_timeout_seconds`, until the ledger's watermark is the
-    outbox's tail and no due hold waits. Raises UnknownSaleError for a sale the ledger does not
-    know, and whatever redis-py and asyncpg raise where a server is gone.
+    outbox's tail and no due hold waits; servers that come back within that time are no error.
+    Raises UnknownSaleError for a sale the ledger does not know, and what redis-py and asyncpg raise
+    where a server stays away.
     """
-    redis = Redis.from_url(
-        redis_url, protocol=2, socket_timeout=REDIS_TIMEOUT_SECONDS, retry=Retry(NoBackoff(), 0)
-    )
-    try:
-        async with Ledger.connect(dsn, sale_id) as ledger:
-            findings = await _judge(redis, ledger, history, drain_timeout_seconds)
-    finally:
-        await redis.aclose()
-    return Verdict(sale_id, findings)
+    began = time.monotonic()
+    deadline = began + drain_timeout_seconds
+    while True:
+        redis = Redis.from_url(
+            redis_url,
+            protocol=2,
+            socket_timeout=REDIS_TIMEOUT_SECONDS,
+            retry=Retry(NoBackoff(), 0),
+        )
+        try:
+            async with Ledger.connect(dsn, sale_id) as ledger:
+                findings = await _judge(redis, ledger, history, began, deadline)
+            return Verdict(sale_id, findings)
+        except AWAY:
+            if time.monotonic() >= deadline:
+                raise
+        finally:
+            await redis.aclose()
+        await asyncio.sleep(POLL_SECONDS)
