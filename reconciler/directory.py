@@ -1,8 +1,7 @@
 """Which partitions there are: read from the ledger, remembered while it is away."""
 
-import time
-from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import asyncpg
 
@@ -10,7 +9,6 @@ from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId
 from gateway.inventory.types import SaleState
 from reconciler.context import sql
-from reconciler.notices import Notices
 
 REFRESH_SECONDS = 1.0
 
@@ -45,26 +43,19 @@ async def read_partitions(
 
 
 class Directory:
-    """The partitions as last read. Returning holds must not wait for the ledger."""
+    """The partitions as last read, kept fresh beside the duties that use them: returning holds must
+    not wait for a ledger that is away, or hangs.
+    """
+
+    name: ClassVar[str] = "directory"
+    needs_lead: ClassVar[bool] = False
+    deadline_seconds: ClassVar[float] = 5.0
 
     def __init__(self, ledger: asyncpg.Pool) -> None:
         self._ledger = ledger
-        self._known: tuple[LivePartition, ...] = ()
-        self._stale_at = 0.0
-        self._notices = Notices()
+        self.partitions: tuple[LivePartition, ...] = ()
 
-    def expire(self) -> None:
-        """Read again at the next look."""
-        self._stale_at = 0.0
-
-    async def partitions(self) -> Iterable[LivePartition]:
-        """The partitions, at most REFRESH_SECONDS old while the ledger can be reached."""
-        if time.monotonic() >= self._stale_at:
-            self._stale_at = time.monotonic() + REFRESH_SECONDS
-            try:
-                self._known = await read_partitions(self._ledger)
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
-                self._notices.warn(
-                    "partitions_remembered", "ledger", error=str(error) or type(error).__name__
-                )
-        return self._known
+    async def run_once(self) -> float:
+        """Read them again."""
+        self.partitions = await read_partitions(self._ledger)
+        return REFRESH_SECONDS

@@ -51,8 +51,9 @@ class Expire:
 
     async def run_once(self) -> float:
         """One batch of every partition."""
-        partitions = await self._directory.partitions()
-        pauses = await for_each(partitions, self._sweep, self._notices, "expire_waits")
+        pauses = await for_each(
+            self._directory.partitions, self._sweep, self._notices, "expire_waits"
+        )
         return min(pauses, default=self._config.interval_seconds)
 
     async def _sweep(self, live: LivePartition) -> float:

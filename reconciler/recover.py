@@ -14,6 +14,7 @@ import structlog
 from gateway.inventory.errors import Recovering
 from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId
+from gateway.inventory.opening import FIRST_EPOCH
 from gateway.inventory.outbox import OutboxEntry, fingerprint_of, read_run_id, read_tail
 from gateway.inventory.types import Snapshot
 from reconciler.context import Context, sql
@@ -73,7 +74,10 @@ class Recover:
         partitions = await read_partitions(self._context.ledger)
 
         async def look(live: LivePartition) -> tuple[PartitionId, Snapshot]:
-            snapshot = await self._context.store.snapshot(live.partition)
+            try:
+                snapshot = await self._context.store.snapshot(live.partition)
+            except Recovering as error:
+                raise await self._unreadable(live, error) from error
             if snapshot.run_id != run_id:
                 await self._recover(live.partition, snapshot)
             return live.partition, snapshot
@@ -127,6 +131,13 @@ class Recover:
             if end is None or end["last_sequence"] != tail.position.sequence:
                 raise self._refused(partition, "epoch_closed_elsewhere", at=tail.position)
             return end["next_epoch"], row["alive_at"]
+
+    async def _unreadable(self, live: LivePartition, error: Recovering) -> Recovering:
+        """Keys that are missing although the ledger has events of them are lost, and said so."""
+        opening = live.watermark == Position(FIRST_EPOCH, 0)
+        if opening or await read_tail(self._context.reader, live.partition) is not None:
+            return error
+        return self._refused(live.partition, "redis_lost_it", ledger=live.watermark)
 
     def _refused(self, partition: PartitionId, why: str, **facts: object) -> Recovering:
         """What no waiting heals: said loudly, and the partition stays closed."""

@@ -26,6 +26,7 @@ def make_duties(settings: Settings, context: Context, directory: Directory) -> t
     """Every duty of the process. Raises ValueError for settings that one of them cannot keep."""
     own = settings.reconciler
     return (
+        directory,
         Expire(
             context.store,
             directory,
@@ -45,7 +46,6 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         keepers: list[Keeper] = []
 
         def wake_all(_channel: str) -> None:
-            directory.expire()
             for keeper in keepers:
                 keeper.wake()
 

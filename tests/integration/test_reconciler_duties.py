@@ -1,0 +1,312 @@
+"""The reconciler's process on real servers: holds return, windows are kept, outboxes trimmed."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
+
+import asyncpg
+import msgspec
+import pytest
+import pytest_asyncio
+import redis.asyncio
+
+from config.settings import PostgresSettings, Settings
+from config.stack.postgres import PostgresServer
+from gateway.inventory.errors import Recovering
+from gateway.inventory.events import Position
+from gateway.inventory.keys import PartitionId
+from gateway.inventory.opening import Verb, carry_state, intend_state, open_sale
+from gateway.inventory.outbox import read_outbox
+from gateway.inventory.store import ReservationStore
+from order_writer.service import run as run_order_writer
+from reconciler.duty import run_once
+from reconciler.service import run as run_reconciler
+from tests.support.partitions import BOUNDS, one_item, open_store
+from tests.support.pipeline import create_sale, pipeline, running, state_of
+from tests.support.proxy import FaultyProxy
+from tests.support.reserving import reserve
+from tests.support.servers import unique
+from tests.support.waiting import wait_until
+
+WAIT_SECONDS = 15.0
+
+
+@pytest_asyncio.fixture
+async def ledger(settings: Settings) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(settings.postgres.dsn)
+    yield connection
+    await connection.close()
+
+
+@pytest_asyncio.fixture
+async def store(settings: Settings) -> AsyncIterator[ReservationStore]:
+    async with open_store(settings.redis) as (_, opened):
+        yield opened
+
+
+@pytest.fixture
+def sale_id() -> str:
+    return unique("duties")
+
+
+async def available(store: ReservationStore, partition: PartitionId) -> int:
+    return (await store.snapshot(partition)).accounts[0].available
+
+
+async def test_a_due_hold_is_sellable_again_without_anybody_asking(
+    settings: Settings, ledger: asyncpg.Connection, store: ReservationStore, sale_id: str
+) -> None:
+    partition = await create_sale(ledger, sale_id, one_item(1, hold_seconds=1))
+    await open_sale(ledger, store, sale_id, BOUNDS, actor="test")
+    async with pipeline(settings):
+        assert (await reserve(store, partition, "first")).outcome == "accepted"
+        assert (await reserve(store, partition, "second")).outcome == "sold_out"
+
+        async def returned() -> bool:
+            return await available(store, partition) == 1
+
+        await wait_until(returned, WAIT_SECONDS)
+        assert (await reserve(store, partition, "second")).outcome == "accepted"
+        snapshot = await store.snapshot(partition)
+
+        async def applied() -> bool:
+            row = await ledger.fetchrow("SELECT * FROM reservations WHERE state = 'expired'")
+            return row is not None and row["buyer_id"] == "first"
+
+        await wait_until(applied, WAIT_SECONDS)
+        assert snapshot.due_holds == 0
+
+
+async def test_due_holds_return_while_postgres_hangs(
+    settings: Settings,
+    ledger: asyncpg.Connection,
+    store: ReservationStore,
+    sale_id: str,
+    postgres_server: PostgresServer,
+) -> None:
+    partition = await create_sale(ledger, sale_id, one_item(1, hold_seconds=1))
+    await open_sale(ledger, store, sale_id, BOUNDS, actor="test")
+
+    async def returned() -> bool:
+        return await available(store, partition) == 1
+
+    async with FaultyProxy(postgres_server.port) as proxy:
+        through = urlsplit(settings.postgres.dsn)
+        netloc = through.netloc.rpartition(":")[0] + f":{proxy.port}"
+        hanging = PostgresSettings(dsn=through._replace(netloc=netloc).geturl(), pool_size=4)
+        async with running(run_reconciler, settings.model_copy(update={"postgres": hanging})):
+            assert (await reserve(store, partition, "while it answers")).outcome == "accepted"
+            await wait_until(returned, WAIT_SECONDS)
+            proxy.hold_replies()
+            for buyer in ("silent", "silent still"):
+                assert (await reserve(store, partition, buyer)).outcome == "accepted"
+                await wait_until(returned, WAIT_SECONDS)
+            proxy.cut()
+            assert (await reserve(store, partition, "cut off")).outcome == "accepted"
+            await wait_until(returned, WAIT_SECONDS)
+
+
+async def test_a_sale_opens_and_closes_at_its_times(
+    settings: Settings, ledger: asyncpg.Connection, store: ReservationStore, sale_id: str
+) -> None:
+    now = datetime.now(UTC)
+    spec = msgspec.structs.replace(
+        one_item(5), opens_at=now + timedelta(seconds=1), closes_at=now + timedelta(seconds=4)
+    )
+    partition = await create_sale(ledger, sale_id, spec)
+    async with pipeline(settings):
+
+        async def in_state(state: str) -> bool:
+            try:
+                snapshot = await store.snapshot(partition)
+            except Recovering:
+                return False
+            return snapshot.state == state == await state_of(ledger, sale_id)
+
+        await wait_until(lambda: in_state("open"), WAIT_SECONDS)
+        assert (await reserve(store, partition, "buyer")).outcome == "accepted"
+        await wait_until(lambda: in_state("closed"), WAIT_SECONDS)
+        assert (await reserve(store, partition, "late")).outcome == "not_open"
+    actions = await ledger.fetch("SELECT action FROM audit_log ORDER BY audit_id")
+    assert [row["action"] for row in actions] == ["sale.open", "sale.close"]
+
+
+@pytest.mark.parametrize("verbs", [(Verb.OPEN,), (Verb.OPEN, Verb.PAUSE), (Verb.OPEN, Verb.CLOSE)])
+async def test_a_state_that_a_crash_left_in_the_ledger_alone_is_carried_to_redis(
+    settings: Settings,
+    ledger: asyncpg.Connection,
+    store: ReservationStore,
+    sale_id: str,
+    redis_client: "redis.asyncio.Redis",
+    verbs: tuple[Verb, ...],
+) -> None:
+    partition = await create_sale(ledger, sale_id, one_item(5))
+    for verb in verbs:
+        assert (await intend_state(ledger, sale_id, verb)).outcome == "changed"
+    with pytest.raises(Recovering):
+        await store.snapshot(partition)
+    wanted = await state_of(ledger, sale_id)
+    async with pipeline(settings):
+
+        async def carried() -> bool:
+            try:
+                return (await store.snapshot(partition)).state == wanted
+            except Recovering:
+                return False
+
+        await wait_until(carried, WAIT_SECONDS)
+
+        async def applied() -> bool:
+            mark = await ledger.fetchval("SELECT sequence FROM watermarks")
+            return bool(mark == (await store.snapshot(partition)).sequence)
+
+        await wait_until(applied, WAIT_SECONDS)
+    # From here on missing keys are lost data and never a place to load into.
+    await redis_client.flushall()
+    with pytest.raises(Recovering):
+        await carry_state(ledger, store, sale_id, BOUNDS, actor="test")
+
+
+async def test_the_outbox_is_trimmed_to_the_ledgers_last_event(
+    settings: Settings,
+    ledger: asyncpg.Connection,
+    store: ReservationStore,
+    sale_id: str,
+    redis_client: "redis.asyncio.Redis",
+) -> None:
+    partition = await create_sale(ledger, sale_id, one_item(50))
+    await open_sale(ledger, store, sale_id, BOUNDS, actor="test")
+    async with running(run_reconciler, settings):
+        for number in range(20):
+            await reserve(store, partition, f"buyer-{number}")
+        # Nothing is applied yet, so nothing may go.
+        assert (await store.snapshot(partition)).outbox_length == 22
+        async with running(run_order_writer, settings):
+
+            async def trimmed() -> bool:
+                return (await store.snapshot(partition)).outbox_length == 1
+
+            await wait_until(trimmed, WAIT_SECONDS)
+    (last,) = await read_outbox(redis_client, partition, Position(0, 0), 10)
+    assert last.position == Position(1, 22)
+    assert (await store.snapshot(partition)).ledger_sequence == 22
+
+
+async def test_one_reconciler_leads_and_another_takes_over(
+    settings: Settings, ledger: asyncpg.Connection, store: ReservationStore, sale_id: str
+) -> None:
+    await create_sale(ledger, sale_id, one_item(5))
+    await open_sale(ledger, store, sale_id, BOUNDS, actor="test")
+
+    async def holders() -> list[int]:
+        rows = await ledger.fetch(
+            "SELECT pid FROM pg_locks JOIN pg_database d ON d.oid = database "
+            "WHERE locktype = 'advisory' AND granted AND d.datname = current_database()"
+        )
+        return [row["pid"] for row in rows]
+
+    async with running(run_order_writer, settings), running(run_reconciler, settings):
+        await wait_until(holders, WAIT_SECONDS)
+        async with running(run_reconciler, settings):
+            (first,) = await holders()
+            await ledger.execute("SELECT pg_terminate_backend($1)", first)
+
+            async def led_by_another() -> bool:
+                found = await holders()
+                return len(found) == 1 and found != [first]
+
+            await wait_until(led_by_another, WAIT_SECONDS)
+            await ledger.execute(
+                "INSERT INTO reconciliations (sale_id, requested_by) VALUES ($1, 'test')", sale_id
+            )
+            await wait_until(lambda: balanced(ledger, "test"), WAIT_SECONDS)
+
+
+async def balanced(ledger: asyncpg.Connection, requested_by: str) -> bool:
+    return bool(
+        await ledger.fetchval(
+            "SELECT balanced FROM reconciliations WHERE requested_by = $1 AND status = 'done'",
+            requested_by,
+        )
+    )
+
+
+async def test_a_sale_is_compared_periodically_and_when_asked(
+    settings: Settings,
+    ledger: asyncpg.Connection,
+    store: ReservationStore,
+    sale_id: str,
+    redis_client: "redis.asyncio.Redis",
+) -> None:
+    partition = await create_sale(ledger, sale_id, one_item(5))
+    await open_sale(ledger, store, sale_id, BOUNDS, actor="test")
+    async with pipeline(settings):
+        await reserve(store, partition, "buyer")
+        await wait_until(lambda: balanced(ledger, "reconciler"), WAIT_SECONDS)
+        await redis_client.hincrby(f"{{{partition}}}:stock", "sku:default:sold", 1)
+        asked = await ledger.fetchval(
+            "INSERT INTO reconciliations (sale_id, requested_by) VALUES ($1, 'ops') "
+            "RETURNING reconciliation_id",
+            sale_id,
+        )
+        await ledger.execute("SELECT pg_notify('dropgate_reconciler', $1)", str(asked))
+
+        async def done() -> asyncpg.Record | None:
+            return await ledger.fetchrow(
+                "SELECT * FROM reconciliations WHERE reconciliation_id = $1 AND status = 'done'",
+                asked,
+            )
+
+        report = await wait_until(done, WAIT_SECONDS)
+        assert report is not None
+        assert report["balanced"] is False
+        assert msgspec.json.decode(report["watermarks"]) == [
+            {"partition": 0, "epoch": 1, "sequence": 3}
+        ]
+        rows = await ledger.fetch(
+            "SELECT * FROM reconciliation_differences WHERE reconciliation_id = $1", asked
+        )
+        assert [
+            (r["kind"], r["sku"], r["field"], r["redis_value"], r["ledger_value"]) for r in rows
+        ] == [("counter", "sku", "sold", "1", "0")]
+        repair = await ledger.fetchval(
+            "INSERT INTO reconciliations (sale_id, requested_by, apply) VALUES ($1, 'ops', true) "
+            "RETURNING reconciliation_id",
+            sale_id,
+        )
+        await ledger.execute("SELECT pg_notify('dropgate_reconciler', '')")
+
+        async def refused() -> bool:
+            failure = await ledger.fetchval(
+                "SELECT failure FROM reconciliations WHERE reconciliation_id = $1", repair
+            )
+            return bool(failure == "not_supported")
+
+        await wait_until(refused, WAIT_SECONDS)
+
+
+async def test_every_duty_runs_by_hand(
+    settings: Settings, ledger: asyncpg.Connection, store: ReservationStore, sale_id: str
+) -> None:
+    partition = await create_sale(ledger, sale_id, one_item(5, hold_seconds=1))
+    await open_sale(ledger, store, sale_id, BOUNDS, actor="test")
+    await reserve(store, partition, "buyer")
+
+    async def due() -> bool:
+        return (await store.snapshot(partition)).due_holds == 1
+
+    await wait_until(due, WAIT_SECONDS)
+    assert await run_once(settings, "expire", sale_id) == f"{partition}: 1 holds returned"
+    async with running(run_order_writer, settings):
+
+        async def applied() -> bool:
+            return bool(await ledger.fetchval("SELECT sequence FROM watermarks") == 4)
+
+        await wait_until(applied, WAIT_SECONDS)
+    assert await run_once(settings, "trim", sale_id) == f"{partition}: 3 events trimmed below 1-4"
+    assert await run_once(settings, "recover", sale_id) == f"{partition}: trusted"
+    assert (await run_once(settings, "reconcile", sale_id)).endswith("balanced at 0@1-4")
+    with pytest.raises(ValueError, match="no duty"):
+        await run_once(settings, "nothing", sale_id)
+    with pytest.raises(ValueError, match="no sale"):
+        await run_once(settings, "trim", "unheard-of")

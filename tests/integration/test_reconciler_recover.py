@@ -1,0 +1,261 @@
+"""A Redis that restarts: the same history goes on under the next epoch, another stays closed."""
+
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+import pytest_asyncio
+import redis.asyncio
+
+from config.settings import RedisSettings, Settings
+from config.stack.redis import RedisServer
+from gateway.inventory.errors import InventoryError, Recovering
+from gateway.inventory.keys import PartitionId
+from gateway.inventory.opening import open_sale
+from gateway.inventory.store import ReservationStore
+from gateway.inventory.types import Snapshot
+from order_writer.service import run as run_order_writer
+from reconciler.duty import run_once
+from reconciler.service import run as run_reconciler
+from tests.support.partitions import BOUNDS, one_item, open_store, token_of
+from tests.support.pipeline import create_sale, pipeline, running
+from tests.support.reserving import reserve
+from tests.support.servers import unique
+from tests.support.waiting import wait_until
+
+WAIT_SECONDS = 20.0
+HOLD_SECONDS = 30
+
+
+@pytest_asyncio.fixture
+async def server(servers_folder: Path) -> AsyncIterator[RedisServer]:
+    """A Redis of this test's own, to be killed."""
+    started = RedisServer(servers_folder / unique("redis"))
+    await started.start()
+    yield started
+    await started.stop()
+
+
+@pytest.fixture
+def own(settings: Settings, server: RedisServer) -> Settings:
+    return settings.model_copy(update={"redis": RedisSettings(url=server.url)})
+
+
+@pytest_asyncio.fixture
+async def ledger(own: Settings) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(own.postgres.dsn)
+    yield connection
+    await connection.close()
+
+
+@pytest_asyncio.fixture
+async def store(own: Settings) -> AsyncIterator[ReservationStore]:
+    async with open_store(own.redis) as (_, opened):
+        yield opened
+
+
+@pytest_asyncio.fixture
+async def partition(ledger: asyncpg.Connection, store: ReservationStore) -> PartitionId:
+    """A sale with a hold in it, of which the ledger has nothing yet."""
+    sale_id = unique("recover")
+    partition = await create_sale(ledger, sale_id, one_item(5, hold_seconds=HOLD_SECONDS))
+    await open_sale(ledger, store, sale_id, BOUNDS, actor="test")
+    assert (await reserve(store, partition, "before")).outcome == "accepted"
+    return partition
+
+
+async def restart(server: RedisServer) -> None:
+    server.kill()
+    assert await server.child.wait_exit(WAIT_SECONDS)
+    await server.start()
+
+
+async def answered(store: ReservationStore, partition: PartitionId) -> Snapshot | None:
+    """The snapshot once the partition takes reserves again; a buyer of each try's own."""
+    try:
+        reply = await reserve(store, partition, "after")
+        assert reply.outcome in {"accepted", "replayed"}
+        return await store.snapshot(partition)
+    except InventoryError:
+        return None
+
+
+async def recovered(store: ReservationStore, partition: PartitionId) -> Snapshot:
+    snapshot = await wait_until(lambda: answered(store, partition), WAIT_SECONDS, "recovery")
+    assert snapshot is not None
+    return snapshot
+
+
+async def deadline_in_ledger(ledger: asyncpg.Connection) -> int:
+    return int(
+        await ledger.fetchval(
+            "SELECT (extract(epoch FROM deadline) * 1000)::bigint FROM reservations "
+            "WHERE buyer_id = 'before'"
+        )
+    )
+
+
+async def test_a_killed_redis_goes_on_by_itself_and_holds_keep_their_time(
+    own: Settings,
+    ledger: asyncpg.Connection,
+    store: ReservationStore,
+    partition: PartitionId,
+    server: RedisServer,
+) -> None:
+    (before,) = await store.read(partition, [token_of("before")])
+    assert before is not None
+    async with pipeline(own):
+
+        async def alive() -> bool:
+            return bool(await ledger.fetchval("SELECT alive_at FROM watermarks"))
+
+        await wait_until(alive, WAIT_SECONDS)
+        await restart(server)
+        snapshot = await recovered(store, partition)
+        assert (snapshot.epoch, snapshot.sequence) == (2, 2)  # recover, and the reserve after it
+        assert (await reserve(store, partition, "before")).outcome == "replayed"
+        (after,) = await store.read(partition, [token_of("before")])
+        assert after is not None
+        assert after.deadline == before.deadline + snapshot.shift_ms
+
+        async def applied() -> bool:
+            row = await ledger.fetchrow("SELECT epoch, sequence FROM watermarks")
+            return row is not None and (row["epoch"], row["sequence"]) == (2, 2)
+
+        await wait_until(applied, WAIT_SECONDS)
+        assert await deadline_in_ledger(ledger) == after.deadline
+        assert (await run_once(own, "reconcile", partition.sale_id)).endswith("balanced at 0@2-2")
+
+        # Again: epochs go on from each other.
+        await restart(server)
+        assert (await recovered(store, partition)).epoch == 3
+    rows = await ledger.fetch("SELECT epoch, next_epoch FROM closed_epochs ORDER BY epoch")
+    assert [(row["epoch"], row["next_epoch"]) for row in rows] == [(1, 2), (2, 3)]
+
+
+async def test_recovery_waits_for_the_ledger(
+    own: Settings,
+    ledger: asyncpg.Connection,
+    store: ReservationStore,
+    partition: PartitionId,
+    server: RedisServer,
+) -> None:
+    await restart(server)
+    async with running(run_reconciler, own):
+        with pytest.raises(InventoryError):
+            await reserve(store, partition, "after")
+
+        async def looked() -> bool:
+            return "the ledger is at" in await run_once(own, "recover", partition.sale_id)
+
+        await wait_until(looked, WAIT_SECONDS)
+        assert await ledger.fetchval("SELECT count(*) FROM closed_epochs") == 0
+        async with running(run_order_writer, own):
+            await recovered(store, partition)
+
+
+async def test_a_recovery_that_crashed_after_closing_the_epoch_is_repeated(
+    own: Settings,
+    ledger: asyncpg.Connection,
+    store: ReservationStore,
+    partition: PartitionId,
+    server: RedisServer,
+) -> None:
+    async with running(run_order_writer, own):
+
+        async def applied() -> bool:
+            return bool(await ledger.fetchval("SELECT sequence FROM watermarks") == 3)
+
+        await wait_until(applied, WAIT_SECONDS)
+        await restart(server)
+        await ledger.execute(
+            "INSERT INTO closed_epochs SELECT sale_id, partition, epoch, sequence, fingerprint, 7 "
+            "FROM watermarks"
+        )
+        async with running(run_reconciler, own):
+            assert (await recovered(store, partition)).epoch == 7
+
+
+async def stays_closed(own: Settings, store: ReservationStore, partition: PartitionId) -> str:
+    """Why, by hand; and the reconciler beside does not open it either."""
+    report = await run_once(own, "recover", partition.sale_id)
+    assert report.startswith(f"{partition}: stays closed")
+    with pytest.raises(Recovering):
+        await reserve(store, partition, "after")
+    return report
+
+
+async def connected(store: ReservationStore, partition: PartitionId) -> bool:
+    try:
+        await store.snapshot(partition)
+    except InventoryError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("loss", ["an event", "other bytes", "everything"])
+async def test_a_redis_that_is_not_the_ledgers_stays_closed(
+    own: Settings,
+    ledger: asyncpg.Connection,
+    store: ReservationStore,
+    partition: PartitionId,
+    server: RedisServer,
+    loss: str,
+) -> None:
+    async with running(run_order_writer, own):
+
+        async def applied() -> bool:
+            return bool(await ledger.fetchval("SELECT sequence FROM watermarks") == 3)
+
+        await wait_until(applied, WAIT_SECONDS)
+    client = redis.asyncio.Redis.from_url(server.url)
+    outbox = f"{{{partition}}}:outbox"
+    if loss == "an event":
+        await client.xtrim(outbox, maxlen=3)
+        await client.xdel(outbox, "1-3")
+        await client.hset(f"{{{partition}}}:meta", "sequence", "2")
+    elif loss == "other bytes":
+        await client.xdel(outbox, "1-3")
+        # Below the stream's last id nothing can be added: the stream is made anew.
+        await client.delete(outbox)
+        await client.xadd(outbox, {"event": "forged"}, id="1-3")
+    else:
+        await client.flushall()
+    await client.aclose()
+    await restart(server)
+    if loss != "everything":
+        await wait_until(lambda: connected(store, partition), WAIT_SECONDS)
+    started = time.monotonic()
+    async with running(run_order_writer, own), running(run_reconciler, own):
+
+        async def looked_several_times() -> bool:
+            await stays_closed(own, store, partition)
+            return time.monotonic() - started > 1.0
+
+        await wait_until(looked_several_times, WAIT_SECONDS)
+    assert await ledger.fetchval("SELECT count(*) FROM closed_epochs") == 0
+
+
+async def test_a_partition_with_a_dead_letter_stays_closed(
+    own: Settings,
+    ledger: asyncpg.Connection,
+    store: ReservationStore,
+    partition: PartitionId,
+    server: RedisServer,
+) -> None:
+    async with running(run_order_writer, own):
+
+        async def applied() -> bool:
+            return bool(await ledger.fetchval("SELECT sequence FROM watermarks") == 3)
+
+        await wait_until(applied, WAIT_SECONDS)
+    await ledger.execute(
+        "INSERT INTO dead_letters (identity, sale_id, partition, epoch, sequence, reason, error, "
+        "raw) VALUES ('x', $1, 0, 1, 3, 'refused', 'no', '\\x00')",
+        partition.sale_id,
+    )
+    await restart(server)
+    await wait_until(lambda: connected(store, partition), WAIT_SECONDS)
+    assert "dead_letters_open" in await stays_closed(own, store, partition)
