@@ -1,0 +1,72 @@
+"""WATCH, read, MULTI … EXEC, and again when somebody was faster: correct, and slow when hot."""
+
+import asyncio
+import random
+
+from redis.asyncio import Redis
+from redis.exceptions import WatchError
+
+from loadtest.bench.designs import redis_books
+from loadtest.bench.designs.design import (
+    BUSY,
+    LIMIT_EXCEEDED,
+    LIMIT_PER_BUYER,
+    MOST_TRIES,
+    SOLD_OUT,
+    Addresses,
+    Audit,
+    Reply,
+)
+
+LONGEST_BACKOFF_SECONDS = 0.05
+
+
+class RedisWatch:
+    """Optimistic locking on the one stock key that everybody wants."""
+
+    _redis: Redis
+
+    async def start(self, addresses: Addresses) -> None:
+        """Connect."""
+        self._redis = redis_books.connect(addresses.redis)
+
+    async def reset(self, stock: int) -> None:
+        """Forget everything and hold `stock` units."""
+        await redis_books.reset(self._redis, stock)
+
+    async def reserve(self, buyer_id: str, key: str, quantity: int) -> Reply:
+        """Try until nobody else wrote between the read and the write."""
+        for tried in range(MOST_TRIES):
+            try:
+                return await self._try(buyer_id, key, quantity)
+            except WatchError:
+                longest = min(LONGEST_BACKOFF_SECONDS, 0.001 * 2**tried)
+                await asyncio.sleep(random.uniform(0, longest))
+        return BUSY
+
+    async def _try(self, buyer_id: str, key: str, quantity: int) -> Reply:
+        field = redis_books.key_field(buyer_id, key)
+        async with self._redis.pipeline(transaction=True) as pipe:
+            # Every accepted reservation changes the stock, so watching that one key is enough.
+            await pipe.watch(redis_books.STOCK)
+            stock = int(await pipe.get(redis_books.STOCK) or 0)
+            known = redis_books.text(await pipe.hget(redis_books.KEYS, field))
+            if known:
+                return Reply("replayed", known)
+            owned = int(await pipe.hget(redis_books.OWNED, buyer_id) or 0)
+            if owned + quantity > LIMIT_PER_BUYER:
+                return LIMIT_EXCEEDED
+            if stock < quantity:
+                return SOLD_OUT
+            record = redis_books.new_record(buyer_id, key, quantity)
+            pipe.multi()  # type: ignore[no-untyped-call] # of redis-py
+            pipe.decrby(redis_books.STOCK, quantity)
+            pipe.hset(redis_books.KEYS, field, record.reservation_id)
+            pipe.hincrby(redis_books.OWNED, buyer_id, quantity)
+            redis_books.add_record(pipe, record)
+            await pipe.execute()
+        return Reply("accepted", record.reservation_id)
+
+    async def audit(self) -> Audit:
+        """Count the books."""
+        return await redis_books.audit(self._redis)

@@ -1,0 +1,124 @@
+"""The operations calls the bench makes of a running dropgate, and the wait for its ledger."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import asyncpg
+import msgspec
+from redis.asyncio import Redis
+
+from loadtest.bench.designs.design import SKU
+from loadtest.bench.designs.redis_books import text
+from loadtest.bench.named_sql import read_sections
+from loadtest.bench.stack import Stack, StackError
+from loadtest.http_client import HttpClient, Response
+from loadtest.target import mint_token
+
+HOLD_SECONDS = 7200  # no hold comes due while others are being measured
+POLL_SECONDS = 0.02
+SQL = read_sections(Path(__file__).with_name("queries.sql"))
+
+
+class _Item(msgspec.Struct, frozen=True):
+    available: int
+    held: int
+    sold: int
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """Counters of the one item."""
+
+    items: tuple[_Item, ...]
+
+    @property
+    def available(self) -> int:
+        """Units left."""
+        return self.items[0].available
+
+    @property
+    def promised(self) -> int:
+        """Units held or sold."""
+        return self.items[0].held + self.items[0].sold
+
+
+class Gate:
+    """Operations of one stack."""
+
+    def __init__(self, stack: Stack, client: HttpClient) -> None:
+        """Call through `client`."""
+        self.stack = stack
+        self._client = client
+        self._running = stack.running
+
+    @classmethod
+    @asynccontextmanager
+    async def of(cls, stack: Stack) -> AsyncIterator["Gate"]:
+        """A gate whose connections are closed at the end."""
+        client = HttpClient(stack.running.gateway, 4)
+        try:
+            yield cls(stack, client)
+        finally:
+            await client.close()
+
+    async def call(self, method: str, path: str, body: bytes = b"") -> Response:
+        """One call with an operator's token. Raises StackError where it is refused."""
+        token = mint_token(self._running.auth_secret, "ops", "bench")
+        head = (
+            f"{method} {path} HTTP/1.1\r\nHost: {self._client.authority}\r\n"
+            f"Authorization: Bearer {token}\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n"
+        )
+        response = await self._client.request(head.encode() + body)
+        if response.status >= 300:
+            raise StackError(f"{method} {path}: {response.status} {response.body.decode()}")
+        return response
+
+    async def open_sale(self, sale_id: str, stock: int, limit: int) -> None:
+        """Create and open a sale of one item in one partition."""
+        spec = {
+            "items": [{"sku": SKU, "price": {"amount": 4900, "currency": "EUR"}, "stock": stock}],
+            "hold_seconds": HOLD_SECONDS,
+            "per_buyer_limit": limit,
+        }
+        await self.call("PUT", f"/v1/sales/{sale_id}", msgspec.json.encode(spec))
+        await self.call("POST", f"/v1/sales/{sale_id}/open")
+
+    async def snapshot(self, sale_id: str) -> Snapshot:
+        """Counters now."""
+        response = await self.call("GET", f"/v1/sales/{sale_id}/snapshot")
+        return msgspec.json.decode(response.body, type=Snapshot)
+
+    async def wait_for_ledger(self, sale_id: str, timeout_seconds: float) -> bool:
+        """Until the ledger has applied what is in the outbox now; False where it takes longer."""
+        tail = await self._outbox_tail(sale_id)
+        connection = await asyncpg.connect(self._running.postgres)
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                while True:
+                    if (await connection.fetchval(SQL["applied"], sale_id) or 0) >= tail:
+                        return True
+                    await asyncio.sleep(POLL_SECONDS)
+        except TimeoutError:
+            return False
+        finally:
+            await connection.close()
+
+    async def _outbox_tail(self, sale_id: str) -> int:
+        redis = Redis.from_url(self._running.redis, protocol=2)
+        try:
+            newest = await redis.xrevrange(f"{{{sale_id}:0}}:outbox", count=1)
+        finally:
+            await redis.aclose()
+        if not newest:
+            raise StackError(f"sale {sale_id} has no outbox")
+        return int(text(newest[0][0]).partition("-")[2])
+
+    async def doubled_buyers(self, sale_id: str) -> int:
+        """Buyers with more than one reservation in the ledger."""
+        connection = await asyncpg.connect(self._running.postgres)
+        try:
+            return int(await connection.fetchval(SQL["doubled_buyers"], sale_id))
+        finally:
+            await connection.close()
