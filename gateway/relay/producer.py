@@ -61,7 +61,7 @@ class EventProducer:
                 await asyncio.gather(*acknowledgements)
         except (KafkaError, TimeoutError, OSError) as error:
             failure = str(error) or type(error).__name__
-        acknowledged = _acknowledged(events, acknowledgements)
+        acknowledged = acknowledged_of(events, acknowledgements)
         if failure is not None:
             _log.warning(
                 "log_refuses", error=failure, sent=len(events), acknowledged=len(acknowledged)
@@ -119,7 +119,7 @@ def _look_at(future: asyncio.Future[object]) -> None:
         future.exception()
 
 
-def _acknowledged(
+def acknowledged_of(
     events: Sequence[Outgoing], acknowledgements: Sequence[asyncio.Future[object]]
 ) -> list[Outgoing]:
     """The events before the first one of their partition that is not acknowledged."""

@@ -1,0 +1,171 @@
+"""The relay on real servers: every event reaches Kafka in order, untouched, whatever restarts."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from functools import partial
+
+import asyncpg
+import pytest
+import pytest_asyncio
+import redis.asyncio
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from config.settings import EventLogSettings, Settings
+from config.stack.kafka import KafkaServer
+from gateway.inventory.events import Position
+from gateway.inventory.keys import PartitionId
+from gateway.inventory.opening import open_sale
+from gateway.inventory.outbox import OutboxEntry, read_outbox
+from gateway.inventory.store import ReservationStore
+from gateway.relay.relay import relay_key
+from gateway.relay.service import run as run_relay
+from order_writer.service import run as run_order_writer
+from reconciler.service import run as run_reconciler
+from tests.support.partitions import BOUNDS, one_item, open_store
+from tests.support.pipeline import create_sale, running
+from tests.support.reserving import reserve
+from tests.support.servers import unique
+from tests.support.waiting import wait_until
+
+WAIT_SECONDS = 45.0
+START = Position(0, 0)
+
+
+@pytest.fixture
+def on_kafka(settings: Settings, kafka_event_log: EventLogSettings) -> Settings:
+    return settings.model_copy(update={"event_log": kafka_event_log})
+
+
+@pytest_asyncio.fixture
+async def ledger(settings: Settings) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(settings.postgres.dsn)
+    yield connection
+    await connection.close()
+
+
+@pytest_asyncio.fixture
+async def store(settings: Settings) -> AsyncIterator[ReservationStore]:
+    async with open_store(settings.redis) as (_, opened):
+        yield opened
+
+
+async def open_partition(ledger: asyncpg.Connection, store: ReservationStore) -> PartitionId:
+    partition = await create_sale(ledger, unique("relay"), one_item(10_000))
+    await open_sale(ledger, store, partition.sale_id, BOUNDS, actor="test")
+    return partition
+
+
+async def buy(store: ReservationStore, partition: PartitionId, first: int, count: int) -> None:
+    for number in range(first, first + count):
+        assert (await reserve(store, partition, f"buyer-{number}")).outcome == "accepted"
+
+
+async def relayed(client: "redis.asyncio.Redis", partition: PartitionId, sequence: int) -> bool:
+    return bool(await client.hget(relay_key(partition), "position") == b"1-%d" % sequence)
+
+
+async def read_topic(log: EventLogSettings) -> list[tuple[str, OutboxEntry]]:
+    """Everything in the topic, by partition of the topic, with key and number."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=log.bootstrap, auto_offset_reset="earliest")
+    await consumer.start()
+    try:
+        places = [TopicPartition(log.topic, number) for number in range(log.partitions)]
+        consumer.assign(places)
+        ends = await consumer.end_offsets(places)
+        found = []
+        for place in places:
+            while await consumer.position(place) < ends[place]:
+                record = await consumer.getone(place)
+                headers = dict(record.headers)
+                position = Position(int(headers["epoch"]), int(headers["sequence"]))
+                found.append((record.key.decode(), OutboxEntry(position, record.value)))
+        return found
+    finally:
+        await consumer.stop()
+
+
+async def test_events_of_every_partition_arrive_in_order_and_untouched(
+    on_kafka: Settings,
+    ledger: asyncpg.Connection,
+    store: ReservationStore,
+    redis_client: "redis.asyncio.Redis",
+) -> None:
+    partitions = [await open_partition(ledger, store) for _ in range(3)]
+    async with running(run_relay, on_kafka):
+        for partition in partitions:
+            await buy(store, partition, 0, 50)
+        for partition in partitions:
+            await wait_until(partial(relayed, redis_client, partition, 52), WAIT_SECONDS)
+    topic = await read_topic(on_kafka.event_log)
+    for partition in partitions:
+        outbox = await read_outbox(redis_client, partition, START, 1000)
+        assert len(outbox) == 52  # the relay never trims
+        assert [entry for key, entry in topic if key == str(partition)] == outbox
+
+
+async def test_a_relay_that_restarts_goes_on_without_a_gap(
+    on_kafka: Settings,
+    ledger: asyncpg.Connection,
+    store: ReservationStore,
+    redis_client: "redis.asyncio.Redis",
+) -> None:
+    partition = await open_partition(ledger, store)
+    async with running(run_relay, on_kafka):
+        await buy(store, partition, 0, 20)
+        await wait_until(lambda: relayed(redis_client, partition, 22), WAIT_SECONDS)
+    await buy(store, partition, 20, 20)
+    # As if the last relay had died between the log's acknowledgement and its own note of it.
+    await redis_client.hset(relay_key(partition), "position", "1-12")
+    async with running(run_relay, on_kafka):
+        await wait_until(lambda: relayed(redis_client, partition, 42), WAIT_SECONDS)
+    topic = [entry.position.sequence for _, entry in await read_topic(on_kafka.event_log)]
+    assert topic == [*range(1, 23), *range(13, 43)]
+
+
+async def test_events_wait_out_a_kafka_that_dies(
+    on_kafka: Settings,
+    ledger: asyncpg.Connection,
+    store: ReservationStore,
+    redis_client: "redis.asyncio.Redis",
+    kafka_server: KafkaServer,
+) -> None:
+    partition = await open_partition(ledger, store)
+    async with running(run_relay, on_kafka):
+        await buy(store, partition, 0, 20)
+        await wait_until(lambda: relayed(redis_client, partition, 22), WAIT_SECONDS)
+        kafka_server.kill()
+        assert await kafka_server.child.wait_exit(WAIT_SECONDS)
+        await buy(store, partition, 20, 20)
+        assert not await relayed(redis_client, partition, 42)
+        await kafka_server.start()
+        await wait_until(lambda: relayed(redis_client, partition, 42), WAIT_SECONDS)
+    topic = [entry for _, entry in await read_topic(on_kafka.event_log)]
+    first_copies = list(dict.fromkeys(topic))
+    assert first_copies == await read_outbox(redis_client, partition, START, 1000)
+
+
+async def test_the_whole_way_through_kafka_ends_in_the_ledger(
+    on_kafka: Settings,
+    ledger: asyncpg.Connection,
+    store: ReservationStore,
+    redis_client: "redis.asyncio.Redis",
+) -> None:
+    partition = await open_partition(ledger, store)
+    async with (
+        running(run_relay, on_kafka),
+        running(run_order_writer, on_kafka),
+        running(run_reconciler, on_kafka),
+    ):
+        await asyncio.gather(*(buy(store, partition, 100 * lane, 50) for lane in range(4)))
+
+        async def applied() -> bool:
+            return bool(await ledger.fetchval("SELECT sequence FROM watermarks") == 202)
+
+        await wait_until(applied, WAIT_SECONDS)
+
+        async def trimmed() -> bool:
+            return (await store.snapshot(partition)).outbox_length == 1
+
+        await wait_until(trimmed, WAIT_SECONDS)
+        assert await ledger.fetchval("SELECT count(*) FROM reservations") == 200
+        assert await relayed(redis_client, partition, 202)

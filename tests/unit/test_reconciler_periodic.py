@@ -1,0 +1,105 @@
+"""How duties are kept running, and what configurations are refused."""
+
+import asyncio
+from typing import ClassVar
+
+import pytest
+
+from gateway.inventory.errors import Recovering
+from reconciler.compare import CompareConfig
+from reconciler.expire import ExpireConfig
+from reconciler.notices import Notices
+from reconciler.periodic import Keeper, for_each
+from reconciler.recover import RecoverConfig
+from reconciler.trim import TrimConfig
+from reconciler.window import WindowConfig
+from tests.support.waiting import wait_until
+
+WAIT_SECONDS = 10.0
+AN_HOUR_SECONDS = 3600.0
+
+
+class Scripted:
+    """A duty that answers, or fails, as it was told, and then sleeps for an hour."""
+
+    name: ClassVar[str] = "scripted"
+    needs_lead: ClassVar[bool] = True
+    deadline_seconds: ClassVar[float] = WAIT_SECONDS
+
+    def __init__(self, *answers: float | Exception) -> None:
+        self.answers = list(answers)
+        self.runs = 0
+
+    async def run_once(self) -> float:
+        self.runs += 1
+        if not self.answers:
+            return AN_HOUR_SECONDS
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+async def test_a_duty_outlives_outages_and_defects() -> None:
+    duty = Scripted(Recovering("away"), 0.0, RuntimeError("a defect"))
+    keeper = Keeper(duty, lambda: True)
+    task = asyncio.create_task(keeper.keep())
+    await wait_until(lambda: duty.runs == 4, WAIT_SECONDS)
+    keeper.stop()
+    keeper.stop()
+    await asyncio.wait_for(task, WAIT_SECONDS)
+
+
+async def test_a_wake_cuts_the_pause_short() -> None:
+    duty = Scripted()
+    keeper = Keeper(duty, lambda: True)
+    task = asyncio.create_task(keeper.keep())
+    await wait_until(lambda: duty.runs == 1, WAIT_SECONDS)
+    keeper.wake()
+    await wait_until(lambda: duty.runs == 2, WAIT_SECONDS)
+    keeper.stop()
+    await asyncio.wait_for(task, WAIT_SECONDS)
+
+
+async def test_a_duty_that_may_not_run_waits_until_it_may() -> None:
+    allowed: list[bool] = []
+    duty = Scripted()
+    keeper = Keeper(duty, lambda: bool(allowed))
+    task = asyncio.create_task(keeper.keep())
+    keeper.wake()
+    await asyncio.sleep(0)
+    assert duty.runs == 0
+    allowed.append(True)
+    keeper.wake()
+    await wait_until(lambda: duty.runs == 1, WAIT_SECONDS)
+    keeper.stop()
+    await asyncio.wait_for(task, WAIT_SECONDS)
+
+
+async def test_one_in_trouble_holds_up_no_other() -> None:
+    async def work(number: int) -> int:
+        if number == 2:
+            raise Recovering("away")
+        return number
+
+    assert await for_each([1, 2, 3], work, Notices(), "waits") == [1, 3]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: ExpireConfig(interval_seconds=0.6),
+        lambda: ExpireConfig(interval_seconds=0),
+        lambda: ExpireConfig(batch_holds=1001),
+        lambda: ExpireConfig(batch_holds=0),
+        lambda: TrimConfig(interval_seconds=11),
+        lambda: WindowConfig(interval_seconds=0),
+        lambda: RecoverConfig(retry_seconds=2),
+        lambda: CompareConfig(interval_seconds=0),
+        lambda: CompareConfig(page_records=1001),
+    ],
+)
+def test_configurations_that_could_not_keep_a_promise_are_refused(make: object) -> None:
+    assert callable(make)
+    with pytest.raises(ValueError, match=r"expire|trim|window|recover|compare"):
+        make()
