@@ -38,7 +38,7 @@ def configure_logs(settings: LogSettings, process: str) -> None:
     rendering: list[Processor] = (
         [_tracebacks, structlog.processors.JSONRenderer()]
         if as_json
-        else [structlog.dev.ConsoleRenderer()]
+        else [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
     )
     structlog.configure(
         processors=[*shared, *rendering],

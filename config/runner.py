@@ -32,8 +32,8 @@ async def _run(name: str, service: Service, settings: Settings) -> int:
     _LOG.info("started", action="start")
     try:
         await service(settings, stop)
-    except Exception:  # noqa: BLE001 - the last frame of the process: it can only say it
-        _LOG.exception("failed", action="stop", service=name)
+    except Exception as error:  # noqa: BLE001 - the last frame of the process: it can only say it
+        _LOG.exception("failed", action="stop", service=name, reason=str(error))
         return EXIT_FAILED
     _LOG.info("stopped", action="stop")
     return 0

@@ -51,7 +51,7 @@ class LocalStack:
     def __init__(self, settings: Settings, folder: DataFolder, options: UpOptions) -> None:
         self.folder = folder
         self.options = options
-        self.redis = RedisServer(folder.path / "redis")
+        self.redis = RedisServer(folder.path / "redis", overrides=_redis_overrides(settings))
         self.postgres = PostgresServer(folder.path / "postgres")
         self.kafka: KafkaServer | None = None
         if options.event_log == "kafka":
@@ -205,6 +205,16 @@ class LocalStack:
         return "\n".join(
             [f"not serving; {self.url}/readyz answered: {answer}", "The ends of the logs:", *tails]
         )
+
+
+def _redis_overrides(settings: Settings) -> dict[str, str]:
+    """What the durability asked for changes in redis.conf, which is written for fsync."""
+    if settings.redis.durability == "replica":
+        raise StackError(
+            "dropgate up has one Redis and no replica: set DROPGATE_REDIS__DURABILITY to fsync or "
+            "relaxed, or run the processes themselves on your own servers"
+        )
+    return {"appendfsync": "everysec"} if settings.redis.durability == "relaxed" else {}
 
 
 async def _probe(port: int) -> str:

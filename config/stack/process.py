@@ -14,6 +14,8 @@ LAUNCH = Path(__file__).with_name("launch.py")
 POLL_SECONDS = 0.02
 # How much of a log is shown when a server does not come up.
 LOG_TAIL_CHARACTERS = 2000
+# A longer log is set aside (over the one before) when its program is started.
+LOG_MAX_BYTES = 16 * 2**20
 
 
 class StackError(Exception):
@@ -79,6 +81,8 @@ class Child:
         output = None
         if self.log is not None:
             self.log.parent.mkdir(parents=True, exist_ok=True)
+            if self.log.exists() and self.log.stat().st_size > LOG_MAX_BYTES:
+                self.log.replace(self.log.with_suffix(".old"))
             output = self.log.open("ab")
         try:
             self._process = subprocess.Popen(
