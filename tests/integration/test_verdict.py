@@ -1,7 +1,9 @@
 """The verdict of a whole sale, and of sales in states where not everything can be judged."""
 
 import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
 
+from config.stack.server import free_port
 from gateway.inventory.events import Position
 from loadtest.history import Attempt, History
 from loadtest.verdict.finding import Outcome
@@ -115,3 +117,13 @@ async def test_a_sale_that_was_never_opened(judged_sale: JudgedSale) -> None:
 async def test_an_unknown_sale_is_an_error(judged_sale: JudgedSale) -> None:
     with pytest.raises(UnknownSaleError):
         await verify("nothing", redis_url=judged_sale.redis_url, dsn=judged_sale.dsn)
+
+
+async def test_a_server_that_stays_away_is_an_error(judged_sale: JudgedSale) -> None:
+    with pytest.raises(RedisConnectionError):
+        await verify(
+            judged_sale.sale_id,
+            redis_url=f"redis://127.0.0.1:{free_port()}/0",
+            dsn=judged_sale.dsn,
+            drain_timeout_seconds=0.2,
+        )
