@@ -25,7 +25,7 @@ class BatcherBounds:
     """
 
     max_batch: int = 128
-    batches_in_flight: int = 2
+    batches_in_flight: int = 1
     max_in_flight: int = 8192
 
 

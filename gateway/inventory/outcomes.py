@@ -36,7 +36,7 @@ class Outcome(StrEnum):
     TOO_MANY = "too_many"
 
 
-class ReserveReply(msgspec.Struct, frozen=True, array_like=True):
+class ReserveReply(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Reply to one request of a batch.
 
     `detail`: the reservation (accepted, replayed), the sale's state (not_open), the item's number

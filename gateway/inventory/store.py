@@ -29,7 +29,7 @@ FIRST_EPOCH = 1
 _encode = msgspec.msgpack.Encoder().encode
 
 
-class _Envelope(msgspec.Struct, frozen=True, array_like=True):
+class _Envelope(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """`ok`: epoch, wall_ms, shift_ms, result. `fenced`: epoch, whether the run is the trusted one.
     `recovering` and `malformed`: a word.
     """

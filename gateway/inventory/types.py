@@ -31,7 +31,7 @@ class SaleState(StrEnum):
     SETTLED = "settled"
 
 
-class ReserveRequest(msgspec.Struct, frozen=True, array_like=True):
+class ReserveRequest(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One reserve of a batch; `number` comes back with its reply."""
 
     number: int
@@ -41,7 +41,7 @@ class ReserveRequest(msgspec.Struct, frozen=True, array_like=True):
     lines: tuple[int, ...]
 
 
-class Reservation(msgspec.Struct, frozen=True, array_like=True):
+class Reservation(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A reservation as a script tells it; `deadline` is on the wall clock."""
 
     token: str
