@@ -9,6 +9,7 @@ from aiohttp import web
 from gateway.api.docs import docs_page
 from gateway.api.openapi import openapi_document
 from gateway.api.problems import Answer
+from gateway.api.protocol import check_expectation
 from gateway.api.routes import Endpoint, OpenEndpoint
 
 if TYPE_CHECKING:
@@ -55,9 +56,10 @@ def make_app(
 
 def _add(app: web.Application, method: str, path: str, handler: Handler) -> None:
     if method == "GET":
-        app.router.add_get(path, handler)  # answers HEAD too
+        # Answers HEAD too.
+        app.router.add_get(path, handler, expect_handler=check_expectation)
     else:
-        app.router.add_route(method, path, handler)
+        app.router.add_route(method, path, handler, expect_handler=check_expectation)
 
 
 def _always(answer: Answer) -> OpenCall:

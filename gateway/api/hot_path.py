@@ -36,7 +36,8 @@ class HotPath:
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
         """The answer to any request."""
-        if request.method == "POST" and _PATH.fullmatch(request.raw_path):
+        plain = request.method == "POST" and _PATH.fullmatch(request.raw_path)
+        if plain and "Expect" not in request.headers:
             return await self._edge.handle(request, self._guarded)
         return await self._general(request)
 

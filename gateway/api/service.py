@@ -21,6 +21,7 @@ from gateway.api.hot_path import HotPath
 from gateway.api.ledger import Ledger
 from gateway.api.metrics import GatewayMetrics
 from gateway.api.orders import OrderBook
+from gateway.api.protocol import ProblemServer
 from gateway.api.public_sales import PublicSales
 from gateway.api.reconciliations import DeadLetters, Reconciliations
 from gateway.api.reservations import ReservationService
@@ -49,7 +50,7 @@ from lua.loader import load_scripts
 if TYPE_CHECKING:
     import redis.asyncio as redis_py
 
-    from config.settings import Settings
+    from config.settings import GatewaySettings, Settings
 
 STOP_SECONDS = 4.0
 LINGERING_SECONDS = 1.0
@@ -68,11 +69,17 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     """
     async with AsyncExitStack() as parts:
         app, edge, reserve = await _assemble(settings, parts)
-        runner = _runner(app, settings)
-        await runner.setup()
-        _shorten(runner, edge, reserve, settings.gateway.max_body_bytes)
-        parts.push_async_callback(runner.cleanup)
         gateway = settings.gateway
+        application = web.AppRunner(app, handle_signals=False)
+        await application.setup()
+        parts.push_async_callback(application.cleanup)
+        runner = web.ServerRunner(
+            _server(application, edge, reserve, gateway),
+            handle_signals=False,
+            shutdown_timeout=STOP_SECONDS,
+        )
+        await runner.setup()
+        parts.push_async_callback(runner.cleanup)
         site = web.TCPSite(
             runner, gateway.host, gateway.port, backlog=gateway.backlog, reuse_port=True
         )
@@ -82,27 +89,22 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         _log.info("gateway_stopping", worker_slot=gateway.worker_slot)
 
 
-def _shorten(runner: web.AppRunner, edge: Edge, reserve: Reserve, max_body_bytes: int) -> None:
-    """Put the hot path before the router, for connections from now on."""
-    server = runner.server
-    if server is None:
-        raise RuntimeError("the server is not set up")
-    hot_path = HotPath(server.request_handler, edge, reserve, max_body_bytes=max_body_bytes)
-    server.request_handler = hot_path
-
-
-def _runner(app: web.Application, settings: Settings) -> web.AppRunner:
-    return web.AppRunner(
-        app,
+def _server(
+    application: web.AppRunner, edge: Edge, reserve: Reserve, gateway: GatewaySettings
+) -> ProblemServer:
+    """The connections' end: the hot path first, the application behind it."""
+    general = application.server
+    if general is None:
+        raise RuntimeError("the application is not set up")
+    return ProblemServer(
+        HotPath(general.request_handler, edge, reserve, max_body_bytes=gateway.max_body_bytes),
+        general.request_factory,
         access_log=None,
-        handle_signals=False,
-        handler_cancellation=False,
-        keepalive_timeout=settings.gateway.keepalive_timeout_seconds,
+        keepalive_timeout=gateway.keepalive_timeout_seconds,
         lingering_time=LINGERING_SECONDS,
         max_line_size=LINE_MAX_BYTES,
         max_field_size=FIELD_MAX_BYTES,
         auto_decompress=False,
-        shutdown_timeout=STOP_SECONDS,
     )
 
 

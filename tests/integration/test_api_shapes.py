@@ -306,3 +306,51 @@ async def test_a_sane_request_id_is_kept(api: Api) -> None:
         reply = await api.call("GET", "/v1/nothing", headers={"X-Request-Id": given})
         assert (reply.headers["X-Request-Id"] == given) is kept
         assert reply.body["request_id"] == reply.headers["X-Request-Id"]
+
+
+async def raw(settings: Settings, request: bytes) -> bytes:
+    """What the gateway says to these bytes, until it closes the connection."""
+    reader, writer = await asyncio.open_connection(settings.gateway.host, settings.gateway.port)
+    writer.write(request)
+    async with asyncio.timeout(20):
+        answer = await reader.read()
+    writer.close()
+    return answer
+
+
+@pytest.mark.usefixtures("api")
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"nonsense\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Long: " + b"x" * 10_000 + b"\r\n\r\n",
+        b"GET /" + b"x" * 10_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"POST /livez HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nHost: x\r\nExpect: a miracle\r\n\r\n",
+    ],
+)
+async def test_what_is_not_http_is_a_problem_too(settings: Settings, request_bytes: bytes) -> None:
+    head, _, body = (await raw(settings, request_bytes)).partition(b"\r\n\r\n")
+    assert head.startswith((b"HTTP/1.1 400 ", b"HTTP/1.0 400 "))
+    assert b"X-Request-Id: " in head
+    assert b"application/problem+json" in head
+    assert b'"code":"malformed"' in body
+
+
+async def test_a_body_is_asked_for_where_the_caller_waits(api: Api, settings: Settings) -> None:
+    sale = await api.open_sale()
+    reader, writer = await asyncio.open_connection(settings.gateway.host, settings.gateway.port)
+    head = (
+        f"POST /v1/sales/{sale}/reservations HTTP/1.1\r\nHost: x\r\n"
+        f"Content-Length: {len(GOOD)}\r\nAuthorization: Bearer {BUYER}\r\n"
+        "Idempotency-Key: k\r\nContent-Type: application/json\r\n"
+        "Expect: 100-continue\r\nConnection: close\r\n\r\n"
+    )
+    writer.write(head.encode())
+    async with asyncio.timeout(20):
+        asked = await reader.readuntil(b"\r\n\r\n")
+        assert asked.startswith(b"HTTP/1.1 100 ")
+        writer.write(GOOD)
+        answer = await reader.read()
+    assert answer.startswith(b"HTTP/1.1 201 ")
+    writer.close()
