@@ -21,7 +21,8 @@ SNAPSHOT_PAUSE_SECONDS = 0.25
 RECONCILE_PAUSE_SECONDS = 2.0
 REFILL_TIMEOUT_SECONDS = 90.0
 WAVE_BUYERS_MAX = 400
-FICKLE_WAVES = 2  # waves of the refill in which holders may still lapse or cancel
+FICKLE_WAVES = 2  # waves of the refill in which holders may still lapse or cancel,
+FICKLE_UNITS_MIN = 20  # if they compete for as many units: the last ones go to those who pay
 GREEDY_TRIES = 20  # reserves of one greedy account, each with a key of its own
 
 
@@ -171,13 +172,14 @@ class Drop:
     async def _wave(self, number: int, snapshot: SnapshotAnswer) -> None:
         wanted = [item.sku for item in snapshot.items for _ in range(max(0, item.available))]
         self._rng.shuffle(wanted)
+        is_fickle = number <= FICKLE_WAVES and len(wanted) >= FICKLE_UNITS_MIN
         # Twice as many as there are units, so that the wave, too, is a competition.
         count = min(WAVE_BUYERS_MAX, 2 * len(wanted), len(self._unserved))
         self._rng.shuffle(self._unserved)
         coming = [self._unserved.pop() for _ in range(count)]
 
         async def come_back(buyer: Buyer, sku: str) -> None:
-            fate = buyer.fate if number <= FICKLE_WAVES else Fate.PAYS
+            fate = buyer.fate if is_fickle else Fate.PAYS
             returning = replace(
                 buyer, lines=(Line(sku, 1),), fate=fate, is_pried=False, manner=Manner.ONCE
             )
