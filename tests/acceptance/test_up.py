@@ -186,6 +186,17 @@ async def test_a_taken_port_is_a_clear_error(up_folder: Path) -> None:
     assert "--port" in up.output
 
 
+async def test_a_durability_it_cannot_keep_is_refused(
+    up_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DROPGATE_REDIS__DURABILITY", "replica")
+    up = Up(up_folder)
+    up.launch()
+    assert await asyncio.to_thread(up.process.wait, WAIT_SECONDS) == 1
+    assert "no replica" in up.output
+    assert "DROPGATE_REDIS__DURABILITY" in up.output
+
+
 async def test_sigterm_stops_all_and_the_folder_continues_with_nothing_lost(
     up_folder: Path,
 ) -> None:
