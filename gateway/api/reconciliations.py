@@ -14,11 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.api.audit import Caller, write_audit
-from gateway.api.problems import Problem, not_found
-from gateway.api.rendering import instant
-from gateway.api.reserving import facts_or_problem
-from gateway.api.sales import SQL
-from gateway.api.schemas import (
+from gateway.api.operator_schemas import (
     DeadLetterAnswer,
     DeadLettersAnswer,
     DifferenceAnswer,
@@ -26,6 +22,10 @@ from gateway.api.schemas import (
     ReconciliationsAnswer,
     WatermarkAnswer,
 )
+from gateway.api.problems import Problem, not_found
+from gateway.api.rendering import instant
+from gateway.api.reserving import facts_or_problem
+from gateway.api.sales import SQL
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -22,11 +22,18 @@ from gateway.api.reserving import (
     numbered_lines,
     recovering,
 )
+from gateway.api.resolutions import (
+    Resolution,
+    already_resolved,
+    hold_expired,
+    resolution_of,
+    unavailable,
+)
 from gateway.api.sales import SaleFacts
 from gateway.api.schemas import ReservationAnswer
-from gateway.inventory.errors import InventoryError, Overloaded, Recovering, UnknownOutcome
+from gateway.inventory.errors import InventoryError, UnknownOutcome
 from gateway.inventory.keys import ReservationId, keyed_token, parse_reservation_id
-from gateway.inventory.outcomes import EdgeReply, Outcome
+from gateway.inventory.outcomes import EdgeReply
 from gateway.inventory.types import SaleState
 
 if TYPE_CHECKING:
@@ -40,13 +47,6 @@ if TYPE_CHECKING:
 ASKED_AGAIN_TIMES = 2
 
 Result = TypeVar("Result")
-
-
-class Resolution(msgspec.Struct, frozen=True):
-    """A reservation after a call; `replayed` when the call had been made before."""
-
-    reservation: ReservationAnswer
-    replayed: bool = False
 
 
 class _Target(msgspec.Struct, frozen=True):
@@ -167,7 +167,7 @@ class ReservationService:
                 )
             except InventoryError as error:
                 if not await is_settled(self._directory, partition.sale_id):
-                    raise _unavailable(error) from error
+                    raise unavailable(error) from error
             else:
                 if found is None:
                     return None
@@ -186,18 +186,20 @@ class ReservationService:
         """Take one edge in Redis; of a settled sale only what was `done_before` is answered."""
         if target.facts.state is not SaleState.SETTLED:
             try:
-                return _resolution(target, await _asked_again(call, times))
+                return resolution_of(
+                    target.facts, target.identifier.partition, await _asked_again(call, times)
+                )
             except InventoryError as error:
                 if not await is_settled(self._directory, target.facts.sale_id):
-                    raise _unavailable(error) from error
+                    raise unavailable(error) from error
         found = await self._find_settled(target)
         if found is None:
             raise not_found("reservation")
         if done_before(found):
             return Resolution(found.answer, replayed=True)
         if found.answer.state == "expired":
-            raise _hold_expired(found.answer)
-        raise _already_resolved(found.answer)
+            raise hold_expired(found.answer)
+        raise already_resolved(found.answer)
 
     async def _settled_return(
         self, target: _Target, return_key: str, fingerprint: str
@@ -237,58 +239,3 @@ async def _asked_again(
         except UnknownOutcome:
             continue
     return await call()
-
-
-def _resolution(target: _Target, reply: EdgeReply) -> Resolution:
-    """The reservation after the edge. Raises the Problem of a refusal."""
-    if reply.reservation is None:
-        raise _blind_refusal(target, reply.outcome)
-    answer = reservation_answer(target.facts, target.identifier.partition, reply.reservation)
-    match reply.outcome:
-        case Outcome.HOLD_EXPIRED:
-            raise _hold_expired(answer)
-        case Outcome.ALREADY_RESOLVED:
-            raise _already_resolved(answer)
-        case Outcome.NOT_RESERVED:
-            raise Problem("invalid", "lines: more than was reserved.", lines=answer.lines)
-        case Outcome.NOT_CONFIRMED:
-            raise Problem("invalid_state", "Only what was confirmed returns.", state=answer.state)
-        case Outcome.NOT_SOLD:
-            raise Problem(
-                "invalid_state",
-                "More than is left of what was confirmed.",
-                lines=answer.lines,
-                returned=answer.returned,
-            )
-        case Outcome.TOO_MANY:
-            raise Problem("invalid_state", "No more returns are kept for one reservation.")
-    return Resolution(answer, replayed=reply.outcome == Outcome.REPLAYED)
-
-
-def _blind_refusal(target: _Target, outcome: str) -> Problem:
-    """The Problem of a refusal that tells nothing of the reservation."""
-    match outcome:
-        case Outcome.UNKNOWN:
-            return not_found("reservation")
-        case Outcome.KEY_REUSED:
-            return key_reused()
-        case Outcome.LEDGER_BEHIND:
-            return Problem("ledger_behind", "The ledger must catch up before holds are longer.")
-    message = f"{target.identifier.partition} answered {outcome} and no reservation"
-    raise RuntimeError(message)
-
-
-def _hold_expired(answer: ReservationAnswer) -> Problem:
-    return Problem("hold_expired", "The hold has expired.", expires_at=answer.expires_at)
-
-
-def _already_resolved(answer: ReservationAnswer) -> Problem:
-    return Problem("already_resolved", f"The reservation is {answer.state}.", state=answer.state)
-
-
-def _unavailable(error: InventoryError) -> Problem:
-    if isinstance(error, Overloaded):
-        return Problem("overloaded", "Too much is under way.")
-    if isinstance(error, Recovering | UnknownOutcome):
-        return recovering()
-    raise error

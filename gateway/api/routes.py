@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway.admission.tokens import Scope
-from gateway.api import schemas
+from gateway.api import operator_schemas, schemas
 from gateway.api.responses import Call, OpenCall
 from gateway.inventory.opening import Verb
 from gateway.inventory.specs import SaleSpec
@@ -125,7 +125,7 @@ def sale_endpoints(handlers: SaleHandlers) -> tuple[Endpoint, ...]:
     states = tuple(
         Endpoint(
             "POST", f"{_SALE}/{verb.value}", "sale_state", f"{verb.value.capitalize()} the sale",
-            handlers.changing_state(verb), _OPS, schemas.SaleAnswer, _OPS_WRITE,
+            handlers.changing_state(verb), _OPS, operator_schemas.SaleAnswer, _OPS_WRITE,
             body=schemas.EmptyBody, body_optional=True, headers=("If-Match",),
         )
         for verb in Verb
@@ -133,7 +133,7 @@ def sale_endpoints(handlers: SaleHandlers) -> tuple[Endpoint, ...]:
     items = tuple(
         Endpoint(
             "POST", f"{_SALE}/items/{{sku}}/{word}", "item_state", f"{word.capitalize()} one item",
-            handlers.changing_item(state), _OPS, schemas.SaleAnswer, _OPS_WRITE,
+            handlers.changing_item(state), _OPS, operator_schemas.SaleAnswer, _OPS_WRITE,
             body=schemas.EmptyBody, body_optional=True, headers=("If-Match",),
         )
         for word, state in (("pause", SaleState.PAUSED), ("resume", SaleState.OPEN))
@@ -141,25 +141,25 @@ def sale_endpoints(handlers: SaleHandlers) -> tuple[Endpoint, ...]:
     return (
         Endpoint(
             "PUT", _SALE, "sale_put", "Make a sale, or replace one that was never open",
-            handlers.put, _OPS, schemas.SaleAnswer, _OPS_WRITE,
+            handlers.put, _OPS, operator_schemas.SaleAnswer, _OPS_WRITE,
             status=201, body=SaleSpec, headers=("If-Match",),
         ),
         *states,
         Endpoint(
             "POST", f"{_SALE}/settle", "sale_state", "Close the books; Redis forgets the sale",
-            handlers.settle, _OPS, schemas.SaleAnswer, _OPS_WRITE,
+            handlers.settle, _OPS, operator_schemas.SaleAnswer, _OPS_WRITE,
             body=schemas.EmptyBody, body_optional=True, headers=("If-Match",),
         ),
         *items,
         Endpoint(
             "POST", f"{_SALE}/stock-adjustments", "adjust", "Put units in or take them out",
-            handlers.adjust, _OPS, schemas.AdjustmentAnswer,
+            handlers.adjust, _OPS, operator_schemas.AdjustmentAnswer,
             (*_OPS_WRITE, "floor_violation", "ledger_behind"),
             status=201, body=schemas.AdjustBody, headers=("If-Match",),
         ),
         Endpoint(
             "GET", f"{_SALE}/snapshot", "snapshot", "Counters of the sale",
-            handlers.snapshot, _OPS, schemas.SnapshotAnswer, (*_READ, "invalid_state"),
+            handlers.snapshot, _OPS, operator_schemas.SnapshotAnswer, (*_READ, "invalid_state"),
         ),
     )  # fmt: skip
 
@@ -169,22 +169,22 @@ def operation_endpoints(handlers: OperationHandlers) -> tuple[Endpoint, ...]:
     return (
         Endpoint(
             "POST", f"{_SALE}/reconciliations", "reconcile", "Compare Redis with the ledger",
-            handlers.reconcile, _OPS, schemas.ReconciliationAnswer,
+            handlers.reconcile, _OPS, operator_schemas.ReconciliationAnswer,
             (*_WRITE, "invalid_state", "ledger_behind"),
             status=201, body=schemas.ReconcileBody, body_optional=True,
         ),
         Endpoint(
             "GET", f"{_SALE}/reconciliations", "reconciliations", "The latest comparisons",
-            handlers.reconciliations, _OPS, schemas.ReconciliationsAnswer, _READ,
+            handlers.reconciliations, _OPS, operator_schemas.ReconciliationsAnswer, _READ,
         ),
         Endpoint(
             "GET", "/v1/dead-letters", "dead_letters", "Events that could not be applied",
-            handlers.dead_letters, _OPS, schemas.DeadLettersAnswer, (*_READ, "invalid"),
+            handlers.dead_letters, _OPS, operator_schemas.DeadLettersAnswer, (*_READ, "invalid"),
             query=("cursor",),
         ),
         Endpoint(
             "POST", "/v1/dead-letters/{id}/replay", "dead_letter_replay", "Apply one of them",
-            handlers.replay, _OPS, schemas.DeadLetterAnswer,
+            handlers.replay, _OPS, operator_schemas.DeadLetterAnswer,
             (*_WRITE, "invalid_state", "ledger_behind"),
             body=schemas.EmptyBody, body_optional=True,
         ),

@@ -1,4 +1,4 @@
-"""What operators do with a sale: make it, move it through its states, put stock in.
+"""What operators do with a sale: make it, and move it and its items through their states.
 
 Each change is in Postgres first, with its audit row; Redis follows. Where Redis cannot be reached
 the intention stands and the answer is 503: repeating the call, or the reconciler, finishes it.
@@ -12,31 +12,28 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.api.audit import Caller, write_audit
+from gateway.api.operator_schemas import SaleAnswer
 from gateway.api.problems import Problem, not_found
 from gateway.api.rendering import instant
-from gateway.api.reserving import facts_or_problem
 from gateway.api.sales import SQL, SaleDirectory, SaleFacts, UnknownSale
-from gateway.api.schemas import AdjustmentAnswer, SaleAnswer
+from gateway.api.stock_adjustments import running_sale
 from gateway.api.versions import check_version
 from gateway.inventory.catalog import Catalog
-from gateway.inventory.errors import ScriptFailure
 from gateway.inventory.keys import SALE_ID
 from gateway.inventory.opening import Verb, carry_state, intend_state
-from gateway.inventory.specs import UNITS_MAX, SpecError, parse_sale_spec
+from gateway.inventory.specs import SpecError, parse_sale_spec
 from gateway.inventory.types import SaleState
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
 
     from gateway.api.ledger import Ledger
-    from gateway.api.schemas import AdjustBody
     from gateway.inventory.catalog import PartitionBounds
     from gateway.inventory.specs import SaleSpec
     from gateway.inventory.store import ReservationStore
 
 _REPLACEABLE = frozenset({SaleState.DRAFT, SaleState.SCHEDULED})
 HASH_KEY_BYTES = 32
-_NUMBERS = ("sku", "location", "delta", "available", "held", "sold", "floor")
 
 
 class PutResult(msgspec.Struct, frozen=True):
@@ -99,7 +96,7 @@ class SaleOperations:
         self, sale_id: str, sku: str, to: SaleState, caller: Caller
     ) -> SaleAnswer:
         """Pause or resume one item alone, in every partition."""
-        facts = await self._running(sale_id, caller)
+        facts = await running_sale(self._directory, sale_id, caller)
         item = facts.catalog.sku_number(sku)
         if item is None:
             raise not_found("item")
@@ -117,53 +114,6 @@ class SaleOperations:
         skus = (item.sku for item in facts.catalog.items)
         return sale_answer(facts, tuple(sku for sku in skus if sku in paused))
 
-    async def adjust(self, sale_id: str, body: AdjustBody, caller: Caller) -> AdjustmentAnswer:
-        """Put units in or take them out; refused below the floor, with the numbers."""
-        if body.delta == 0:
-            raise Problem("invalid", "delta: zero units change nothing.")
-        facts = await self._running(sale_id, caller)
-        number, partition = _account(facts, body), facts.partition_ids[0]
-        account = facts.catalog.account(number)
-        async with self._ledger.transaction() as connection:
-            await write_audit(
-                connection,
-                caller,
-                "stock_adjustment_asked",
-                sale_id,
-                sku=account.sku,
-                location=account.location,
-                delta=body.delta,
-                reason=body.reason,
-            )
-        try:
-            reply = await self._store.adjust(
-                partition, number, body.delta, body.reason, caller.subject
-            )
-        except ScriptFailure as error:
-            # All else was checked here; only the script knows what the sum would be.
-            raise Problem("invalid", f"delta: an account holds at most {UNITS_MAX}.") from error
-        done = AdjustmentAnswer(
-            sale_id=sale_id,
-            sku=account.sku,
-            location=account.location,
-            delta=body.delta,
-            available=reply.available,
-            held=reply.held,
-            sold=reply.sold,
-            floor=reply.floor,
-            sequence=reply.sequence,
-        )
-        match reply.outcome:
-            case "floor_violation":
-                detail = "Less than the floor would be left."
-                numbers = {name: getattr(done, name) for name in _NUMBERS}
-                raise Problem("floor_violation", detail, headers=(), **numbers)
-            case "closed":
-                raise Problem("invalid_state", "The sale is closed.", state="closed")
-            case "ledger_behind":
-                raise Problem("ledger_behind", "The ledger must catch up first.")
-        return done
-
     async def show(self, sale_id: str) -> SaleAnswer:
         """The sale as it is now in the ledger."""
         try:
@@ -172,16 +122,6 @@ class SaleOperations:
             raise not_found("sale") from error
         rows = await self._ledger.fetch(SQL["paused_skus"], sale_id)
         return sale_answer(facts, tuple(row["sku"] for row in rows))
-
-    async def _running(self, sale_id: str, caller: Caller) -> SaleFacts:
-        """Facts of a sale whose partitions are there, as the caller has seen it."""
-        await facts_or_problem(self._directory, sale_id)
-        facts = await self._directory.read(sale_id)
-        check_version(caller.if_version, facts.version)
-        if not facts.opened or facts.state is SaleState.SETTLED:
-            detail = f"A sale that is {facts.state} has no stock to change."
-            raise Problem("invalid_state", detail, state=facts.state)
-        return facts
 
     async def _insert(
         self, connection: PoolConnectionProxy, sale_id: str, spec: SaleSpec, caller: Caller
@@ -264,20 +204,3 @@ def _columns(sale_id: str, spec: SaleSpec) -> tuple[object, ...]:
         spec.opens_at,
         spec.closes_at,
     )
-
-
-def _account(facts: SaleFacts, body: AdjustBody) -> int:
-    """The account a SKU and location name; the only one of an item need not be named."""
-    item = facts.catalog.sku_number(body.sku)
-    if item is None:
-        raise Problem("invalid", f"The sale has no SKU {body.sku}.", sku=body.sku)
-    accounts = facts.catalog.item(item).accounts
-    if body.location is None:
-        if len(accounts) > 1:
-            raise Problem("invalid", f"location: SKU {body.sku} has several.", sku=body.sku)
-        return accounts[0]
-    number = facts.catalog.account_number(body.sku, body.location)
-    if number is None:
-        detail = f"SKU {body.sku} has no location {body.location}."
-        raise Problem("invalid", detail, sku=body.sku, location=body.location)
-    return number

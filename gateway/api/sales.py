@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -149,12 +150,16 @@ class SaleDirectory:
             timeout=self._settings.acquire_timeout_seconds,
             command_timeout=self._settings.command_timeout_seconds,
         )
+        lost = asyncio.Event()
+        connection.add_termination_listener(lambda _: lost.set())
         try:
             await connection.add_listener(CHANNEL, self._notified)
             self.invalidate()
             self.listening = True
-            while True:
-                await asyncio.sleep(LISTEN_CHECK_SECONDS)
+            while not lost.is_set():
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(LISTEN_CHECK_SECONDS):
+                        await lost.wait()
                 await connection.execute(SQL["ledger_alive"])
         finally:
             connection.terminate()

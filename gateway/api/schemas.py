@@ -1,5 +1,7 @@
 """Bodies and answers of the HTTP API, as types: what is not of these shapes gets no further.
 
+Answers for operators alone are in operator_schemas.py.
+
 Unknown fields are refused, integers are integers (neither 1.0 nor "1" nor true). Instants are
 RFC 3339 in UTC with milliseconds; money is in minor units.
 """
@@ -10,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from gateway.inventory.specs import ItemSpec, Money, Name
+from gateway.inventory.specs import Money, Name
 
 Quantity = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
 Delta = Annotated[int, msgspec.Meta(ge=-1_000_000_000, le=1_000_000_000)]
@@ -159,23 +161,6 @@ class OrdersAnswer(msgspec.Struct, frozen=True):
     next_cursor: str | None
 
 
-class SaleAnswer(msgspec.Struct, frozen=True):
-    """A sale as operators see it."""
-
-    sale_id: str
-    state: str
-    version: int
-    hold_seconds: int
-    extension_seconds: int
-    partitions: int
-    per_buyer_limit: int
-    split_lines: bool
-    opens_at: str | None
-    closes_at: str | None
-    items: tuple[ItemSpec, ...]
-    paused_skus: tuple[str, ...]
-
-
 class PublicItem(msgspec.Struct, frozen=True):
     """An item as buyers see it; `availability` is coarse, so that it can be cached."""
 
@@ -197,118 +182,3 @@ class PublicSale(msgspec.Struct, frozen=True):
     closes_at: str | None
     hold_seconds: int
     items: tuple[PublicItem, ...]
-
-
-class AdjustmentAnswer(msgspec.Struct, frozen=True):
-    """The counters after an adjustment; `available` is the item's over its locations, `sequence`
-    the number of the adjustment's event in its partition.
-    """
-
-    sale_id: str
-    sku: str
-    location: str
-    delta: int
-    available: int
-    held: int
-    sold: int
-    floor: int
-    sequence: int
-
-
-class SnapshotItem(msgspec.Struct, frozen=True):
-    """Counters of one item, summed over partitions and locations."""
-
-    sku: str
-    loaded: int
-    adjusted: int
-    transferred: int
-    in_transit: int
-    available: int
-    held: int
-    sold: int
-
-
-class SnapshotPartition(msgspec.Struct, frozen=True):
-    """Where a partition stood when its counters were read."""
-
-    partition: int
-    epoch: int
-    sequence: int
-    state: str
-
-
-class SnapshotAnswer(msgspec.Struct, frozen=True):
-    """Counters of a sale, read in one step per partition."""
-
-    sale_id: str
-    items: tuple[SnapshotItem, ...]
-    partitions: tuple[SnapshotPartition, ...]
-
-
-class DifferenceAnswer(msgspec.Struct, frozen=True):
-    """One thing Redis and the ledger disagree about, with the reservation behind it."""
-
-    number: int
-    partition: int
-    kind: str
-    sku: str | None
-    location: str | None
-    reservation_id: str | None
-    buyer_id: str | None
-    field: str | None
-    redis_value: str | None
-    ledger_value: str | None
-    repaired: bool
-
-
-class WatermarkAnswer(msgspec.Struct, frozen=True):
-    """The position a partition was compared at."""
-
-    partition: int
-    epoch: int
-    sequence: int
-
-
-class ReconciliationAnswer(msgspec.Struct, frozen=True):
-    """One comparison of Redis and the ledger."""
-
-    reconciliation_id: int
-    sale_id: str
-    status: str
-    apply: bool
-    balanced: bool | None
-    failure: str | None
-    differences: tuple[DifferenceAnswer, ...]
-    watermarks: tuple[WatermarkAnswer, ...]
-    requested_by: str
-    requested_at: str
-    finished_at: str | None
-
-
-class ReconciliationsAnswer(msgspec.Struct, frozen=True):
-    """The latest comparisons, newest first."""
-
-    reconciliations: tuple[ReconciliationAnswer, ...]
-
-
-class DeadLetterAnswer(msgspec.Struct, frozen=True):
-    """An event that could not be applied; `raw` is base64."""
-
-    dead_letter_id: int
-    sale_id: str | None
-    partition: int | None
-    epoch: int | None
-    sequence: int | None
-    reason: str
-    error: str
-    raw: str
-    status: str
-    created_at: str
-    resolved_at: str | None
-
-
-class DeadLettersAnswer(msgspec.Struct, frozen=True):
-    """One page, newest first; `next_cursor` is null on the last."""
-
-    dead_letters: tuple[DeadLetterAnswer, ...]
-    next_cursor: str | None

@@ -40,6 +40,7 @@ from gateway.api.sales import SaleDirectory
 from gateway.api.settled import SettledReservations
 from gateway.api.settlement import Settlement, keys_client
 from gateway.api.snapshots import Snapshots
+from gateway.api.stock_adjustments import StockAdjustments
 from gateway.inventory.batcher import BatcherBounds, ReserveBatcher
 from gateway.inventory.catalog import PartitionBounds
 from gateway.inventory.pool import ScriptPool
@@ -181,6 +182,7 @@ def _endpoints(
     )
     sales = SaleHandlers(
         SaleOperations(directory, ledger, store, bounds),
+        StockAdjustments(directory, ledger, store),
         Settlement(directory, ledger, snapshots, client),
         snapshots,
         PublicSales(directory, snapshots),

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from gateway.api.operator_schemas import SnapshotAnswer, SnapshotItem, SnapshotPartition
 from gateway.api.problems import Problem
 from gateway.api.reserving import facts_or_problem
 from gateway.api.sales import SQL
-from gateway.api.schemas import SnapshotAnswer, SnapshotItem, SnapshotPartition
 from gateway.inventory.types import AccountCounters, SaleState
 
 if TYPE_CHECKING:

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from gateway.api.orders import OrderBook
-    from gateway.api.reservations import ReservationService, Resolution
+    from gateway.api.reservations import ReservationService
     from gateway.api.reserving import Reserve
+    from gateway.api.resolutions import Resolution
 
 _confirm = Decoder(ConfirmBody)
 _extend = Decoder(ExtendBody)

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from gateway.api.audit import Caller
 from gateway.api.bodies import SPEC_MAX_BYTES, Decoder, check_json, check_text, read_body
+from gateway.api.operator_schemas import SaleAnswer
 from gateway.api.problems import Answer
 from gateway.api.rendering import json_answer
 from gateway.api.responses import REQUEST_ID
-from gateway.api.schemas import AdjustBody, EmptyBody, SaleAnswer
+from gateway.api.schemas import AdjustBody, EmptyBody
 from gateway.api.versions import is_known, version_tag, wanted_version
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from gateway.api.sale_operations import SaleOperations
     from gateway.api.settlement import Settlement
     from gateway.api.snapshots import Snapshots
+    from gateway.api.stock_adjustments import StockAdjustments
     from gateway.inventory.opening import Verb
     from gateway.inventory.types import SaleState
 
@@ -40,6 +42,7 @@ class SaleHandlers:
     def __init__(
         self,
         operations: SaleOperations,
+        adjustments: StockAdjustments,
         settlement: Settlement,
         snapshots: Snapshots,
         public_sales: PublicSales,
@@ -47,6 +50,7 @@ class SaleHandlers:
     ) -> None:
         """`max_body_bytes` bounds every body but that of PUT."""
         self._operations = operations
+        self._adjustments = adjustments
         self._settlement = settlement
         self._snapshots = snapshots
         self._public_sales = public_sales
@@ -91,7 +95,7 @@ class SaleHandlers:
         body = _adjust.decode(request.headers, raw)
         check_text("reason", body.reason, REASON_BYTES_MAX)
         caller = caller_of(request, principal)
-        done = await self._operations.adjust(request.match_info["sale"], body, caller)
+        done = await self._adjustments.adjust(request.match_info["sale"], body, caller)
         return json_answer(201, done)
 
     async def settle(self, request: web.Request, principal: Principal) -> Answer:

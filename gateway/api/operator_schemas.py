@@ -1,0 +1,139 @@
+"""Answers of the HTTP API that only operators get, as types."""
+
+from __future__ import annotations
+
+import msgspec
+
+from gateway.inventory.specs import ItemSpec
+
+
+class SaleAnswer(msgspec.Struct, frozen=True):
+    """A sale as operators see it."""
+
+    sale_id: str
+    state: str
+    version: int
+    hold_seconds: int
+    extension_seconds: int
+    partitions: int
+    per_buyer_limit: int
+    split_lines: bool
+    opens_at: str | None
+    closes_at: str | None
+    items: tuple[ItemSpec, ...]
+    paused_skus: tuple[str, ...]
+
+
+class AdjustmentAnswer(msgspec.Struct, frozen=True):
+    """The counters after an adjustment; `available` is the item's over its locations, `sequence`
+    the number of the adjustment's event in its partition.
+    """
+
+    sale_id: str
+    sku: str
+    location: str
+    delta: int
+    available: int
+    held: int
+    sold: int
+    floor: int
+    sequence: int
+
+
+class SnapshotItem(msgspec.Struct, frozen=True):
+    """Counters of one item, summed over partitions and locations."""
+
+    sku: str
+    loaded: int
+    adjusted: int
+    transferred: int
+    in_transit: int
+    available: int
+    held: int
+    sold: int
+
+
+class SnapshotPartition(msgspec.Struct, frozen=True):
+    """Where a partition stood when its counters were read."""
+
+    partition: int
+    epoch: int
+    sequence: int
+    state: str
+
+
+class SnapshotAnswer(msgspec.Struct, frozen=True):
+    """Counters of a sale, read in one step per partition."""
+
+    sale_id: str
+    items: tuple[SnapshotItem, ...]
+    partitions: tuple[SnapshotPartition, ...]
+
+
+class DifferenceAnswer(msgspec.Struct, frozen=True):
+    """One thing Redis and the ledger disagree about, with the reservation behind it."""
+
+    number: int
+    partition: int
+    kind: str
+    sku: str | None
+    location: str | None
+    reservation_id: str | None
+    buyer_id: str | None
+    field: str | None
+    redis_value: str | None
+    ledger_value: str | None
+    repaired: bool
+
+
+class WatermarkAnswer(msgspec.Struct, frozen=True):
+    """The position a partition was compared at."""
+
+    partition: int
+    epoch: int
+    sequence: int
+
+
+class ReconciliationAnswer(msgspec.Struct, frozen=True):
+    """One comparison of Redis and the ledger."""
+
+    reconciliation_id: int
+    sale_id: str
+    status: str
+    apply: bool
+    balanced: bool | None
+    failure: str | None
+    differences: tuple[DifferenceAnswer, ...]
+    watermarks: tuple[WatermarkAnswer, ...]
+    requested_by: str
+    requested_at: str
+    finished_at: str | None
+
+
+class ReconciliationsAnswer(msgspec.Struct, frozen=True):
+    """The latest comparisons, newest first."""
+
+    reconciliations: tuple[ReconciliationAnswer, ...]
+
+
+class DeadLetterAnswer(msgspec.Struct, frozen=True):
+    """An event that could not be applied; `raw` is base64."""
+
+    dead_letter_id: int
+    sale_id: str | None
+    partition: int | None
+    epoch: int | None
+    sequence: int | None
+    reason: str
+    error: str
+    raw: str
+    status: str
+    created_at: str
+    resolved_at: str | None
+
+
+class DeadLettersAnswer(msgspec.Struct, frozen=True):
+    """One page, newest first; `next_cursor` is null on the last."""
+
+    dead_letters: tuple[DeadLetterAnswer, ...]
+    next_cursor: str | None

@@ -1,0 +1,107 @@
+"""Units put into a sale's stock, or taken out of it, by an operator."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.api.audit import Caller, write_audit
+from gateway.api.operator_schemas import AdjustmentAnswer
+from gateway.api.problems import Problem
+from gateway.api.reserving import facts_or_problem
+from gateway.api.versions import check_version
+from gateway.inventory.errors import ScriptFailure
+from gateway.inventory.specs import UNITS_MAX
+from gateway.inventory.types import SaleState
+
+if TYPE_CHECKING:
+    from gateway.api.ledger import Ledger
+    from gateway.api.sales import SaleDirectory, SaleFacts
+    from gateway.api.schemas import AdjustBody
+    from gateway.inventory.store import ReservationStore
+
+_NUMBERS = ("sku", "location", "delta", "available", "held", "sold", "floor")
+
+
+class StockAdjustments:
+    """Each adjustment has its audit row before it is made."""
+
+    def __init__(self, directory: SaleDirectory, ledger: Ledger, store: ReservationStore) -> None:
+        """Over the ledger (the audit) and Redis (the stock)."""
+        self._directory = directory
+        self._ledger = ledger
+        self._store = store
+
+    async def adjust(self, sale_id: str, body: AdjustBody, caller: Caller) -> AdjustmentAnswer:
+        """Put units in or take them out; refused below the floor, with the numbers."""
+        if body.delta == 0:
+            raise Problem("invalid", "delta: zero units change nothing.")
+        facts = await running_sale(self._directory, sale_id, caller)
+        number, partition = _account(facts, body), facts.partition_ids[0]
+        account = facts.catalog.account(number)
+        async with self._ledger.transaction() as connection:
+            await write_audit(
+                connection,
+                caller,
+                "stock_adjustment_asked",
+                sale_id,
+                sku=account.sku,
+                location=account.location,
+                delta=body.delta,
+                reason=body.reason,
+            )
+        try:
+            reply = await self._store.adjust(
+                partition, number, body.delta, body.reason, caller.subject
+            )
+        except ScriptFailure as error:
+            # All else was checked here; only the script knows what the sum would be.
+            raise Problem("invalid", f"delta: an account holds at most {UNITS_MAX}.") from error
+        done = AdjustmentAnswer(
+            sale_id=sale_id,
+            sku=account.sku,
+            location=account.location,
+            delta=body.delta,
+            available=reply.available,
+            held=reply.held,
+            sold=reply.sold,
+            floor=reply.floor,
+            sequence=reply.sequence,
+        )
+        match reply.outcome:
+            case "floor_violation":
+                detail = "Less than the floor would be left."
+                numbers = {name: getattr(done, name) for name in _NUMBERS}
+                raise Problem("floor_violation", detail, headers=(), **numbers)
+            case "closed":
+                raise Problem("invalid_state", "The sale is closed.", state="closed")
+            case "ledger_behind":
+                raise Problem("ledger_behind", "The ledger must catch up first.")
+        return done
+
+
+async def running_sale(directory: SaleDirectory, sale_id: str, caller: Caller) -> SaleFacts:
+    """Facts of a sale whose partitions are there, as the caller has seen it."""
+    await facts_or_problem(directory, sale_id)
+    facts = await directory.read(sale_id)
+    check_version(caller.if_version, facts.version)
+    if not facts.opened or facts.state is SaleState.SETTLED:
+        detail = f"A sale that is {facts.state} has no stock to change."
+        raise Problem("invalid_state", detail, state=facts.state)
+    return facts
+
+
+def _account(facts: SaleFacts, body: AdjustBody) -> int:
+    """The account a SKU and location name; the only one of an item need not be named."""
+    item = facts.catalog.sku_number(body.sku)
+    if item is None:
+        raise Problem("invalid", f"The sale has no SKU {body.sku}.", sku=body.sku)
+    accounts = facts.catalog.item(item).accounts
+    if body.location is None:
+        if len(accounts) > 1:
+            raise Problem("invalid", f"location: SKU {body.sku} has several.", sku=body.sku)
+        return accounts[0]
+    number = facts.catalog.account_number(body.sku, body.location)
+    if number is None:
+        detail = f"SKU {body.sku} has no location {body.location}."
+        raise Problem("invalid", detail, sku=body.sku, location=body.location)
+    return number
