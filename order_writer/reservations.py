@@ -100,9 +100,8 @@ class FoldedReservation:
         last = self.last
         out.changes.append(
             ReservationChange(
-                last.reservation_id, last.sale_id, last.partition, self.required, self.state,
-                self.deadline, self.extended_ms, self.payment_reference, last.epoch, last.sequence,
-                last.occurred_at,
+                last.reservation_id, self.required, self.state, self.deadline, self.extended_ms,
+                self.payment_reference, last.epoch, last.sequence, last.occurred_at,
             )
         )  # fmt: skip
         for (sku, location), line in self._lines.items():

@@ -46,8 +46,6 @@ class ReservationChange(NamedTuple):
     """What the batch does to a reservation of an earlier one, which must be in state `required`."""
 
     reservation_id: str
-    sale_id: str
-    partition: int
     required: str
     state: str
     deadline: int | None

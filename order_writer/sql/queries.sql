@@ -82,19 +82,19 @@ SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::integer[], $5::inte
                      $6::integer[], $7::bigint[]);
 
 -- name: change_reservations
--- Only from the state the events require; a row less than asked for is a contradiction.
+-- Only from the state the events require; a row less than asked for is a contradiction. By the id
+-- alone (it names sale and partition), so that no plan can prefer the index by sale.
 UPDATE reservations AS r
 SET state = u.state,
     deadline = coalesce(instant(u.deadline), r.deadline),
     extended_ms = coalesce(u.extended_ms, r.extended_ms),
     payment_reference = coalesce(u.payment_reference, r.payment_reference),
     last_epoch = u.last_epoch, last_sequence = u.last_sequence, updated_at = instant(u.updated_at)
-FROM unnest($1::text[], $2::text[], $3::integer[], $4::text[], $5::text[], $6::bigint[],
-            $7::bigint[], $8::text[], $9::integer[], $10::bigint[], $11::bigint[])
-    AS u (reservation_id, sale_id, partition, required, state, deadline, extended_ms,
-          payment_reference, last_epoch, last_sequence, updated_at)
-WHERE r.reservation_id = u.reservation_id AND r.sale_id = u.sale_id
-  AND r.partition = u.partition AND r.state = u.required;
+FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::text[],
+            $7::integer[], $8::bigint[], $9::bigint[])
+    AS u (reservation_id, required, state, deadline, extended_ms, payment_reference, last_epoch,
+          last_sequence, updated_at)
+WHERE r.reservation_id = u.reservation_id AND r.state = u.required;
 
 -- name: change_order_lines
 UPDATE order_lines AS l
