@@ -21,6 +21,7 @@ from reconciler.context import Context, sql
 from reconciler.differences import DIFFERENCES_MAX, Difference, Kind
 from reconciler.judging import Judge
 from reconciler.limits import Limits
+from reconciler.paging import Scope
 from reconciler.records import Records
 
 COUNTERS = ("loaded", "adjusted", "transferred", "in_transit", "available", "held", "sold")
@@ -29,16 +30,20 @@ COUNTERS = ("loaded", "adjusted", "transferred", "in_transit", "available", "hel
 @dataclass(frozen=True, slots=True)
 class CompareConfig:
     """`interval_seconds`: pause between comparisons of a sale; `ledger_wait_seconds`: how long the
-    ledger may take to reach a number; `page_records`: records, or buyers, in one read of Redis.
+    ledger may take to reach a number; `page_records`: records, or buyers, in one read of Redis;
+    `full_interval_seconds`: how often a periodic comparison looks at all records, not only at those
+    that changed since the last one that found nothing.
     """
 
     interval_seconds: float = 30.0
     ledger_wait_seconds: float = 10.0
     page_records: int = 500
+    full_interval_seconds: float = 600.0
 
     def __post_init__(self) -> None:
         """Raise ValueError for bounds that are none."""
-        if self.interval_seconds <= 0 or self.ledger_wait_seconds <= 0:
+        times = (self.interval_seconds, self.ledger_wait_seconds, self.full_interval_seconds)
+        if min(times) <= 0:
             raise ValueError("compare: intervals must be positive")
         if not 1 <= self.page_records <= 1000:
             raise ValueError("compare: page_records must be 1 to 1000")
@@ -63,9 +68,16 @@ class _LedgerView:
 
 
 async def compare_partition(
-    context: Context, partition: PartitionId, config: CompareConfig
+    context: Context,
+    partition: PartitionId,
+    config: CompareConfig,
+    *,
+    since: Position | None = None,
 ) -> Comparison:
-    """Compare everything. Raises LedgerBehind, or Recovering where the partition is not trusted."""
+    """Compare all counters, and all records; with `since`, records that changed beyond it.
+
+    Raises LedgerBehind, or Recovering where the partition is not trusted.
+    """
     snapshot = await context.store.snapshot(partition)
     if snapshot.run_id != await read_run_id(context.reader):
         raise Recovering(f"{partition}: its server has restarted")
@@ -73,26 +85,18 @@ async def compare_partition(
     await wait_for_ledger(context.ledger, partition, position, config.ledger_wait_seconds)
     view = await _read_ledger(context.ledger, partition, position)
     found = [*_compare_counters(partition, snapshot, view), *view.voids]
-    records = Records(
-        context,
-        partition,
-        Judge(partition, tuple((a.sku, a.location) for a in snapshot.accounts)),
-        config.page_records,
-        config.ledger_wait_seconds,
-    )
+    scope = Scope(context, partition, position, config.page_records, since)
+    judge = Judge(partition, tuple((a.sku, a.location) for a in snapshot.accounts))
+    records = Records(scope, judge, config.ledger_wait_seconds)
     await records.compare()
     if records.missing or snapshot.reservations != view.reservations:
         await records.find_unknown()
-    limits = Limits(
-        context,
-        partition,
-        tuple(dict.fromkeys(a.sku for a in snapshot.accounts)),
-        config.page_records,
-        config.ledger_wait_seconds,
-    )
+    skus = tuple(dict.fromkeys(account.sku for account in snapshot.accounts))
+    limits = Limits(scope, skus, config.ledger_wait_seconds)
     await limits.compare()
     found += [*records.differences, *limits.differences]
-    return Comparison(partition, position, tuple(found[:DIFFERENCES_MAX]))
+    # One that changed twice is on two pages, and found twice.
+    return Comparison(partition, position, tuple(dict.fromkeys(found))[:DIFFERENCES_MAX])
 
 
 async def _read_ledger(ledger: asyncpg.Pool, partition: PartitionId, at: Position) -> _LedgerView:

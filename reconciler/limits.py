@@ -1,6 +1,6 @@
 """What counts towards each buyer's limits: Redis' counts beside those the ledger implies."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gateway.inventory.events import Position
@@ -8,6 +8,7 @@ from gateway.inventory.keys import PartitionId
 from reconciler.catching_up import wait_for_ledger
 from reconciler.context import Context, sql
 from reconciler.differences import DIFFERENCES_MAX, Difference, Kind
+from reconciler.paging import Scope
 from reconciler.reading import Reading, read_buyers
 
 Counts = Mapping[str, int]  # sku → units
@@ -17,16 +18,24 @@ Counts = Mapping[str, int]  # sku → units
 class Limits:
     """One pass over a partition's buyers; `skus` in the order of the items' numbers."""
 
-    context: Context
-    partition: PartitionId
+    scope: Scope
     skus: tuple[str, ...]
-    page_buyers: int
     ledger_wait_seconds: float
     differences: list[Difference] = field(default_factory=list)
 
+    @property
+    def context(self) -> Context:
+        """Where both sides are read."""
+        return self.scope.context
+
+    @property
+    def partition(self) -> PartitionId:
+        """Whose buyers these are."""
+        return self.scope.partition
+
     async def compare(self) -> None:
-        """All buyers the ledger knows. Raises LedgerBehind."""
-        async for buyers in self._pages():
+        """All buyers of the scope. Raises LedgerBehind."""
+        async for buyers in self.scope.buyers():
             reading = await read_buyers(self.context.reader, self.partition, buyers)
             if await self._unequal(buyers, reading, reading.position):
                 # The ledger may not have been there yet, or further: once more, exactly.
@@ -37,23 +46,6 @@ class Limits:
                 unequal = await self._unequal(buyers, reading, reading.position)
                 self.differences.extend(unequal)
             if len(self.differences) >= DIFFERENCES_MAX:
-                return
-
-    async def _pages(self) -> AsyncIterator[Sequence[str]]:
-        after = ""
-        while True:
-            rows = await self.context.ledger.fetch(
-                sql["buyers_page"],
-                self.partition.sale_id,
-                self.partition.number,
-                after,
-                self.page_buyers,
-            )
-            buyers = [row["buyer_id"] for row in rows]
-            if buyers:
-                yield buyers
-                after = buyers[-1]
-            if len(buyers) < self.page_buyers:
                 return
 
     async def _unequal(

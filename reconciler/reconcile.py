@@ -1,12 +1,16 @@
 """Duty: reconciliations, asked for by a row and periodic, stored with their differences."""
 
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 import msgspec
 import structlog
 
 from gateway.inventory.errors import Recovering
+from gateway.inventory.events import Position
+from gateway.inventory.keys import PartitionId
 from reconciler.catching_up import LedgerBehind
 from reconciler.compare import CompareConfig, Comparison, compare_partition
 from reconciler.context import OUTAGES, Context, sql
@@ -16,9 +20,19 @@ from reconciler.directory import read_partitions
 # Requests wake the duty; this is for one whose notification was lost.
 LOOK_SECONDS = 1.0
 RUNS_MAX = 100
+# Who asks for the periodic ones; the name in `plan_reconciliations`.
+PERIODIC = "reconciler"
 
 _log = structlog.get_logger()
 _COLUMNS = Difference.__struct_fields__
+
+
+@dataclass(frozen=True, slots=True)
+class _Clean:
+    """Nothing differed at `position`; all was looked at last at `whole_at` (monotonic seconds)."""
+
+    position: Position
+    whole_at: float
 
 
 class Reconcile:
@@ -31,6 +45,7 @@ class Reconcile:
     def __init__(self, context: Context, config: CompareConfig) -> None:
         self._context = context
         self._config = config
+        self._clean: dict[PartitionId, _Clean] = {}
 
     async def run_once(self) -> float:
         """Everything asked for, then what the interval asks for."""
@@ -43,23 +58,23 @@ class Reconcile:
             if row is None:
                 return LOOK_SECONDS
             await ledger.execute(sql["prune_reconciliations"])
-            await self._run(row["reconciliation_id"], row["sale_id"], repair=row["apply"])
+            periodic = row["requested_by"] == PERIODIC
+            await self._run(
+                row["reconciliation_id"], row["sale_id"], repair=row["apply"], periodic=periodic
+            )
         return 0.0
 
     async def run_by_hand(self, sale_id: str) -> str:
         """One comparison of a sale, at once; what came of it in a line."""
         identifier = await self._context.ledger.fetchval(sql["begin_reconciliation"], sale_id)
-        return await self._run(identifier, sale_id, repair=False)
+        return await self._run(identifier, sale_id, repair=False, periodic=False)
 
-    async def _run(self, identifier: int, sale_id: str, *, repair: bool) -> str:
+    async def _run(self, identifier: int, sale_id: str, *, repair: bool, periodic: bool) -> str:
         try:
             if repair:
                 return await self._fail(identifier, sale_id, "not_supported")
             partitions = await read_partitions(self._context.ledger, sale_id)
-            found = [
-                await compare_partition(self._context, live.partition, self._config)
-                for live in partitions
-            ]
+            found = [await self._compare(live.partition, periodic) for live in partitions]
         except LedgerBehind as error:
             return await self._fail(identifier, sale_id, "ledger_behind", str(error))
         except Recovering as error:
@@ -69,6 +84,19 @@ class Reconcile:
             reason = str(error) or type(error).__name__
             return await self._fail(identifier, sale_id, "recovering", reason)
         return await self._store(identifier, sale_id, found)
+
+    async def _compare(self, partition: PartitionId, periodic: bool) -> Comparison:
+        """Whole, unless it is periodic, the last whole one is recent, and all were clean since."""
+        clean, now = self._clean.get(partition), time.monotonic()
+        recent = clean is not None and now - clean.whole_at < self._config.full_interval_seconds
+        since = clean.position if clean is not None and recent and periodic else None
+        found = await compare_partition(self._context, partition, self._config, since=since)
+        if found.differences:
+            self._clean.pop(partition, None)
+        else:
+            whole_at = clean.whole_at if clean is not None and since is not None else now
+            self._clean[partition] = _Clean(found.position, whole_at)
+        return found
 
     async def _fail(self, identifier: int, sale_id: str, failure: str, reason: str = "") -> str:
         _log.warning("reconciliation_failed", sale_id=sale_id, failure=failure, reason=reason)

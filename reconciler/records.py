@@ -5,17 +5,17 @@ and then is done with. The rest, about SUSPECTS_MAX at a time, is looked at agai
 round: Redis first, then the ledger once it has reached that number.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import structlog
 
-from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId, ReservationId
 from reconciler.catching_up import wait_for_ledger
 from reconciler.context import Context, sql
 from reconciler.differences import DIFFERENCES_MAX, Difference
 from reconciler.judging import SAME, Judge, LedgerReservation, Verdict
+from reconciler.paging import Scope
 from reconciler.reading import read_records, scan_tokens
 
 SUSPECTS_MAX = 2000
@@ -30,18 +30,26 @@ _log = structlog.get_logger()
 class Records:
     """One pass over a partition's records; `differences` grows as it goes, to a bound."""
 
-    context: Context
-    partition: PartitionId
+    scope: Scope
     judge: Judge
-    page_records: int
     ledger_wait_seconds: float
     differences: list[Difference] = field(default_factory=list)
     missing: int = 0
 
+    @property
+    def context(self) -> Context:
+        """Where both sides are read."""
+        return self.scope.context
+
+    @property
+    def partition(self) -> PartitionId:
+        """Whose records these are."""
+        return self.scope.partition
+
     async def compare(self) -> None:
-        """All reservations of the ledger. Raises LedgerBehind."""
+        """All reservations of the scope. Raises LedgerBehind."""
         suspects: list[str] = []
-        async for page in self._pages():
+        async for page in self.scope.reservations():
             reading = await read_records(self.context.reader, self.partition, list(page))
             for token, row in page.items():
                 if self.judge.judge(token, reading, row, row.last) != SAME:
@@ -67,27 +75,9 @@ class Records:
             if len(self.differences) >= DIFFERENCES_MAX:
                 return
 
-    async def _pages(self) -> AsyncIterator[dict[str, LedgerReservation]]:
-        after = Position(0, 0)
-        while True:
-            rows = await self.context.ledger.fetch(
-                sql["reservations_page"],
-                self.partition.sale_id,
-                self.partition.number,
-                after.epoch,
-                after.sequence,
-                self.page_records,
-            )
-            page = [LedgerReservation.of(row) for row in rows]
-            if page:
-                yield {reservation.token: reservation for reservation in page}
-                after = page[-1].accepted
-            if len(page) < self.page_records:
-                return
-
     async def _look_again(self, suspects: Sequence[str]) -> None:
-        for start in range(0, len(suspects), self.page_records):
-            await self._settle(suspects[start : start + self.page_records])
+        for start in range(0, len(suspects), self.scope.page_size):
+            await self._settle(suspects[start : start + self.scope.page_size])
 
     async def _settle(self, tokens: Sequence[str]) -> None:
         """Look until every token is the same on both sides, or was different every time."""

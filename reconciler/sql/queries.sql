@@ -144,6 +144,16 @@ CROSS JOIN LATERAL (
 ) AS lines
 WHERE r.reservation_id = ANY($1::text[])
 
+-- name: changed_between
+-- Reservations with an event in (($3, $4), ($5, $6)], in the order of the events, $7 at a time.
+SELECT e.epoch, e.sequence, e.reservation_id, r.buyer_id
+FROM ledger_events e JOIN reservations r USING (reservation_id)
+WHERE e.sale_id = $1 AND e.partition = $2
+    AND (e.epoch, e.sequence) > ($3::int, $4::bigint)
+    AND (e.epoch, e.sequence) <= ($5::int, $6::bigint)
+ORDER BY e.epoch, e.sequence
+LIMIT $7
+
 -- name: known_reservations
 SELECT reservation_id FROM reservations WHERE reservation_id = ANY($1::text[])
 
@@ -182,7 +192,7 @@ UPDATE reconciliations SET status = 'running'
 WHERE reconciliation_id = (
     SELECT reconciliation_id FROM reconciliations WHERE status = 'requested'
     ORDER BY reconciliation_id LIMIT 1 FOR UPDATE SKIP LOCKED)
-RETURNING reconciliation_id, sale_id, apply
+RETURNING reconciliation_id, sale_id, apply, requested_by
 
 -- name: reopen_reconciliations
 -- What a reconciler that died had begun is begun again; runs by hand are left to their callers.

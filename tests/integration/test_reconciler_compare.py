@@ -192,6 +192,26 @@ async def test_a_buyers_count_that_drifted_is_named(
     assert (found.redis_value, found.ledger_value) == ("4", "0")
 
 
+async def test_a_later_comparison_may_look_at_what_has_changed_alone(
+    context: Context, judged_sale: JudgedSale
+) -> None:
+    clean = await compare_partition(context, judged_sale.partition, PATIENT)
+    for buyer in ("one", "two", "three"):
+        await judged_sale.reserve(buyer, 1, 0, 1)
+    await judged_sale.apply()
+    for buyer in ("holder", "two"):  # the first has not changed since
+        await judged_sale.redis.zrem(judged_sale.key("deadlines"), token_of(buyer))
+        await judged_sale.redis.hset(
+            judged_sale.key("buyers"), buyer, msgspec.msgpack.encode([1, 9])
+        )
+    found = await compare_partition(context, judged_sale.partition, PATIENT, since=clean.position)
+    assert [(d.kind, d.buyer_id) for d in found.differences] == [
+        ("hold_leaked", "two"), ("limit_count", "two"),
+    ]  # fmt: skip
+    whole = await differences(context, judged_sale)
+    assert {d.buyer_id for d in whole} == {"holder", "two"}
+
+
 async def test_an_event_the_ledger_passed_over_is_unapplied(
     context: Context, judged_sale: JudgedSale
 ) -> None:
