@@ -132,25 +132,28 @@ def writes(client: redis.Redis) -> int:
 
 def read_state(client: redis.Redis, keys: tuple[bytes, ...]) -> PartitionState:
     """Decode all six keys; every sentinel must be there and nothing may expire."""
-    for key in keys:
-        assert run(client, "PTTL", key) == -1, key
-    meta = _meta(run(client, "HGETALL", keys[0]))
-    records = run(client, "HGETALL", keys[2])
-    buyers = run(client, "HGETALL", keys[3])
+    *lives, meta_fields, stock, records, buyers, scored, entries = _read(
+        client,
+        *(("PTTL", key) for key in keys),
+        *(("HGETALL", key) for key in keys[:4]),
+        ("ZRANGE", keys[4], "0", "-1", "WITHSCORES"),
+        ("XRANGE", keys[5], "-", "+"),
+    )
+    assert lives == [-1] * len(keys)
+    meta = _meta(meta_fields)
     assert records.pop(SENTINEL) == b"1"
     assert buyers.pop(SENTINEL) == b"1"
-    scored = run(client, "ZRANGE", keys[4], 0, -1, "WITHSCORES")
     deadlines = dict(zip(scored[::2], scored[1::2], strict=True))
     assert deadlines.pop(SENTINEL) == b"inf"
     events: list[Event] = []
-    for entry_id, fields in run(client, "XRANGE", keys[5], "-", "+"):
+    for entry_id, fields in entries:
         assert set(fields) == {b"event"}
         event = decode_event(fields[b"event"])
         assert entry_id == f"{event.epoch}-{event.sequence}".encode()
         events.append(event)
     return PartitionState(
         meta=meta,
-        stock=_stock(run(client, "HGETALL", keys[1]), meta.catalog),
+        stock=_stock(stock, meta.catalog),
         records={
             name.decode(): msgspec.msgpack.decode(packed, type=StoredRecord)
             for name, packed in records.items()
@@ -197,6 +200,14 @@ def check_state(state: PartitionState) -> None:
         state.events[-1].epoch,
         state.events[-1].sequence,
     )
+
+
+def _read(client: redis.Redis, *commands: tuple[str | bytes, ...]) -> list[Any]:
+    """All of it in one round trip: the property tests look after every step."""
+    pipeline = client.pipeline(transaction=False)
+    for command in commands:
+        pipeline.execute_command(*command)  # type: ignore[no-untyped-call]
+    return pipeline.execute()
 
 
 def _meta(fields: Mapping[bytes, bytes]) -> Meta:

@@ -1,0 +1,63 @@
+"""Scripts with one mistake each, such as people make; the property must tell every one."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lua.loader import Script
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """`old` is replaced in every script it stands in."""
+
+    name: str
+    old: str
+    new: str
+
+    def scripts(self, scripts: Mapping[str, Script]) -> dict[str, Script]:
+        """All scripts, some of them with the mistake."""
+        mutated = {}
+        for name, script in scripts.items():
+            source = script.source.replace(self.old.encode(), self.new.encode())
+            sha = hashlib.sha1(source, usedforsecurity=False).hexdigest()
+            mutated[name] = Script(name=name, source=source, sha=sha)
+        assert mutated != scripts, f"no script says {self.old!r} any more: write {self.name} anew"
+        return mutated
+
+
+MUTANTS = (
+    Mutant("one below the floor", "if left < partition", "if left + 1 < partition"),
+    Mutant("one unit kept back", "if left < partition", "if left <= partition"),
+    Mutant(
+        "one beyond a location's floor",
+        "room_at(partition, item, account, placed) >= quantity",
+        "room_at(partition, item, account, placed) + 1 >= quantity",
+    ),
+    Mutant("one above the limit", "(lines, item) > limit", "(lines, item) > limit + 1"),
+    Mutant("lines counted one by one", "sum = sum + lines[i + 2]", "sum = lines[i + 2]"),
+    Mutant("split without leave", "if not partition.split then return false end", ""),
+    Mutant("a deadline late by one", "[DEADLINE] <= partition.now", "[DEADLINE] < partition.now"),
+    Mutant(
+        "a limit that never comes back",
+        "add_count(buyer, item_of(partition, lines[i]), -lines[i + 1])",
+        "add_count(buyer, item_of(partition, lines[i]), 0)",
+    ),
+    Mutant("an extension without end", ".extension_ms - record[EXTENDED_MS]", ".extension_ms"),
+    Mutant(
+        "a unit returned twice",
+        "local quantity = record[LINES][i + 1] - (returned[record[LINES][i]] or 0)",
+        "local quantity = record[LINES][i + 1]",
+    ),
+    Mutant("an outage that eats holds", "meta.shift = meta.shift + outage", ""),
+    Mutant("an event without what returns", "lines_json(partition, released)", "'[]'"),
+    Mutant("any server run will do", "run_id ~= meta.run_id or", ""),
+    Mutant("any epoch will do", "or tonumber(epoch) ~= meta.epoch", ""),
+    Mutant("one event beyond the bound", ">= partition.meta.outbox", "> partition.meta.outbox"),
+    Mutant(
+        "sold out while holds are due",
+        "if partition.still_due then return {number, 'overloaded'} end",
+        "",
+    ),
+    Mutant("a watermark that goes back", "watermark = math.max(watermark,", "local _ = ("),
+)

@@ -1,0 +1,158 @@
+"""The model's reserve: a batch decided one request after the other."""
+
+from dataclasses import dataclass
+
+from gateway.inventory.events import Expire, Reserve
+from gateway.inventory.outcomes import ReserveReply
+from gateway.inventory.types import Reservation, ReservationState
+from tests.property.model import SHOWN_HOLDS, Claim, Partition
+from tests.scripts.sale import Ask
+
+Wanted = list[tuple[int, int, int]]  # (item, account or 0, units)
+
+
+@dataclass
+class Batch:
+    """What the requests of one call share: the moment, and the one sweep they may cause."""
+
+    wall: int
+    due: list[Claim]
+    swept: bool = False
+
+
+class Reserving(Partition):
+    """A partition that takes reservations."""
+
+    def reserve(self, wall: int, asks: tuple[Ask, ...]) -> tuple[ReserveReply, ...]:
+        """All replies, in order."""
+        batch = Batch(wall, self.due(wall))
+        return tuple(self._decide(number, ask, batch) for number, ask in enumerate(asks))
+
+    def expire_claim(self, claim: Claim, wall: int) -> None:
+        """Held → expired."""
+        self.emit_for(Expire, wall, claim)
+        claim.state = ReservationState.EXPIRED
+        for number, units in claim.lines.items():
+            self.accounts[number].held -= units
+            self.accounts[number].available += units
+
+    def _decide(self, number: int, ask: Ask, batch: Batch) -> ReserveReply:
+        known = self.claims.get(ask.name)
+        if known is not None:
+            if (known.buyer, known.fingerprint) != (ask.buyer, ask.fingerprint):
+                return ReserveReply(number, "key_reused")
+            return ReserveReply(number, "replayed", self.view(known, batch.wall))
+        wanted = self._wanted(ask)
+        refusal = self._closed(number, wanted, batch.wall)
+        refusal = refusal or self._limited(number, ask.buyer, wanted, batch.wall)
+        if refusal:
+            return refusal
+        placed = self._place_or_sweep(wanted, batch)
+        if isinstance(placed, int):
+            if batch.swept and len(batch.due) > self.sale.sweep_bound:
+                return ReserveReply(number, "overloaded")
+            return ReserveReply(number, "sold_out", placed, self._shown(ask.buyer, batch.wall))
+        claim = self._hold(ask, placed, batch.wall)
+        return ReserveReply(number, "accepted", self.view(claim, batch.wall))
+
+    def _closed(self, number: int, wanted: Wanted, wall: int) -> ReserveReply | None:
+        sale = self.sale
+        in_window = wall >= sale.opens_at and (not sale.closes_at or wall < sale.closes_at)
+        if self.state != "open" or not in_window:
+            return ReserveReply(number, "not_open", self.state)
+        if self.is_behind():
+            return ReserveReply(number, "ledger_behind")
+        for item, _, _ in wanted:
+            if item in self.paused:
+                return ReserveReply(number, "not_open", "item_paused", item)
+        return None
+
+    def _limited(self, number: int, buyer: str, wanted: Wanted, wall: int) -> ReserveReply | None:
+        if not self._over_limit(buyer, wanted):
+            return None
+        for claim in self.holds_of(buyer):
+            if self.is_due(claim, wall):
+                self.expire_claim(claim, wall)
+        over = self._over_limit(buyer, wanted)
+        if not over:
+            return None
+        limit = self.sale.items[over - 1].limit
+        return ReserveReply(number, "limit_exceeded", over, limit, self._shown(buyer, wall))
+
+    def _shown(self, buyer: str, wall: int) -> tuple[Reservation, ...]:
+        return tuple(self.view(claim, wall) for claim in self.holds_of(buyer)[-SHOWN_HOLDS:])
+
+    def _hold(self, ask: Ask, placed: dict[int, int], wall: int) -> Claim:
+        deadline = wall - self.shift + self.sale.hold_ms
+        claim = Claim(ask.name, ask.buyer, ask.fingerprint, placed, deadline, (0, 0), (0, 0))
+        self.emit_for(
+            Reserve, wall, claim, fingerprint=ask.fingerprint, deadline=deadline + self.shift
+        )
+        claim.accepted = claim.last
+        self.claims[ask.name] = claim
+        for number, units in placed.items():
+            self.accounts[number].available -= units
+            self.accounts[number].held += units
+        return claim
+
+    def _wanted(self, ask: Ask) -> Wanted:
+        """Lines of the same SKU and place are one; those that name a place come first."""
+        units: dict[tuple[int, int], int] = {}
+        for line in ask.lines:
+            account = self.sale.account_number(line[0], line[2]) if len(line) == 3 else 0
+            key = (self.sale.item_number(line[0]), account)
+            units[key] = units.get(key, 0) + line[1]
+        named = [(*key, n) for key, n in units.items() if key[1]]
+        return named + [(*key, n) for key, n in units.items() if not key[1]]
+
+    def _over_limit(self, buyer: str, wanted: Wanted) -> int:
+        """The first item beyond its limit, or 0."""
+        for item, _, _ in wanted:
+            units = sum(n for i, _, n in wanted if i == item)
+            if self.count_of(buyer, item) + units > self.sale.items[item - 1].limit:
+                return item
+        return 0
+
+    def _place_or_sweep(self, wanted: Wanted, batch: Batch) -> dict[int, int] | int:
+        placed = self._place(wanted)
+        if isinstance(placed, int) and not batch.swept:
+            batch.swept = True
+            for claim in batch.due[: self.sale.sweep_bound]:
+                if claim.state == ReservationState.HELD:
+                    self.expire_claim(claim, batch.wall)
+            placed = self._place(wanted)
+        return placed
+
+    def _place(self, wanted: Wanted) -> dict[int, int] | int:
+        """Units by account, or the item that is short."""
+        for item, _, _ in wanted:
+            units = sum(n for i, _, n in wanted if i == item)
+            if self.available(item) - units < self.sale.items[item - 1].floor:
+                return item
+        placed: dict[int, int] = {}
+        for item, account, units in wanted:
+            if not self._place_line(item, account, units, placed):
+                return item
+        return placed
+
+    def _place_line(self, item: int, account: int, units: int, placed: dict[int, int]) -> bool:
+        own = [n for n, a in self.accounts.items() if a.item == item]
+        floor = self.sale.items[item - 1].floor
+        lowest = floor if len(own) == 1 else min(0, floor)
+        places = [account] if account else own
+
+        def room(number: int) -> int:
+            return self.accounts[number].available - placed.get(number, 0) - lowest
+
+        for number in places:
+            if room(number) >= units:
+                placed[number] = placed.get(number, 0) + units
+                return True
+        if not self.sale.split:
+            return False
+        for number in places:
+            part = min(units, room(number))
+            if part > 0:
+                placed[number] = placed.get(number, 0) + part
+                units -= part
+        return units == 0
