@@ -7,7 +7,8 @@ from typing import Annotated
 import structlog
 import typer
 
-from config.commands.shared import fail, settings_or_exit
+from config.commands.shared import fail, servers_needed, settings_or_exit
+from config.logs import configure_logs
 from config.runner import run_service
 from config.settings import Settings
 from config.sources import PREFIX, environment_of
@@ -82,12 +83,12 @@ def migrate() -> None:
     from order_writer.schema import MigrationError
     from order_writer.schema import migrate as run
 
+    configure_logs(settings.log, "migrate")
     try:
-        applied = asyncio.run(run(settings.postgres.dsn))
+        with servers_needed():
+            applied = asyncio.run(run(settings.postgres.dsn))
     except MigrationError as error:
         fail(str(error))
-    except OSError as error:
-        fail(f"the ledger's database is not reachable ({error}); check DROPGATE_POSTGRES__DSN")
     print("\n".join(applied) if applied else "nothing to apply: the schema is the newest")
 
 

@@ -1,6 +1,8 @@
 """What commands have in common: the settings they run with and how they fail."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 import typer
@@ -39,3 +41,18 @@ def fail(message: str) -> NoReturn:
     errors.print("[bold red]error:[/] ", end="")
     errors.print(message, markup=False)
     raise typer.Exit(1)
+
+
+@contextmanager
+def servers_needed() -> Iterator[None]:
+    """Turn the errors of a Redis or Postgres that cannot be reached into a command's own."""
+    from asyncpg import InterfaceError, PostgresError
+    from redis.exceptions import RedisError
+
+    try:
+        yield
+    except (OSError, RedisError, PostgresError, InterfaceError) as error:
+        fail(
+            f"a server does not do its part ({str(error) or type(error).__name__}): start dropgate up, "
+            "or check --ready-file and the settings (dropgate config check)"
+        )

@@ -11,7 +11,8 @@ import msgspec
 import typer
 
 from config.commands.sales import READY, Ready, Sale
-from config.commands.shared import fail, output, settings_or_exit
+from config.commands.shared import fail, output, servers_needed, settings_or_exit
+from config.logs import configure_logs
 from config.ready import ReadyFile
 from config.settings import Settings
 
@@ -72,12 +73,14 @@ def verify(
     from loadtest.verdict.run import verify as run
 
     settings = _with_ready_file(settings_or_exit(), ready_file)
+    configure_logs(settings.log, "verify")
     try:
-        verdict = asyncio.run(run(sale, redis_url=settings.redis.url, dsn=settings.postgres.dsn))
+        with servers_needed():
+            verdict = asyncio.run(
+                run(sale, redis_url=settings.redis.url, dsn=settings.postgres.dsn)
+            )
     except UnknownSaleError as error:
         fail(f"{error}; dropgate sale create makes a sale")
-    except OSError as error:
-        fail(f"a server is not reachable ({error}): start dropgate up, or check --ready-file")
     if as_json:
         print(verdict.to_json().decode())
     else:
@@ -91,13 +94,16 @@ def duty(
     ready_file: Ready = READY,
 ) -> None:
     """Run one duty of the reconciler once, for one sale."""
+    from gateway.inventory.errors import InventoryError
     from reconciler.duty import run_once
 
     settings = _with_ready_file(settings_or_exit(), ready_file)
+    configure_logs(settings.log, "duty")
     try:
-        done = asyncio.run(run_once(settings, name.value, sale))
-    except OSError as error:
-        fail(f"a server is not reachable ({error}): start dropgate up, or check --ready-file")
+        with servers_needed():
+            done = asyncio.run(run_once(settings, name.value, sale))
+    except (ValueError, InventoryError) as error:
+        fail(f"{error}; dropgate sale show tells what there is")
     print(done)
 
 

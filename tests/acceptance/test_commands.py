@@ -114,10 +114,28 @@ async def test_a_sale_is_run_from_the_command_line(up: Up, tmp_path: Path) -> No
     await sale_is("closed", "close", sale)
 
 
-async def test_verify_of_an_unknown_sale_says_so(up: Up) -> None:
-    done = await dropgate("verify", "nowhere", "--ready-file", str(up.ready_path))
+@pytest.mark.parametrize("command", [("verify",), ("duty", "expire"), ("sale", "show")])
+async def test_an_unknown_sale_is_named(up: Up, command: tuple[str, ...]) -> None:
+    done = await dropgate(*command, "nowhere", "--ready-file", str(up.ready_path))
     assert done.status == 1
-    assert "nowhere" in done.errors
+    assert "error:" in done.errors
+    assert "Traceback" not in done.errors
+    assert done.output == ""
+
+
+@pytest.mark.parametrize("command", [("verify", "x"), ("duty", "expire", "x"), ("migrate",)])
+async def test_a_missing_server_is_a_clear_error(tmp_path: Path, command: tuple[str, ...]) -> None:
+    done = await dropgate(
+        *command,
+        environment={
+            "DROPGATE_REDIS__URL": f"redis://127.0.0.1:{free_port()}/0",
+            "DROPGATE_POSTGRES__DSN": f"postgresql://127.0.0.1:{free_port()}/dropgate",
+        },
+        folder=tmp_path,
+    )
+    assert done.status == 1
+    assert "dropgate up" in done.errors
+    assert "Traceback" not in done.errors
 
 
 @pytest.mark.parametrize("scope", ["buyer", "storefront", "ops"])
