@@ -52,7 +52,8 @@ def servers_needed() -> Iterator[None]:
     try:
         yield
     except (OSError, RedisError, PostgresError, InterfaceError) as error:
+        reason = str(error) or type(error).__name__
         fail(
-            f"a server does not do its part ({str(error) or type(error).__name__}): start dropgate up, "
+            f"a server does not do its part ({reason}): start dropgate up, "
             "or check --ready-file and the settings (dropgate config check)"
         )
