@@ -50,6 +50,14 @@ local function begin(request)
   return answer('begun')
 end
 
+local function are_settled(lines, accounts)
+  if type(lines) ~= 'table' then return false end
+  for i = 1, #lines, 2 do
+    if not accounts[lines[i]] or not is_integer(lines[i + 1], 1, LARGEST) then return false end
+  end
+  return true
+end
+
 local function is_record(entry, accounts)
   if type(entry) ~= 'table' or not is_token(entry[1]) or type(entry[2]) ~= 'table' then
     return false
@@ -58,16 +66,12 @@ local function is_record(entry, accounts)
   for i = STATE, EXTENDED_MS do
     if not is_integer(record[i], 0, LATEST) then return false end
   end
-  if record[STATE] < HELD or record[STATE] > EXPIRED or not is_text(record[BUYER], 128)
-     or not is_fingerprint(record[FINGERPRINT]) or type(record[LINES]) ~= 'table' then
-    return false
-  end
-  for i = 1, #record[LINES], 2 do
-    if not accounts[record[LINES][i]] or not is_integer(record[LINES][i + 1], 1, LARGEST) then
-      return false
-    end
-  end
-  return true
+  local paid, returned = record[PAYMENT_REFERENCE], record[RETURNED]
+  return record[STATE] >= HELD and record[STATE] <= EXPIRED and is_text(record[BUYER], 128)
+    and is_fingerprint(record[FINGERPRINT]) and are_settled(record[LINES], accounts)
+    and (paid == nil or is_text(paid, 255))
+    and (returned == nil
+         or are_settled(returned, accounts) and type(record[RETURN_KEYS]) == 'table')
 end
 
 -- What the buyer still has of it: held, or confirmed less what came back.

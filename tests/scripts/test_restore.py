@@ -166,6 +166,7 @@ def test_a_chunk_that_never_came_differs(rig: Rig) -> None:
 
 
 RECORD: list[object] = [1, 1, 3, 1, 3, 99, 0, "ann", "order-1", [1, 1]]
+PAID: list[object] = [*RECORD, "pay-1", [1, 1], ["key:return"]]
 NO_CHUNKS: tuple[object, ...] = (None, [], 7, [7], [[]], [[token("a")]], [["a", RECORD]])
 COMMIT: tuple[object, ...] = ("commit", 1, 1, 1, 9, "open", 0)
 COUNTS = [10, 0, 0, 0, 9, 1, 0]
@@ -176,11 +177,12 @@ BROKEN: tuple[tuple[object, ...], ...] = (
     ("begin", Sale().fields()[:-1], [COUNTS]),
     *(("chunk", chunk) for chunk in NO_CHUNKS),
     *(
-        ("chunk", [[token("a"), [*RECORD[:place], value, *RECORD[place + 1 :]]]])
+        ("chunk", [[token("a"), [*PAID[:place], value, *PAID[place + 1 :]]]])
         for place, values in (
             *((0, (0, 5, 1.5, "1", None)), (5, (-1, 0.5, "x", None)), (6, (-1, None))),
             *((7, ("", 7, None, "x" * 129)), (8, ("", 7, 'a"b'))),
             (9, (None, 7, [1], [2, 1], [0, 1], [1, 0], [1, 1.5], [1, "1"])),
+            *((10, ("", 7, "x" * 256)), (11, (7, [1], [2, 1], [1, 0], [1, "1"])), (12, (7, None))),
         )
         for value in values
     ),
