@@ -9,7 +9,7 @@ import asyncpg
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from config.settings import Settings
+from config.settings import EventLogSettings, Settings
 from gateway.inventory.catalog import PartitionBounds
 from gateway.inventory.errors import InventoryError
 from gateway.inventory.outbox import create_reader
@@ -40,6 +40,7 @@ class Context:
     store: ReservationStore
     reader: Redis
     bounds: PartitionBounds
+    event_log: EventLogSettings
 
 
 @asynccontextmanager
@@ -58,6 +59,7 @@ async def open_context(settings: Settings) -> AsyncIterator[Context]:
                 outbox_bound=settings.inventory.outbox_bound_events,
                 sweep_bound=settings.inventory.sweep_bound,
             ),
+            event_log=settings.event_log,
         )
     finally:
         await scripts.stop()

@@ -1,26 +1,30 @@
-"""Duty: a partition whose Redis server has restarted goes on, once it is proven to be the same.
+"""Duty: a partition goes on after its Redis server restarted, was replaced, or lost its data.
 
-The fence keeps everybody out of it meanwhile. It is trusted again under the next epoch only where
-its last event is exactly the last one of the ledger: same number, same bytes. The ledger closes the
-epoch first, in one transaction; every step may be repeated after a crash at any point. A partition
-that is older than the ledger, or differs from it, stays closed and is reported until it is rebuilt.
+The fence keeps everybody out of it meanwhile. The ledger must first have applied all that the
+outbox and the event log still hold; then it closes the epoch, in one transaction. The server is
+trusted again as it is only where its last event is exactly the ledger's: same number, same bytes.
+Otherwise the partition is rebuilt from the ledger. Every step may be repeated after a crash at any
+point; a partition with a void number, or one the writer has stopped, stays closed and is reported.
 """
 
 from dataclasses import dataclass
 from typing import ClassVar
 
+import asyncpg
 import structlog
 
 from gateway.inventory.errors import Recovering
 from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId
-from gateway.inventory.opening import FIRST_EPOCH
+from gateway.inventory.opening import FIRST_EPOCH, LedgerConnection
 from gateway.inventory.outbox import OutboxEntry, fingerprint_of, read_run_id, read_tail
 from gateway.inventory.types import Snapshot
 from reconciler.context import Context, sql
 from reconciler.directory import LivePartition, read_partitions
+from reconciler.log_end import require_log_applied
 from reconciler.notices import Notices
 from reconciler.periodic import for_each
+from reconciler.rebuild import Rebuild, rebuild
 
 _log = structlog.get_logger()
 
@@ -45,7 +49,7 @@ class Recover:
 
     name: ClassVar[str] = "recover"
     needs_lead: ClassVar[bool] = True
-    deadline_seconds: ClassVar[float] = 30.0
+    deadline_seconds: ClassVar[float] = 120.0
 
     def __init__(self, context: Context, config: RecoverConfig) -> None:
         self._context = context
@@ -57,12 +61,8 @@ class Recover:
         run_id = await read_run_id(self._context.reader)
         report = []
         for live in await read_partitions(self._context.ledger, sale_id):
-            outcome = "trusted"
             try:
-                snapshot = await self._context.store.snapshot(live.partition)
-                if snapshot.run_id != run_id:
-                    await self._recover(live.partition, snapshot)
-                    outcome = "recovered"
+                outcome = (await self._look(live, run_id))[1]
             except Recovering as error:
                 outcome = f"stays closed: {error}"
             report.append((live.partition, outcome))
@@ -73,71 +73,98 @@ class Recover:
         run_id = await read_run_id(self._context.reader)
         partitions = await read_partitions(self._context.ledger)
 
-        async def look(live: LivePartition) -> tuple[PartitionId, Snapshot]:
-            try:
-                snapshot = await self._context.store.snapshot(live.partition)
-            except Recovering as error:
-                raise await self._unreadable(live, error) from error
-            if snapshot.run_id != run_id:
-                await self._recover(live.partition, snapshot)
-            return live.partition, snapshot
+        async def look(live: LivePartition) -> tuple[PartitionId, int] | None:
+            snapshot, _ = await self._look(live, run_id)
+            return None if snapshot is None else (live.partition, snapshot.read_at)
 
         seen = await for_each(partitions, look, self._notices, "recovery_waits")
-        healthy = [(partition, shot) for partition, shot in seen if shot.run_id == run_id]
+        healthy = [found for found in seen if found is not None]
         await self._context.ledger.execute(
             sql["note_alive"],
             [partition.sale_id for partition, _ in healthy],
             [partition.number for partition, _ in healthy],
-            [shot.read_at for _, shot in healthy],
+            [read_at for _, read_at in healthy],
         )
         settled = len(healthy) == len(partitions)
         return self._config.interval_seconds if settled else self._config.retry_seconds
 
-    async def _recover(self, partition: PartitionId, snapshot: Snapshot) -> None:
-        """Trust the partition again, or raise Recovering with what it waits for."""
-        closed = Position(snapshot.epoch, snapshot.sequence)
+    async def _look(self, live: LivePartition, run_id: str) -> tuple[Snapshot | None, str]:
+        """The partition's snapshot where it was healthy, and a word for what was found or done."""
+        partition = live.partition
+        try:
+            snapshot = await self._context.store.snapshot(partition)
+        except Recovering:
+            if live.watermark == Position(FIRST_EPOCH, 0):
+                raise  # being opened: it has not been loaded yet
+            snapshot = None
+        if snapshot is not None and snapshot.run_id == run_id:
+            return snapshot, "trusted"
         tail = await read_tail(self._context.reader, partition)
-        if tail is None or tail.position != closed:
-            found = None if tail is None else tail.position
-            raise self._refused(partition, "outbox_differs", at=closed, outbox=found)
-        next_epoch, alive_at = await self._close_epoch(partition, tail)
-        outcome = await self._context.store.recover(partition, next_epoch, closed, alive_at)
-        if outcome not in {"recovered", "already"}:
-            raise self._refused(partition, "redis_differs", at=closed, outcome=outcome)
-        _log.info("partition_recovered", partition=str(partition), epoch=next_epoch)
+        await require_log_applied(self._context.event_log)
+        if snapshot is not None and await self._trust(partition, snapshot, tail):
+            return None, "recovered"
+        plan = await self._plan_rebuild(partition, tail)
+        count = await rebuild(self._context.ledger, self._context.store, self._context.bounds, plan)
+        return None, f"rebuilt with {count} reservations"
 
-    async def _close_epoch(self, partition: PartitionId, tail: OutboxEntry) -> tuple[int, int]:
-        """The epoch to go on under, and when the partition's server was last seen alive (ms)."""
-        place, epoch = (partition.sale_id, partition.number), tail.position.epoch
+    async def _trust(
+        self, partition: PartitionId, snapshot: Snapshot, tail: OutboxEntry | None
+    ) -> bool:
+        """Go on with the data at hand; False where it is not what the ledger closed with."""
+        last = Position(snapshot.epoch, snapshot.sequence)
+        place = (partition.sale_id, partition.number)
         async with self._context.ledger.acquire() as connection, connection.transaction():
-            row = await connection.fetchrow(sql["lock_watermark"], *place)
-            if row is None:
-                raise self._refused(partition, "not_in_ledger")
-            watermark = Position(row["epoch"], row["sequence"])
-            if watermark < tail.position:
-                message = f"{partition}: the ledger is at {watermark}, Redis at {tail.position}"
-                raise Recovering(message)
-            if row["stopped_reason"] is not None:
-                raise self._refused(partition, "ledger_stopped", reason=row["stopped_reason"])
-            fingerprint = fingerprint_of(tail.raw)
-            if watermark > tail.position or bytes(row["fingerprint"]) != fingerprint:
-                raise self._refused(partition, "redis_differs", at=tail.position, ledger=watermark)
-            if await connection.fetchrow(sql["open_dead_letters"], *place, 1) is not None:
-                raise self._refused(partition, "dead_letters_open")
-            await connection.execute(
-                sql["close_epoch"], *place, epoch, tail.position.sequence, fingerprint
+            row = await self._lock_ready(connection, partition, tail)
+            same = (
+                tail is not None
+                and tail.position == last == Position(row["epoch"], row["sequence"])
+                and fingerprint_of(tail.raw) == row["fingerprint"]
             )
-            end = await connection.fetchrow(sql["closed_epoch"], *place, epoch)
-            if end is None or end["last_sequence"] != tail.position.sequence:
-                raise self._refused(partition, "epoch_closed_elsewhere", at=tail.position)
-            return end["next_epoch"], row["alive_at"]
+            if not same:
+                return False
+            next_epoch = await connection.fetchval(
+                sql["close_epoch"], *place, last.epoch, last.sequence, row["fingerprint"]
+            )
+            alive_at = row["alive_at"]
+        outcome = await self._context.store.recover(partition, next_epoch, last, alive_at)
+        if outcome not in {"recovered", "already"}:
+            _log.warning("partition_not_trusted", partition=str(partition), outcome=outcome)
+            return False
+        _log.info("partition_recovered", partition=str(partition), epoch=next_epoch)
+        return True
 
-    async def _unreadable(self, live: LivePartition, error: Recovering) -> Recovering:
-        """Keys that are missing although the ledger has events of them are lost, and said so."""
-        opening = live.watermark == Position(FIRST_EPOCH, 0)
-        if opening or await read_tail(self._context.reader, live.partition) is not None:
-            return error
-        return self._refused(live.partition, "redis_lost_it", ledger=live.watermark)
+    async def _plan_rebuild(self, partition: PartitionId, tail: OutboxEntry | None) -> Rebuild:
+        """Close the epoch where the ledger is, under a successor nobody has used yet."""
+        place = (partition.sale_id, partition.number)
+        seconds, microseconds = await self._context.reader.time()
+        now_ms = seconds * 1000 + microseconds // 1000
+        async with self._context.ledger.acquire() as connection, connection.transaction():
+            row = await self._lock_ready(connection, partition, tail)
+            closed = Position(row["epoch"], row["sequence"])
+            next_epoch = await connection.fetchval(
+                sql["close_epoch_anew"], *place, closed.epoch, closed.sequence, row["fingerprint"]
+            )
+        last_alive = max(row["alive_at"], row["event_ms"] or 0)
+        return Rebuild(partition, next_epoch, closed, max(0, now_ms - last_alive))
+
+    async def _lock_ready(
+        self, connection: LedgerConnection, partition: PartitionId, tail: OutboxEntry | None
+    ) -> asyncpg.Record:
+        """The partition's watermark, locked. Raises Recovering while the ledger lacks events of the
+        outbox, and where only a person can help.
+        """
+        place = (partition.sale_id, partition.number)
+        row = await connection.fetchrow(sql["lock_watermark"], *place)
+        if row is None:
+            raise self._refused(partition, "not_in_ledger")
+        watermark = Position(row["epoch"], row["sequence"])
+        if row["stopped_reason"] is not None:
+            raise self._refused(partition, "ledger_stopped", reason=row["stopped_reason"])
+        if tail is not None and watermark < tail.position:
+            raise Recovering(f"{partition}: the ledger is at {watermark}, Redis at {tail.position}")
+        if await connection.fetchrow(sql["open_dead_letters"], *place, 1) is not None:
+            raise self._refused(partition, "dead_letters_open")
+        return row
 
     def _refused(self, partition: PartitionId, why: str, **facts: object) -> Recovering:
         """What no waiting heals: said loudly, and the partition stays closed."""

@@ -44,18 +44,24 @@ WHERE w.sale_id = free.sale_id AND w.partition = free.partition AND w.alive_at <
 
 -- name: lock_watermark
 -- Nothing is applied to the partition while its epoch is being closed.
-SELECT epoch, sequence, fingerprint, alive_at, stopped_reason
+SELECT epoch, sequence, fingerprint, alive_at, stopped_reason,
+    (extract(epoch FROM event_time) * 1000)::bigint AS event_ms
 FROM watermarks WHERE sale_id = $1 AND partition = $2 FOR UPDATE
 
 -- name: close_epoch
 -- Repeatable: an epoch that is closed already keeps its end and its successor.
 INSERT INTO closed_epochs (sale_id, partition, epoch, last_sequence, fingerprint, next_epoch)
 VALUES ($1, $2, $3, $4, $5, $3 + 1)
-ON CONFLICT (sale_id, partition, epoch) DO NOTHING
+ON CONFLICT (sale_id, partition, epoch) DO UPDATE SET last_sequence = closed_epochs.last_sequence
+RETURNING next_epoch
 
--- name: closed_epoch
-SELECT last_sequence, next_epoch FROM closed_epochs
-WHERE sale_id = $1 AND partition = $2 AND epoch = $3
+-- name: close_epoch_anew
+-- As above, but under a successor that no event can bear yet: what an interrupted recovery wrote
+-- under the one before is fenced off.
+INSERT INTO closed_epochs (sale_id, partition, epoch, last_sequence, fingerprint, next_epoch)
+VALUES ($1, $2, $3, $4, $5, $3 + 1)
+ON CONFLICT (sale_id, partition, epoch) DO UPDATE SET next_epoch = closed_epochs.next_epoch + 1
+RETURNING next_epoch
 
 -- name: open_dead_letters
 -- Numbers of the partition that a dead letter holds, with the reservation where it could be read.

@@ -1,0 +1,55 @@
+"""Whether the ledger has everything the event log has: asked before an epoch is closed.
+
+With the outbox as event log there is nothing beyond the outbox. Kafka may hold events that Redis
+has lost and the ledger has not applied yet; they must be applied first, or an acknowledged
+reservation would be fenced off. A Kafka that cannot be asked keeps the partition closed.
+"""
+
+import asyncio
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from config.settings import EventLogSettings
+from gateway.inventory.errors import Recovering
+
+ASK_SECONDS = 10.0
+
+
+async def require_log_applied(settings: EventLogSettings) -> None:
+    """Return where the writers have committed every offset up to the log's end.
+
+    Raises Recovering where they have not, or Kafka cannot be asked within ASK_SECONDS.
+    """
+    if settings.kind == "outbox":
+        return
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=settings.bootstrap,
+        group_id=settings.group,
+        enable_auto_commit=False,
+        request_timeout_ms=settings.request_timeout_milliseconds,
+    )
+    try:
+        async with asyncio.timeout(ASK_SECONDS):
+            await consumer.start()
+            await _compare(consumer, settings.topic)
+    except (KafkaError, TimeoutError, OSError) as error:
+        raise Recovering(f"the event log cannot be asked for its end: {error!r}") from error
+    finally:
+        await consumer.stop()
+
+
+async def _compare(consumer: AIOKafkaConsumer, topic: str) -> None:
+    await consumer.topics()  # learns the topic's partitions
+    partitions = [
+        TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()
+    ]
+    if not partitions:
+        raise Recovering(f"the event log has no topic {topic}")
+    ends = await consumer.end_offsets(partitions)
+    for partition, end in ends.items():
+        done = await consumer.committed(partition)
+        if end > (done or 0):
+            raise Recovering(
+                f"the ledger is at {done or 0} of {end} in {topic}/{partition.partition}"
+            )
