@@ -29,6 +29,9 @@ class _Answer(msgspec.Struct, frozen=True):
     reservation_id: str = ""
     buyer_id: str = ""
     own_holds: tuple[_Shown, ...] = ()
+    state: str = ""
+    lines: tuple[Line, ...] = ()
+    expires_at: str = ""
 
 
 class SnapshotItem(msgspec.Struct, frozen=True):
@@ -147,6 +150,9 @@ class Calls:
             replayed=response.has(b"idempotent-replayed"),
             retry_after=response.has(b"retry-after"),
             shown=tuple(hold.reservation_id for hold in answer.own_holds),
+            state=answer.state,
+            units=sum(line.quantity for line in answer.lines),
+            expires_at=answer.expires_at,
         )
         self._history.add(attempt)
         return attempt

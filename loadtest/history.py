@@ -41,8 +41,8 @@ class Attempt(msgspec.Struct, frozen=True, gc=False):
 
     `call` is reserve, confirm, cancel or read; `caller` the scope of its token. `key` is the
     Idempotency-Key of a reserve, `reservation_id` the one answered (reserve) or asked about.
-    `owner` is the buyer the answer names, `shown` other reservations it contains. `started_at` is
-    Unix time.
+    `owner` is the buyer the answer names, `shown` other reservations it contains. `state`, `units`
+    and `expires_at` are those of the reservation in the answer. `started_at` is Unix time.
     """
 
     call: str
@@ -58,6 +58,9 @@ class Attempt(msgspec.Struct, frozen=True, gc=False):
     replayed: bool = False
     retry_after: bool = False
     shown: tuple[str, ...] = ()
+    state: str = ""
+    units: int = 0
+    expires_at: str = ""
 
     @property
     def accepted(self) -> bool:

@@ -155,7 +155,11 @@ class Checkout(FastHttpUser):
             raw = response.content or b"{}"
         body = msgspec.json.decode(raw) if status != NO_ANSWER else {}
         known = Attempt(
-            **attempt,
+            call=attempt["call"],
+            caller=attempt["caller"],
+            buyer_id=attempt["buyer_id"],
+            key=attempt.get("key", ""),
+            reservation_id=attempt.get("reservation_id", ""),
             status=status,
             started_at=started_at,
             seconds=time.perf_counter() - clock,
@@ -164,6 +168,9 @@ class Checkout(FastHttpUser):
             replayed="Idempotent-Replayed" in (response.headers or {}),
             retry_after="Retry-After" in (response.headers or {}),
             shown=tuple(hold["reservation_id"] for hold in body.get("own_holds", ())),
+            state=body.get("state", ""),
+            units=sum(line["quantity"] for line in body.get("lines", ())),
+            expires_at=body.get("expires_at", ""),
         )
         if known.call == "reserve":
             known = msgspec.structs.replace(known, reservation_id=body.get("reservation_id", ""))

@@ -1,0 +1,129 @@
+"""What clients alone can tell: no order of events explains these answers.
+
+The verdict compares answers with the ledger; these checks need nothing but the answers. Each
+returns what it found wrong, in words.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from itertools import accumulate
+
+from loadtest.history import Attempt, History
+
+RESOLVED = frozenset({"confirmed", "cancelled", "expired"})
+# What a call answered with 2xx leaves behind; later answers may not say otherwise.
+LEFT_BY = {"confirm": "confirmed", "cancel": "cancelled"}
+# How far the clients' clock and the clock a deadline is told on may be apart.
+CLOCK_SECONDS = 0.05
+FOR_GOOD = float("inf")
+
+
+def history_violations(history: History, units: int) -> list[str]:
+    """Everything wrong with the answers of a sale of `units`, by all checks of this module."""
+    found = [text for check in CHECKS for text in check(history)]
+    return found + oversold(history, units)
+
+
+def shared_ids(history: History) -> list[str]:
+    """A reservation id belongs to one buyer and one key."""
+    owners: dict[str, set[tuple[str, str]]] = {}
+    for a in history.of("reserve"):
+        if a.accepted:
+            owners.setdefault(a.reservation_id, set()).add((a.buyer_id, a.key))
+    return [f"{i} answered to {sorted(who)}" for i, who in owners.items() if len(who) > 1]
+
+
+def changed_answers(history: History) -> list[str]:
+    """What a reservation consists of does not change, and once resolved, neither does its state.
+
+    Only answers to requests that began after another answer had ended are compared with it: those
+    of concurrent requests may come in any order.
+    """
+    found = []
+    for identifier, attempts in _by_reservation(history).items():
+        if len({a.units for a in attempts if a.units}) > 1:
+            found.append(f"{identifier}: answered with different units")
+        resolved, since = "", 0.0
+        for a in sorted(attempts, key=_ended_at):
+            state = a.state or LEFT_BY.get(a.call, "")
+            if resolved and state != resolved and a.started_at >= since:
+                found.append(f"{identifier}: {a.call} answered {state} after {resolved}")
+            if state in RESOLVED and not resolved:
+                resolved, since = state, _ended_at(a)
+    return found
+
+
+def resolved_otherwise(history: History) -> list[str]:
+    """Of confirm, cancel and lapse only one ever succeeds."""
+    ends: dict[str, set[str]] = {}
+    for a in history.attempts:
+        if a.accepted and (state := a.state or LEFT_BY.get(a.call, "")) in RESOLVED:
+            ends.setdefault(a.reservation_id, set()).add(state)
+    return [
+        f"{i} was answered as {sorted(states)}" for i, states in ends.items() if len(states) > 1
+    ]
+
+
+def lost_accepts(history: History) -> list[str]:
+    """Who was told an id is never told later that there is no such reservation."""
+    since: dict[tuple[str, str], float] = {}
+    for a in history.of("reserve"):
+        if a.accepted:
+            place = (a.buyer_id, a.reservation_id)
+            since[place] = min(_ended_at(a), since.get(place, _ended_at(a)))
+    return [
+        f"{a.call} of {a.reservation_id} by its buyer {a.buyer_id}: {a.status} {a.code}"
+        for a in history.attempts
+        if a.status == 404 and a.started_at >= since.get((a.buyer_id, a.reservation_id), FOR_GOOD)
+    ]
+
+
+def oversold(history: History, units: int) -> list[str]:
+    """At no moment do buyers surely have more units than there are.
+
+    A buyer surely has the units of a reservation from the answer on until a cancel is sent or the
+    last deadline told has come; for good once a confirm was answered.
+    """
+    given_back: dict[tuple[str, str], float] = {}
+    for a in history.of("cancel"):  # also those without an answer: they may have been heard
+        place = (a.reservation_id, a.buyer_id)
+        given_back[place] = min(a.started_at, given_back.get(place, a.started_at))
+    changes: list[tuple[float, int]] = []
+    for identifier, attempts in _by_reservation(history).items():
+        first = min(_ended_at(a) for a in attempts)
+        quantity = max(a.units for a in attempts)
+        owner = next(a.buyer_id for a in attempts)
+        until = min(_kept_until(attempts), given_back.get((identifier, owner), FOR_GOOD))
+        if until > first:
+            changes += [(first, quantity), (until, -quantity)]
+    most = max(accumulate(change for _, change in sorted(changes)), default=0)
+    return [f"{most} units were promised at once, of {units}"] if most > units else []
+
+
+def _kept_until(attempts: list[Attempt]) -> float:
+    """When the units may have gone back by themselves."""
+    if any(a.call == "confirm" for a in attempts):
+        return FOR_GOOD
+    told = [datetime.fromisoformat(a.expires_at).timestamp() for a in attempts if a.expires_at]
+    return max(told, default=0.0) - CLOCK_SECONDS
+
+
+def _by_reservation(history: History) -> dict[str, list[Attempt]]:
+    """The 2xx answers about each reservation."""
+    found: dict[str, list[Attempt]] = {}
+    for a in history.attempts:
+        if a.accepted and a.reservation_id:
+            found.setdefault(a.reservation_id, []).append(a)
+    return found
+
+
+def _ended_at(attempt: Attempt) -> float:
+    return attempt.started_at + attempt.seconds
+
+
+CHECKS: tuple[Callable[[History], list[str]], ...] = (
+    shared_ids,
+    changed_answers,
+    resolved_otherwise,
+    lost_accepts,
+)

@@ -1,0 +1,202 @@
+"""What a chaos test is made of: a sale under load, faults by pid, the end, and the verdict.
+
+    async with trial(up) as run:
+        async with run.load.running():
+            await run.under_way()
+            run.kill("redis")
+            await run.goes_on()
+        await run.judge()
+
+`judge` sells what is left and asks every checker; nothing may be broken and nothing unjudged.
+"""
+
+import os
+import random
+import signal
+import time
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import asyncpg
+import msgspec
+import psutil
+from redis.asyncio import Redis
+
+from loadtest.buyers import Stock
+from loadtest.calls import Calls
+from loadtest.history import History
+from loadtest.http_client import HttpClient
+from loadtest.target import Target
+from loadtest.verdict.finding import Outcome
+from loadtest.verdict.run import Verdict, verify
+from tests.chaos.history_checks import history_violations
+from tests.chaos.load import Load
+from tests.support.servers import unique
+from tests.support.up import Up
+from tests.support.waiting import wait_until
+
+WAIT_SECONDS = 60.0
+CONNECTIONS = 64
+ADMISSION = 9  # the invariant about waiting rooms, of which these sales have none
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One sale on a running `dropgate up`."""
+
+    up: Up
+    sale_id: str
+    units: int
+    hold_seconds: int
+    calls: Calls
+    history: History
+    load: Load
+    before: dict[str, list[int]]
+    killed: set[str] = field(default_factory=set)
+
+    def pids(self, name: str) -> list[int]:
+        """The pids that run under this name now."""
+        return self.up.ready.pids[name]
+
+    def kill(self, name: str, *, which: int = 0) -> int:
+        """SIGKILL; returns the pid."""
+        pid = self.pids(name)[which]
+        os.kill(pid, signal.SIGKILL)
+        self.killed.add(name)
+        return pid
+
+    async def kill_and_wait(self, name: str, *, which: int = 0) -> None:
+        """SIGKILL, and wait until another one runs in its place."""
+        await self.up.ready_where(name, not_pid=self.kill(name, which=which))
+
+    @asynccontextmanager
+    async def stopped(self, *names: str) -> AsyncIterator[None]:
+        """SIGSTOP everything under these names, with children; SIGCONT after the block."""
+        pids = [pid for name in names for pid in self.pids(name)]
+        pids += [child.pid for pid in pids for child in psutil.Process(pid).children()]
+        self._signal(pids, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._signal(pids, signal.SIGCONT)
+
+    def _signal(self, pids: Iterable[int], number: signal.Signals) -> None:
+        for pid in pids:
+            if psutil.pid_exists(pid):
+                os.kill(pid, number)
+
+    @asynccontextmanager
+    async def redis_down(self) -> AsyncIterator[Path]:
+        """Kill Redis and keep it down during the block; gives the folder with its files."""
+        # Whoever would start it again is stopped meanwhile.
+        self.up.process.send_signal(signal.SIGSTOP)
+        try:
+            redis = psutil.Process(self.kill("redis"))
+            await wait_until(
+                lambda: redis.status() == psutil.STATUS_ZOMBIE, WAIT_SECONDS, "Redis is dead"
+            )
+            yield self.up.data / "redis"
+        finally:
+            self.up.process.send_signal(signal.SIGCONT)
+
+    async def under_way(self, reserves: int = 60) -> None:
+        """Wait until so many reserves were accepted in all."""
+        await wait_until(
+            lambda: self.load.fresh() >= reserves, WAIT_SECONDS, f"{reserves} reserves accepted"
+        )
+
+    async def goes_on(self, served: int = 60, fresh: int = 15) -> None:
+        """Wait until buyers who come from now on are served and get units."""
+        now = time.time()
+        await wait_until(
+            lambda: self.load.served(now) >= served and self.load.fresh(now) >= fresh,
+            WAIT_SECONDS,
+            f"{served} reserves served and {fresh} of them accepted after the fault",
+        )
+
+    async def drained(self) -> None:
+        """Wait until the ledger has applied everything that is in the outbox now."""
+        await wait_until(self._is_drained, WAIT_SECONDS, "the ledger has caught up")
+
+    async def _is_drained(self) -> bool:
+        async with self.redis() as redis:
+            (epoch, sequence) = await redis.hmget(f"{{{self.sale_id}:0}}:meta", "epoch", "sequence")
+        return await self.watermark() == (int(epoch or 0), int(sequence or 0))
+
+    async def watermark(self) -> tuple[int, int]:
+        """The last (epoch, sequence) the ledger has applied."""
+        row = await self.ledger_row("SELECT epoch, sequence FROM watermarks WHERE sale_id = $1")
+        return row["epoch"], row["sequence"]
+
+    async def ledger_row(self, statement: str) -> asyncpg.Record:
+        """One row of the ledger about this sale ($1)."""
+        connection = await asyncpg.connect(self.up.ready.postgres)
+        try:
+            row = await connection.fetchrow(statement, self.sale_id)
+        finally:
+            await connection.close()
+        assert row is not None
+        return row
+
+    @asynccontextmanager
+    async def redis(self) -> AsyncIterator["Redis"]:
+        """A plain client of the sale's Redis."""
+        async with Redis.from_url(self.up.ready.redis, protocol=2) as client:
+            yield client
+
+    async def verdict(self) -> Verdict:
+        """Every checker, after the drain."""
+        return await verify(
+            self.sale_id,
+            redis_url=self.up.ready.redis,
+            dsn=self.up.ready.postgres,
+            history=self.history,
+        )
+
+    async def judge(self) -> Verdict:
+        """Sell out, then: no invariant broken, none unjudged, and nobody died but the killed."""
+        await self.load.sell_out()
+        verdict = await self.verdict()
+        unheld = [
+            f"{finding.invariant} {finding.name}: {finding.detail} {finding.examples}"
+            for finding in verdict.findings
+            if finding.outcome is not Outcome.HELD and finding.invariant != ADMISSION
+        ]
+        assert unheld == []
+        assert history_violations(self.history, self.units) == []
+        after = self.up.ready.pids
+        died = {name for name in after if after[name] != self.before[name]}
+        assert died <= self.killed, f"died of another's death: {died - self.killed}"
+        return verdict
+
+
+@asynccontextmanager
+async def trial(
+    up: Up, *, units: int = 150, hold_seconds: int = 2, seed: int = 1
+) -> AsyncIterator[Trial]:
+    """An open sale of `units` with buyers who are about to come."""
+    sale_id = unique("chaos")
+    client = HttpClient(up.ready.gateway, CONNECTIONS)
+    history = History(complete=True)
+    calls = Calls(Target.from_ready_file(up.ready_path), sale_id, client, history)
+    stock = Stock("shoe", units, limit=2)
+    await calls.create_and_open(
+        msgspec.json.encode(
+            {
+                "hold_seconds": hold_seconds,
+                "per_buyer_limit": stock.limit,
+                "items": [
+                    {
+                        "sku": stock.sku,
+                        "price": {"amount": 9900, "currency": "EUR"},
+                        "stock": units,
+                    }
+                ],
+            }
+        )
+    )
+    load = Load(calls, history, stock, random.Random(seed))
+    yield Trial(up, sale_id, units, hold_seconds, calls, history, load, up.ready.pids)
+    await client.close()

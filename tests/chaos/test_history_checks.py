@@ -1,0 +1,73 @@
+"""Each check of the clients' answers finds what it is for, and nothing in an honest history."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from loadtest.history import NO_ANSWER, Attempt, History
+from tests.chaos.history_checks import history_violations
+
+UNITS = 2
+NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
+IN_A_MINUTE = "2026-11-21T12:01:00.000Z"
+
+
+def attempt(call: str, buyer: str, second: float, status: int = 200, **facts: object) -> Attempt:
+    """A call at noon plus `second`, which took a tenth of a second, about the buyer's own hold."""
+    known: dict[str, object] = {"reservation_id": f"s.0.{buyer}", "units": 1, "state": "held"}
+    if status >= 400 or status == NO_ANSWER:
+        known = {"reservation_id": f"s.0.{buyer}"}
+    if call == "reserve":
+        known |= {"key": "k", "expires_at": IN_A_MINUTE}
+    facts = known | facts
+    caller = "storefront" if call == "confirm" else "buyer"
+    started = NOON.timestamp() + second
+    return Attempt(call, caller, buyer, status, started, 0.1, **facts)  # type: ignore[arg-type]
+
+
+HONEST = (
+    attempt("reserve", "ann", 0, 201),
+    attempt("reserve", "ann", 1, 201, replayed=True),
+    attempt("reserve", "ben", 2, 201),
+    attempt("cancel", "ben", 3, state="cancelled"),
+    attempt("reserve", "cleo", 4, 201),
+    attempt("confirm", "ann", 5, state="confirmed"),
+    attempt("read", "ben", 6, 404, reservation_id="s.0.ann"),
+    attempt("read", "ann", 7, state="confirmed"),
+    attempt("cancel", "cleo", 8, NO_ANSWER),
+    attempt("reserve", "dan", 9, 201),
+    attempt("cancel", "dan", 70, 410, code="hold_expired"),
+    attempt("reserve", "eve", 71, 201, expires_at="2026-11-21T12:02:00.000Z"),
+)
+LIES = {
+    "one id for two buyers": attempt("reserve", "eve", 72, 201, reservation_id="s.0.ann"),
+    "a confirmed one expired": attempt("read", "ann", 72, state="expired"),
+    "a cancelled one is back": attempt("read", "ben", 72, state="held"),
+    "a cancelled one confirmed": attempt("confirm", "ben", 72, state="confirmed"),
+    "an accepted one forgotten": attempt("read", "eve", 72, 404),
+    "other units than before": attempt("read", "eve", 72, units=2),
+    "one more than there are": attempt(
+        "reserve", "fay", 72, 201, expires_at="2026-11-21T12:02:00.000Z"
+    ),
+}
+
+
+def history_of(*attempts: Attempt) -> History:
+    history = History(complete=True)
+    for one in attempts:
+        history.add(one)
+    return history
+
+
+def test_an_honest_history_has_no_violations() -> None:
+    assert history_violations(history_of(*HONEST), UNITS) == []
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_lie_is_found(lie: str) -> None:
+    assert history_violations(history_of(*HONEST, LIES[lie]), UNITS) != []
+
+
+def test_answers_of_concurrent_calls_may_come_in_any_order() -> None:
+    at_once = attempt("read", "ann", 5.05, state="held")
+    assert history_violations(history_of(*HONEST, at_once), UNITS) == []
