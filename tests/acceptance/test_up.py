@@ -7,7 +7,6 @@ import socket
 import stat
 from collections.abc import AsyncIterator
 from contextlib import closing
-from pathlib import Path
 
 import aiohttp
 import asyncpg
@@ -19,7 +18,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from config.client import Api, ApiError, make_token
 from config.ready import NAMES, ReadyFile
-from tests.support.up import Up
+from tests.support.up import NewUp, Up
 from tests.support.waiting import wait_until
 
 WAIT_SECONDS = 30.0
@@ -162,9 +161,8 @@ async def test_postgres_returns_although_its_orphans_hold_on(running: Up) -> Non
         await query
 
 
-async def test_a_second_up_on_the_same_folder_is_refused(running: Up, up_folder: Path) -> None:
-    second = Up(up_folder)
-    second.data = running.data
+async def test_a_second_up_on_the_same_folder_is_refused(running: Up, new_up: NewUp) -> None:
+    second = new_up("--data-dir", str(running.data))
     second.launch()
     assert await asyncio.to_thread(second.process.wait, WAIT_SECONDS) == 1
     assert "in use by another dropgate up" in second.output
@@ -174,12 +172,12 @@ async def test_a_second_up_on_the_same_folder_is_refused(running: Up, up_folder:
     assert await is_ready(running.ready.gateway)
 
 
-async def test_a_taken_port_is_a_clear_error(up_folder: Path) -> None:
+async def test_a_taken_port_is_a_clear_error(new_up: NewUp) -> None:
     with closing(socket.socket()) as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        up = Up(up_folder, ["--port", str(port)])
+        up = new_up("--port", str(port))
         up.launch()
         assert await asyncio.to_thread(up.process.wait, WAIT_SECONDS) == 1
     assert f"port {port} cannot be used" in up.output
@@ -187,10 +185,10 @@ async def test_a_taken_port_is_a_clear_error(up_folder: Path) -> None:
 
 
 async def test_a_durability_it_cannot_keep_is_refused(
-    up_folder: Path, monkeypatch: pytest.MonkeyPatch
+    new_up: NewUp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DROPGATE_REDIS__DURABILITY", "replica")
-    up = Up(up_folder)
+    up = new_up()
     up.launch()
     assert await asyncio.to_thread(up.process.wait, WAIT_SECONDS) == 1
     assert "no replica" in up.output
@@ -198,9 +196,9 @@ async def test_a_durability_it_cannot_keep_is_refused(
 
 
 async def test_sigterm_stops_all_and_the_folder_continues_with_nothing_lost(
-    up_folder: Path,
+    new_up: NewUp,
 ) -> None:
-    up = Up(up_folder, ["--workers", "2"])
+    up = new_up("--workers", "2")
     first = await up.start()
     assert len(first.pids["gateway"]) == 2
     await asyncio.to_thread(ops(first).call, "PUT", f"/v1/sales/{SALE}", SALE_SPEC)
@@ -248,8 +246,8 @@ async def _reserve(ready: ReadyFile) -> str:
         return str((await response.json())["reservation_id"])
 
 
-async def test_sigterm_while_starting_leaves_no_child(up_folder: Path) -> None:
-    up = Up(up_folder)
+async def test_sigterm_while_starting_leaves_no_child(new_up: NewUp) -> None:
+    up = new_up()
     up.launch()
     await wait_until(lambda: len(descendants(up)) >= 2, WAIT_SECONDS, "servers are starting")
     children = descendants(up)
@@ -259,9 +257,9 @@ async def test_sigterm_while_starting_leaves_no_child(up_folder: Path) -> None:
 
 
 async def test_a_killed_up_takes_its_children_along_and_can_be_started_again(
-    up_folder: Path,
+    new_up: NewUp,
 ) -> None:
-    up = Up(up_folder)
+    up = new_up()
     await up.start()
     children = descendants(up)
     await up.stop(signal.SIGKILL)
@@ -273,8 +271,8 @@ async def test_a_killed_up_takes_its_children_along_and_can_be_started_again(
     assert await up.stop() == 0
 
 
-async def test_a_stopped_child_does_not_stop_the_stop(up_folder: Path) -> None:
-    up = Up(up_folder)
+async def test_a_stopped_child_does_not_stop_the_stop(new_up: NewUp) -> None:
+    up = new_up()
     ready = await up.start()
     children = descendants(up)
     for name in ("redis", "gateway", "order_writer"):
@@ -283,8 +281,8 @@ async def test_a_stopped_child_does_not_stop_the_stop(up_folder: Path) -> None:
     assert still_running(children) == []
 
 
-async def test_up_with_kafka(up_folder: Path) -> None:
-    up = Up(up_folder, ["--event-log", "kafka"])
+async def test_up_with_kafka(new_up: NewUp) -> None:
+    up = new_up("--event-log", "kafka")
     ready = await up.start()
     assert tuple(ready.pids) == NAMES
     assert ready.kafka is not None

@@ -4,15 +4,15 @@ import asyncio
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import msgspec
 import pytest_asyncio
 
 from config.ready import ReadyFile
+from config.stack.process import Child, dropgate_command
 from tests.support.waiting import wait_until
 
 UP_TIMEOUT_SECONDS = 60.0
@@ -26,14 +26,19 @@ class Up:
         self.folder = folder
         self.data = folder / "data"
         self.ready_path = folder / "ready.json"
-        self.arguments = list(arguments)
-        self._process: subprocess.Popen[bytes] | None = None
+        # As a child that dies with the test run, however that ends.
+        self._child = Child(
+            dropgate_command(
+                *("up", "--port", "0", "--data-dir", str(self.data)),
+                *("--ready-file", str(self.ready_path), *arguments),
+            ),
+            log=folder / "up.log",
+        )
 
     @property
     def process(self) -> subprocess.Popen[bytes]:
         """The `dropgate up` process."""
-        assert self._process is not None
-        return self._process
+        return self._child.process
 
     @property
     def ready(self) -> ReadyFile:
@@ -47,13 +52,7 @@ class Up:
 
     def launch(self) -> None:
         """Start without waiting."""
-        command = [
-            *(sys.executable, "-m", "config.cli", "up", "--port", "0"),
-            *("--data-dir", str(self.data), "--ready-file", str(self.ready_path)),
-            *self.arguments,
-        ]
-        with (self.folder / "up.log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+        self._child.start()
 
     async def start(self, timeout_seconds: float = UP_TIMEOUT_SECONDS) -> ReadyFile:
         """Start and wait for the ready file; fails with the output when `up` ends instead."""
@@ -84,29 +83,46 @@ class Up:
 
     async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Ask it to end and return its exit status."""
-        if self._process is None:
-            return 0
-        if self._process.poll() is None:
-            self._process.send_signal(number)
-        return await asyncio.to_thread(self._process.wait, DOWN_TIMEOUT_SECONDS)
+        self._child.send(number)
+        return await asyncio.to_thread(self.process.wait, DOWN_TIMEOUT_SECONDS)
+
+    async def clean(self) -> None:
+        """Leave nothing behind, whatever the test did."""
+        await self._child.stop(DOWN_TIMEOUT_SECONDS)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+NewUp = Callable[..., Up]
 
 
 @pytest_asyncio.fixture(scope="module")
 async def up() -> AsyncIterator[Up]:
     """A running `dropgate up` with one gateway worker, shared by the tests of a module."""
-    folder = Path(tempfile.mkdtemp(prefix="dropgate-up-"))
-    running = Up(folder)
+    running = Up(Path(tempfile.mkdtemp(prefix="dropgate-up-")))
     try:
         await running.start()
         yield running
     finally:
-        await running.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+        await running.clean()
+
+
+@pytest_asyncio.fixture
+async def new_up() -> AsyncIterator[NewUp]:
+    """Makes a not yet started `dropgate up` of this test's own: `new_up("--workers", "2")`."""
+    made: list[Up] = []
+
+    def make(*arguments: str) -> Up:
+        made.append(Up(Path(tempfile.mkdtemp(prefix="dropgate-up-")), arguments))
+        return made[-1]
+
+    yield make
+    for each in made:
+        await each.clean()
 
 
 @pytest_asyncio.fixture
 async def up_folder() -> AsyncIterator[Path]:
-    """A folder for a `dropgate up` of this test's own; reachable for PostgreSQL's user."""
+    """A folder for servers of this test's own; reachable for PostgreSQL's user."""
     folder = Path(tempfile.mkdtemp(prefix="dropgate-up-"))
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
