@@ -1,43 +1,85 @@
 """`python -m loadtest.bench`: measure everything side by side, print it, and write it down."""
 
 import resource
+import shlex
 import sys
 
 import uvloop
 from rich.console import Console
 
+from loadtest.bench.charts import draw_charts
+from loadtest.bench.engine.holds import run_holds
+from loadtest.bench.engine.rates import run_rates
+from loadtest.bench.facts import Facts, gather_facts
 from loadtest.bench.http_part import run_http
+from loadtest.bench.ledger_part import run_ledger
 from loadtest.bench.measurements import Results
 from loadtest.bench.options import Options, parse_options
-from loadtest.bench.verdicts import run_verdicts
+from loadtest.bench.ratios import ratio_rows
+from loadtest.bench.report import all_grids, json_lines, markdown, print_grids
+from loadtest.bench.say import Say
+from loadtest.bench.stack import StackError, run_stack
+from loadtest.bench.verdicts import Verdict, run_verdicts
 from loadtest.bench.wrk import WrkError, require_wrk
 
+WIDTH_WITHOUT_TERMINAL = 200
 
-async def _run(options: Options, console: Console) -> None:
-    results = Results()
+
+async def _facts() -> Facts:
+    async with run_stack(1) as stack:
+        return await gather_facts(stack.running.redis, stack.running.postgres)
+
+
+async def _measure(options: Options, say: Say) -> tuple[Facts, Results, list[Verdict]]:
+    results, verdicts = Results(), list[Verdict]()
+    facts = await _facts()
+    if "http" in options.parts:
+        await run_http(options, results, say)
+    if "engine" in options.parts:
+        await run_rates(options, results, say)
+        await run_holds(options, results, say)
+    if "ledger" in options.parts:
+        await run_ledger(options, results, say)
+    if "verdicts" in options.parts:
+        verdicts = await run_verdicts(options, say)
+    return facts, results, verdicts
+
+
+def _write(
+    options: Options, command: str, measured: tuple[Facts, Results, list[Verdict]], console: Console
+) -> None:
+    facts, results, verdicts = measured
+    rows = ratio_rows(results)
+    grids = all_grids(results, rows, verdicts)
+    options.output.mkdir(parents=True, exist_ok=True)
+    charts = draw_charts(results, options.output)
+    (options.output / "results.jsonl").write_bytes(json_lines(facts, results, rows, verdicts))
+    (options.output / "results.md").write_text(markdown(facts, command, grids, charts))
+    print_grids(console, facts, grids)
+    console.print(f"written to {options.output}/", soft_wrap=True)
+
+
+def main(arguments: list[str]) -> int:
+    """Exit status 2 where wrk or a server is missing or does not run."""
+    options = parse_options(arguments)
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = WIDTH_WITHOUT_TERMINAL
 
     def say(line: str) -> None:
         console.print(line, soft_wrap=True)
 
-    if "verdicts" in options.parts:
-        await run_verdicts(options, say)
-    if "http" in options.parts:
-        await run_http(options, results, say)
-
-
-def main(arguments: list[str]) -> int:
-    """Exit status 2 where wrk is missing."""
-    options = parse_options(arguments)
-    console = Console(highlight=False)
-    try:
-        require_wrk()
-    except WrkError as error:
-        console.print(str(error))
-        return 2
     # A thousand connections need as many descriptors, here and in every child.
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    uvloop.run(_run(options, console))
+    try:
+        require_wrk()
+        measured = uvloop.run(_measure(options, say))
+    except (WrkError, StackError) as error:
+        say(f"bench: {error}")
+        return 2
+    command = shlex.join(["python", "-m", "loadtest.bench", *arguments])
+    _write(options, command, measured, console)
     return 0
 
 

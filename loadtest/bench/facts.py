@@ -11,6 +11,7 @@ import msgspec
 from redis.asyncio import Redis
 
 from loadtest.bench.designs.redis_books import text
+from loadtest.bench.named_sql import BENCH_SQL as SQL
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -63,7 +64,7 @@ async def gather_facts(redis_url: str, dsn: str) -> Facts:
     connection = await asyncpg.connect(dsn)
     try:
         version = connection.get_server_version()
-        commit = connection.get_settings().synchronous_commit or "on"
+        commit = await connection.fetchval(SQL["durability"])
     finally:
         await connection.close()
     aof = f"appendonly {text(modes['appendonly'])}, appendfsync {text(modes['appendfsync'])}"

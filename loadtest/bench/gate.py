@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import asyncpg
 import msgspec
@@ -11,14 +10,13 @@ from redis.asyncio import Redis
 
 from loadtest.bench.designs.design import SKU
 from loadtest.bench.designs.redis_books import text
-from loadtest.bench.named_sql import read_sections
+from loadtest.bench.named_sql import BENCH_SQL as SQL
 from loadtest.bench.stack import Stack, StackError
 from loadtest.http_client import HttpClient, Response
 from loadtest.target import mint_token
 
 HOLD_SECONDS = 7200  # no hold comes due while others are being measured
 POLL_SECONDS = 0.02
-SQL = read_sections(Path(__file__).with_name("queries.sql"))
 
 
 class _Item(msgspec.Struct, frozen=True):

@@ -7,7 +7,7 @@ in an order drawn for the round. The two-worker gateway gets a stack of its own 
 import random
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +16,11 @@ import asyncpg
 
 from loadtest.bench.contestants import CONTESTANTS, Contestant, DesignProcess, run_designs
 from loadtest.bench.cpu import cpu_seconds
-from loadtest.bench.gate import SQL, Gate
+from loadtest.bench.gate import Gate
 from loadtest.bench.measurements import Results
+from loadtest.bench.named_sql import BENCH_SQL as SQL
 from loadtest.bench.options import Options
+from loadtest.bench.say import Say
 from loadtest.bench.stack import Stack, StackError, run_stack
 from loadtest.bench.tokens import write_tokens
 from loadtest.bench.wrk import Load, WrkResult, run_wrk
@@ -31,8 +33,6 @@ WARM_UP_SECONDS = 1
 STOCK = 100_000_000
 MOST_UNIT_ROWS = 60_000
 DRAIN_TIMEOUT_SECONDS = 60.0
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)

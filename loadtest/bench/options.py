@@ -32,7 +32,7 @@ def parse_options(arguments: list[str]) -> Options:
         description="Side-by-side benchmarks: dropgate, bare aiohttp, and other designs.",
     )
     parser.add_argument("--rounds", type=int, default=3, help="of every contestant (3)")
-    parser.add_argument("--seconds", type=int, default=3, help="of one measured run (3)")
+    parser.add_argument("--seconds", type=int, default=2, help="of one measured run (2)")
     parser.add_argument(
         "--only", nargs="+", choices=[*PARTS, *names], default=[], help="parts or contestants"
     )

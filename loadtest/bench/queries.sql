@@ -10,3 +10,6 @@ SELECT count(*) FROM (
 
 -- name: create_database
 CREATE DATABASE bench;
+
+-- name: durability
+SHOW synchronous_commit;

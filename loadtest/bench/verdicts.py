@@ -18,8 +18,9 @@ import msgspec
 from loadtest.bench.contestants import CONTESTANTS, Contestant, DesignProcess, run_designs
 from loadtest.bench.designs.design import Audit
 from loadtest.bench.gate import Gate
-from loadtest.bench.http_part import PATH, Say, create_database
+from loadtest.bench.http_part import PATH, create_database
 from loadtest.bench.options import Options
+from loadtest.bench.say import Say
 from loadtest.bench.stack import Stack, run_stack
 from loadtest.http_client import HttpClient, NoAnswerError
 from loadtest.target import mint_token

@@ -1,0 +1,5 @@
+"""How the parts tell their progress: a line at a time."""
+
+from collections.abc import Callable
+
+Say = Callable[[str], None]
