@@ -70,11 +70,16 @@ class KafkaLog:
     async def fetch(self, most_entries: int, wait_seconds: float) -> Batch:
         """At most `most_entries`; replaces a consumer that is silent while there is something."""
         consumer = await self._started()
-        # The client may hang inside: its own time-out is not to be trusted.
-        async with asyncio.timeout(wait_seconds + SILENCE_SECONDS):
-            answer = await consumer.getmany(
-                timeout_ms=int(wait_seconds * 1000), max_records=most_entries
-            )
+        try:
+            # The client may hang inside: its own time-out is not to be trusted.
+            async with asyncio.timeout(wait_seconds + SILENCE_SECONDS):
+                answer = await consumer.getmany(
+                    timeout_ms=int(wait_seconds * 1000), max_records=most_entries
+                )
+        except (KafkaError, TimeoutError, OSError):
+            # What it had in hand may be gone: the next one begins at what was committed.
+            await self.close()
+            raise
         batch = Batch([], [])
         for place, records in answer.items():
             for record in records:

@@ -51,9 +51,9 @@ class Service:
 
     async def run(self) -> None:
         """Work until told to stop."""
-        await patiently(self._stop, "read_watermarks", self._watch.refresh)
-        _LOG.info("order_writer_started")
         with suppress(Stopping):
+            await patiently(self._stop, "read_watermarks", self._watch.refresh)
+            _LOG.info("order_writer_started")
             while not self._stop.is_set():
                 batch = await patiently(self._stop, "fetch", self._fetch)
                 if batch.entries or batch.foreign:
@@ -85,6 +85,7 @@ class Service:
                 await self._watch.refresh()
             if time.monotonic() >= self._next_compare:
                 self._next_compare = time.monotonic() + COMPARE_INTERVAL_SECONDS
+                listener.replay_asked.set()  # in case a NOTIFY was lost
                 await self._watch.compare()
             if listener.replay_asked.is_set():
                 listener.replay_asked.clear()

@@ -18,6 +18,8 @@ from order_writer.plan import name
 from order_writer.rows import columns
 from order_writer.writer import Writer
 
+MOST_BATCHES_PER_ROUND = 10
+
 _LOG = structlog.get_logger()
 
 
@@ -93,16 +95,20 @@ class Watch:
         return now - since > self.writer.log.patience_seconds
 
     async def _catch_up(self, mark: Watermark) -> None:
-        writer = self.writer
-        entries = await writer.outbox.read(mark.partition, mark.position, writer.batch_max_events)
+        """Apply what the outbox has beyond the watermark, at most MOST_BATCHES_PER_ROUND of it."""
+        writer, partition, after, found = self.writer, mark.partition, mark.position, 0
+        for _ in range(MOST_BATCHES_PER_ROUND):
+            entries = await writer.outbox.read(partition, after, writer.batch_max_events)
+            if not entries:
+                break
+            await writer.apply(entries)
+            after, found = entries[-1].position, found + len(entries)
+        writer.metrics.refetched.inc(found)
+        # As long as the log stays silent, the next round goes on at once instead of waiting anew.
+        self._since[partition] = (after, self._since[partition][1])
         _LOG.warning(
-            "log_missed_events",
-            partition=str(mark.partition),
-            after=name(mark.position),
-            found=len(entries),
+            "log_missed_events", partition=str(partition), after=name(mark.position), found=found
         )
-        writer.metrics.refetched.inc(len(entries))
-        await writer.apply(entries)
 
     async def _record(self, tails: list[tuple[Watermark, Position | None]]) -> None:
         rows = [
