@@ -17,8 +17,10 @@ from tests.property.mutants import MUTANTS, Mutant
 from tests.scripts.harness import SCRIPTS, Rig
 from tests.scripts.server import RedisServer, redis_binaries, running_server
 
-EXAMPLES = 100
+EXAMPLES = 70
+MUTANT_EXAMPLES = 200
 STEPS_EACH = 60
+MOST_RUNS = 4  # hypothesis varies what it had, so a single run may miss a corner altogether
 
 PROFILE = settings(
     max_examples=EXAMPLES,
@@ -31,7 +33,7 @@ PROFILE = settings(
         HealthCheck.data_too_large,  # long runs are the point
     ],
 )
-# What a run must have met to mean anything: each of these comes up dozens of times.
+# What must have been met for the agreement to mean anything; most come up dozens of times.
 MET = {
     ("adjust", "adjusted"),
     ("adjust", "floor_violation"),
@@ -80,14 +82,20 @@ def _run(
 def test_scripts_and_model_agree_step_by_step(server: RedisServer) -> None:
     seed = int(os.environ.get("DROPGATE_TEST_SEED") or secrets.randbits(32))
     print(f"repeat with DROPGATE_TEST_SEED={seed}")
-    seen = _run(server, seed, PROFILE)
+    seen = Counter[tuple[str, str]]()
+    for run in range(MOST_RUNS):
+        seen += _run(server, seed + run, PROFILE)
+        if set(seen) >= MET:
+            break
     assert not MET - set(seen)
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name.replace(" ", "-"))
 def test_a_mistake_in_the_scripts_is_told(one_server: RedisServer, mutant: Mutant) -> None:
     """From one fixed seed, so that it is told every time; found is enough, it is not shrunk."""
-    profile = settings(PROFILE, phases=[Phase.generate], print_blob=False)
+    profile = settings(
+        PROFILE, max_examples=MUTANT_EXAMPLES, phases=[Phase.generate], print_blob=False
+    )
     mutated = mutant.scripts(SCRIPTS)
     with one_server.connect() as client:
         Rig(client, mutated)  # they are still Lua
