@@ -47,8 +47,10 @@ class Fold(Model):
             account = self.accounts[self.sale.account_number(event.sku, event.location)]
             account.adjusted += event.delta
             account.available += event.delta
-        elif not isinstance(event, Load | Recover):
+        elif isinstance(event, Reserve | Confirm | Cancel | Expire | Extend | ReturnUnits):
             self._apply_to_claim(event)
+        else:
+            assert isinstance(event, Load | Recover)
 
     def _apply_state(self, event: SetState) -> None:
         if event.sku is None:
