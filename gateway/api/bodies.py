@@ -37,7 +37,7 @@ async def read_body(request: web.Request, limit_bytes: int) -> bytes:
         return b""
     content = request.content
     if content.is_eof() and content.total_bytes <= limit_bytes:
-        return await content.read()  # all of it came with the headers: nothing to wait for
+        return content.read_nowait()  # all of it came with the headers: nothing to wait for
     parts: list[bytes] = []
     size = 0
     try:
@@ -80,6 +80,10 @@ class Decoder(Generic[Body]):
     def decode(self, headers: Mapping[str, str], raw: bytes) -> Body:
         """The body. Raises Problem: malformed, invalid, unsupported_media_type."""
         check_json(headers)
+        return self.decode_json(raw)
+
+    def decode_json(self, raw: bytes) -> Body:
+        """As `decode`, of bytes that are said to be JSON."""
         try:
             return self._decoder.decode(raw)
         except msgspec.ValidationError as error:

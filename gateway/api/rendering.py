@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, cast
 
 import msgspec
@@ -39,7 +40,21 @@ def instant(moment: datetime) -> str:
 
 def instant_ms(milliseconds: int) -> str:
     """As `instant`, from milliseconds since 1970."""
-    return instant(datetime.fromtimestamp(milliseconds / 1000, UTC))
+    return f"{_second(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
+
+
+@lru_cache(maxsize=1024)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+@lru_cache(maxsize=4096)
+def _priced(
+    catalog: Catalog, lines: tuple[int, ...], currency: str
+) -> tuple[tuple[LineAnswer, ...], Money]:
+    """Lines and their total; in a drop nearly everybody's are the same."""
+    answers = line_answers(catalog, lines)
+    return answers, total_of(answers, currency)
 
 
 def line_answers(catalog: Catalog, lines: Sequence[int]) -> tuple[LineAnswer, ...]:
@@ -62,7 +77,7 @@ def reservation_answer(
 ) -> ReservationAnswer:
     """A reservation as its owner sees it."""
     identifier = str(ReservationId(partition, reservation.token))
-    lines = line_answers(facts.catalog, reservation.lines)
+    lines, total = _priced(facts.catalog, reservation.lines, facts.currency)
     accepted = Position(reservation.accepted_epoch, reservation.accepted_sequence)
     return ReservationAnswer(
         reservation_id=identifier,
@@ -70,12 +85,12 @@ def reservation_answer(
         sale_id=facts.sale_id,
         buyer_id=reservation.buyer_id,
         lines=lines,
-        total=total_of(lines, facts.currency),
+        total=total,
         state=STATE_NAMES[reservation.state],
         expires_at=instant_ms(reservation.deadline),
         event_id=event_id(facts.sale_id, partition.number, accepted),
         payment_reference=reservation.payment_reference or None,
-        returned=line_answers(facts.catalog, reservation.returned),
+        returned=_priced(facts.catalog, reservation.returned, facts.currency)[0],
     )
 
 

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from base64 import urlsafe_b64encode
+from functools import lru_cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from gateway.admission.tokens import Principal, Scope
-from gateway.api.bodies import Decoder, check_text, idempotency_key
+from gateway.api.bodies import Decoder, check_json, check_text, idempotency_key
 from gateway.api.ledger import LedgerUnavailable
 from gateway.api.problems import Answer, Problem, not_found
 from gateway.api.rendering import REPLAYED, json_answer, own_holds, reservation_answer
@@ -78,8 +81,34 @@ def buyer_of(principal: Principal, given: str | None) -> str:
     return check_text("buyer_id", given, SUBJECT_BYTES_MAX)
 
 
+def _shape(
+    headers: Mapping[str, str], raw: bytes, principal: Principal
+) -> tuple[ReserveBody, str, str, str]:
+    """Body, fingerprint, idempotency key and buyer. Raises Problem."""
+    check_json(headers)
+    body, fingerprint = _known_body(raw)
+    return body, fingerprint, idempotency_key(headers), buyer_of(principal, body.buyer_id)
+
+
+class Ask(msgspec.Struct, frozen=True, gc=False):
+    """A request that has the right shape: what to ask the partition for, and for whom."""
+
+    facts: SaleFacts
+    identifier: ReservationId
+    buyer_id: str
+    fingerprint: str
+    lines: tuple[int, ...]
+
+
+@lru_cache(maxsize=1024)
+def _known_body(raw: bytes) -> tuple[ReserveBody, str]:
+    """A body and its fingerprint; in a drop nearly everybody sends the same bytes."""
+    body = _body.decode_json(raw)
+    return body, fingerprint_of(body.lines)
+
+
 class Reserve:
-    """The call; raises Problem for every answer that is no 201."""
+    """The call. What needs no waiting is in `ask`, `send` and `answer`, for the hot path to use."""
 
     def __init__(
         self,
@@ -100,76 +129,106 @@ class Reserve:
     async def __call__(
         self, sale_id: str, headers: Mapping[str, str], raw: bytes, principal: Principal
     ) -> Answer:
-        """Check the shape, decide in Redis (after settlement: in the ledger), render."""
-        body = _body.decode(headers, raw)
-        key = idempotency_key(headers)
-        buyer_id = buyer_of(principal, body.buyer_id)
-        facts = self._directory.cached(sale_id) or await facts_or_problem(self._directory, sale_id)
-        lines = numbered_lines(facts, body.lines)
-        token = keyed_token(facts.hash_key, buyer_id, key)
-        fingerprint = fingerprint_of(body.lines)
-        identifier = ReservationId(facts.home_of(buyer_id), token)
+        """Check the shape, decide in Redis (after settlement: in the ledger), render.
+
+        Raises Problem for every answer that is no 201.
+        """
+        facts = self._directory.cached(sale_id)
+        if facts is None:
+            _shape(headers, raw, principal)  # a bad request is told so, whatever the sale
+            facts = await facts_or_problem(self._directory, sale_id)
+        ask = self.ask(facts, headers, raw, principal)
         try:
-            return await self._decide(facts, identifier, buyer_id, fingerprint, lines)
+            return await self._decide(ask)
         except Problem as problem:
             self._metrics.count_reservation(problem.kind.code)
             raise
 
-    async def _decide(
-        self,
-        facts: SaleFacts,
-        identifier: ReservationId,
-        buyer_id: str,
-        fingerprint: str,
-        lines: tuple[int, ...],
-    ) -> Answer:
+    def facts_at_hand(self, sale_id: str) -> SaleFacts | None:
+        """Facts of a sale that Redis answers for, where they are known without waiting."""
+        facts = self._directory.cached(sale_id)
+        return None if facts is None or facts.state is SaleState.SETTLED else facts
+
+    def ask(
+        self, facts: SaleFacts, headers: Mapping[str, str], raw: bytes, principal: Principal
+    ) -> Ask:
+        """The request in the partition's terms. Raises Problem for a wrong shape."""
+        body, fingerprint, key, buyer_id = _shape(headers, raw, principal)
+        token = keyed_token(facts.hash_key, buyer_id, key)
+        return Ask(
+            facts,
+            ReservationId(facts.home_of(buyer_id), token),
+            buyer_id,
+            fingerprint,
+            numbered_lines(facts, body.lines),
+        )
+
+    def send(self, ask: Ask) -> asyncio.Future[ReserveReply]:
+        """Hand over to the batcher; its errors are in the future, Overloaded is raised at once."""
+        where = ask.identifier
+        return self._batcher.enqueue(
+            where.partition, where.token, ask.buyer_id, ask.fingerprint, ask.lines
+        )
+
+    def answer(self, ask: Ask, reply: ReserveReply) -> Answer | Problem:
+        """What the caller is told."""
+        detail = reply.detail
+        if not isinstance(detail, Reservation):
+            problem = _refusal(ask.facts, ask.identifier.partition, reply)
+            self._metrics.count_reservation(problem.kind.code)
+            return problem
+        self._metrics.count_reservation(reply.outcome)
+        body = reservation_answer(ask.facts, ask.identifier.partition, detail)
+        location = ("Location", f"/v1/reservations/{body.reservation_id}")
+        if reply.outcome == Outcome.REPLAYED:
+            return json_answer(201, body, location, REPLAYED)
+        return json_answer(201, body, location)
+
+    async def insist(self, ask: Ask, doubt: Exception) -> Answer | Problem:
+        """The answer although a first try ended in `doubt`: asks again with the same id within the
+        deadline where the outcome is unknown.
+        """
+        try:
+            return self.answer(ask, await self._ask_again(ask, doubt))
+        except Overloaded:
+            problem = Problem("overloaded", "Too many reservations are under way.")
+        except (Recovering, UnknownOutcome):
+            facts = ask.facts
+            if await is_settled(self._directory, facts.sale_id):
+                return await self._replay_settled(ask.identifier, ask.buyer_id, ask.fingerprint)
+            problem = recovering()
+        self._metrics.count_reservation(problem.kind.code)
+        return problem
+
+    async def _decide(self, ask: Ask) -> Answer:
+        facts = ask.facts
         if not facts.opened:
             raise _not_open(facts.state)
         if facts.state is SaleState.SETTLED:
-            return await self._replay_settled(identifier, buyer_id, fingerprint)
-        partition = identifier.partition
+            return await self._replay_settled(ask.identifier, ask.buyer_id, ask.fingerprint)
         try:
-            reply = await self._ask(partition, identifier.token, buyer_id, fingerprint, lines)
-        except Overloaded as error:
-            raise Problem("overloaded", "Too many reservations are under way.") from error
-        except (Recovering, UnknownOutcome) as error:
-            if await is_settled(self._directory, facts.sale_id):
-                return await self._replay_settled(identifier, buyer_id, fingerprint)
-            raise recovering() from error
-        detail = reply.detail
-        if isinstance(detail, Reservation):
-            replayed = reply.outcome == Outcome.REPLAYED
-            self._metrics.count_reservation(reply.outcome)
-            answer = reservation_answer(facts, partition, detail)
-            location = ("Location", f"/v1/reservations/{answer.reservation_id}")
-            return json_answer(201, answer, location, *((REPLAYED,) if replayed else ()))
-        raise _refusal(facts, partition, reply)
+            answer = self.answer(ask, await self.send(ask))
+        except (Overloaded, Recovering, UnknownOutcome) as error:
+            answer = await self.insist(ask, error)
+        if isinstance(answer, Problem):
+            raise answer
+        return answer
 
-    async def _ask(
-        self,
-        partition: PartitionId,
-        token: str,
-        buyer_id: str,
-        fingerprint: str,
-        lines: tuple[int, ...],
-    ) -> ReserveReply:
-        """The script's reply; where the connection broke, asked again with the same id."""
+    async def _ask_again(self, ask: Ask, doubt: Exception) -> ReserveReply:
+        """The script's reply at last. Raises `doubt` where nothing was sent, or time is up."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._deadline_seconds
         pause_seconds = ASK_AGAIN_FIRST_SECONDS
-        in_doubt: UnknownOutcome | None = None
-        while True:
-            try:
-                return await self._batcher.reserve(partition, token, buyer_id, fingerprint, lines)
-            except UnknownOutcome as error:
-                in_doubt = error
-            except Recovering:
-                if in_doubt is None:  # nothing was sent: the caller may as well ask again
-                    raise
-            if loop.time() + pause_seconds >= deadline:
-                raise in_doubt
+        while isinstance(doubt, UnknownOutcome) and loop.time() + pause_seconds < deadline:
             await asyncio.sleep(pause_seconds)
             pause_seconds *= 2
+            try:
+                return await self.send(ask)
+            except UnknownOutcome as error:
+                doubt = error
+            except Recovering:
+                continue  # nothing was sent this time: the doubt is still the first one's
+        raise doubt
 
     async def _replay_settled(
         self, identifier: ReservationId, buyer_id: str, fingerprint: str

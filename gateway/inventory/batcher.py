@@ -62,8 +62,20 @@ class ReserveBatcher:
         fingerprint: str,
         lines: tuple[int, ...],
     ) -> ReserveReply:
-        """The script's answer to one request. Raises Overloaded, nothing having been sent, when too
-        many are under way; Recovering and UnknownOutcome as the store does.
+        """The script's answer to one request. Raises as `enqueue` and its future do."""
+        return await self.enqueue(partition, token, buyer_id, fingerprint, lines)
+
+    def enqueue(
+        self,
+        partition: PartitionId,
+        token: str,
+        buyer_id: str,
+        fingerprint: str,
+        lines: tuple[int, ...],
+    ) -> asyncio.Future[ReserveReply]:
+        """A future with the script's answer to one request, or with Recovering or UnknownOutcome as
+        the store raises them. Raises Overloaded, nothing having been sent, when too many are under
+        way.
         """
         if self.in_flight >= self._bounds.max_in_flight:
             message = f"{self.in_flight} reserves are under way"
@@ -80,7 +92,7 @@ class ReserveBatcher:
         if not lane.flush_due and lane.in_flight < self._bounds.batches_in_flight:
             lane.flush_due = True
             loop.call_soon(self._flush, partition, lane)
-        return await waiter
+        return waiter
 
     async def drain(self) -> None:
         """Wait for the calls under way; each is bounded by the connection's reply timeout."""

@@ -43,9 +43,11 @@ class CatalogAccount:
     units: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Catalog:
-    """Items and accounts of one sale; index 0 of each tuple has number 1."""
+    """Items and accounts of one sale; index 0 of each tuple has number 1. Equal only to itself, so
+    that what is derived from it can be remembered by it.
+    """
 
     items: tuple[CatalogItem, ...]
     accounts: tuple[CatalogAccount, ...]
