@@ -17,6 +17,7 @@
 -- @include stock
 -- @include reservation
 -- @include catalog
+-- @include rebuilt
 
 local MOST_RECORDS = 2000
 local epoch = natural(ARGV[2])
@@ -50,28 +51,8 @@ local function begin(request)
   return answer('begun')
 end
 
-local function are_settled(lines, accounts)
-  if type(lines) ~= 'table' then return false end
-  for i = 1, #lines, 2 do
-    if not accounts[lines[i]] or not is_integer(lines[i + 1], 1, LARGEST) then return false end
-  end
-  return true
-end
-
-local function is_record(entry, accounts)
-  if type(entry) ~= 'table' or not is_token(entry[1]) or type(entry[2]) ~= 'table' then
-    return false
-  end
-  local record = entry[2]
-  for i = STATE, EXTENDED_MS do
-    if not is_integer(record[i], 0, LATEST) then return false end
-  end
-  local paid, returned = record[PAYMENT_REFERENCE], record[RETURNED]
-  return record[STATE] >= HELD and record[STATE] <= EXPIRED and is_text(record[BUYER], 128)
-    and is_fingerprint(record[FINGERPRINT]) and are_settled(record[LINES], accounts)
-    and (paid == nil or is_text(paid, 255))
-    and (returned == nil
-         or are_settled(returned, accounts) and type(record[RETURN_KEYS]) == 'table')
+local function is_entry(entry, accounts)
+  return type(entry) == 'table' and is_token(entry[1]) and is_record(entry[2], accounts)
 end
 
 -- What the buyer still has of it: held, or confirmed less what came back.
@@ -95,7 +76,7 @@ local function chunk(request)
     accounts = cmsgpack.unpack(redis.call('HGET', KEYS[1], 'catalog'))[2],
   }
   for _, entry in ipairs(records) do
-    if not is_record(entry, partition.accounts) then return malformed('record') end
+    if not is_entry(entry, partition.accounts) then return malformed('record') end
   end
   local fields, stored = {}, {}
   for _, entry in ipairs(records) do

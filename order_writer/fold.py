@@ -21,6 +21,7 @@ from gateway.inventory.events import (
     Extend,
     Load,
     Recover,
+    Repair,
     Reserve,
     ReturnUnits,
     SetState,
@@ -45,6 +46,7 @@ _TYPES = {
     kind: str(kind.__struct_config__.tag)
     for kind in (
         Load, SetState, Reserve, Confirm, Cancel, Expire, Extend, ReturnUnits, Adjust, Recover,
+        Repair,
     )
 }  # fmt: skip
 
@@ -164,6 +166,9 @@ class Fold:
             raise IntegrityViolation("recover is the first event of its epoch")
         self._out.shifts.append(ShiftRow(event.sale_id, event.partition, event.shift_ms))
 
+    def _repair(self, event: Repair) -> None:
+        """Nothing: Redis was made equal to what is here already."""
+
     def _account(self, event: Event, sku: str, location: str) -> list[int]:
         key = (event.sale_id, event.partition, sku, location)
         counters = self._accounts.get(key)
@@ -201,4 +206,5 @@ class Fold:
         ReturnUnits: _return_units,
         Adjust: _adjust,
         Recover: _recover,
+        Repair: _repair,
     }

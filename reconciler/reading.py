@@ -39,7 +39,8 @@ class StoredRecord(Record, frozen=True, array_like=True):
 class Reading:
     """Some records, or buyers, of a partition at `position`; what is not there is left out.
 
-    `deadlines` by token, on the partition's clock; `counts` by buyer: item → held + sold.
+    `deadlines` by token, on the partition's clock; `counts` by buyer: item → held + sold;
+    `buyers`: the same fields as they are stored.
     """
 
     position: Position
@@ -47,6 +48,7 @@ class Reading:
     records: Mapping[str, StoredRecord] = field(default_factory=dict)
     deadlines: Mapping[str, float] = field(default_factory=dict)
     counts: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
+    buyers: Mapping[str, bytes] = field(default_factory=dict)
 
 
 _record = msgspec.msgpack.Decoder(StoredRecord)
@@ -84,11 +86,9 @@ async def read_buyers(reader: Redis, partition: PartitionId, buyers: Sequence[st
         pipeline.hmget(known, list(buyers))
         numbers, found = await pipeline.execute()
     position, shift_ms = _numbers(partition, numbers)
-    return Reading(
-        position,
-        shift_ms,
-        counts={buyer: _counts(raw) for buyer, raw in zip(buyers, found, strict=True) if raw},
-    )
+    stored = {buyer: raw for buyer, raw in zip(buyers, found, strict=True) if raw}
+    counts = {buyer: _counts(raw) for buyer, raw in stored.items()}
+    return Reading(position, shift_ms, counts=counts, buyers=stored)
 
 
 async def scan_tokens(reader: Redis, partition: PartitionId) -> AsyncIterator[list[str]]:

@@ -125,19 +125,26 @@ async def _chunks(connection: LedgerConnection, plan: Rebuild) -> AsyncIterator[
     while page := await cursor.fetch(CHUNK_RECORDS, timeout=READ_TIMEOUT_SECONDS):
         yield RestoreChunk(
             tuple(
-                _record(row, plan.shift_ms, return_keys.get(row["reservation_id"], ()))
+                record_of(row, _deadline(row, plan.shift_ms), return_keys.get(row[0], ()))
                 for row in page
             )
         )
 
 
-def _record(row: asyncpg.Record, shift_ms: int, return_keys: tuple[str, ...]) -> tuple[str, Record]:
-    """The record as lua/include/record.lua has it, behind its token."""
+def _deadline(row: asyncpg.Record, shift_ms: int) -> int:
+    return int(row["deadline_ms"]) + (shift_ms if row["state"] == "held" else 0)
+
+
+def record_of(
+    row: asyncpg.Record, deadline: int, return_keys: tuple[str, ...]
+) -> tuple[str, Record]:
+    """The record as lua/include/record.lua has it, behind its token; `deadline` is on the
+    partition's clock.
+    """
     identifier = parse_reservation_id(row["reservation_id"])
     if identifier is None:
         raise Recovering(f"{row['reservation_id']} is no reservation id")
     state = _STATES[row["state"]]
-    held = state is ReservationState.HELD
     amounts = row["confirmed"] if state is ReservationState.CONFIRMED else row["quantities"]
     facts = (
         state.value,
@@ -145,7 +152,7 @@ def _record(row: asyncpg.Record, shift_ms: int, return_keys: tuple[str, ...]) ->
         row["last_sequence"],
         row["accepted_epoch"],
         row["accepted_sequence"],
-        row["deadline_ms"] + (shift_ms if held else 0),
+        deadline,
         row["extended_ms"],
         row["buyer_id"],
         row["fingerprint"],

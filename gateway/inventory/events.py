@@ -14,6 +14,7 @@ PositiveInt = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
 Instant = Annotated[int, msgspec.Meta(ge=0, le=99_999_999_999_999)]
 Ordinal = Annotated[int, msgspec.Meta(ge=0, le=9_007_199_254_740_991)]
 Text = Annotated[str, msgspec.Meta(max_length=255)]
+Value = Annotated[str, msgspec.Meta(max_length=4096)]
 
 
 class EventLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -147,8 +148,43 @@ class Recover(_Numbered, frozen=True, kw_only=True, tag="recover", forbid_unknow
     restored: bool
 
 
+class Repaired(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One value that was not what the ledger has, as text; null where there was none."""
+
+    field: Text
+    before: Value | None
+    after: Value | None
+
+
+class Repair(_Numbered, frozen=True, kw_only=True, tag="repair", forbid_unknown_fields=True):
+    """Redis was set to what the ledger has, so the ledger folds nothing from it.
+
+    `repair_id` is `reconciliation:difference`. The target is an account (sku, location), a
+    reservation (reservation_id, buyer_id) or a buyer (buyer_id); what does not belong is null.
+    """
+
+    repair_id: Text
+    actor: Text
+    target: Literal["account", "reservation", "buyer"]
+    sku: Text | None
+    location: Text | None
+    reservation_id: Text | None
+    buyer_id: Text | None
+    changes: tuple[Repaired, ...]
+
+
 Event = (
-    Load | SetState | Reserve | Confirm | Cancel | Expire | Extend | ReturnUnits | Adjust | Recover
+    Load
+    | SetState
+    | Reserve
+    | Confirm
+    | Cancel
+    | Expire
+    | Extend
+    | ReturnUnits
+    | Adjust
+    | Recover
+    | Repair
 )
 
 _decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)

@@ -17,6 +17,7 @@ from gateway.inventory.outcomes import AdjustReply, EdgeReply, ReserveReply
 from gateway.inventory.pool import MisroutedReply, ScriptPool
 from gateway.inventory.types import (
     AccountCounters,
+    RepairRequest,
     Reservation,
     ReserveRequest,
     RestoreStage,
@@ -56,6 +57,13 @@ class TrimReply(msgspec.Struct, frozen=True, array_like=True):
     ledger_sequence: int
 
 
+class RepairReply(msgspec.Struct, frozen=True, array_like=True):
+    """`repaired`, `already`, `moved` or `ledger_behind`, and the partition's sequence after it."""
+
+    outcome: str
+    sequence: int
+
+
 class _SnapshotReply(msgspec.Struct, frozen=True, array_like=True):
     sequence: int
     state: str
@@ -74,6 +82,7 @@ _edge_reply = msgspec.msgpack.Decoder(EdgeReply)
 _adjust_reply = msgspec.msgpack.Decoder(AdjustReply)
 _expire_reply = msgspec.msgpack.Decoder(ExpireReply)
 _trim_reply = msgspec.msgpack.Decoder(TrimReply)
+_repair_reply = msgspec.msgpack.Decoder(RepairReply)
 _snapshot_reply = msgspec.msgpack.Decoder(_SnapshotReply)
 _words = msgspec.msgpack.Decoder(tuple[str, ...])
 _reservations = msgspec.msgpack.Decoder(tuple[Reservation | bool, ...])
@@ -217,6 +226,13 @@ class ReservationStore:
         """
         envelope = await self._call("restore", partition, epoch, _encode(stage))
         return _words.decode(envelope.result)[0]
+
+    async def repair(
+        self, partition: PartitionId, epoch: int, request: RepairRequest
+    ) -> RepairReply:
+        """Set one thing to what the ledger has, in the epoch it was compared in and in no other."""
+        envelope = await self._call("repair", partition, epoch, _encode(request))
+        return _repair_reply.decode(envelope.result)
 
     async def _edge(self, name: str, partition: PartitionId, *request: object) -> EdgeReply:
         token = request[0]

@@ -145,3 +145,43 @@ class RestoreCommit(msgspec.Struct, frozen=True, array_like=True, tag="commit"):
 
 
 RestoreStage = RestoreBegin | RestoreChunk | RestoreCommit
+
+
+class RepairAccount(msgspec.Struct, frozen=True, array_like=True, tag="account"):
+    """What an account's counters lacked at `compared_sequence`: loaded, adjusted, transferred,
+    in_transit, available, held, sold. `repair_id` is `reconciliation:difference`.
+    """
+
+    repair_id: str
+    actor: str
+    account: int
+    compared_sequence: int
+    deltas: tuple[int, ...]
+
+
+class RepairReservation(msgspec.Struct, frozen=True, array_like=True, tag="reservation"):
+    """A reservation as the ledger has it, False where it has none; compared at its last number,
+    (0, 0) where Redis had none.
+    """
+
+    repair_id: str
+    actor: str
+    token: str
+    compared_epoch: int
+    compared_sequence: int
+    record: Record | bool
+
+
+class RepairBuyer(msgspec.Struct, frozen=True, array_like=True, tag="buyer"):
+    """What counts towards a buyer's limits: {item, held + sold, ...}; compared with the field whose
+    SHA-1 in hex this is.
+    """
+
+    repair_id: str
+    actor: str
+    buyer_id: str
+    compared_sha1: str
+    counts: tuple[int, ...]
+
+
+RepairRequest = RepairAccount | RepairReservation | RepairBuyer

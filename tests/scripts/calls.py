@@ -2,8 +2,11 @@
 
 from collections.abc import Callable
 
+import msgspec
+
 from tests.scripts.harness import Rig
 from tests.scripts.sale import Ask, Item, Sale, token
+from tests.scripts.state import run
 
 Arguments = tuple[bytes, ...]
 
@@ -16,6 +19,7 @@ MUTATING = (
     "extend",
     "load",
     "recover",
+    "repair",
     "reserve",
     "return_units",
     "set_state",
@@ -37,12 +41,21 @@ def prepare(rig: Rig) -> None:
     rig.confirm("sold")
 
 
+def _repair(rig: Rig) -> tuple[object, ...]:
+    """The ledger has the hold under another fingerprint."""
+    record = msgspec.msgpack.decode(run(rig.client, "HGET", rig.keys[2], token("held")))
+    epoch, sequence = record[1:3]
+    record[8] = "ledger-1"
+    return ("reservation", "7:1", "ops", token("held"), epoch, sequence, record)
+
+
 _REST: dict[str, Callable[[Rig], object]] = {
     "adjust": lambda _: (1, 1, "recount", "ops"),
     "cancel": lambda _: (token("alone"), "bob"),
     "confirm": lambda rig: (token("held"), "pay-2", rig.sale.triples((("tee", 1),))),
     "extend": lambda _: (token("held"), 1000),
     "read": lambda _: (token("held"),),
+    "repair": _repair,
     "return_units": lambda _: (token("sold"), token("k"), (2, 0, 1), True, "refund", "return-1"),
     "set_state": lambda _: ("paused", 1, "ops"),
 }

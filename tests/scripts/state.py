@@ -80,6 +80,7 @@ class Meta(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sweep_bound: int
     fingerprint: str
     catalog: StoredCatalog
+    repairs: tuple[int | str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,8 +213,12 @@ def _read(client: redis.Redis, *commands: tuple[str | bytes, ...]) -> list[Any]:
 
 def _meta(fields: Mapping[bytes, bytes]) -> Meta:
     raw: dict[str, object] = {
-        name.decode(): value.decode() for name, value in fields.items() if name != b"catalog"
+        name.decode(): value.decode()
+        for name, value in fields.items()
+        if name not in {b"catalog", b"repairs"}
     }
+    if b"repairs" in fields:
+        raw["repairs"] = msgspec.msgpack.decode(fields[b"repairs"])
     raw["catalog"] = msgspec.msgpack.decode(fields[b"catalog"], type=StoredCatalog)
     return msgspec.convert(raw, Meta, strict=False)
 

@@ -19,6 +19,7 @@ NEEDS = {
     "load": {"meta"},
     "read": {"meta", "reservations"},
     "recover": {"meta", "outbox"},
+    "repair": {"meta", "reservations", "buyers", "deadlines", "outbox"},
     "set_state": {"meta", "outbox"},
     "snapshot": {"meta", "stock", "reservations", "deadlines", "outbox"},
     "trim": {"meta", "outbox"},

@@ -10,8 +10,8 @@ from tests.scripts.harness import Rig
 from tests.scripts.sale import token
 
 PACKED = (
-    *("adjust", "cancel", "confirm", "extend", "load", "read", "recover", "reserve"),
-    *("return_units", "set_state"),
+    *("adjust", "cancel", "confirm", "extend", "load", "read", "recover", "repair"),
+    *("reserve", "return_units", "set_state"),
 )
 Wrong = tuple[object, ...]
 NO_NUMBERS: Wrong = (
@@ -53,6 +53,12 @@ PLACES: dict[str, tuple[Wrong, ...]] = {
     "confirm": (NO_TOKENS, NO_TEXTS, NO_SELECTION),
     "extend": (NO_TOKENS, NO_QUANTITIES),
     "recover": ((*NO_UNITS, 0, 2), NO_INSTANTS, NO_INSTANTS),
+    "repair": (
+        (None, 7, "", "record", [], "Account"),
+        (*NO_TEXTS, "7", "7:", ":1", "a:1", "7:1:1", '7:1"', "1" * 40 + ":1"),
+        *((*NO_TEXTS, "x" * 129), NO_TOKENS, (*NO_UNITS,), NO_INSTANTS),
+        (None, True, 7, "tee", [], [7], {}),
+    ),
     "return_units": (
         *(NO_TOKENS, NO_TOKENS, NO_SELECTION, (None, 1, "true", [])),
         *(NO_TEXTS, NO_FINGERPRINTS),

@@ -1,0 +1,159 @@
+-- repair: an account's counters, one reservation or one buyer's counts become what the ledger has.
+-- Guarantees: the event comes first and nothing is folded from it. An account gets the deltas of
+-- one comparison once, on top of whatever moved since, and only where its identity holds
+-- afterwards; a reservation changes only while its last number is the one that was compared, a
+-- buyer only while the whole field is. Repeated, nothing changes.
+-- KEYS    1-6 the partition (include/partition.lua)
+-- ARGV    1 run_id  2 epoch  3 MessagePack, one of
+--         {"account", repair_id, actor, account, sequence compared at, {delta of each counter}}
+--         {"reservation", repair_id, actor, token, epoch and sequence of its last event (0, 0 where
+--          it is not there), the reservation (include/record.lua) or false}
+--         {"buyer", repair_id, actor, buyer id, SHA-1 of the field, {item, count, ...}}
+-- RETURNS MessagePack {"ok", epoch, wall_ms, shift_ms, {outcome, sequence}}; outcomes repaired,
+--         already, moved, ledger_behind
+-- @include status
+-- @include arguments
+-- @include record
+-- @include partition
+-- @include stock
+-- @include reservation
+-- @include rebuilt
+-- @include repair_event
+
+-- The last repair of each account: flat {account, epoch, sequence, repair_id, ...}. Deltas that
+-- were taken before it already count what it put right.
+local function last_repair(partition, index)
+  local packed = redis.call('HGET', partition.keys[1], 'repairs')
+  local repairs = packed and cmsgpack.unpack(packed) or {}
+  for i = 1, #repairs, 4 do
+    if repairs[i] == index then return repairs, i end
+  end
+  return repairs, #repairs + 1
+end
+
+local function are_deltas(deltas)
+  if type(deltas) ~= 'table' or #deltas ~= #STOCK_FIELDS then return false end
+  local some = false
+  for _, delta in ipairs(deltas) do
+    if not is_integer(delta, -LARGEST, LARGEST) then return false end
+    some = some or delta ~= 0
+  end
+  return some
+end
+
+local function repair_account(partition, request)
+  local repair_id, index, compared, deltas = request[2], request[4], request[5], request[6]
+  if not is_integer(index, 1, #partition.accounts) or not are_deltas(deltas)
+     or not is_integer(compared, 0, partition.meta.sequence) then
+    return 'malformed'
+  end
+  local repairs, place = last_repair(partition, index)
+  if repairs[place + 3] == repair_id then return 'already' end
+  if repairs[place + 1] == partition.meta.epoch and repairs[place + 2] > compared then
+    return 'moved'
+  end
+  local counters, changes = stock_of(partition, index), {}
+  for i, name in ipairs(STOCK_FIELDS) do
+    if deltas[i] ~= 0 then
+      note_change(changes, name, counters[name], counters[name] + deltas[i])
+      counters[name] = counters[name] + deltas[i]
+    end
+  end
+  if counters.loaded + counters.adjusted + counters.transferred
+     ~= counters.available + counters.held + counters.sold then
+    return 'moved'
+  end
+  return nil, {sku = partition.accounts[index][1], location = partition.accounts[index][2],
+    changes = changes}, function()
+    repairs[place], repairs[place + 1] = index, partition.meta.epoch
+    repairs[place + 2], repairs[place + 3] = partition.meta.sequence, repair_id
+    redis.call('HSET', partition.keys[1], 'repairs', cmsgpack.pack(repairs))
+  end
+end
+
+-- The hold stands in its buyer's list exactly while it is one.
+local function list_hold(partition, buyer_id, token, held)
+  if not is_text(buyer_id, 128) then return end
+  local buyer = buyer_of(partition, buyer_id)
+  forget_hold(buyer, token)
+  if held then buyer[#buyer + 1] = token end
+  partition.changed_buyers[buyer_id] = true
+end
+
+local function repair_reservation(partition, request)
+  local token, epoch, sequence, wanted = request[4], request[5], request[6], request[7]
+  if not is_token(token) or not is_integer(epoch, 0, LARGEST) or not is_integer(sequence, 0, LATEST)
+     or (wanted ~= false and not is_record(wanted, partition.accounts)) then
+    return 'malformed'
+  end
+  local record = record_of(partition, token)
+  local indexed = tonumber(redis.call('ZSCORE', partition.keys[5], token) or nil)
+  local deadline = wanted and wanted[STATE] == HELD and wanted[DEADLINE] or nil
+  local changes = record_changes(record, wanted)
+  note_change(changes, 'deadline_index', indexed, deadline)
+  if #changes == 0 then return 'already' end
+  if (record and record[EPOCH] or 0) ~= epoch or (record and record[SEQUENCE] or 0) ~= sequence then
+    return 'moved'
+  end
+  if record then list_hold(partition, record[BUYER], token, false) end
+  if wanted then
+    list_hold(partition, wanted[BUYER], token, deadline ~= nil)
+    partition.record_fields = {token, cmsgpack.pack(wanted)}
+  end
+  partition.deadlines[token] = deadline or false
+  return nil, {token = token, buyer_id = (wanted or record or {})[BUYER], changes = changes},
+    function()
+      if not wanted then redis.call('HDEL', partition.keys[3], token) end
+    end
+end
+
+local function are_counts(counts, items)
+  if type(counts) ~= 'table' or #counts % 2 ~= 0 then return false end
+  for i = 1, #counts, 2 do
+    if not is_integer(counts[i], 1, items) or not is_integer(counts[i + 1], 1, LARGEST) then
+      return false
+    end
+  end
+  return true
+end
+
+local function repair_buyer(partition, request)
+  local buyer_id, compared, counts = request[4], request[5], request[6]
+  if not is_text(buyer_id, 128) or type(compared) ~= 'string' or #compared ~= 40
+     or not are_counts(counts, #partition.items) then
+    return 'malformed'
+  end
+  local packed = redis.call('HGET', partition.keys[4], buyer_id) or ''
+  local buyer, wanted = buyer_of(partition, buyer_id), {unpack(counts)}
+  for i = first_hold(buyer), #buyer do wanted[#wanted + 1] = buyer[i] end
+  local changes = {}
+  for item, known in ipairs(partition.items) do
+    note_change(changes, known[1], count_of(buyer, item), count_of(wanted, item))
+  end
+  if packed == (#wanted > 0 and cmsgpack.pack(wanted) or '') then return 'already' end
+  if redis.sha1hex(packed) ~= compared then return 'moved' end
+  partition.buyers[buyer_id], partition.changed_buyers[buyer_id] = wanted, true
+  return nil, {buyer_id = buyer_id, changes = changes}, function() end
+end
+
+local REPAIRS = {
+  account = repair_account, reservation = repair_reservation, buyer = repair_buyer,
+}
+
+local partition, refusal = open_partition(KEYS, ARGV[1], ARGV[2])
+if not partition then return refusal end
+local request = unpacked(ARGV[3] or '')
+local repair = request and REPAIRS[request[1]]
+if not repair or type(request[2]) ~= 'string' or not request[2]:find('^%d+:%d+$')
+   or #request[2] > 40 or not is_text(request[3], 128) then
+  return malformed('request')
+end
+local outcome, repaired, finish = repair(partition, request)
+if outcome == 'malformed' then return malformed(request[1]) end
+if not outcome and is_behind(partition) then outcome = 'ledger_behind' end
+if outcome then return reply(partition, {outcome, partition.meta.sequence}) end
+
+append_event(partition, 'repair', repair_json(partition, request, repaired))
+flush(partition)
+finish()
+return reply(partition, {'repaired', partition.meta.sequence})
