@@ -16,6 +16,7 @@ from config.settings import Settings
 CALL_TIMEOUT_SECONDS = 30.0
 TOKEN_LIFE_SECONDS = 300
 SUBJECT = "dropgate-cli"
+JSON = "application/json"
 
 # What to do about an answer, by its stable code.
 NEXT_STEPS = {
@@ -92,14 +93,17 @@ class Api:
             )
         return cls(url.rstrip("/"), token)
 
-    def call(self, method: str, path: str, body: bytes | None = None) -> Any:
-        """The decoded answer of one call. Raises `ApiError` for anything but a 2xx."""
-        return asyncio.run(self._call(method, path, body))
+    def call(self, method: str, path: str, body: bytes | None = None, *, accept: str = JSON) -> Any:
+        """The decoded answer of one call, a string where it is no JSON.
 
-    async def _call(self, method: str, path: str, body: bytes | None) -> Any:
-        headers = {"Authorization": f"Bearer {self.token}"}
+        Raises `ApiError` for anything but a 2xx.
+        """
+        return asyncio.run(self._call(method, path, body, accept))
+
+    async def _call(self, method: str, path: str, body: bytes | None, accept: str) -> Any:
+        headers = {"Authorization": f"Bearer {self.token}", "Accept": accept}
         if body is not None:
-            headers["Content-Type"] = "application/json"
+            headers["Content-Type"] = JSON
         timeout = aiohttp.ClientTimeout(total=CALL_TIMEOUT_SECONDS)
         try:
             async with (

@@ -1,5 +1,6 @@
 """`dropgate sale …`, `stock adjust` and `reconcile`: operations, over the HTTP API."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -10,7 +11,7 @@ import typer
 from config.commands.shared import fail, output, settings_or_exit
 from config.commands.up import DATA_FOLDER, READY_FILE
 
-sale_app = typer.Typer(help="Sales: create, open, pause, resume, close, settle, show.")
+sale_app = typer.Typer(help="Sales: create, open, pause, resume, close, settle, show, accounting.")
 stock_app = typer.Typer()
 
 
@@ -27,7 +28,11 @@ Sale = Annotated[str, typer.Argument(help="The sale's id.")]
 
 
 def _call(
-    api: tuple[str | None, str | None, Path], method: str, path: str, body: object = None
+    api: tuple[str | None, str | None, Path],
+    method: str,
+    path: str,
+    body: object = None,
+    accept: str = "application/json",
 ) -> Any:
     from config.client import Api, ApiError
 
@@ -35,7 +40,7 @@ def _call(
     content = None if body is None else msgspec.json.encode(body)
     try:
         found = Api.find(settings_or_exit(), url=url, token=token, ready_file=ready_file)
-        return found.call(method, path, content)
+        return found.call(method, path, content, accept=accept)
     except ApiError as error:
         fail(str(error))
 
@@ -92,6 +97,23 @@ _transition("pause", "Pause an open sale: no new reserves; confirm, cancel and e
 _transition("resume", "Resume a paused sale.")
 _transition("close", "Close a sale: no new reserves, ever.")
 _transition("settle", "Settle a closed sale: final accounting, and its Redis keys are removed.")
+
+
+@sale_app.command()
+def accounting(
+    sale: Sale,
+    csv: Annotated[bool, typer.Option("--csv", help="As CSV, for another system.")] = False,
+    url: Url = None,
+    token: Token = None,
+    ready_file: Ready = READY,
+) -> None:
+    """Show what a settled sale came to, per SKU and location."""
+    accept = "text/csv" if csv else "application/json"
+    answer = _call((url, token, ready_file), "GET", _sale_path(sale, "/accounting"), accept=accept)
+    if isinstance(answer, str):
+        sys.stdout.write(answer)  # as it is: other programs read it
+    else:
+        _show(answer)
 
 
 # A negative DELTA is a number, not an option.

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # Every route by the name its handler is registered under; `other` is everything else.
 ROUTES = (
     "reserve", "reservation", "confirm", "cancel", "extend", "returns", "order", "orders",
-    "sale_put", "sale", "sale_state", "item_state", "adjust", "snapshot", "reconcile",
+    "sale_put", "sale", "sale_state", "item_state", "adjust", "snapshot", "accounting", "reconcile",
     "reconciliations", "dead_letters", "dead_letter_replay", "system", "other",
 )  # fmt: skip
 OUTCOMES = ("accepted", "replayed", *CATALOGUE)

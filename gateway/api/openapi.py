@@ -95,6 +95,8 @@ def _responses(endpoint: Endpoint | OpenEndpoint) -> Json:
     done: Json = {"description": endpoint.summary}
     if endpoint.answer is not None:
         done["content"] = {"application/json": {"schema": _ref(endpoint.answer.__name__)}}
+        for media_type in endpoint.also_as if isinstance(endpoint, Endpoint) else ():
+            done["content"][media_type] = {"schema": {"type": "string"}}
     responses: Json = {str(status): done}
     if endpoint.method == "PUT":
         responses["200"] = done

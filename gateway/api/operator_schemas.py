@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from gateway.inventory.specs import ItemSpec
+from gateway.inventory.specs import ItemSpec, Money
 
 
 class SaleAnswer(msgspec.Struct, frozen=True):
@@ -68,6 +68,53 @@ class SnapshotAnswer(msgspec.Struct, frozen=True):
     sale_id: str
     items: tuple[SnapshotItem, ...]
     partitions: tuple[SnapshotPartition, ...]
+
+
+class AccountingAdjustment(msgspec.Struct, frozen=True):
+    """Units operators put in (or took out, negative) for one reason."""
+
+    reason: str
+    units: int
+
+
+class AccountingReturn(msgspec.Struct, frozen=True):
+    """Units that came back for one reason."""
+
+    reason: str
+    restocked: int
+    written_off: int
+
+
+class AccountingLine(msgspec.Struct, frozen=True):
+    """A SKU at a location: loaded + adjusted + transferred = unsold + sold + written_off, and
+    confirmed = sold + restocked + written_off. Money is in minor units.
+    """
+
+    sku: str
+    location: str
+    loaded: int
+    adjusted: int
+    adjustments: tuple[AccountingAdjustment, ...]
+    transferred: int
+    confirmed: int
+    restocked: int
+    written_off: int
+    returns: tuple[AccountingReturn, ...]
+    sold: int
+    unsold: int
+    revenue: int
+    refunded: int
+
+
+class AccountingAnswer(msgspec.Struct, frozen=True):
+    """The final accounting of a settled sale; `revenue` is what `sold` was paid, all lines."""
+
+    sale_id: str
+    settled_at: str
+    settled_by: str
+    revenue: Money
+    refunded: Money
+    lines: tuple[AccountingLine, ...]
 
 
 class DifferenceAnswer(msgspec.Struct, frozen=True):

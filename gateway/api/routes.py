@@ -40,7 +40,8 @@ _OPS_WRITE = (*_WRITE, "invalid_state", "version_mismatch")
 class Endpoint:
     """One call: where it is, who may make it, what goes in and comes out.
 
-    `route` names it in the metrics; `body_optional` where an empty body is an empty object.
+    `route` names it in the metrics; `body_optional` where an empty body is an empty object;
+    `also_as` are the media types the answer may be asked for in beside JSON.
     """
 
     method: str
@@ -56,6 +57,7 @@ class Endpoint:
     body_optional: bool = False
     headers: tuple[str, ...] = ()
     query: tuple[str, ...] = ()
+    also_as: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +162,11 @@ def sale_endpoints(handlers: SaleHandlers) -> tuple[Endpoint, ...]:
         Endpoint(
             "GET", f"{_SALE}/snapshot", "snapshot", "Counters of the sale",
             handlers.snapshot, _OPS, operator_schemas.SnapshotAnswer, (*_READ, "invalid_state"),
+        ),
+        Endpoint(
+            "GET", f"{_SALE}/accounting", "accounting", "What a settled sale came to",
+            handlers.accounting, _OPS, operator_schemas.AccountingAnswer,
+            (*_READ, "invalid_state"), also_as=("text/csv",),
         ),
     )  # fmt: skip
 

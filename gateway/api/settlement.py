@@ -1,8 +1,8 @@
 """Settling a sale: its last accounting is the ledger's, Redis forgets it.
 
-The order makes it safe to crash anywhere: the ledger must have everything, then the state is
-written, then the keys go, each partition only if nothing has happened in it since it was looked at.
-Whoever repeats the call finishes what is left.
+The order makes it safe to crash anywhere: the ledger must have everything, then the accounting and
+the state are written, then the keys go, each partition only if nothing has happened in it since it
+was looked at. Whoever repeats the call finishes what is left.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, WatchError
 
+from gateway.api.accounting import read_accounting, store_accounting
 from gateway.api.audit import Caller, write_audit
 from gateway.api.problems import Problem
 from gateway.api.reserving import facts_or_problem
@@ -21,7 +22,7 @@ from gateway.api.sales import SQL
 from gateway.api.versions import check_version
 from gateway.inventory.errors import Recovering
 from gateway.inventory.events import Position
-from gateway.inventory.keys import PartitionId, partition_keys
+from gateway.inventory.keys import PartitionId, partition_keys, relay_key, sync_key
 from gateway.inventory.types import SaleState
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from config.settings import RedisSettings
     from gateway.api.ledger import Ledger
+    from gateway.api.operator_schemas import AccountingAnswer
     from gateway.api.sales import SaleDirectory, SaleFacts
     from gateway.api.snapshots import Snapshots
 
@@ -66,6 +68,15 @@ class Settlement:
             await self._write(facts, caller)
         await self._retire(facts, caller)
 
+    async def accounting(self, sale_id: str) -> AccountingAnswer:
+        """The final accounting of a settled sale. Raises Problem not_found or invalid_state."""
+        await facts_or_problem(self._directory, sale_id)
+        async with self._ledger.connection() as connection:
+            accounting = await read_accounting(connection, sale_id)
+        if accounting is None:
+            raise Problem("invalid_state", "The sale is not settled yet.")
+        return accounting
+
     async def _write(self, facts: SaleFacts, caller: Caller) -> None:
         """The final accounting and the state, in one transaction."""
         positions = await self._quiet_positions(facts) if facts.opened else {}
@@ -74,13 +85,9 @@ class Settlement:
             if row is None or row["state"] != SaleState.CLOSED:
                 raise Problem("invalid_state", "The sale's state has just been changed.")
             await self._check_ledger(connection, facts, positions)
-            accounting = await connection.fetch(SQL["final_accounting"], facts.sale_id)
+            accounting = await store_accounting(connection, facts.sale_id, caller.subject)
             await write_audit(
-                connection,
-                caller,
-                "sale_settled",
-                facts.sale_id,
-                accounts=[dict(account) for account in accounting],
+                connection, caller, "sale_settled", facts.sale_id, accounting=accounting
             )
             await connection.execute(SQL["settle_sale"], facts.sale_id)
 
@@ -143,7 +150,7 @@ class Settlement:
             moved = Position(int(epoch), int(sequence or 0)) != applied
             if not moved:
                 pipeline.multi()  # type: ignore[no-untyped-call]
-                pipeline.unlink(*keys)
+                pipeline.unlink(*keys, sync_key(keys), relay_key(partition))
                 try:
                     await pipeline.execute()
                 except WatchError:

@@ -12,6 +12,7 @@ key                   type         holds
 `{sale:p}:deadlines`    sorted set   token → deadline of each active hold
 `{sale:p}:outbox`       stream       `epoch-sequence` → event
 `{sale:p}:synced`       string       nothing; written before WAIT in durability replica
+`{sale:p}:relay`        hash         how far the relay has come, and which relay it is (lease)
 ====================  ===========  ==========================================================
 
 A token is the last part of a reservation id: 128 bits of keyed BLAKE2b over (buyer, idempotency
@@ -64,6 +65,11 @@ def partition_keys(partition: PartitionId) -> tuple[bytes, ...]:
 def sync_key(keys: tuple[bytes, ...]) -> bytes:
     """Written in durability `replica` so that WAIT speaks of this call; holds nothing, expires."""
     return keys[0].removesuffix(b"meta") + b"synced"
+
+
+def relay_key(partition: PartitionId) -> bytes:
+    """The relay's own hash, which no script of the partition reads."""
+    return f"{{{partition}}}:relay".encode()
 
 
 def outbox_key(partition: PartitionId) -> bytes:

@@ -15,7 +15,7 @@ import structlog
 from redis.asyncio import Redis
 
 from gateway.inventory.events import Position
-from gateway.inventory.keys import PartitionId, outbox_key
+from gateway.inventory.keys import PartitionId, outbox_key, relay_key
 from gateway.inventory.outbox import START, entries_of, position_of, read_tail, stream_id
 from gateway.relay.producer import EventProducer, Outgoing
 
@@ -23,11 +23,6 @@ POSITION_FIELD = "position"
 LAG_LOG_SECONDS = 10.0
 
 _log = structlog.get_logger()
-
-
-def relay_key(partition: PartitionId) -> bytes:
-    """The hash that holds the number of the last event the log has acknowledged."""
-    return f"{{{partition}}}:relay".encode()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,10 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from config.settings import EventLogSettings, Settings
 from config.stack.kafka import KafkaServer
 from gateway.inventory.events import Position
-from gateway.inventory.keys import PartitionId
+from gateway.inventory.keys import PartitionId, relay_key
 from gateway.inventory.opening import open_sale
 from gateway.inventory.outbox import OutboxEntry, read_outbox
 from gateway.inventory.store import ReservationStore
-from gateway.relay.relay import relay_key
 from gateway.relay.service import run as run_relay
 from order_writer.service import run as run_order_writer
 from reconciler.service import run as run_reconciler

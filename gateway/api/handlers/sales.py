@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.api.accounting import CSV, accounting_csv, prefers_csv
 from gateway.api.audit import Caller
 from gateway.api.bodies import SPEC_MAX_BYTES, Decoder, check_json, check_text, read_body
 from gateway.api.operator_schemas import SaleAnswer
@@ -108,6 +109,15 @@ class SaleHandlers:
     async def snapshot(self, request: web.Request, _principal: Principal) -> Answer:
         """GET /v1/sales/{sale}/snapshot."""
         return json_answer(200, await self._snapshots.of_sale(request.match_info["sale"]))
+
+    async def accounting(self, request: web.Request, _principal: Principal) -> Answer:
+        """GET /v1/sales/{sale}/accounting: JSON, or CSV where Accept names that first."""
+        found = await self._settlement.accounting(request.match_info["sale"])
+        vary = ("Vary", "Accept")
+        if not prefers_csv(request.headers.get("Accept", "")):
+            return json_answer(200, found, vary)
+        file = ("Content-Disposition", f'attachment; filename="{found.sale_id}-accounting.csv"')
+        return Answer(200, accounting_csv(found), (vary, file), content_type=CSV)
 
     async def read(self, request: web.Request) -> Answer:
         """GET /v1/sales/{sale}: for everybody, and for caches on the way."""

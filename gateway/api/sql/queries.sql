@@ -55,8 +55,9 @@ FROM told WHERE sale_id = $1 AND state = 'closed'
 RETURNING version
 
 -- name: unsettle_sale
--- An event came in between: the sale is not settled after all.
-WITH told AS (SELECT pg_notify('dropgate_sales', $1))
+-- An event came in between: the sale is not settled after all, and its accounting is none.
+WITH told AS (SELECT pg_notify('dropgate_sales', $1)),
+     undone AS (DELETE FROM settlements WHERE sale_id = $1)
 UPDATE sales SET state = 'closed', version = version + 1, updated_at = now()
 FROM told WHERE sale_id = $1 AND state = 'settled'
 RETURNING version

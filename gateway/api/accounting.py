@@ -1,0 +1,104 @@
+"""The final accounting of a sale: made by settling it, stored, and from then on only read.
+
+Its rows are constrained so that stock accounts, events and orders must tell the same story; where
+they do not, nothing is stored and the sale is not settled.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import asyncpg
+import msgspec
+
+from gateway.api.operator_schemas import AccountingAnswer, AccountingLine
+from gateway.api.problems import Problem
+from gateway.api.rendering import instant
+from gateway.inventory.queries import Queries
+from gateway.inventory.specs import Money
+
+if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
+
+CSV = "text/csv; charset=utf-8; header=present"
+ACCOUNTING_TIMEOUT_SECONDS = 60.0
+
+_SQL = Queries(Path(__file__).parent / "sql" / "accounting.sql")
+_COLUMNS = AccountingLine.__struct_fields__
+_LISTS = ("adjustments", "returns")
+
+
+async def store_accounting(
+    connection: PoolConnectionProxy, sale_id: str, settled_by: str
+) -> AccountingAnswer:
+    """Make and store it, in the caller's transaction, within ACCOUNTING_TIMEOUT_SECONDS.
+
+    Raises Problem invalid_state where the ledger does not add up.
+    """
+    await connection.execute(_SQL["wait_longer"], f"{ACCOUNTING_TIMEOUT_SECONDS:.0f}s")
+    await connection.execute(_SQL["insert_settlement"], sale_id, settled_by)
+    try:
+        await connection.execute(
+            _SQL["insert_settlement_lines"], sale_id, timeout=ACCOUNTING_TIMEOUT_SECONDS
+        )
+    except asyncpg.CheckViolationError as error:
+        detail = "The ledger's stock, events and orders do not add up; look at them first."
+        raise Problem(
+            "invalid_state", detail, reason="accounting", constraint=error.constraint_name
+        ) from error
+    stored = await read_accounting(connection, sale_id)
+    if stored is None:
+        message = f"the accounting of {sale_id} was stored and is not there"
+        raise RuntimeError(message)
+    return stored
+
+
+async def read_accounting(connection: PoolConnectionProxy, sale_id: str) -> AccountingAnswer | None:
+    """The stored accounting, or None where the sale has none."""
+    sale = await connection.fetchrow(_SQL["settlement"], sale_id)
+    if sale is None:
+        return None
+    lines = tuple(_line(row) for row in await connection.fetch(_SQL["settlement_lines"], sale_id))
+    currency = sale["currency"]
+    return AccountingAnswer(
+        sale_id=sale_id,
+        settled_at=instant(sale["settled_at"]),
+        settled_by=sale["settled_by"],
+        revenue=Money(sum(line.revenue for line in lines), currency),
+        refunded=Money(sum(line.refunded for line in lines), currency),
+        lines=lines,
+    )
+
+
+def accounting_csv(accounting: AccountingAnswer) -> bytes:
+    """One row per SKU and location (RFC 4180); what has several reasons is JSON in its cell."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(("sale_id", *_COLUMNS, "currency"))
+    for line in accounting.lines:
+        cells = (_cell(getattr(line, name)) for name in _COLUMNS)
+        writer.writerow((accounting.sale_id, *cells, accounting.revenue.currency))
+    return text.getvalue().encode()
+
+
+def prefers_csv(accept: str) -> bool:
+    """Whether an Accept header names CSV, and JSON not before it."""
+    for part in accept.split(","):
+        media_type = part.partition(";")[0].strip().lower()
+        if media_type in {"text/csv", "application/json"}:
+            return media_type == "text/csv"
+    return False
+
+
+def _line(row: asyncpg.Record) -> AccountingLine:
+    values = dict(row)
+    for name in _LISTS:
+        values[name] = msgspec.json.decode(values[name])
+    return msgspec.convert(values, AccountingLine)
+
+
+def _cell(value: object) -> object:
+    return msgspec.json.encode(value).decode() if isinstance(value, tuple) else value

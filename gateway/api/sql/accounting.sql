@@ -1,0 +1,66 @@
+-- The final accounting of a settled sale: made once, from here on only read.
+
+-- name: wait_longer
+-- The accounting of a large sale reads all its orders.
+SELECT set_config('statement_timeout', $1, true)
+
+-- name: insert_settlement
+INSERT INTO settlements (sale_id, currency, settled_by)
+SELECT sale_id, currency, $2 FROM sales WHERE sale_id = $1
+
+-- name: insert_settlement_lines
+-- Stock from the accounts, reasons from the events, money from the orders.
+WITH adjusted_for AS (
+    SELECT payload->>'sku' AS sku, payload->>'location' AS location, payload->>'reason' AS reason,
+           sum((payload->>'delta')::bigint) AS units
+    FROM ledger_events WHERE sale_id = $1 AND type = 'adjust'
+    GROUP BY 1, 2, 3
+), adjusted AS (
+    SELECT sku, location, sum(units) AS units,
+           jsonb_agg(jsonb_build_object('reason', reason, 'units', units) ORDER BY reason) AS reasons
+    FROM adjusted_for GROUP BY sku, location
+), returned_for AS (
+    SELECT line->>'sku' AS sku, line->>'location' AS location, e.payload->>'reason' AS reason,
+           sum(CASE WHEN (e.payload->>'restock')::boolean THEN quantity ELSE 0 END) AS restocked,
+           sum(CASE WHEN (e.payload->>'restock')::boolean THEN 0 ELSE quantity END) AS written_off
+    FROM ledger_events e
+    CROSS JOIN LATERAL jsonb_array_elements(e.payload->'lines') AS line
+    CROSS JOIN LATERAL CAST(line->>'quantity' AS bigint) AS quantity
+    WHERE e.sale_id = $1 AND e.type = 'return_units'
+    GROUP BY 1, 2, 3
+), returned AS (
+    SELECT sku, location, sum(restocked) AS restocked, sum(written_off) AS written_off,
+           jsonb_agg(jsonb_build_object('reason', reason, 'restocked', restocked,
+                                        'written_off', written_off) ORDER BY reason) AS reasons
+    FROM returned_for GROUP BY sku, location
+), bought AS (
+    SELECT l.sku, l.location, sum(l.confirmed) AS confirmed,
+           sum((l.confirmed - l.returned) * l.unit_price) AS revenue,
+           sum(l.returned * l.unit_price) AS refunded
+    FROM reservations r JOIN order_lines l USING (reservation_id)
+    WHERE r.sale_id = $1 AND l.confirmed > 0
+    GROUP BY l.sku, l.location
+), stock AS (
+    SELECT sku, location, min(position) AS position, sum(loaded) AS loaded,
+           sum(transferred) AS transferred, sum(sold) AS sold, sum(available) AS unsold
+    FROM stock_accounts WHERE sale_id = $1
+    GROUP BY sku, location
+)
+INSERT INTO settlement_lines (sale_id, sku, location, position, loaded, adjusted, adjustments,
+    transferred, confirmed, restocked, written_off, returns, sold, unsold, revenue, refunded)
+SELECT $1, sku, location, s.position, s.loaded,
+       coalesce(a.units, 0), coalesce(a.reasons, '[]'), s.transferred, coalesce(b.confirmed, 0),
+       coalesce(r.restocked, 0), coalesce(r.written_off, 0), coalesce(r.reasons, '[]'),
+       s.sold, s.unsold, coalesce(b.revenue, 0), coalesce(b.refunded, 0)
+FROM stock s
+LEFT JOIN adjusted a USING (sku, location)
+LEFT JOIN returned r USING (sku, location)
+LEFT JOIN bought b USING (sku, location)
+
+-- name: settlement
+SELECT currency, settled_by, settled_at FROM settlements WHERE sale_id = $1
+
+-- name: settlement_lines
+SELECT sku, location, loaded, adjusted, adjustments, transferred, confirmed, restocked, written_off,
+       returns, sold, unsold, revenue::bigint AS revenue, refunded::bigint AS refunded
+FROM settlement_lines WHERE sale_id = $1 ORDER BY position, sku, location
