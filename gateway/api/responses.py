@@ -77,13 +77,11 @@ class Edge:
 
     def guarded(self, route: str, call: Call, *scopes: Scope) -> Handler:
         """A handler for callers whose token has one of the scopes."""
-        wanted, allowed = " or ".join(scopes), frozenset(scopes)
+        allowed = frozenset(scopes)
 
         async def handle(request: web.Request) -> web.StreamResponse:
             request[ROUTE] = route
-            principal = self.principal(request.headers.get("Authorization"))
-            if principal.scope not in allowed:
-                raise forbidden(wanted)
+            principal = self.authorized(request.headers.get("Authorization"), allowed)
             return response_of(await call(request, principal), request[REQUEST_ID])
 
         return handle
@@ -97,45 +95,64 @@ class Edge:
 
         return handle
 
-    def principal(self, authorization: str | None) -> Principal:
-        """The caller. Raises Problem unauthenticated."""
+    def authorized(self, authorization: str | None, allowed: frozenset[Scope]) -> Principal:
+        """The caller. Raises Problem unauthenticated or forbidden."""
         try:
-            return self._verifier.verify_header(authorization)
+            principal = self._verifier.verify_header(authorization)
         except InvalidToken as error:
             raise Problem("unauthenticated", f"{error}.") from error
+        if principal.scope not in allowed:
+            raise forbidden(" or ".join(sorted(allowed)))
+        return principal
+
+    def enter(self) -> None:
+        """A request came in; `leave` must follow."""
+        self._in_flight += 1
+        self._metrics.began()
+
+    def check_load(self) -> None:
+        """Raise Problem overloaded past the bound on requests at once."""
+        if self._in_flight > self._max_in_flight:
+            raise Problem("overloaded", "Too many requests at once.")
+
+    def leave(self, route: str, status: int, began: float) -> None:
+        """A request was answered; `began` is the time.perf_counter() of its start."""
+        self._in_flight -= 1
+        self._metrics.ended(route, status, time.perf_counter() - began)
+
+    def problem(self, error: BaseException, request_id: str) -> Problem:
+        """What the caller is told of an error; what nobody expected is logged with its trace."""
+        problem = problem_of(error)
+        if problem.kind.status == 500:
+            _log.error("request_failed", request_id=request_id, exc_info=error)
+        return problem
 
     async def handle(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """The middleware's work."""
         began = time.perf_counter()
         request_id = request_id_of(request.headers.get("X-Request-Id"))
         request[REQUEST_ID] = request_id
-        self._in_flight += 1
-        self._metrics.began()
+        self.enter()
         status = 500
         try:
             response = await self._answer(request, handler, request_id)
             status = response.status
             return response
         finally:
-            self._in_flight -= 1
-            route = request.get(ROUTE, "other")
-            self._metrics.ended(route, status, time.perf_counter() - began)
+            self.leave(request.get(ROUTE, "other"), status, began)
 
     async def _answer(
         self, request: web.Request, handler: Handler, request_id: str
     ) -> web.StreamResponse:
         try:
-            if self._in_flight > self._max_in_flight:
-                raise Problem("overloaded", "Too many requests at once.")  # noqa: TRY301
+            self.check_load()
             return await handler(request)
         except Exception as error:  # noqa: BLE001 - the boundary: everything becomes a problem
-            problem = problem_of(error)
-            if problem.kind.status == 500:
-                _log.exception("request_failed", request_id=request_id, path=request.path)
+            problem = self.problem(error, request_id)
             return response_of(problem.answer(request_id), request_id)
 
 
-def problem_of(error: Exception) -> Problem:
+def problem_of(error: BaseException) -> Problem:
     """What a caller is told of an error."""
     match error:
         case Problem():
