@@ -17,7 +17,8 @@ from redis.exceptions import RedisError
 from gateway.api.ledger import LedgerUnavailable
 from gateway.api.sales import SQL
 from gateway.inventory.errors import InventoryError
-from gateway.inventory.keys import PartitionId, outbox_key
+from gateway.inventory.keys import PartitionId, outbox_key, partition_keys
+from gateway.inventory.outbox import read_run_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -39,13 +40,34 @@ class _OccurredAt(msgspec.Struct, frozen=True):
 
 
 class PartitionGauges(msgspec.Struct, frozen=True):
-    """Figures of one partition; `lag_seconds` is the age of the first event the ledger lacks."""
+    """Figures of one partition; None where its Redis did not tell, left out then.
+
+    `lag_seconds` is the age of the first event the ledger lacks, `floor_margin` the smallest
+    distance of an item's available units from its floor, `outbox_fill` the part of the outbox's
+    bound that is in use.
+    """
 
     partition: PartitionId
-    outbox_length: int
-    due_holds: int
-    lag_events: int
-    lag_seconds: float
+    recovering: bool
+    stopped: bool
+    outbox_length: int | None = None
+    outbox_fill: float | None = None
+    due_holds: int | None = None
+    lag_events: int | None = None
+    lag_seconds: float | None = None
+    floor_margin: int | None = None
+
+
+_PARTITION_GAUGES = (
+    ("outbox_length", "dropgate_outbox_length", "Events in the outbox"),
+    ("outbox_fill", "dropgate_outbox_fill_ratio", "Events beyond the watermark, of the bound"),
+    ("due_holds", "dropgate_due_holds", "Holds past their deadline that nobody has expired yet"),
+    ("lag_events", "dropgate_ledger_lag_events", "Events the ledger has not applied"),
+    ("lag_seconds", "dropgate_ledger_lag_seconds", "Age of the first event not applied"),
+    ("floor_margin", "dropgate_floor_margin", "Fewest units any item is above its floor"),
+    ("recovering", "dropgate_partition_recovering", "1 where the partition answers nobody"),
+    ("stopped", "dropgate_ledger_stopped", "1 where the ledger applies nothing more"),
+)
 
 
 class Reading(Collector):
@@ -56,36 +78,41 @@ class Reading(Collector):
         partitions: list[PartitionGauges],
         drift: dict[str, int],
         up: dict[str, bool],
+        dead_letters: dict[str, int] | None = None,
     ) -> None:
-        """`drift`: differences each sale's last comparison left; `up`: parts that spoke."""
+        """`drift`: differences each sale's last comparison left; `up`: parts that spoke;
+        `dead_letters`: open ones by reason.
+        """
         self._partitions = partitions
         self._drift = drift
         self._up = up
+        self._dead_letters = dead_letters or {}
 
     def collect(self) -> Iterable[Metric]:
         """Prometheus."""
         families = []
-        for name, text in (
-            ("outbox_length", "Events in the outbox"),
-            ("due_holds", "Holds past their deadline that nobody has expired yet"),
-            ("lag_events", "Events the ledger has not applied"),
-            ("lag_seconds", "Age of the first event the ledger has not applied"),
-        ):
-            shown = f"ledger_{name}" if name.startswith("lag") else name
-            family = GaugeMetricFamily(f"dropgate_{shown}", text, labels=["sale", "partition"])
+        for field, name, text in _PARTITION_GAUGES:
+            family = GaugeMetricFamily(name, text, labels=["sale", "partition"])
             for gauges in self._partitions:
-                labels = [gauges.partition.sale_id, str(gauges.partition.number)]
-                family.add_metric(labels, getattr(gauges, name))
+                value = getattr(gauges, field)
+                if value is not None:
+                    labels = [gauges.partition.sale_id, str(gauges.partition.number)]
+                    family.add_metric(labels, float(value))
             families.append(family)
         drift = GaugeMetricFamily(
             "dropgate_drift", "Differences found by the last reconciliation", labels=["sale"]
         )
         for sale_id, count in self._drift.items():
             drift.add_metric([sale_id], count)
+        letters = GaugeMetricFamily(
+            "dropgate_dead_letters_open", "Events set aside and not settled", labels=["reason"]
+        )
+        for reason, count in self._dead_letters.items():
+            letters.add_metric([reason], count)
         up = GaugeMetricFamily("dropgate_gauges_up", "Parts that answered", labels=["part"])
         for part, answered in self._up.items():
             up.add_metric([part], float(answered))
-        return (*families, drift, up)
+        return (*families, drift, letters, up)
 
 
 class Gauges:
@@ -114,26 +141,56 @@ class Gauges:
             ids = [row["sale_id"] for row in sales]
             places = await self._ledger.fetch(SQL["ledger_lag"], ids)
             drifted = await self._ledger.fetch(SQL["drift"], ids)
+            floors = await self._ledger.fetch(SQL["item_floors"], ids)
+            letters = await self._ledger.fetch(SQL["open_letters_by_reason"])
         except LedgerUnavailable:
             return Reading([], {}, {"postgres": False})
-        drift = {row["sale_id"]: row["differences"] for row in drifted}
-        partitions: list[PartitionGauges] = []
-        redis_up = True
-        for place in places:
-            partition = PartitionId(place["sale_id"], place["partition"])
-            try:
-                partitions.append(await self._partition(partition, place))
-            except (InventoryError, RedisError):
-                redis_up = False
-        return Reading(partitions, drift, {"postgres": True, "redis": redis_up})
+        floor_of: dict[str, dict[str, int]] = {}
+        for row in floors:
+            floor_of.setdefault(row["sale_id"], {})[row["sku"]] = row["floor"]
+        try:
+            run_id = await read_run_id(self._client)
+        except (RedisError, InventoryError):
+            run_id = None
+        partitions = [
+            await self._partition(place, floor_of.get(place["sale_id"], {}), run_id)
+            for place in places
+        ]
+        return Reading(
+            partitions,
+            {row["sale_id"]: row["differences"] for row in drifted},
+            {"postgres": True, "redis": run_id is not None},
+            {row["reason"]: row["letters"] for row in letters},
+        )
 
-    async def _partition(self, partition: PartitionId, place: asyncpg.Record) -> PartitionGauges:
-        snapshot = await self._store.snapshot(partition)
-        behind = snapshot.sequence
-        if place["epoch"] == snapshot.epoch:
-            behind = max(0, snapshot.sequence - place["sequence"])
-        age = await self._age(partition, snapshot, snapshot.sequence - behind) if behind else 0.0
-        return PartitionGauges(partition, snapshot.outbox_length, snapshot.due_holds, behind, age)
+    async def _partition(
+        self, place: asyncpg.Record, floors: dict[str, int], run_id: str | None
+    ) -> PartitionGauges:
+        partition = PartitionId(place["sale_id"], place["partition"])
+        stopped = place["stopped_reason"] is not None
+        if run_id is None:
+            return PartitionGauges(partition, recovering=True, stopped=stopped)
+        try:
+            snapshot = await self._store.snapshot(partition)
+            behind = snapshot.sequence
+            if place["epoch"] == snapshot.epoch:
+                behind = max(0, snapshot.sequence - place["sequence"])
+            applied = snapshot.sequence - behind
+            age = await self._age(partition, snapshot, applied) if behind else 0.0
+            bound = await self._client.hget(partition_keys(partition)[0], "outbox_bound")
+        except (InventoryError, RedisError):
+            return PartitionGauges(partition, recovering=True, stopped=stopped)
+        return PartitionGauges(
+            partition,
+            recovering=snapshot.run_id != run_id,
+            stopped=stopped,
+            outbox_length=snapshot.outbox_length,
+            outbox_fill=(snapshot.sequence - snapshot.ledger_sequence) / int(bound or 1),
+            due_holds=snapshot.due_holds,
+            lag_events=behind,
+            lag_seconds=age,
+            floor_margin=floor_margin(snapshot, floors),
+        )
 
     async def _age(self, partition: PartitionId, snapshot: Snapshot, applied: int) -> float:
         first = f"{snapshot.epoch}-{applied + 1}"
@@ -143,3 +200,14 @@ class Gauges:
                 event = msgspec.json.decode(fields[b"event"], type=_OccurredAt)
                 return max(0.0, (snapshot.read_at - event.occurred_at) / 1000)
         return 0.0
+
+
+def floor_margin(snapshot: Snapshot, floors: dict[str, int]) -> int | None:
+    """Fewest units that any item, over its locations, is above its floor; below 0: an oversell.
+
+    A negative floor is deliberate overbooking and shifts the line. None without items.
+    """
+    available: dict[str, int] = {}
+    for account in snapshot.accounts:
+        available[account.sku] = available.get(account.sku, 0) + account.available
+    return min((units - floors.get(sku, 0) for sku, units in available.items()), default=None)

@@ -154,6 +154,18 @@ SELECT 1
 SELECT w.sale_id, w.partition, w.epoch, w.sequence, w.stopped_reason
 FROM watermarks w WHERE w.sale_id = ANY($1::text[])
 
+-- name: item_floors
+SELECT sale_id, sku, floor FROM sale_items WHERE sale_id = ANY($1::text[])
+
+-- name: open_letters_by_reason
+-- Every reason there is, so that a gauge returns to 0 and does not vanish.
+SELECT known.reason, count(d.dead_letter_id)::bigint AS letters
+FROM unnest(ARRAY['undecodable', 'refused', 'waits_behind', 'fenced', 'unnumbered',
+                  'unknown_partition']) AS known (reason)
+LEFT JOIN dead_letters d
+  ON d.reason = known.reason AND d.status IN ('dead', 'replay_requested')
+GROUP BY known.reason
+
 -- name: drift
 -- Unrepaired differences of each sale's last finished reconciliation.
 SELECT r.sale_id, count(d.number)::bigint AS differences

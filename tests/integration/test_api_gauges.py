@@ -1,0 +1,74 @@
+"""What /metrics says of partitions: the figures the alerts are made of, on real servers."""
+
+import asyncpg
+import pytest
+import redis.asyncio
+
+from config.settings import Settings
+from tests.support.api import Api
+from tests.support.waiting import wait_until
+
+FRESH_SECONDS = 20.0
+
+
+async def gauge_is(api: Api, name: str, sale: str, value: float) -> None:
+    """Wait until a reading made after this call says so; readings are kept for a second."""
+    sample = f'{name}{{partition="0",sale="{sale}"}} {float(value)}\n'
+
+    async def shown() -> bool:
+        return sample in (await api.call("GET", "/metrics")).raw.decode()
+
+    await wait_until(shown, FRESH_SECONDS, sample)
+
+
+@pytest.mark.parametrize("floor", [-2, 1])
+async def test_the_margin_is_counted_from_the_configured_floor(
+    api: Api, redis_client: "redis.asyncio.Redis", floor: int
+) -> None:
+    price = {"amount": 1, "currency": "EUR"}
+    item = {"sku": "shirt", "price": price, "locations": {"a": 2, "b": 1}, "floor": floor}
+    other = {"sku": "cap", "price": price, "stock": 1000}
+    sale = await api.open_sale(items=[item, other], per_buyer_limit=9, split_lines=True)
+    await gauge_is(api, "dropgate_floor_margin", sale, 3 - floor)
+    await api.held(sale, "buyer", ("shirt", 3 - floor))
+    assert (await api.reserve(sale, "buyer", "more", ("shirt", 1))).told == (409, "sold_out")
+    await gauge_is(api, "dropgate_floor_margin", sale, 0)
+    # Something that writes past the scripts takes one unit too many.
+    await redis_client.hincrby(f"{{{sale}:0}}:stock", "shirt:a:available", -1)
+    await gauge_is(api, "dropgate_floor_margin", sale, -1)
+
+
+async def test_a_partition_that_answers_nobody_is_shown(
+    api: Api, redis_client: "redis.asyncio.Redis"
+) -> None:
+    sale = await api.open_sale()
+    await gauge_is(api, "dropgate_partition_recovering", sale, 0)
+    # Its data is of another run of the server, as after a restart.
+    await redis_client.hset(f"{{{sale}:0}}:meta", "run_id", "0" * 40)
+    await gauge_is(api, "dropgate_partition_recovering", sale, 1)
+    await redis_client.delete(f"{{{sale}:0}}:meta")
+    await gauge_is(api, "dropgate_partition_recovering", sale, 1)
+
+
+async def test_how_full_the_outbox_is_and_what_the_ledger_cannot_apply(
+    api: Api, settings: Settings, redis_client: "redis.asyncio.Redis"
+) -> None:
+    sale = await api.open_sale()
+    await redis_client.hset(f"{{{sale}:0}}:meta", "outbox_bound", "4")
+    await gauge_is(api, "dropgate_outbox_fill_ratio", sale, 0.5)
+    await api.held(sale, "buyer-1")
+    await api.held(sale, "buyer-2")
+    await gauge_is(api, "dropgate_outbox_fill_ratio", sale, 1)
+    assert (await api.reserve(sale, "buyer-3", "key")).told == (503, "ledger_behind")
+
+    await gauge_is(api, "dropgate_ledger_stopped", sale, 0)
+    connection = await asyncpg.connect(settings.postgres.dsn)
+    await connection.execute("UPDATE watermarks SET stopped_reason = 'gap'")
+    await connection.execute(
+        "INSERT INTO dead_letters (identity, reason, error, raw) VALUES ('a', 'refused', 'x', '')"
+    )
+    await connection.close()
+    await gauge_is(api, "dropgate_ledger_stopped", sale, 1)
+    text = (await api.call("GET", "/metrics")).raw.decode()
+    assert 'dropgate_dead_letters_open{reason="refused"} 1.0' in text
+    assert 'dropgate_dead_letters_open{reason="fenced"} 0.0' in text
