@@ -6,7 +6,7 @@ agree at first sight is looked at again, at a number the ledger has reached, bef
 difference.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import asyncpg
@@ -19,7 +19,7 @@ from gateway.inventory.types import AccountCounters, Snapshot
 from reconciler.catching_up import wait_for_ledger
 from reconciler.context import Context, sql
 from reconciler.differences import DIFFERENCES_MAX, Difference, Kind
-from reconciler.judging import Judge
+from reconciler.judging import Judge, Place
 from reconciler.limits import Limits
 from reconciler.paging import Scope
 from reconciler.records import Records
@@ -56,6 +56,12 @@ class Comparison:
     partition: PartitionId
     position: Position
     differences: tuple[Difference, ...]
+    places: tuple[Place, ...]
+
+    @property
+    def skus(self) -> tuple[str, ...]:
+        """In the order of the items' numbers; `places` are in that of the accounts' numbers."""
+        return _skus(self.places)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,17 +92,30 @@ async def compare_partition(
     view = await _read_ledger(context.ledger, partition, position)
     found = [*_compare_counters(partition, snapshot, view), *view.voids]
     scope = Scope(context, partition, position, config.page_records, since)
-    judge = Judge(partition, tuple((a.sku, a.location) for a in snapshot.accounts))
-    records = Records(scope, judge, config.ledger_wait_seconds)
+    places = tuple((account.sku, account.location) for account in snapshot.accounts)
+    records = Records(scope, Judge(partition, places), config.ledger_wait_seconds)
     await records.compare()
     if records.missing or snapshot.reservations != view.reservations:
         await records.find_unknown()
-    skus = tuple(dict.fromkeys(account.sku for account in snapshot.accounts))
-    limits = Limits(scope, skus, config.ledger_wait_seconds)
+    strangers = tuple(_strangers(records.differences))
+    limits = Limits(scope, _skus(places), config.ledger_wait_seconds, strangers)
     await limits.compare()
     found += [*records.differences, *limits.differences]
     # One that changed twice is on two pages, and found twice.
-    return Comparison(partition, position, tuple(dict.fromkeys(found))[:DIFFERENCES_MAX])
+    return Comparison(partition, position, tuple(dict.fromkeys(found))[:DIFFERENCES_MAX], places)
+
+
+def _skus(places: tuple[Place, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(sku for sku, _ in places))
+
+
+def _strangers(differences: Iterable[Difference]) -> dict[str, None]:
+    """Buyers named by records that the ledger does not have, or has as another buyer's."""
+    named = (
+        d.redis_value if d.field == "buyer_id" else d.buyer_id if d.ledger_value is None else None
+        for d in differences
+    )
+    return dict.fromkeys(buyer for buyer in named if buyer is not None)
 
 
 async def _read_ledger(ledger: asyncpg.Pool, partition: PartitionId, at: Position) -> _LedgerView:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import asyncpg
+
 from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId
 from reconciler.catching_up import wait_for_ledger
@@ -14,13 +16,34 @@ from reconciler.reading import Reading, read_buyers
 Counts = Mapping[str, int]  # sku → units
 
 
+async def read_counts(
+    ledger: asyncpg.Pool, partition: PartitionId, buyers: Sequence[str], at: Position
+) -> Mapping[str, Counts]:
+    """What the ledger, which has reached `at`, implied for each of these buyers then."""
+    rows = await ledger.fetch(
+        sql["buyer_counts_at"],
+        partition.sale_id,
+        partition.number,
+        list(buyers),
+        at.epoch,
+        at.sequence,
+    )
+    counts: dict[str, dict[str, int]] = {buyer: {} for buyer in buyers}
+    for row in rows:
+        counts[row["buyer_id"]][row["sku"]] = row["units"]
+    return counts
+
+
 @dataclass(slots=True)
 class Limits:
-    """One pass over a partition's buyers; `skus` in the order of the items' numbers."""
+    """One pass over a partition's buyers; `skus` in the order of the items' numbers. `strangers`:
+    buyers that only Redis may know.
+    """
 
     scope: Scope
     skus: tuple[str, ...]
     ledger_wait_seconds: float
+    strangers: tuple[str, ...] = ()
     differences: list[Difference] = field(default_factory=list)
 
     @property
@@ -34,34 +57,28 @@ class Limits:
         return self.scope.partition
 
     async def compare(self) -> None:
-        """All buyers of the scope. Raises LedgerBehind."""
+        """All buyers of the scope, and the strangers. Raises LedgerBehind."""
         async for buyers in self.scope.buyers():
-            reading = await read_buyers(self.context.reader, self.partition, buyers)
-            if await self._unequal(buyers, reading, reading.position):
-                # The ledger may not have been there yet, or further: once more, exactly.
-                reading = await read_buyers(self.context.reader, self.partition, buyers)
-                await wait_for_ledger(
-                    self.context.ledger, self.partition, reading.position, self.ledger_wait_seconds
-                )
-                unequal = await self._unequal(buyers, reading, reading.position)
-                self.differences.extend(unequal)
+            await self._compare(buyers)
             if len(self.differences) >= DIFFERENCES_MAX:
                 return
+        for start in range(0, len(self.strangers), self.scope.page_size):
+            await self._compare(self.strangers[start : start + self.scope.page_size])
+
+    async def _compare(self, buyers: Sequence[str]) -> None:
+        reading = await read_buyers(self.context.reader, self.partition, buyers)
+        if await self._unequal(buyers, reading, reading.position):
+            # The ledger may not have been there yet, or further: once more, exactly.
+            reading = await read_buyers(self.context.reader, self.partition, buyers)
+            await wait_for_ledger(
+                self.context.ledger, self.partition, reading.position, self.ledger_wait_seconds
+            )
+            self.differences.extend(await self._unequal(buyers, reading, reading.position))
 
     async def _unequal(
         self, buyers: Sequence[str], reading: Reading, position: Position
     ) -> list[Difference]:
-        rows = await self.context.ledger.fetch(
-            sql["buyer_counts_at"],
-            self.partition.sale_id,
-            self.partition.number,
-            list(buyers),
-            position.epoch,
-            position.sequence,
-        )
-        ledger: dict[str, dict[str, int]] = {buyer: {} for buyer in buyers}
-        for row in rows:
-            ledger[row["buyer_id"]][row["sku"]] = row["units"]
+        ledger = await read_counts(self.context.ledger, self.partition, buyers, position)
         found = []
         for buyer in buyers:
             redis = self._counts(reading, buyer)

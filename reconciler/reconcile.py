@@ -1,7 +1,7 @@
 """Duty: reconciliations, asked for by a row and periodic, stored with their differences."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -16,6 +16,7 @@ from reconciler.compare import CompareConfig, Comparison, compare_partition
 from reconciler.context import OUTAGES, Context, sql
 from reconciler.differences import DIFFERENCES_MAX, Difference
 from reconciler.directory import read_partitions
+from reconciler.repair import Repair, RepairOrder
 
 # Requests wake the duty; this is for one whose notification was lost.
 LOOK_SECONDS = 1.0
@@ -60,19 +61,23 @@ class Reconcile:
             await ledger.execute(sql["prune_reconciliations"])
             periodic = row["requested_by"] == PERIODIC
             await self._run(
-                row["reconciliation_id"], row["sale_id"], repair=row["apply"], periodic=periodic
+                row["reconciliation_id"],
+                row["sale_id"],
+                actor=row["requested_by"] if row["apply"] else None,
+                periodic=periodic,
             )
         return 0.0
 
     async def run_by_hand(self, sale_id: str) -> str:
         """One comparison of a sale, at once; what came of it in a line."""
         identifier = await self._context.ledger.fetchval(sql["begin_reconciliation"], sale_id)
-        return await self._run(identifier, sale_id, repair=False, periodic=False)
+        return await self._run(identifier, sale_id, actor=None, periodic=False)
 
-    async def _run(self, identifier: int, sale_id: str, *, repair: bool, periodic: bool) -> str:
+    async def _run(
+        self, identifier: int, sale_id: str, *, actor: str | None, periodic: bool
+    ) -> str:
+        """With an `actor`, who asked for it, also repair."""
         try:
-            if repair:
-                return await self._fail(identifier, sale_id, "not_supported")
             partitions = await read_partitions(self._context.ledger, sale_id)
             found = [await self._compare(live.partition, periodic) for live in partitions]
         except LedgerBehind as error:
@@ -83,7 +88,7 @@ class Reconcile:
             # Stored if it can be: a request must not wait for what will not come.
             reason = str(error) or type(error).__name__
             return await self._fail(identifier, sale_id, "recovering", reason)
-        return await self._store(identifier, sale_id, found)
+        return await self._store(identifier, sale_id, found, actor)
 
     async def _compare(self, partition: PartitionId, periodic: bool) -> Comparison:
         """Whole, unless it is periodic, the last whole one is recent, and all were clean since."""
@@ -103,8 +108,10 @@ class Reconcile:
         await self._context.ledger.execute(sql["fail_reconciliation"], identifier, failure)
         return f"reconciliation {identifier} of {sale_id}: failed, {failure} {reason}".rstrip()
 
-    async def _store(self, identifier: int, sale_id: str, found: Sequence[Comparison]) -> str:
-        differences = [each for one in found for each in one.differences][:DIFFERENCES_MAX]
+    async def _store(
+        self, identifier: int, sale_id: str, found: Sequence[Comparison], actor: str | None
+    ) -> str:
+        """The differences first, so that a repair that is cut short is on record."""
         marks = [
             {
                 "partition": one.partition.number,
@@ -114,16 +121,61 @@ class Reconcile:
             for one in found
         ]
         watermarks = msgspec.json.encode(marks).decode()
-        columns = [[getattr(each, name) for each in differences] for name in _COLUMNS]
+        differences = await self._add_differences(identifier, found)
+        repaired = 0
+        if actor is not None:
+            order = RepairOrder(identifier, actor, self._config.ledger_wait_seconds)
+            repaired = await self._repair(order, found, differences)
         async with self._context.ledger.acquire() as connection, connection.transaction():
-            await connection.execute(
-                sql["add_differences"], identifier, list(range(1, len(differences) + 1)), *columns
-            )
-            await connection.execute(
-                sql["finish_reconciliation"], identifier, not differences, watermarks
-            )
+            await connection.execute(sql["finish_reconciliation"], identifier, watermarks)
+            if repaired:
+                detail = {
+                    "reconciliation_id": identifier,
+                    "requested_by": actor,
+                    "differences": len(differences),
+                    "repaired": repaired,
+                }
+                text = msgspec.json.encode(detail).decode()
+                await connection.execute(sql["audit"], sale_id, "reconciliation_repaired", text)
         level = _log.error if differences else _log.info
-        level("reconciled", sale_id=sale_id, at=marks, differences=len(differences))
+        level(
+            "reconciled",
+            sale_id=sale_id,
+            at=marks,
+            differences=len(differences),
+            repaired=repaired,
+        )
         outcome = f"{len(differences)} differences" if differences else "balanced"
         places = ", ".join(f"{m['partition']}@{m['epoch']}-{m['sequence']}" for m in marks)
         return f"reconciliation {identifier} of {sale_id}: {outcome} at {places or 'no partition'}"
+
+    async def _add_differences(
+        self, identifier: int, found: Sequence[Comparison]
+    ) -> dict[int, Difference]:
+        """Store all, each under a number of its own."""
+        differences = [each for one in found for each in one.differences][:DIFFERENCES_MAX]
+        columns = [[getattr(each, name) for each in differences] for name in _COLUMNS]
+        async with self._context.ledger.acquire() as connection, connection.transaction():
+            last: int = await connection.fetchval(sql["restart_differences"], identifier)
+            numbered = dict(enumerate(differences, start=last + 1))
+            await connection.execute(sql["add_differences"], identifier, list(numbered), *columns)
+        return numbered
+
+    async def _repair(
+        self,
+        order: RepairOrder,
+        found: Sequence[Comparison],
+        differences: Mapping[int, Difference],
+    ) -> int:
+        """How many differences are gone."""
+        repaired = 0
+        for comparison in found:
+            number = comparison.partition.number
+            own = {key: each for key, each in differences.items() if each.partition == number}
+            repair = Repair(self._context, comparison, order)
+            await repair.apply(own)
+            await self._context.ledger.execute(
+                sql["mark_repaired"], order.reconciliation_id, sorted(repair.repaired)
+            )
+            repaired += len(repair.repaired)
+        return repaired

@@ -7,7 +7,8 @@ SELECT 1
 
 -- name: live_partitions
 -- Every partition whose sale Redis serves, with how far the ledger has applied it.
-SELECT w.sale_id, w.partition, s.state, w.epoch, w.sequence
+SELECT w.sale_id, w.partition, s.state, w.epoch, w.sequence,
+    w.alive_at > 0 OR (w.epoch, w.sequence) <> (1, 0) AS was_loaded
 FROM watermarks w JOIN sales s USING (sale_id)
 WHERE s.state IN ('open', 'paused', 'closed')
 ORDER BY w.sale_id, w.partition
@@ -224,7 +225,8 @@ WHERE s.state IN ('open', 'paused', 'closed')
 
 -- name: finish_reconciliation
 UPDATE reconciliations
-SET status = 'done', balanced = $2, watermarks = $3::jsonb, finished_at = now()
+SET status = 'done', watermarks = $2::jsonb, finished_at = now(), balanced = NOT EXISTS (
+    SELECT FROM reconciliation_differences d WHERE d.reconciliation_id = $1)
 WHERE reconciliation_id = $1
 
 -- name: fail_reconciliation
@@ -236,6 +238,17 @@ INSERT INTO reconciliation_differences (reconciliation_id, number, partition, ki
     reservation_id, buyer_id, field, redis_value, ledger_value)
 SELECT $1, d.* FROM unnest($2::int[], $3::int[], $4::text[], $5::text[], $6::text[], $7::text[],
     $8::text[], $9::text[], $10::text[], $11::text[]) AS d
+
+-- name: restart_differences
+-- A reconciliation that repairs may have been cut short: what it repaired stays on record, the rest
+-- is found again or gone. Returns the highest number in use.
+WITH found_again AS (
+    DELETE FROM reconciliation_differences WHERE reconciliation_id = $1 AND NOT repaired)
+SELECT coalesce(max(number), 0) FROM reconciliation_differences WHERE reconciliation_id = $1
+
+-- name: mark_repaired
+UPDATE reconciliation_differences SET repaired = true
+WHERE reconciliation_id = $1 AND number = ANY($2::int[])
 
 -- name: prune_reconciliations
 -- Periodic ones that found nothing are kept for an hour; every other one stays.

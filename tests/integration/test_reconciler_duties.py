@@ -269,20 +269,6 @@ async def test_a_sale_is_compared_periodically_and_when_asked(
         assert [
             (r["kind"], r["sku"], r["field"], r["redis_value"], r["ledger_value"]) for r in rows
         ] == [("counter", "sku", "sold", "1", "0")]
-        repair = await ledger.fetchval(
-            "INSERT INTO reconciliations (sale_id, requested_by, apply) VALUES ($1, 'ops', true) "
-            "RETURNING reconciliation_id",
-            sale_id,
-        )
-        await ledger.execute("SELECT pg_notify('dropgate_reconciler', '')")
-
-        async def refused() -> bool:
-            failure = await ledger.fetchval(
-                "SELECT failure FROM reconciliations WHERE reconciliation_id = $1", repair
-            )
-            return bool(failure == "not_supported")
-
-        await wait_until(refused, WAIT_SECONDS)
 
 
 async def test_every_duty_runs_by_hand(

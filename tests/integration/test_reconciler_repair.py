@@ -1,0 +1,445 @@
+"""`apply`: every kind of drift in Redis is repaired from the ledger, at load, by events."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import asyncpg
+import msgspec
+import pytest
+import pytest_asyncio
+
+from config.settings import Settings
+from gateway.inventory.errors import UnknownOutcome
+from gateway.inventory.events import Repair as RepairEvent
+from gateway.inventory.events import decode_event
+from gateway.inventory.keys import PartitionId
+from gateway.inventory.store import RepairReply
+from gateway.inventory.types import RepairRequest, ReserveRequest
+from order_writer.service import run as run_order_writer
+from reconciler.compare import CompareConfig, compare_partition
+from reconciler.context import Context, open_context
+from reconciler.differences import Difference
+from reconciler.reconcile import Reconcile
+from reconciler.repair import Repair, RepairOrder
+from tests.support.judged_sale import SHIRT, JudgedSale
+from tests.support.partitions import FINGERPRINT, token_of
+from tests.support.pipeline import pipeline, running
+from tests.support.servers import unique
+from tests.support.waiting import wait_until
+
+WAIT_SECONDS = 30.0
+LANES = 2
+CONFIG = CompareConfig(page_records=50)
+ORDER = RepairOrder(reconciliation_id=7, actor="ops", ledger_wait_seconds=5.0)
+
+Plant = Callable[[JudgedSale], Awaitable[None]]
+Send = Callable[[PartitionId, int, RepairRequest], Awaitable[RepairReply]]
+
+
+@pytest.fixture
+def sale_id() -> str:
+    return unique("repair")
+
+
+@pytest_asyncio.fixture
+async def context(settings: Settings) -> AsyncIterator[Context]:
+    async with open_context(settings) as opened:
+        yield opened
+
+
+# -- what is planted ------------------------------------------------------------------------------
+
+
+async def a_counter(sale: JudgedSale) -> None:
+    await sale.redis.hincrby(sale.key("stock"), "shirt:default:available", 1)
+
+
+async def two_counters_that_agree(sale: JudgedSale) -> None:
+    await sale.redis.hincrby(sale.key("stock"), "cap:south:available", -1)
+    await sale.redis.hincrby(sale.key("stock"), "cap:south:sold", 1)
+
+
+async def a_lost_hold(sale: JudgedSale) -> None:
+    await sale.redis.hdel(sale.key("reservations"), token_of("holder"))
+    await sale.redis.zrem(sale.key("deadlines"), token_of("holder"))
+
+
+async def a_lost_return(sale: JudgedSale) -> None:
+    await sale.redis.hdel(sale.key("reservations"), token_of("payer"))
+
+
+async def a_lost_deadline(sale: JudgedSale) -> None:
+    await sale.redis.zrem(sale.key("deadlines"), token_of("holder"))
+
+
+async def _fields(sale: JudgedSale, key: str, name: str | bytes) -> list[object]:
+    raw = await sale.redis.hget(sale.key(key), name)
+    assert isinstance(raw, bytes)
+    return msgspec.msgpack.decode(raw, type=list[object])
+
+
+async def _forge(sale: JudgedSale, buyer: str, copied: str, **changes: object) -> None:
+    fields = await _fields(sale, "reservations", token_of(copied))
+    for place, value in changes.items():
+        fields[int(place.removeprefix("place_"))] = value
+    packed = msgspec.msgpack.encode(fields)
+    await sale.redis.hset(sale.key("reservations"), token_of(buyer), packed)
+
+
+async def a_forged_hold(sale: JudgedSale) -> None:
+    """Whole, as an event that was lost would leave it: record, deadline, units and count."""
+    await _forge(sale, "ghost", "holder", place_7="ghost", place_9=[SHIRT, 2])
+    await sale.redis.zadd(sale.key("deadlines"), {token_of("ghost"): 2**42})
+    packed = msgspec.msgpack.encode((SHIRT, 2, token_of("ghost")))
+    await sale.redis.hset(sale.key("buyers"), "ghost", packed)
+    await sale.redis.hincrby(sale.key("stock"), "shirt:default:available", -2)
+    await sale.redis.hincrby(sale.key("stock"), "shirt:default:held", 2)
+
+
+async def a_hold_of_a_cancelled_one(sale: JudgedSale) -> None:
+    await _forge(sale, "canceller", "canceller", place_0=1)
+
+
+async def a_return_undone(sale: JudgedSale) -> None:
+    fields = await _fields(sale, "reservations", token_of("payer"))
+    packed = msgspec.msgpack.encode(fields[:11])
+    await sale.redis.hset(sale.key("reservations"), token_of("payer"), packed)
+
+
+async def another_resolution(sale: JudgedSale) -> None:
+    await _forge(sale, "lapser", "lapser", place_0=3)
+
+
+async def another_number(sale: JudgedSale) -> None:
+    await _forge(sale, "holder", "holder", place_2=3)
+
+
+async def another_buyer(sale: JudgedSale) -> None:
+    await _forge(sale, "holder", "holder", place_7="thief")
+    packed = msgspec.msgpack.encode((1, 1, 2, 1, token_of("holder")))
+    await sale.redis.hset(sale.key("buyers"), "thief", packed)
+
+
+async def a_buyers_count(sale: JudgedSale) -> None:
+    counts = await _fields(sale, "buyers", "holder")
+    packed = msgspec.msgpack.encode([counts[0], 4, *counts[2:]])
+    await sale.redis.hset(sale.key("buyers"), "holder", packed)
+
+
+async def a_forgotten_buyer(sale: JudgedSale) -> None:
+    await sale.redis.hdel(sale.key("buyers"), "partial")
+
+
+PLANTS: dict[Plant, set[str]] = {
+    a_counter: {"counter"},
+    two_counters_that_agree: {"counter"},
+    a_lost_hold: {"counter", "hold_missing"},
+    a_lost_return: {"counter", "hold_missing"},
+    a_lost_deadline: {"hold_leaked"},
+    a_forged_hold: {"counter", "hold_leaked", "limit_count"},
+    a_hold_of_a_cancelled_one: {"hold_leaked"},
+    a_return_undone: {"unapplied"},
+    another_resolution: {"resolved_twice"},
+    another_number: {"unapplied"},
+    another_buyer: {"unapplied", "limit_count"},
+    a_buyers_count: {"limit_count"},
+    a_forgotten_buyer: {"limit_count"},
+}
+
+
+# -- running it -----------------------------------------------------------------------------------
+
+
+async def contents(sale: JudgedSale) -> list[object]:
+    """All that a repair may change, to the byte; a buyer's counts are in no order."""
+    deadlines = await sale.redis.zrange(sale.key("deadlines"), 0, -1, withscores=True)
+    stock, records = [await sale.redis.hgetall(sale.key(n)) for n in ("stock", "reservations")]
+    buyers = {}
+    for name in await sale.redis.hkeys(sale.key("buyers")):
+        if name:
+            known = await _fields(sale, "buyers", name)
+            numbers = [each for each in known if isinstance(each, int)]
+            tokens = known[len(numbers) :]
+            buyers[name] = (dict(zip(numbers[::2], numbers[1::2], strict=True)), tokens)
+    return [stock, records, buyers, deadlines]
+
+
+@asynccontextmanager
+async def load(sale: JudgedSale) -> AsyncIterator[None]:
+    """Buyers who take shirts and cancel, pay, give back or extend, until the end of the block."""
+    await sale.store.adjust(sale.partition, SHIRT, 1_000_000, "plenty", "ops")
+    stop = asyncio.Event()
+
+    async def buy(lane: int) -> int:
+        bought = 0
+        while not stop.is_set():
+            buyer = f"buyer-{lane}-{bought}"
+            token = token_of(buyer)
+            request = ReserveRequest(1, token, buyer, FINGERPRINT, (SHIRT, 0, 1 + bought % 2))
+            (reply,) = await sale.store.reserve(sale.partition, [request])
+            assert reply.outcome == "accepted"
+            if bought % 4 == 0:
+                await sale.store.cancel(sale.partition, token, buyer)
+            elif bought % 4 == 1:
+                await sale.store.confirm(sale.partition, token, "paid")
+                await sale.store.return_units(
+                    sale.partition, token, token_of(buyer, "back"), (1, 0, 1), restock=True,
+                    reason="size", fingerprint=FINGERPRINT,
+                )  # fmt: skip
+            elif bought % 4 == 2:
+                await sale.store.extend(sale.partition, token, 1000)
+            bought += 1
+        return bought
+
+    lanes = [asyncio.create_task(buy(lane)) for lane in range(LANES)]
+    try:
+        yield
+    finally:
+        stop.set()
+        assert min(await asyncio.gather(*lanes)) > 0
+
+
+async def reconcile(sale: JudgedSale, *, apply: bool) -> asyncpg.Record:
+    """One as the gateway asks for it."""
+    asked = await sale.ledger.fetchval(
+        "INSERT INTO reconciliations (sale_id, requested_by, apply) VALUES ($1, 'ops', $2) "
+        "RETURNING reconciliation_id", sale.sale_id, apply,
+    )  # fmt: skip
+    await sale.ledger.execute("SELECT pg_notify('dropgate_reconciler', '')")
+
+    async def finished() -> asyncpg.Record | None:
+        return await sale.ledger.fetchrow(
+            "SELECT * FROM reconciliations WHERE reconciliation_id = $1 "
+            "AND status IN ('done', 'failed')", asked,
+        )  # fmt: skip
+
+    row = await wait_until(finished, WAIT_SECONDS)
+    assert row is not None
+    assert row["status"] == "done", row["failure"]
+    return row
+
+
+async def found_by(sale: JudgedSale, row: asyncpg.Record) -> list[asyncpg.Record]:
+    return await sale.ledger.fetch(
+        "SELECT * FROM reconciliation_differences WHERE reconciliation_id = $1 ORDER BY number",
+        row["reconciliation_id"],
+    )
+
+
+async def repairs_of(sale: JudgedSale) -> list[RepairEvent]:
+    """As the ledger has them."""
+    rows = await sale.ledger.fetch(
+        "SELECT payload FROM ledger_events WHERE sale_id = $1 AND type = 'repair' "
+        "ORDER BY sequence",
+        sale.sale_id,
+    )
+    events = [decode_event(row["payload"].encode()) for row in rows]
+    return [event for event in events if isinstance(event, RepairEvent)]
+
+
+@pytest.mark.parametrize("plant", PLANTS, ids=lambda plant: plant.__name__)
+async def test_what_is_planted_is_repaired_to_the_byte(
+    settings: Settings, judged_sale: JudgedSale, plant: Plant
+) -> None:
+    before = await contents(judged_sale)
+    async with pipeline(settings):
+        await plant(judged_sale)
+        assert await contents(judged_sale) != before
+        report = await reconcile(judged_sale, apply=True)
+        found = await found_by(judged_sale, report)
+        assert {row["kind"] for row in found} == PLANTS[plant]
+        assert all(row["repaired"] for row in found)
+        assert report["balanced"] is False
+        assert await contents(judged_sale) == before
+        again = await reconcile(judged_sale, apply=True)
+        assert (again["balanced"], await found_by(judged_sale, again)) == (True, [])
+        events = await repairs_of(judged_sale)
+    numbers = {f"{report['reconciliation_id']}:{row['number']}" for row in found}
+    assert events
+    assert {event.repair_id for event in events} <= numbers
+    assert {event.actor for event in events} == {"ops"}
+
+
+async def test_everything_at_once_under_load(settings: Settings, judged_sale: JudgedSale) -> None:
+    async with pipeline(settings), load(judged_sale):
+        for plant in (a_counter, a_forged_hold, a_lost_hold, another_resolution, a_forgotten_buyer):
+            await plant(judged_sale)
+        report = await reconcile(judged_sale, apply=True)
+        found = await found_by(judged_sale, report)
+        assert {row["kind"] for row in found} == {
+            "counter", "hold_missing", "hold_leaked", "resolved_twice", "limit_count",
+        }  # fmt: skip
+        assert [dict(row) for row in found if not row["repaired"]] == []
+        snapshot = await judged_sale.store.snapshot(judged_sale.partition)
+        for account in snapshot.accounts:
+            given = account.loaded + account.adjusted + account.transferred
+            assert given == account.available + account.held + account.sold
+        for _ in range(2):
+            again = await reconcile(judged_sale, apply=False)
+            assert (again["balanced"], await found_by(judged_sale, again)) == (True, [])
+    audited = await judged_sale.ledger.fetchval(
+        "SELECT detail FROM audit_log WHERE sale_id = $1 AND action = 'reconciliation_repaired'",
+        judged_sale.sale_id,
+    )
+    assert msgspec.json.decode(audited) == {
+        "reconciliation_id": report["reconciliation_id"],
+        "requested_by": "ops",
+        "differences": len(found),
+        "repaired": len(found),
+    }
+
+
+# -- what stands in the way -----------------------------------------------------------------------
+
+
+async def look(context: Context, sale: JudgedSale) -> tuple[Repair, dict[int, Difference]]:
+    comparison = await compare_partition(context, sale.partition, CONFIG)
+    found = dict(enumerate(comparison.differences, start=1))
+    return Repair(context, comparison, ORDER), found
+
+
+async def test_a_record_that_moves_is_left_and_found_again(
+    context: Context, judged_sale: JudgedSale, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await _forge(judged_sale, "holder", "holder", place_8="another")
+    repair, found = await look(context, judged_sale)
+    (difference,) = found.values()
+    send: Send = context.store.repair
+    refused: list[str] = []
+
+    async def meanwhile(partition: PartitionId, epoch: int, request: RepairRequest) -> RepairReply:
+        await judged_sale.store.extend(partition, token_of("holder"), 1000)
+        reply = await send(partition, epoch, request)
+        refused.append(reply.outcome)
+        await judged_sale.apply()
+        return reply
+
+    with monkeypatch.context() as patched:
+        patched.setattr(context.store, "repair", meanwhile)
+        await repair.apply(found)
+    assert set(refused) == {"moved"}
+    assert repair.repaired == set()
+    repair, found = await look(context, judged_sale)
+    assert list(found.values()) == [difference]
+    await repair.apply(found)
+    assert repair.repaired == {1}
+    await judged_sale.apply()
+    assert (await look(context, judged_sale))[1] == {}
+
+
+async def test_a_record_that_moves_once_is_repaired_at_its_new_number(
+    context: Context, judged_sale: JudgedSale
+) -> None:
+    await _forge(judged_sale, "holder", "holder", place_8="another")
+    repair, found = await look(context, judged_sale)
+    await judged_sale.store.confirm(judged_sale.partition, token_of("holder"), "pay-3")
+    await judged_sale.apply()
+    await repair.apply(found)
+    assert repair.repaired == {1}
+    await judged_sale.apply()
+    assert (await look(context, judged_sale))[1] == {}
+
+
+async def test_what_is_gone_needs_no_repair(context: Context, judged_sale: JudgedSale) -> None:
+    await a_lost_deadline(judged_sale)
+    repair, found = await look(context, judged_sale)
+    await judged_sale.store.cancel(judged_sale.partition, token_of("holder"), "holder")
+    await judged_sale.apply()
+    await repair.apply(found)
+    assert repair.repaired == {1}
+    await judged_sale.apply()
+    assert await repairs_of(judged_sale) == []
+
+
+async def test_a_lost_reply_does_not_repair_twice(
+    settings: Settings,
+    context: Context,
+    judged_sale: JudgedSale,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = await contents(judged_sale)
+    for plant in (a_counter, a_lost_hold, a_buyers_count):
+        await plant(judged_sale)
+    repair, found = await look(context, judged_sale)
+    send: Send = context.store.repair
+    lost: set[str] = set()
+
+    async def losing(partition: PartitionId, epoch: int, request: RepairRequest) -> RepairReply:
+        reply = await send(partition, epoch, request)
+        if request.repair_id not in lost:
+            lost.add(request.repair_id)
+            raise UnknownOutcome("the connection broke")
+        return reply
+
+    monkeypatch.setattr(context.store, "repair", losing)
+    async with running(run_order_writer, settings):
+        await repair.apply(found)
+    assert len(lost) == 3
+    assert repair.repaired == found.keys()
+    assert await contents(judged_sale) == before
+
+
+async def test_two_reconcilers_repair_once(
+    settings: Settings, context: Context, judged_sale: JudgedSale
+) -> None:
+    """One that was stopped after it had compared, and the one that took its place."""
+    before = await contents(judged_sale)
+    for plant in (a_counter, a_forged_hold, a_buyers_count):
+        await plant(judged_sale)
+    old, found = await look(context, judged_sale)
+    new, also_found = await look(context, judged_sale)
+    new.order = RepairOrder(reconciliation_id=8, actor="ops", ledger_wait_seconds=5.0)
+    async with running(run_order_writer, settings):
+        await new.apply(also_found)
+        await old.apply(found)
+    assert new.repaired == also_found.keys()
+    assert await contents(judged_sale) == before
+
+
+async def test_nothing_is_repaired_beside_a_void_number(
+    context: Context, judged_sale: JudgedSale
+) -> None:
+    """The ledger lacks that event: Redis may be the one that is right."""
+    await a_counter(judged_sale)
+    await a_lost_hold(judged_sale)
+    repair, found = await look(context, judged_sale)
+    await judged_sale.execute(
+        "INSERT INTO dead_letters (identity, sale_id, partition, epoch, sequence, reservation_id, "
+        "reason, error, raw) VALUES ('x', $1, 0, 1, 3, 'some-id', 'refused', 'no', '\\x00')"
+    )
+    planted = await contents(judged_sale)
+    again, all_found = await look(context, judged_sale)
+    await again.apply(all_found)
+    assert (again.repaired, await contents(judged_sale)) == (set(), planted)
+    # One that became void after the comparison: what was compared before it is repaired.
+    await repair.apply({number: d for number, d in found.items() if d.kind == "hold_missing"})
+    assert (repair.repaired, await contents(judged_sale)) == (set(), planted)
+
+
+async def test_a_repair_that_was_cut_short_goes_on(
+    context: Context, judged_sale: JudgedSale
+) -> None:
+    """What it had repaired stays on record; the rest is found again, under numbers of its own."""
+    before = await contents(judged_sale)
+    await a_lost_deadline(judged_sale)
+    identifier = await judged_sale.ledger.fetchval(
+        "INSERT INTO reconciliations (sale_id, requested_by, apply, status) "
+        "VALUES ($1, 'ops', true, 'running') RETURNING reconciliation_id", judged_sale.sale_id,
+    )  # fmt: skip
+    await judged_sale.ledger.execute(
+        "INSERT INTO reconciliation_differences (reconciliation_id, number, partition, kind, "
+        "repaired) VALUES ($1, 1, 0, 'counter', true), ($1, 2, 0, 'hold_leaked', false)",
+        identifier,
+    )
+    await Reconcile(context, CONFIG).run_once()
+    row = await judged_sale.ledger.fetchrow(
+        "SELECT * FROM reconciliations WHERE reconciliation_id = $1", identifier
+    )
+    assert row is not None
+    assert (row["status"], row["balanced"]) == ("done", False)
+    assert [(d["number"], d["repaired"]) for d in await found_by(judged_sale, row)] == [
+        (1, True),
+        (3, True),
+    ]
+    assert await contents(judged_sale) == before
