@@ -1,7 +1,9 @@
 """`python -m loadtest.bench`: measure everything side by side, print it, and write it down."""
 
+import asyncio
 import resource
 import shlex
+import signal
 import sys
 
 import uvloop
@@ -30,7 +32,15 @@ async def _facts() -> Facts:
         return await gather_facts(stack.running.redis, stack.running.postgres)
 
 
+def _stop_on_sigterm() -> None:
+    """End as by Ctrl-C: every process that was started is stopped on the way out."""
+    task = asyncio.current_task()
+    if task is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+
+
 async def _measure(options: Options, say: Say) -> tuple[Facts, Results, list[Verdict]]:
+    _stop_on_sigterm()
     results, verdicts = Results(), list[Verdict]()
     facts = await _facts()
     if "http" in options.parts:
@@ -78,6 +88,9 @@ def main(arguments: list[str]) -> int:
     except (WrkError, StackError) as error:
         say(f"bench: {error}")
         return 2
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        say("bench: stopped; nothing is written")
+        return 130
     command = shlex.join(["python", "-m", "loadtest.bench", *arguments])
     _write(options, command, measured, console)
     return 0

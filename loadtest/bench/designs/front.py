@@ -4,10 +4,12 @@ import asyncio
 import time
 from http import HTTPStatus
 
+import asyncpg
 import msgspec
 from aiohttp import web
+from redis.exceptions import RedisError
 
-from loadtest.bench.designs.design import SKU, Design, Reply, TokenCheck
+from loadtest.bench.designs.design import BUSY, MOST_AT_ONCE, SKU, Design, Reply, TokenCheck
 
 STATUS = {
     "accepted": HTTPStatus.CREATED,
@@ -20,6 +22,8 @@ STATUS = {
 
 REST_TIMEOUT_SECONDS = 20.0  # below the time-out of the bench's own HTTP client
 POLL_SECONDS = 0.005
+# What a server that is slow or gone gives; the caller may try again.
+FAILURES = (RedisError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
 
 class _Line(msgspec.Struct, frozen=True):
@@ -54,6 +58,7 @@ class Front:
         self._body = msgspec.json.Decoder(_Body)
         self._encoder = msgspec.json.Encoder()
         self._in_flight = 0
+        self._places = asyncio.Semaphore(MOST_AT_ONCE)
 
     def add_routes(self, app: web.Application) -> None:
         """Serve the reservations, and the three calls of the bench itself."""
@@ -78,7 +83,10 @@ class Front:
             return self._problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid")
         self._in_flight += 1
         try:
-            reply = await self._design.reserve(buyer_id, key, body.lines[0].quantity)
+            async with self._places:
+                reply = await self._design.reserve(buyer_id, key, body.lines[0].quantity)
+        except FAILURES:
+            reply = BUSY
         finally:
             self._in_flight -= 1
         return self._answer(reply, buyer_id, body.lines)
@@ -107,7 +115,8 @@ class Front:
 
     async def rest(self, _request: web.Request) -> web.Response:
         """Answer once no request is under way (their callers may have left), 503 if that lasts."""
-        for _ in range(round(REST_TIMEOUT_SECONDS / POLL_SECONDS)):
+        give_up = time.monotonic() + REST_TIMEOUT_SECONDS
+        while time.monotonic() < give_up:
             if self._in_flight == 0:
                 return web.Response(body=b"{}", content_type="application/json")
             await asyncio.sleep(POLL_SECONDS)

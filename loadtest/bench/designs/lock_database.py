@@ -15,7 +15,7 @@ from loadtest.bench.designs.postgres_for_update import take
 LOCK = "bench:lock"
 LOCK_MILLISECONDS = 2_000
 PATIENCE_SECONDS = 5.0
-LONGEST_PAUSE_SECONDS = 0.01
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.005, 0.25
 RELEASE = b"if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end"
 
 
@@ -31,14 +31,21 @@ class LockDatabase(PostgresBooks):
         self._redis = redis_books.connect(addresses.redis)
         self._release = await self._redis.script_load(RELEASE)
 
+    async def reset(self, stock: int) -> None:
+        """Forget everything, a lock left behind too."""
+        await super().reset(stock)
+        await self._redis.unlink(LOCK)
+
     async def reserve(self, buyer_id: str, key: str, quantity: int) -> Reply:
         """Get the lock, change the database, release the lock."""
         owner = secrets.token_hex(8)
+        pause = FIRST_PAUSE_SECONDS
         patience_ends = time.monotonic() + PATIENCE_SECONDS
         while not await self._redis.set(LOCK, owner, nx=True, px=LOCK_MILLISECONDS):
             if time.monotonic() > patience_ends:
                 return BUSY
-            await asyncio.sleep(random.uniform(0, LONGEST_PAUSE_SECONDS))
+            await asyncio.sleep(random.uniform(0, pause))
+            pause = min(LONGEST_PAUSE_SECONDS, pause * 2)
         try:
             async with self.pool.acquire() as connection, connection.transaction():
                 row = await connection.fetchrow(SQL["read_stock"], SKU)

@@ -19,7 +19,7 @@ from loadtest.bench.designs.design import (
 )
 from loadtest.bench.designs.postgres_books import PostgresBooks
 
-LONGEST_BACKOFF_SECONDS = 0.05
+LONGEST_BACKOFF_SECONDS = 0.5  # grows with every race lost, so that a crowd thins itself out
 
 
 class PostgresVersion(PostgresBooks):

@@ -13,11 +13,11 @@ from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from loadtest.bench.designs.design import HOLD_SECONDS, SKU, Audit
+from loadtest.bench.designs.design import HOLD_SECONDS, MOST_AT_ONCE, SKU, Audit
 
 STOCK, KEYS, OWNED = "bench:stock", "bench:keys", "bench:owned"
 RECORDS, DEADLINES, OUTBOX = "bench:records", "bench:deadlines", "bench:outbox"
-MOST_CONNECTIONS = 1_100  # one for each of a thousand requests at once; redis-py makes as needed
+MOST_CONNECTIONS = 2 * MOST_AT_ONCE  # a request needs one; redis-py makes as needed
 TIMEOUT_SECONDS = 5.0
 
 

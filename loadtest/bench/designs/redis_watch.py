@@ -18,7 +18,7 @@ from loadtest.bench.designs.design import (
     Reply,
 )
 
-LONGEST_BACKOFF_SECONDS = 0.05
+LONGEST_BACKOFF_SECONDS = 0.5  # grows with every race lost, so that a crowd thins itself out
 
 
 class RedisWatch:
