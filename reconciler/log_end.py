@@ -40,7 +40,8 @@ async def require_log_applied(settings: EventLogSettings) -> None:
 
 
 async def _compare(consumer: AIOKafkaConsumer, topic: str) -> None:
-    await consumer.topics()  # learns the topic's partitions
+    # `topics()` would ask the broker and keep the answer to itself.
+    await consumer._client.force_metadata_update()  # noqa: SLF001
     partitions = [
         TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()
     ]
