@@ -15,11 +15,15 @@ REFRESH_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class LivePartition:
-    """A partition that Redis serves, and how far the ledger has applied it."""
+    """A partition that Redis serves, and how far the ledger has applied it.
+
+    `was_loaded`: Redis has had it, so that keys that are missing now are lost.
+    """
 
     partition: PartitionId
     sale_state: SaleState
     watermark: Position
+    was_loaded: bool
 
     def __str__(self) -> str:
         """`sale:partition`."""
@@ -36,6 +40,7 @@ async def read_partitions(
             PartitionId(row["sale_id"], row["partition"]),
             SaleState(row["state"]),
             Position(row["epoch"], row["sequence"]),
+            row["was_loaded"],
         )
         for row in rows
         if sale_id in {None, row["sale_id"]}

@@ -16,7 +16,7 @@ import structlog
 from gateway.inventory.errors import Recovering
 from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId
-from gateway.inventory.opening import FIRST_EPOCH, LedgerConnection
+from gateway.inventory.opening import LedgerConnection
 from gateway.inventory.outbox import OutboxEntry, fingerprint_of, read_run_id, read_tail
 from gateway.inventory.types import Snapshot
 from reconciler.context import Context, sql
@@ -94,8 +94,8 @@ class Recover:
         try:
             snapshot = await self._context.store.snapshot(partition)
         except Recovering:
-            if live.watermark == Position(FIRST_EPOCH, 0):
-                raise  # being opened: it has not been loaded yet
+            if not live.was_loaded:
+                raise  # it is being opened
             snapshot = None
         if snapshot is not None and snapshot.run_id == run_id:
             return snapshot, "trusted"

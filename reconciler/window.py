@@ -10,7 +10,7 @@ from typing import ClassVar
 import msgspec
 
 from gateway.inventory.errors import Recovering
-from gateway.inventory.opening import FIRST_EPOCH, Verb, carry_state, intend_state
+from gateway.inventory.opening import Verb, carry_state, intend_state
 from reconciler.context import Context, sql
 from reconciler.directory import LivePartition, read_partitions
 from reconciler.notices import Notices
@@ -67,8 +67,8 @@ class Window:
         try:
             snapshot = await self._context.store.snapshot(live.partition)
         except Recovering:
-            # Missing keys are a sale half opened only while the ledger has nothing of it.
-            if (live.watermark.epoch, live.watermark.sequence) != (FIRST_EPOCH, 0):
+            # Missing keys are a sale half opened only while Redis has never had them.
+            if live.was_loaded:
                 raise
             return live.partition.sale_id
         return None if snapshot.state == live.sale_state else live.partition.sale_id

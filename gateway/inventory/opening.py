@@ -99,21 +99,31 @@ async def carry_state(
 ) -> bool:
     """Make every partition of the sale have the intended state; True when one had to change.
 
-    Loads a partition that Redis has not seen, but only while the ledger has applied nothing of it:
-    afterwards missing keys are lost data, and raise Recovering. The sale's row is share-locked
-    meanwhile, so that an older intention can never be carried over a newer one.
+    Loads a partition that Redis has never had. That it has it now is in the ledger before anybody
+    can reserve: from then on missing keys are lost data, however far the ledger has applied it, and
+    raise Recovering. The sale's row is share-locked meanwhile, so that an older intention can never
+    be carried over a newer one.
     """
+    changed = False
     async with connection.transaction():
         row = await connection.fetchrow(_sql["hold_state"], sale_id)
         if row is None or row["state"] not in _CARRIED:
             return False
-        spec, changed = _spec(row["spec"]), False
+        spec = _spec(row["spec"])
+        for place in await connection.fetch(_sql["partitions_of_sale"], sale_id):
+            if not place["was_loaded"]:
+                partition = PartitionId(sale_id, place["partition"])
+                changed |= await _load(store, partition, load_config(spec, partition, bounds))
+                seen_at = (await store.snapshot(partition)).read_at
+                await connection.execute(_sql["note_loaded"], sale_id, partition.number, seen_at)
+    async with connection.transaction():
+        row = await connection.fetchrow(_sql["hold_state"], sale_id)
+        if row is None or row["state"] not in _CARRIED:
+            return changed
         for place in await connection.fetch(_sql["partitions_of_sale"], sale_id):
             partition = PartitionId(sale_id, place["partition"])
-            if (place["epoch"], place["sequence"]) == (FIRST_EPOCH, 0):
-                changed |= await _load(store, partition, load_config(spec, partition, bounds))
             changed |= await _carry(store, partition, SaleState(row["state"]), actor)
-        return changed
+    return changed
 
 
 async def open_sale(

@@ -26,4 +26,10 @@ FROM unnest($3::text[], $4::text[], $5::int[], $6::int[], $7::bigint[])
 SELECT state, spec FROM sales WHERE sale_id = $1 FOR SHARE
 
 -- name: partitions_of_sale
-SELECT partition, epoch, sequence FROM watermarks WHERE sale_id = $1 ORDER BY partition
+-- Whether Redis ever had a partition is known from its server having been seen, or from its events.
+SELECT partition, alive_at > 0 OR (epoch, sequence) <> (1, 0) AS was_loaded
+FROM watermarks WHERE sale_id = $1 ORDER BY partition
+
+-- name: note_loaded
+-- From here on Redis has the partition, or has lost it.
+UPDATE watermarks SET alive_at = greatest(alive_at, $3) WHERE sale_id = $1 AND partition = $2
