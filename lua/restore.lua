@@ -43,7 +43,7 @@ local function begin(request)
   if not is_config(config) or not are_counters(counters, config[11]) then
     return malformed('begin')
   end
-  redis.call('DEL', unpack(KEYS))
+  redis.call('UNLINK', unpack(KEYS))
   write_sentinels(KEYS)
   write_stock(KEYS, config, counters)
   in_chunks('HSET', KEYS[1], config_fields(config))
@@ -137,7 +137,8 @@ local stage = request and STAGES[request[1]]
 if #KEYS ~= 6 or not is_integer(epoch, 2, LARGEST) or not is_text(ARGV[1], 64) or not stage then
   return malformed('caller')
 end
-local seen = redis.call('HMGET', KEYS[1], 'epoch', 'run_id', 'restoring')
+local seen = redis.pcall('HMGET', KEYS[1], 'epoch', 'run_id', 'restoring')
+if seen.err then seen = {} end -- of another type: lost data like any other
 local newest = math.max(tonumber(seen[1] or 0), tonumber(seen[3] or 0))
 if newest > epoch then return answer('newer') end
 if tonumber(seen[1] or 0) == epoch then

@@ -89,8 +89,13 @@ class ScriptConnection(asyncio.Protocol):
             self._watch()
         return slot
 
+    def close(self) -> None:
+        """Close at once, as planned; every call under way ends as UnknownOutcome."""
+        if self._transport is not None:
+            self._transport.abort()
+
     def drop(self, reason: str) -> None:
-        """Close at once; every call under way ends as UnknownOutcome."""
+        """Close at once, for a fault; every call under way ends as UnknownOutcome."""
         if self._transport is not None and not self._transport.is_closing():
             log.warning("redis_connection_dropped", reason=reason, in_flight=len(self._slots))
             self._transport.abort()

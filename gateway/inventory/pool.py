@@ -74,7 +74,7 @@ class ScriptPool:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for connection in self._connections:
             if connection is not None:
-                connection.drop("the pool stops")
+                connection.close()
 
     async def call(
         self,

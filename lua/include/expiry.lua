@@ -22,9 +22,12 @@ local function expire_due(partition, limit)
   return expired
 end
 
--- A buyer is not kept from buying by an own hold that only waits for the sweeper.
+-- A buyer is not kept from buying by an own hold that only waits for the sweeper; looks at the
+-- oldest ones, as many as one call may sweep.
 local function expire_due_of(partition, buyer)
-  for _, token in ipairs({unpack(buyer, first_hold(buyer))}) do
+  local first = first_hold(buyer)
+  local last = math.min(#buyer, first + partition.meta.sweep_bound - 1)
+  for _, token in ipairs({unpack(buyer, first, last)}) do
     local record = record_of(partition, token)
     if record and is_due(partition, record) then expire(partition, token, record) end
   end
