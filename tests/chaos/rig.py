@@ -17,7 +17,6 @@ import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import asyncpg
 import msgspec
@@ -25,8 +24,8 @@ import psutil
 from redis.asyncio import Redis
 
 from loadtest.buyers import Stock
-from loadtest.calls import Calls
-from loadtest.history import History
+from loadtest.calls import Calls, Line
+from loadtest.history import NO_ANSWER, Attempt, History
 from loadtest.http_client import HttpClient
 from loadtest.target import Target
 from loadtest.verdict.finding import Outcome
@@ -39,6 +38,7 @@ from tests.support.waiting import wait_until
 
 WAIT_SECONDS = 60.0
 CONNECTIONS = 64
+SKU = "shoe"
 ADMISSION = 9  # the invariant about waiting rooms, of which these sales have none
 
 
@@ -88,18 +88,34 @@ class Trial:
                 os.kill(pid, number)
 
     @asynccontextmanager
-    async def redis_down(self) -> AsyncIterator[Path]:
-        """Kill Redis and keep it down during the block; gives the folder with its files."""
+    async def down(self, name: str) -> AsyncIterator[None]:
+        """SIGKILL what runs under this name and keep it down during the block."""
         # Whoever would start it again is stopped meanwhile.
         self.up.process.send_signal(signal.SIGSTOP)
         try:
-            redis = psutil.Process(self.kill("redis"))
+            killed = psutil.Process(self.kill(name))
             await wait_until(
-                lambda: redis.status() == psutil.STATUS_ZOMBIE, WAIT_SECONDS, "Redis is dead"
+                lambda: killed.status() == psutil.STATUS_ZOMBIE, WAIT_SECONDS, f"{name} is dead"
             )
-            yield self.up.data / "redis"
+            yield
         finally:
             self.up.process.send_signal(signal.SIGCONT)
+
+    def logged(self, name: str, event: str) -> bool:
+        """Whether a process has logged an event of this name about this sale."""
+        log = (self.up.data / "logs" / f"{name}.log").read_text()
+        return any(f'"{event}"' in line and self.sale_id in line for line in log.splitlines())
+
+    async def reserve(self, buyer: str, key: str) -> Attempt:
+        """Reserve one unit, asking again until there is an answer other than 503."""
+
+        async def answer() -> Attempt | None:
+            attempt = await self.calls.reserve(buyer, key, (Line(SKU, 1),))
+            return None if attempt.status in {NO_ANSWER, 503} else attempt
+
+        attempt = await wait_until(answer, WAIT_SECONDS, f"{buyer} is served")
+        assert attempt is not None
+        return attempt
 
     async def under_way(self, reserves: int = 60) -> None:
         """Wait until so many reserves were accepted in all."""
@@ -174,14 +190,14 @@ class Trial:
 
 @asynccontextmanager
 async def trial(
-    up: Up, *, units: int = 150, hold_seconds: int = 2, seed: int = 1
+    up: Up, *, units: int = 150, hold_seconds: int = 2, seed: int = 1, gateway: str = ""
 ) -> AsyncIterator[Trial]:
-    """An open sale of `units` with buyers who are about to come."""
+    """An open sale of `units` with buyers who are about to come, by default to `up`'s gateway."""
     sale_id = unique("chaos")
-    client = HttpClient(up.ready.gateway, CONNECTIONS)
+    client = HttpClient(gateway or up.ready.gateway, CONNECTIONS)
     history = History(complete=True)
     calls = Calls(Target.from_ready_file(up.ready_path), sale_id, client, history)
-    stock = Stock("shoe", units, limit=2)
+    stock = Stock(SKU, units, limit=2)
     await calls.create_and_open(
         msgspec.json.encode(
             {

@@ -1,0 +1,79 @@
+"""One more process on the servers of a running `dropgate up`, with settings of its own."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from config.stack.server import HOST, free_port
+from tests.support.proxy import FaultyProxy
+from tests.support.up import Up
+from tests.support.waiting import wait_until
+
+START_TIMEOUT_SECONDS = 30.0
+STOP_TIMEOUT_SECONDS = 15.0
+
+
+@asynccontextmanager
+async def extra(up: Up, command: str, **own: str) -> AsyncIterator["subprocess.Popen[bytes]"]:
+    """`dropgate COMMAND` during the block; `own` adds settings such as `REDIS__URL`."""
+    ready = up.ready
+    settings = {
+        "REDIS__URL": ready.redis,
+        "POSTGRES__DSN": ready.postgres,
+        "AUTH__SECRET": ready.auth_secret,
+        "LOG__FORMAT": "json",
+        **own,
+    }
+    if ready.kafka is not None:
+        settings |= {"EVENT_LOG__KIND": "kafka", "EVENT_LOG__BOOTSTRAP": ready.kafka}
+    inherited = {name: value for name, value in os.environ.items() if "DROPGATE_" not in name}
+    environment = {**inherited, **{f"DROPGATE_{name}": text for name, text in settings.items()}}
+    log = up.folder / f"extra-{command}.log"
+    process = _spawn(command, environment, log)
+    try:
+        await wait_until(
+            lambda: '"started"' in log.read_text(), START_TIMEOUT_SECONDS, f"{command} started"
+        )
+        yield process
+    finally:
+        process.terminate()
+        await asyncio.to_thread(process.wait, STOP_TIMEOUT_SECONDS)
+
+
+def _spawn(command: str, environment: dict[str, str], log: Path) -> "subprocess.Popen[bytes]":
+    with log.open("wb") as file:
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "config.cli", command],
+            env=environment,
+            stdout=file,
+            stderr=file,
+        )
+
+
+@asynccontextmanager
+async def proxied_gateway(up: Up) -> AsyncIterator[tuple[str, FaultyProxy]]:
+    """A gateway that reaches Redis only through a faulty network, and that network."""
+    port = free_port()
+    async with FaultyProxy(int(urlsplit(up.ready.redis).port or 0)) as proxy:
+        own = {
+            "REDIS__URL": f"redis://{HOST}:{proxy.port}/0",
+            "GATEWAY__PORT": str(port),
+            "GATEWAY__RUN_DIR": str(up.folder / "extra-run"),
+        }
+        async with extra(up, "gateway", **own):
+            await wait_until(lambda: _listens(port), START_TIMEOUT_SECONDS, "it listens")
+            yield f"http://{HOST}:{port}", proxy
+
+
+async def _listens(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection(HOST, port)
+    except OSError:
+        return False
+    writer.close()
+    return True

@@ -1,0 +1,95 @@
+"""With Kafka as the event log: the broker and the relay die, relays fight, the topic repeats."""
+
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from tests.chaos.extra import extra
+from tests.chaos.kafka import produce_again, read_sale
+from tests.chaos.rig import WAIT_SECONDS, Trial, trial
+from tests.support.up import Up
+from tests.support.waiting import wait_until
+
+
+@pytest_asyncio.fixture(scope="module")
+async def kafka_up() -> AsyncIterator[Up]:
+    """A `dropgate up` with a broker."""
+    folder = Path(tempfile.mkdtemp(prefix="dropgate-chaos-"))
+    running = Up(folder, ["--event-log", "kafka"])
+    try:
+        await running.start()
+        yield running
+        assert running.process.poll() is None, running.output
+    finally:
+        await running.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.mark.parametrize("name", ["kafka", "relay"])
+async def test_a_killed_part_of_the_log_is_not_noticed_by_buyers(kafka_up: Up, name: str) -> None:
+    async with trial(kafka_up) as run:
+        async with run.load.running():
+            await run.under_way()
+            for _ in range(2):
+                await run.kill_and_wait(name)
+                await run.goes_on()
+        unserved = [a for a in run.history.of("reserve") if a.status >= 500]
+        assert unserved == []
+        await run.judge()
+
+
+async def test_what_the_log_has_is_not_lost_with_redis(kafka_up: Up) -> None:
+    async with trial(kafka_up) as run:
+        async with run.load.running():
+            await run.under_way()
+            async with run.down("order_writer"):
+                before = await run.watermark()
+                await run.goes_on()
+                async with run.stopped("gateway", "reconciler"):
+                    await wait_until(lambda: _is_relayed(run), WAIT_SECONDS, "Kafka has it all")
+                    assert await run.watermark() == before
+                    async with run.redis() as redis:
+                        await redis.flushall()
+            await run.goes_on()
+        assert run.logged("reconciler", "partition_rebuilt")
+        await run.judge()
+
+
+async def test_two_relays_at_once_and_one_that_slept_do_no_harm(kafka_up: Up) -> None:
+    async with trial(kafka_up) as run:
+        async with run.load.running(), extra(kafka_up, "relay"):
+            await run.under_way()
+            async with run.stopped("relay"):
+                await run.goes_on(served=30, fresh=8)
+            await run.goes_on(served=30, fresh=8)
+        await run.judge()
+        records = await read_sale(kafka_up, run.sale_id)
+        numbers = {record.value for record in records}
+        assert len(records) > len(numbers), "some events were relayed twice"
+
+
+async def test_a_topic_replayed_from_its_beginning_changes_nothing(kafka_up: Up) -> None:
+    async with trial(kafka_up) as run:
+        async with run.load.running():
+            await run.under_way()
+            await run.drained()
+            records = await read_sale(kafka_up, run.sale_id)
+            assert len(records) > 60
+            await produce_again(kafka_up, records)
+            await run.goes_on()
+        before = (await run.judge()).finding(6).detail
+        await produce_again(kafka_up, records)
+        await run.drained()
+        assert (await run.verdict()).finding(6).detail == before
+        await run.judge()
+
+
+async def _is_relayed(run: Trial) -> bool:
+    async with run.redis() as redis:
+        tail = await redis.xinfo_stream(f"{{{run.sale_id}:0}}:outbox")
+        relayed = await redis.hget(f"{{{run.sale_id}:0}}:relay", "position")
+    return bool(relayed == tail["last-generated-id"])

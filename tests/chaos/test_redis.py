@@ -1,0 +1,107 @@
+"""Redis is killed, loses its last bytes, or everything; what was answered is there all the same."""
+
+import time
+from datetime import datetime
+from pathlib import Path
+
+from loadtest.calls import Line
+from loadtest.verdict.finding import Outcome
+from tests.chaos.history_checks import history_violations
+from tests.chaos.rig import SKU, WAIT_SECONDS, trial
+from tests.support.up import Up
+from tests.support.waiting import wait_until
+
+TRUNCATED_BYTES = 400  # the last one or two scripts' effects
+
+
+async def test_a_killed_redis_comes_back_with_all_it_answered(up: Up) -> None:
+    async with trial(up) as run:
+        async with run.load.running():
+            await run.under_way()
+            for _ in range(2):
+                await run.kill_and_wait("redis")
+                await run.goes_on()
+        await run.judge()
+
+
+async def test_holds_keep_the_time_they_had_left_when_redis_died(up: Up) -> None:
+    async with trial(up, hold_seconds=3) as run:
+        held = await run.reserve("ann", "first")
+        deadline = datetime.fromisoformat(held.expires_at).timestamp()
+        async with run.down("redis"):
+            await wait_until(lambda: time.time() > deadline, WAIT_SECONDS, "the hold would lapse")
+
+        async def confirmed() -> bool:
+            answer = await run.calls.confirm("ann", held.reservation_id, "paid")
+            assert answer.accepted or answer.status in {0, 503}, answer
+            return answer.accepted
+
+        await wait_until(confirmed, WAIT_SECONDS, "the hold is paid for after its first deadline")
+        await run.judge()
+
+
+async def test_a_redis_that_lost_its_last_bytes_is_rebuilt_from_the_ledger(up: Up) -> None:
+    async with trial(up) as run:
+        async with run.load.running():
+            await run.under_way()
+            async with run.stopped("gateway", "reconciler"):
+                await run.drained()  # else the lost bytes would be all there was of an answer
+                async with run.down("redis"):
+                    truncate(run.up.data / "redis")
+            await run.goes_on()
+        assert run.logged("reconciler", "partition_rebuilt")
+        await run.judge()
+
+
+async def test_what_was_only_in_a_lost_redis_is_lost_once_and_never_sold_twice(up: Up) -> None:
+    """The one loss there is: a disk that kept too little, before the ledger had heard of it."""
+    async with trial(up, units=20, hold_seconds=60) as run:
+        kept = await run.reserve("ann", "first")
+        await run.drained()
+        async with run.down("order_writer"):  # stopped, it would still have what it was sent
+            lost = await run.calls.reserve("ben", "first", (Line(SKU, 1),))
+            assert lost.accepted
+            async with run.redis() as redis:
+                await redis.flushall()
+        again = await run.reserve("ben", "second")
+        assert (await run.calls.read("ben", lost.reservation_id)).status == 404
+        for buyer, sold in (("ann", kept), ("ben", again)):
+            assert (await run.calls.confirm(buyer, sold.reservation_id, "paid")).accepted
+        await run.load.sell_out()
+        broken = [f for f in (await run.verdict()).findings if f.outcome is Outcome.BROKEN]
+        assert [finding.invariant for finding in broken] == [2], "and the verdict names it"
+        assert lost.reservation_id in broken[0].examples[0]
+        forgotten, promised = history_violations(run.history, run.units)
+        assert lost.reservation_id in forgotten
+        assert promised == "21 units were promised at once, of 20", "and 20 of them are sold"
+
+
+async def test_a_frozen_redis_makes_nobody_wait_for_ever_and_loses_nothing(up: Up) -> None:
+    async with trial(up) as run:
+        async with run.load.running():
+            await run.under_way()
+            async with run.stopped("redis"):
+                told = await run.calls.reserve("ann", "first", (Line(SKU, 1),))
+                assert (told.status, told.retry_after) == (503, True)
+            await run.goes_on()
+        await run.judge()
+
+
+async def test_an_emptied_redis_is_rebuilt_from_the_ledger(up: Up) -> None:
+    async with trial(up) as run:
+        async with run.load.running():
+            await run.under_way()
+            async with run.stopped("gateway", "reconciler"):
+                await run.drained()
+                async with run.redis() as redis:
+                    await redis.flushall()
+            await run.goes_on()
+        assert run.logged("reconciler", "partition_rebuilt")
+        await run.judge()
+
+
+def truncate(folder: Path) -> None:
+    """Cut the end off the append-only file, in the middle of a command."""
+    (log,) = [*folder.glob("appendonlydir/*.incr.aof"), *folder.glob("appendonly.aof")]
+    with log.open("r+b") as file:
+        file.truncate(log.stat().st_size - TRUNCATED_BYTES)
