@@ -142,10 +142,20 @@ def reconcile(
     token: Token = None,
     ready_file: Ready = READY,
 ) -> None:
-    """Compare Redis and the ledger at one sequence number; exit status 1 if they differ."""
+    """Compare Redis and the ledger at one sequence number; exit status 1 if they differ.
+
+    With --apply, if they still differ.
+    """
     answer = _call(
         (url, token, ready_file), "POST", _sale_path(sale, "/reconciliations"), {"apply": apply}
     )
     _show(answer)
-    if not (isinstance(answer, dict) and answer.get("balanced")):
+    if not (isinstance(answer, dict) and _agree(answer)):
         raise typer.Exit(1)
+
+
+def _agree(answer: dict[str, Any]) -> bool:
+    """Whether Redis and the ledger are known to agree now."""
+    if answer["balanced"]:
+        return True
+    return bool(answer["apply"]) and all(each["repaired"] for each in answer["differences"])

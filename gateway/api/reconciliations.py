@@ -47,7 +47,6 @@ LETTERS_PAGE = 50
 _FAILURES = {
     "ledger_behind": "ledger_behind",
     "overloaded": "overloaded",
-    "not_supported": "invalid",
 }
 
 

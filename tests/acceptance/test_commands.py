@@ -14,6 +14,7 @@ import aiohttp
 import jwt
 import psutil
 import pytest
+from redis.asyncio import Redis
 
 from config.settings import Settings
 from config.sources import environment_of
@@ -105,6 +106,12 @@ async def test_a_sale_is_run_from_the_command_line(up: Up, tmp_path: Path) -> No
     reconciled = await dropgate("reconcile", sale, *ready)
     assert reconciled.status == 0, reconciled.errors
     assert json.loads(reconciled.output)["balanced"] is True
+    planted = Redis.from_url(json.loads(up.ready_path.read_text())["redis"])
+    await planted.hincrby(f"{{{sale}:0}}:stock", "shoe:default:available", 1)
+    await planted.aclose()
+    for arguments, status in (((), 1), (("--apply",), 0), ((), 0)):
+        done = await dropgate("reconcile", sale, *arguments, *ready)
+        assert done.status == status, (arguments, done.output)
     for name in ("expire", "reconcile", "trim"):
         done = await dropgate("duty", name, sale, *ready)
         assert done.status == 0, (name, done.errors)

@@ -204,6 +204,18 @@ async def test_drift_is_named_and_shown(api: Api, settings: Settings) -> None:
     await wait_until(shown, CATCH_UP_SECONDS, "the drift is in the metrics")
 
 
+async def test_drift_is_repaired_when_asked(api: Api, settings: Settings) -> None:
+    sale = await api.open_sale()
+    client = redis.asyncio.Redis.from_url(settings.redis.url, protocol=2)
+    await client.hincrby(f"{{{sale}:0}}:stock", "shirt:default:available", -1)
+    await client.aclose()
+    done = await api.ops("POST", f"/v1/sales/{sale}/reconciliations", {"apply": True})
+    assert (done.status, done.body["apply"], done.body["balanced"]) == (201, True, False), done.raw
+    assert [each["repaired"] for each in done.body["differences"]] == [True]
+    again = await api.ops("POST", f"/v1/sales/{sale}/reconciliations")
+    assert (again.body["balanced"], again.body["differences"]) == (True, [])
+
+
 async def test_dead_letters_are_listed_and_replayed(api: Api, settings: Settings) -> None:
     sale = await api.open_sale()
     connection = await asyncpg.connect(settings.postgres.dsn)
