@@ -61,7 +61,7 @@ types: $(STAMP)
 
 luacheck: $(STAMP)
 	@rm -rf $(LINTED_LUA) && $(BIN)/python -m lua.assemble $(LINTED_LUA)
-	@if command -v luacheck >/dev/null; then luacheck -q $(LINTED_LUA); \
+	@if command -v luacheck >/dev/null; then luacheck -q $(LINTED_LUA) gateway/relay/scripts; \
 	elif test -n "$(CI)"; then \
 		echo "luacheck is missing: install it (Debian: apt-get install lua-check)" >&2; exit 1; \
 	else echo "luacheck is not installed: Lua lint skipped (Debian: apt-get install lua-check)"; fi
@@ -69,8 +69,10 @@ luacheck: $(STAMP)
 bench: setup ## Side-by-side benchmarks
 	@$(BIN)/python -m loadtest.bench $(BENCH_ARGS)
 
-chaos: setup ## Faults under load, with a printed seed
-	@$(BIN)/python -m pytest tests/chaos $(PYTEST_ARGS)
+# With SEED or MINUTES only the random mix, and what it does is shown.
+chaos: setup ## Faults under load; SEED=7 MINUTES=10 for a long random mix, EVENT_LOG=kafka with Kafka
+	@DROPGATE_TEST_SEED=$(SEED) DROPGATE_TEST_MINUTES=$(MINUTES) DROPGATE_TEST_EVENT_LOG=$(EVENT_LOG) \
+		$(BIN)/python -m pytest $(if $(SEED)$(MINUTES),-s tests/chaos/test_random.py,tests/chaos) $(PYTEST_ARGS)
 
 lock: ## Renew requirements.lock (needs uv)
 	@$(UV) pip compile pyproject.toml --all-extras --generate-hashes --python-version 3.11 --upgrade \

@@ -2,10 +2,12 @@
 
 How far is stored beside the outbox, and only after the log's acknowledgement. A relay that restarts
 anywhere in between sends some events twice, which the ledger's numbers make harmless, and never
-leaves one out. Within a partition the first event that is not acknowledged stops all later ones of
-the round; they are read again. The relay never trims.
+leaves one out. Of several relays one carries a partition, by a lease; the others stand by. Within a
+partition the first event that is not acknowledged stops all later ones of the round; they are read
+again. The relay never trims.
 """
 
+import asyncio
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,56 +17,81 @@ import structlog
 from redis.asyncio import Redis
 
 from gateway.inventory.events import Position
-from gateway.inventory.keys import PartitionId, outbox_key, relay_key
-from gateway.inventory.outbox import START, entries_of, position_of, read_tail, stream_id
+from gateway.inventory.keys import PartitionId, outbox_key
+from gateway.inventory.outbox import entries_of, read_tail, stream_id
+from gateway.relay.leases import Leases
 from gateway.relay.producer import EventProducer, Outgoing
 
-POSITION_FIELD = "position"
 LAG_LOG_SECONDS = 10.0
+STANDBY_SECONDS = 0.2
 
 _log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class RelayConfig:
-    """`round_events`: most events in flight; `block_milliseconds`: longest wait for new ones."""
+    """`round_events`: most events in flight; `block_milliseconds`: longest wait for new ones.
+
+    `lease_milliseconds`: how long a relay that is gone blocks its partitions; `renew_milliseconds`:
+    how often leases are renewed and those of others looked at.
+    """
 
     round_events: int = 4000
     block_milliseconds: int = 250
+    lease_milliseconds: int = 3000
+    renew_milliseconds: int = 1000
 
     def __post_init__(self) -> None:
         """Raise ValueError for bounds that are none."""
         if self.round_events < 1 or not 1 <= self.block_milliseconds <= 500:
             raise ValueError("relay: round_events >= 1, block_milliseconds 1 to 500")
+        if self.lease_milliseconds < 1 or self.renew_milliseconds < 1:
+            raise ValueError("relay: lease_milliseconds and renew_milliseconds >= 1")
 
 
 class Relay:
-    """Carries events for the partitions it is told of; one round at a time."""
+    """Carries events of those partitions it is told of and has the lease of; a round at a time."""
 
     def __init__(self, redis: Redis, producer: EventProducer, config: RelayConfig) -> None:
         self._redis = redis
         self._producer = producer
         self._config = config
+        self._leases = Leases(redis, config.lease_milliseconds)
         self._positions: dict[PartitionId, Position] = {}
+        self._wanted: set[PartitionId] = set()
+        self._renew_at = 0.0
         self._lag_logged_at = 0.0
         self.relayed_events = 0
 
-    def forget_positions(self) -> None:
-        """Read them again from Redis: after a failure, what is stored is what counts."""
+    @property
+    def owner(self) -> str:
+        """This relay's name in the leases."""
+        return self._leases.owner
+
+    async def give_up(self) -> None:
+        """Leave the partitions to whoever can do better; positions are read anew with a lease.
+
+        After a failure what is stored is what counts. Raises redis-py's errors.
+        """
+        led = tuple(self._positions)
         self._positions.clear()
+        self._renew_at = 0.0
+        if led:
+            await self._leases.release(led)
 
     async def run_round(self, partitions: Iterable[PartitionId]) -> bool:
         """Carry what is new, waiting shortly for something; False when the log did not take it all.
 
         Raises LogUnavailable and redis-py's errors; nothing is lost by any of them.
         """
-        await self._learn_positions(partitions)
+        await self._lead(partitions)
         if not self._positions:
+            await asyncio.sleep(STANDBY_SECONDS)
             return True
         events = await self._read_new()
         if not events:
             return True
-        acknowledged = await self._producer.produce(events)
+        acknowledged = await self._produce(events)
         await self._remember(acknowledged)
         self.relayed_events += len(acknowledged)
         return len(acknowledged) == len(events)
@@ -82,14 +109,45 @@ class Relay:
                 events = tail.position.sequence - (position.sequence if same else 0)
                 _log.info("relay_lag", partition=str(partition), events=events)
 
-    async def _learn_positions(self, partitions: Iterable[PartitionId]) -> None:
+    async def _lead(self, partitions: Iterable[PartitionId]) -> None:
+        """Renew the leases and take free ones: once in a while, and of new partitions."""
         wanted = set(partitions)
-        for partition in self._positions.keys() - wanted:
+        new, self._wanted = wanted - self._wanted, wanted
+        if time.monotonic() < self._renew_at and not new:
+            for partition in self._positions.keys() - wanted:
+                del self._positions[
+                    partition
+                ]  # settled: its outbox, and with it the lease, is gone
+            return
+        led = await self._leases.take(wanted)
+        self._renewed()
+        for partition in self._positions.keys() - led.keys():
             del self._positions[partition]
-        for partition in sorted(wanted - self._positions.keys()):
-            stored = await self._redis.hget(relay_key(partition), POSITION_FIELD)
-            known = stored if isinstance(stored, bytes) else stream_id(START)
-            self._positions[partition] = position_of(known)
+            _log.info("relay_lease_lost", partition=str(partition), owner=self.owner)
+        for partition, noted in led.items():
+            if partition not in self._positions:
+                self._positions[partition] = noted
+                _log.info("relay_leads", partition=str(partition), owner=self.owner)
+
+    def _renewed(self) -> None:
+        self._renew_at = time.monotonic() + self._config.renew_milliseconds / 1000
+
+    async def _produce(self, events: Sequence[Outgoing]) -> list[Outgoing]:
+        """As the producer's, keeping the leases however long the log takes."""
+        producing = asyncio.ensure_future(self._producer.produce(events))
+        try:
+            while True:
+                left_seconds = max(0.0, self._renew_at - time.monotonic())
+                await asyncio.wait((producing,), timeout=left_seconds)
+                if producing.done():
+                    return producing.result()
+                # Who has lost one learns it when noting; the events under way do no harm.
+                await self._leases.take(self._positions)
+                self._renewed()
+        finally:
+            if not producing.done():
+                producing.cancel()
+                await asyncio.wait((producing,))
 
     async def _read_new(self) -> list[Outgoing]:
         """New events of all partitions, in order within each; together at most `round_events`."""
@@ -106,8 +164,10 @@ class Relay:
 
     async def _remember(self, acknowledged: Sequence[Outgoing]) -> None:
         last = {event.partition: event.entry.position for event in acknowledged}
-        async with self._redis.pipeline(transaction=False) as pipeline:
-            for partition, position in last.items():
-                pipeline.hset(relay_key(partition), POSITION_FIELD, stream_id(position))
-            await pipeline.execute()
+        if not last:
+            return
+        taken_over = await self._leases.note(last)
         self._positions.update(last)
+        for partition in taken_over:
+            del self._positions[partition]
+            _log.info("relay_lease_lost", partition=str(partition), owner=self.owner)

@@ -1,7 +1,9 @@
 """The relay's process: discovers partitions in the ledger and carries their events until stopped.
 
-The ledger may be away: the partitions last seen are carried on. Redis or Kafka may be away: the
-relay waits, with growing pauses, and goes on from the last acknowledged event.
+Any number of relays may run: one leads a partition at a time, and one that dies or hangs is taken
+over from within seconds. The ledger may be away: the partitions last seen are carried on. Redis or
+Kafka may be away: the relay waits, with growing pauses, and goes on from the last acknowledged
+event.
 """
 
 import asyncio
@@ -64,6 +66,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         await _keep(relay, discovery, stopping)
     finally:
         stopping.cancel()
+        await _give_up(relay)
         await producer.close()
         await redis.aclose()
         ledger.terminate()
@@ -77,10 +80,17 @@ async def _keep(relay: Relay, discovery: Discovery, stopping: asyncio.Task[bool]
         if trouble is None:
             pause_seconds = BACKOFF_FIRST_SECONDS
             continue
-        relay.forget_positions()
+        await _give_up(relay)
         _log.warning("relay_waits", error=trouble, at_most_seconds=pause_seconds)
         await asyncio.wait((stopping,), timeout=pause_seconds * random.uniform(0.5, 1.0))  # noqa: S311
         pause_seconds = min(2 * pause_seconds, BACKOFF_MOST_SECONDS)
+
+
+async def _give_up(relay: Relay) -> None:
+    try:
+        await relay.give_up()
+    except (RedisError, OSError, TimeoutError) as error:
+        _log.warning("leases_run_out", error=str(error) or type(error).__name__)
 
 
 async def _round(relay: Relay, discovery: Discovery, stopping: asyncio.Task[bool]) -> str | None:

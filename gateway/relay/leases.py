@@ -1,0 +1,77 @@
+"""Which relay carries which partition: leases in Redis, beside the partition's outbox.
+
+A lease spares work, it does not keep the history right: a relay that was paused may go on for a
+moment after another took over, and the events it sends again are copies that the ledger's numbers
+make harmless. What it may not do is note how far it came: `note` asks who leads.
+"""
+
+import os
+import socket
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from secrets import token_hex
+from typing import cast
+
+from redis.asyncio import Redis
+from redis.commands.core import AsyncScript
+
+from gateway.inventory.events import Position
+from gateway.inventory.keys import PartitionId, outbox_key, relay_key
+from gateway.inventory.outbox import START, position_of, stream_id
+
+_SCRIPTS = Path(__file__).parent / "scripts"
+
+
+def owner_name() -> str:
+    """A name for one relay: readable, and no other's, also when the process id comes again."""
+    return f"{socket.gethostname()}-{os.getpid()}-{token_hex(4)}"
+
+
+class Leases:
+    """One relay's leases; every method raises redis-py's errors."""
+
+    def __init__(self, redis: Redis, length_milliseconds: int) -> None:
+        """`length_milliseconds`: how long a relay that is gone blocks a partition."""
+        self._redis = redis
+        self._length = length_milliseconds
+        self.owner = owner_name()
+        self._lease = self._script("lease")
+        self._note = self._script("note")
+        self._release = self._script("release")
+
+    async def take(self, partitions: Iterable[PartitionId]) -> dict[PartitionId, Position]:
+        """Those of `partitions` that are this relay's now, each with the position noted."""
+        wanted = sorted(partitions)
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            for partition in wanted:
+                keys = [relay_key(partition), outbox_key(partition)]
+                await self._lease(keys=keys, args=[self.owner, self._length], client=pipeline)
+            replies = cast("list[list[bytes]]", await pipeline.execute())
+        return {
+            partition: position_of(reply[1]) if reply[1] else START
+            for partition, reply in zip(wanted, replies, strict=True)
+            if len(reply) > 1
+        }
+
+    async def note(self, positions: Mapping[PartitionId, Position]) -> set[PartitionId]:
+        """Store how far the log has each partition; those of them that another relay leads now."""
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            for partition, position in positions.items():
+                await self._note(
+                    keys=[relay_key(partition)],
+                    args=[self.owner, stream_id(position)],
+                    client=pipeline,
+                )
+            replies = await pipeline.execute()
+        return {partition for partition, noted in zip(positions, replies, strict=True) if not noted}
+
+    async def release(self, partitions: Iterable[PartitionId]) -> None:
+        """Let others take them at once."""
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            for partition in partitions:
+                await self._release(keys=[relay_key(partition)], args=[self.owner], client=pipeline)
+            await pipeline.execute()
+
+    def _script(self, name: str) -> AsyncScript:
+        text = (_SCRIPTS / f"{name}.lua").read_text(encoding="utf-8")
+        return self._redis.register_script(text)

@@ -1,0 +1,17 @@
+-- lease: take, or keep, the lead of one partition's relay, on the server's clock.
+-- Guarantees: at most one owner whose lease has not run out; none where there is no outbox, so that
+-- nothing is left behind of a sale that was settled. A lease that claims to last longer than any is
+-- given was written by a clock that has gone back since, and has run out.
+-- KEYS    1 the relay's hash  2 the outbox
+-- ARGV    1 owner  2 length of a lease in ms
+-- RETURNS {1, the position noted or ''} where it is the owner's now, else {0}
+
+local owner, length = ARGV[1], tonumber(ARGV[2])
+if redis.call('EXISTS', KEYS[2]) == 0 then return {0} end
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+local noted = redis.call('HMGET', KEYS[1], 'owner', 'until', 'position')
+local left = (tonumber(noted[2] or '') or 0) - now
+if noted[1] and noted[1] ~= owner and left > 0 and left <= length then return {0} end
+redis.call('HSET', KEYS[1], 'owner', owner, 'until', string.format('%.0f', now + length))
+return {1, noted[3] or ''}
