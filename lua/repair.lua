@@ -48,9 +48,8 @@ local function repair_account(partition, request)
     return 'malformed'
   end
   local repairs, place = last_repair(partition, index)
-  if repairs[place + 3] == repair_id then return 'already' end
   if repairs[place + 1] == partition.meta.epoch and repairs[place + 2] > compared then
-    return 'moved'
+    return repairs[place + 3] == repair_id and 'already' or 'moved'
   end
   local counters, changes = stock_of(partition, index), {}
   for i, name in ipairs(STOCK_FIELDS) do

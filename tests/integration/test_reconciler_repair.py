@@ -255,38 +255,48 @@ async def test_what_is_planted_is_repaired_to_the_byte(
         again = await reconcile(judged_sale, apply=True)
         assert (again["balanced"], await found_by(judged_sale, again)) == (True, [])
         events = await repairs_of(judged_sale)
+        verdict = await judged_sale.verdict(drain_timeout_seconds=WAIT_SECONDS)
+        assert verdict.holds, verdict
     numbers = {f"{report['reconciliation_id']}:{row['number']}" for row in found}
     assert events
     assert {event.repair_id for event in events} <= numbers
     assert {event.actor for event in events} == {"ops"}
 
 
+async def _repair_everything(sale: JudgedSale) -> tuple[int, int]:
+    """The reconciliation that did it, and how many differences it repaired."""
+    for plant in (a_counter, a_forged_hold, a_lost_hold, another_resolution, a_forgotten_buyer):
+        await plant(sale)
+    report = await reconcile(sale, apply=True)
+    found = await found_by(sale, report)
+    assert {row["kind"] for row in found} == {
+        "counter", "hold_missing", "hold_leaked", "resolved_twice", "limit_count",
+    }  # fmt: skip
+    assert [dict(row) for row in found if not row["repaired"]] == []
+    for account in (await sale.store.snapshot(sale.partition)).accounts:
+        given = account.loaded + account.adjusted + account.transferred
+        assert given == account.available + account.held + account.sold
+    for _ in range(2):
+        again = await reconcile(sale, apply=False)
+        assert (again["balanced"], await found_by(sale, again)) == (True, [])
+    return report["reconciliation_id"], len(found)
+
+
 async def test_everything_at_once_under_load(settings: Settings, judged_sale: JudgedSale) -> None:
-    async with pipeline(settings), load(judged_sale):
-        for plant in (a_counter, a_forged_hold, a_lost_hold, another_resolution, a_forgotten_buyer):
-            await plant(judged_sale)
-        report = await reconcile(judged_sale, apply=True)
-        found = await found_by(judged_sale, report)
-        assert {row["kind"] for row in found} == {
-            "counter", "hold_missing", "hold_leaked", "resolved_twice", "limit_count",
-        }  # fmt: skip
-        assert [dict(row) for row in found if not row["repaired"]] == []
-        snapshot = await judged_sale.store.snapshot(judged_sale.partition)
-        for account in snapshot.accounts:
-            given = account.loaded + account.adjusted + account.transferred
-            assert given == account.available + account.held + account.sold
-        for _ in range(2):
-            again = await reconcile(judged_sale, apply=False)
-            assert (again["balanced"], await found_by(judged_sale, again)) == (True, [])
+    async with pipeline(settings):
+        async with load(judged_sale):
+            identifier, repaired = await _repair_everything(judged_sale)
+        verdict = await judged_sale.verdict(drain_timeout_seconds=WAIT_SECONDS)
+    assert verdict.holds, verdict
     audited = await judged_sale.ledger.fetchval(
         "SELECT detail FROM audit_log WHERE sale_id = $1 AND action = 'reconciliation_repaired'",
         judged_sale.sale_id,
     )
     assert msgspec.json.decode(audited) == {
-        "reconciliation_id": report["reconciliation_id"],
+        "reconciliation_id": identifier,
         "requested_by": "ops",
-        "differences": len(found),
-        "repaired": len(found),
+        "differences": repaired,
+        "repaired": repaired,
     }
 
 

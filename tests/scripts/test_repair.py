@@ -96,6 +96,25 @@ def test_a_delta_is_added_once(rig: Rig) -> None:
     rig.state()
 
 
+def test_a_later_comparison_is_another_repair(rig: Rig) -> None:
+    """Whatever it is called: a number may be used again after a crash."""
+    rig.open(SALE)
+    for compared in (2, 3):
+        _drift(rig, "available", 1)
+        assert _account(rig, compared, available=-1) == RepairReply("repaired", compared + 1)
+    rig.state()
+
+
+def test_a_repair_of_another_epoch_means_nothing(rig: Rig) -> None:
+    rig.open(SALE)
+    _drift(rig, "available", 1)
+    assert _account(rig, 2, available=-1).outcome == "repaired"
+    rig.recover("b" * 40, 2, Position(1, 3), 0)
+    rig.run_id, rig.epoch = "b" * 40, 2
+    _drift(rig, "available", 1)
+    assert _account(rig, 1, available=-1) == RepairReply("repaired", 2)
+
+
 def test_accounts_are_remembered_apart(rig: Rig) -> None:
     rig.open(SALE)
     _drift(rig, "available", 1)
