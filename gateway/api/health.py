@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -14,14 +15,20 @@ if TYPE_CHECKING:
     from gateway.api.sales import SaleDirectory
     from gateway.inventory.pool import ScriptPool
 
+# Below what load balancers wait for: a Postgres that hangs must not make the gateway look dead.
+POSTGRES_TIMEOUT_SECONDS = 1.0
 
 UpDown = Literal["up", "down"]
 
 
 class Health(msgspec.Struct, frozen=True):
-    """What `/readyz` says; `durability` is what an answered reservation is worth."""
+    """What `/readyz` says; `durability` is what an answered reservation is worth.
 
-    status: Literal["ready", "not_ready"]
+    `degraded`: the parts without which the worker goes on, selling the sales it knows.
+    """
+
+    status: Literal["ready", "degraded", "not_ready"]
+    degraded: tuple[str, ...]
     redis: UpDown
     postgres: UpDown
     sales_listener: UpDown
@@ -38,17 +45,31 @@ class HealthCheck:
         self._directory = directory
 
     async def check(self) -> Health:
-        """The state of now; ready when Redis and Postgres answer."""
+        """The state of now, within POSTGRES_TIMEOUT_SECONDS.
+
+        Not ready without a Redis that keeps what the settings promise (no other is connected to),
+        and without Postgres as long as there is nothing this worker could sell alone.
+        """
         redis: UpDown = "up" if self._pool.connected else "down"
-        postgres: UpDown = "up"
-        try:
-            await self._ledger.fetchval(SQL["ledger_alive"])
-        except LedgerUnavailable:
-            postgres = "down"
+        postgres: UpDown = "up" if await self._postgres_answers() else "down"
+        status: Literal["ready", "degraded", "not_ready"] = "ready"
+        if postgres == "down":
+            status = "degraded" if self._directory.sells_alone else "not_ready"
+        if redis == "down":
+            status = "not_ready"
         return Health(
-            status="ready" if (redis, postgres) == ("up", "up") else "not_ready",
+            status=status,
+            degraded=("postgres",) if status == "degraded" else (),
             redis=redis,
             postgres=postgres,
             sales_listener="up" if self._directory.listening else "down",
             durability=self._pool.durability,
         )
+
+    async def _postgres_answers(self) -> bool:
+        try:
+            async with asyncio.timeout(POSTGRES_TIMEOUT_SECONDS):
+                await self._ledger.fetchval(SQL["ledger_alive"])
+        except (LedgerUnavailable, TimeoutError):
+            return False
+        return True

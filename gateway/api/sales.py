@@ -21,6 +21,7 @@ import structlog
 from gateway.api.ledger import Ledger, LedgerUnavailable
 from gateway.inventory.catalog import Catalog
 from gateway.inventory.keys import SALE_ID, PartitionId, home_partition
+from gateway.inventory.postgres import LEDGER_FAULTS
 from gateway.inventory.queries import Queries
 from gateway.inventory.specs import SaleSpec
 from gateway.inventory.types import SaleState
@@ -96,6 +97,13 @@ class SaleDirectory:
         """Facts as they were read last, unless something is known to have changed since."""
         return None if sale_id in self._stale else self._facts.get(sale_id)
 
+    @property
+    def sells_alone(self) -> bool:
+        """Whether there are sales whose requests can be served without Postgres."""
+        return any(
+            facts.opened and facts.state is not SaleState.SETTLED for facts in self._facts.values()
+        )
+
     async def get(self, sale_id: str) -> SaleFacts:
         """The facts. Raises UnknownSale, or LedgerUnavailable when nothing usable is cached."""
         facts = self.cached(sale_id)
@@ -138,7 +146,7 @@ class SaleDirectory:
         while True:
             try:
                 await self._listen_once()
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except LEDGER_FAULTS as error:
                 _log.warning("sales_listener_lost", error=str(error) or type(error).__name__)
             finally:
                 self.listening = False

@@ -5,7 +5,9 @@ import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import psutil
 import pytest_asyncio
+import redis.asyncio
 
 from config.settings import (
     AuthSettings,
@@ -34,7 +36,14 @@ class Rig:
         self.postgres = postgres
 
     async def ready(self) -> bool:
-        return (await self.api.call("GET", "/readyz")).status == 200
+        reply = await self.api.call("GET", "/readyz")
+        return (reply.status, reply.body["status"]) == (200, "ready")
+
+    async def degraded(self) -> bool:
+        """Without Postgres, and a load balancer goes on sending buyers."""
+        reply = await self.api.call("GET", "/readyz")
+        told = (reply.body["status"], reply.body["degraded"], reply.body["postgres"])
+        return (reply.status, *told) == (200, "degraded", ["postgres"], "down")
 
     async def not_ready(self, part: str) -> bool:
         reply = await self.api.call("GET", "/readyz")
@@ -103,11 +112,7 @@ async def test_without_postgres_known_sales_go_on(rig: Rig) -> None:
     sale = await api.open_sale()
     held = await api.held(sale, "buyer-1")
     await rig.postgres.stop()
-
-    async def postgres_down() -> bool:
-        return await rig.not_ready("postgres")
-
-    await wait_until(postgres_down, HEAL_SECONDS)
+    await wait_until(rig.degraded, HEAL_SECONDS)
     assert (await api.reserve(sale, "buyer-1", "key")).status == 201
     done = await api.storefront(
         "POST", f"/v1/reservations/{held}/confirm", {"payment_reference": "p"}
@@ -130,6 +135,54 @@ async def test_without_postgres_known_sales_go_on(rig: Rig) -> None:
         return bool(reply.body["sales_listener"] == "up")
 
     await wait_until(listening, HEAL_SECONDS)
+
+
+async def test_a_postgres_that_hangs_does_not_hang_readiness(rig: Rig) -> None:
+    await rig.api.open_sale()
+    server = psutil.Process(rig.postgres.pid)
+    frozen = [server, *server.children(recursive=True)]
+    for process in frozen:
+        process.suspend()
+    try:
+        await wait_until(rig.degraded, HEAL_SECONDS)
+        # And without Redis too, nothing can be sold.
+        rig.redis.kill()
+
+        async def redis_down() -> bool:
+            return await rig.not_ready("redis")
+
+        await wait_until(redis_down, HEAL_SECONDS)
+    finally:
+        for process in frozen:
+            process.resume()
+    await rig.redis.start()
+    await wait_until(rig.ready, HEAL_SECONDS)
+
+
+async def test_a_gateway_that_knows_no_sale_is_not_ready_without_postgres(rig: Rig) -> None:
+    await rig.postgres.stop()
+
+    async def postgres_down() -> bool:
+        return await rig.not_ready("postgres")
+
+    await wait_until(postgres_down, HEAL_SECONDS)
+
+
+async def test_a_redis_that_keeps_less_than_promised_is_none(rig: Rig) -> None:
+    await rig.api.open_sale()
+    client = redis.asyncio.Redis.from_url(rig.redis.url, protocol=2)
+    try:
+        await client.config_set("appendfsync", "everysec")
+        await client.client_kill_filter(_type="normal", skipme=True)
+
+        async def redis_down() -> bool:
+            return await rig.not_ready("redis")
+
+        await wait_until(redis_down, HEAL_SECONDS)
+        await client.config_set("appendfsync", "always")
+        await wait_until(rig.ready, HEAL_SECONDS)
+    finally:
+        await client.aclose()
 
 
 async def test_a_gateway_starts_before_its_servers(tmp_path: Path) -> None:

@@ -32,9 +32,9 @@ class SystemHandlers:
         return json_answer(200, {"status": "alive"})
 
     async def readyz(self, _request: web.Request) -> Answer:
-        """GET /readyz: 200 when ready, else 503; either way part by part."""
+        """GET /readyz: 200 when sales can go on, else 503; either way part by part."""
         health = await self._health.check()
-        return json_answer(200 if health.status == "ready" else 503, health)
+        return json_answer(503 if health.status == "not_ready" else 200, health)
 
     async def metrics(self, _request: web.Request) -> Answer:
         """GET /metrics."""
