@@ -9,6 +9,7 @@ import asyncpg
 import redis
 import structlog
 
+from gateway.inventory.postgres import LEDGER_FAULTS
 from order_writer.backoff import Backoff
 from order_writer.errors import IntegrityViolation
 
@@ -18,12 +19,9 @@ _LOG = structlog.get_logger()
 _POISON_CLASSES = ("22", "23")  # data exception, integrity constraint violation
 # What a server, or the way to it, may do at any time.
 PASSING = (
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
+    *LEDGER_FAULTS,
     redis.RedisError,
     aiokafka.errors.KafkaError,
-    OSError,
-    TimeoutError,
 )
 
 

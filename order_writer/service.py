@@ -13,7 +13,7 @@ import structlog
 
 from config.settings import Settings
 from gateway.inventory.outbox import create_reader
-from gateway.inventory.postgres import create_pool
+from gateway.inventory.postgres import CONNECTION_FAULTS, create_pool
 from order_writer.backoff import Stopping, stopped_within
 from order_writer.faults import PASSING, patiently
 from order_writer.kafka_log import KafkaLog
@@ -136,5 +136,5 @@ async def _close_pool(pool: asyncpg.Pool) -> None:
     try:
         async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
             await pool.close()
-    except (TimeoutError, asyncpg.InterfaceError, OSError):
+    except CONNECTION_FAULTS:
         pool.terminate()

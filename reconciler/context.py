@@ -14,7 +14,7 @@ from gateway.inventory.catalog import PartitionBounds
 from gateway.inventory.errors import InventoryError
 from gateway.inventory.outbox import create_reader
 from gateway.inventory.pool import ScriptPool
-from gateway.inventory.postgres import create_pool
+from gateway.inventory.postgres import LEDGER_FAULTS, create_pool
 from gateway.inventory.queries import Queries
 from gateway.inventory.store import ReservationStore
 from lua.loader import load_scripts
@@ -25,10 +25,7 @@ sql = Queries(Path(__file__).parent / "sql" / "queries.sql")
 OUTAGES = (
     InventoryError,
     RedisError,
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    OSError,
-    TimeoutError,
+    *LEDGER_FAULTS,
 )
 
 

@@ -14,6 +14,7 @@ import asyncpg
 import structlog
 
 from config.settings import PostgresSettings
+from gateway.inventory.postgres import LEDGER_FAULTS
 from reconciler.context import sql
 
 CHANNELS = ("dropgate_sales", "dropgate_reconciler")
@@ -49,7 +50,7 @@ class Leadership:
             try:
                 await self._hold(stop)
                 pause_seconds = RECONNECT_FIRST_SECONDS
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            except LEDGER_FAULTS as error:
                 _log.warning("lead_lost", error=str(error) or type(error).__name__)
                 self._become(Role.UNKNOWN)
                 await wait_for_event(stop, pause_seconds * random.uniform(0.5, 1.0))  # noqa: S311

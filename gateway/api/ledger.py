@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
+from gateway.inventory.postgres import CONNECTION_FAULTS, LEDGER_FAULTS
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
@@ -39,14 +41,14 @@ class Ledger:
         """A connection of its own for the block. Raises LedgerUnavailable, also from the block."""
         try:
             connection = await self._pool.acquire(timeout=self._acquire_timeout_seconds)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except LEDGER_FAULTS as error:
             raise LedgerUnavailable(str(error) or type(error).__name__) from error
         try:
             yield connection
         except asyncio.CancelledError:
             connection.terminate()
             raise
-        except (OSError, TimeoutError, asyncpg.InterfaceError) as error:
+        except CONNECTION_FAULTS as error:
             connection.terminate()
             raise LedgerUnavailable(str(error) or type(error).__name__) from error
         except asyncpg.PostgresError as error:

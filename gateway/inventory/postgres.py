@@ -8,6 +8,17 @@ import asyncpg
 
 from config.settings import PostgresSettings
 
+# A connection that is lost or of no more use. asyncpg raises InternalClientError, which is no
+# InterfaceError, for a query on one whose server has said goodbye but not hung up yet.
+CONNECTION_FAULTS = (
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+    TimeoutError,
+)
+# Whatever a server that is away, restarting or overloaded raises.
+LEDGER_FAULTS = (asyncpg.PostgresError, *CONNECTION_FAULTS)
+
 _SERVER_SETTINGS = {
     "statement_timeout": "15s",
     "lock_timeout": "3s",

@@ -18,7 +18,7 @@ from redis.exceptions import RedisError
 from config.settings import Settings
 from gateway.inventory.keys import PartitionId
 from gateway.inventory.outbox import create_reader
-from gateway.inventory.postgres import create_pool
+from gateway.inventory.postgres import LEDGER_FAULTS, create_pool
 from gateway.inventory.queries import Queries
 from gateway.relay.producer import EventProducer, LogUnavailable
 from gateway.relay.relay import Relay, RelayConfig
@@ -45,7 +45,7 @@ class Discovery:
             return self._known
         try:
             rows = await self._ledger.fetch(_sql["partitions"])
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        except LEDGER_FAULTS as error:
             _log.warning("partitions_remembered", error=str(error) or type(error).__name__)
         else:
             self._known = tuple(PartitionId(row["sale_id"], row["partition"]) for row in rows)

@@ -65,6 +65,7 @@ AWAY = (
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
 )
 _STYLE = {Outcome.HELD: "green", Outcome.BROKEN: "bold red", Outcome.NOT_JUDGED: "dim"}
 
