@@ -1,5 +1,6 @@
 """One `dropgate up` with two gateway workers for all tests on the outbox."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
@@ -14,7 +15,8 @@ from tests.support.up import Up
 async def up() -> AsyncIterator[Up]:
     """A running `dropgate up`; every test leaves it serving."""
     folder = Path(tempfile.mkdtemp(prefix="dropgate-chaos-"))
-    running = Up(folder, ["--workers", "2"])
+    event_log = os.environ.get("DROPGATE_TEST_EVENT_LOG") or "outbox"
+    running = Up(folder, ["--workers", "2", "--event-log", event_log])
     try:
         await running.start()
         yield running

@@ -1,0 +1,101 @@
+"""A mix of faults drawn from a seed, for as long as asked, on one sale after another.
+
+`make chaos SEED=7 MINUTES=10` repeats the faults of seed 7 for ten minutes, with a broker if asked
+for by `EVENT_LOG=kafka`; without a seed a new one is drawn. Every sale gets a few faults while
+buyers come, is sold out, and judged.
+"""
+
+import os
+import random
+import time
+from collections.abc import Awaitable, Callable
+
+from tests.chaos.rig import Trial, trial
+from tests.support.up import Up
+
+SHORT_RUN_MINUTES = 0.3
+FAULTS_PER_SALE_MAX = 4
+FREEZE_SECONDS_MAX = 3.0
+SERVERS = ("redis", "postgres")
+FREEZABLE = ("redis", "postgres", "gateway", "order_writer", "reconciler")
+
+Fault = Callable[[Trial, random.Random], Awaitable[str]]
+
+
+async def kill_one(run: Trial, rng: random.Random) -> str:
+    """One process."""
+    name = rng.choice(sorted(run.up.ready.pids))
+    which = rng.randrange(len(run.pids(name)))
+    run.kill(name, which=which)
+    return f"killed {name} {which}"
+
+
+async def kill_several(run: Trial, rng: random.Random) -> str:
+    """Several at the same moment."""
+    names = sorted(run.up.ready.pids)
+    chosen = rng.sample(names, rng.randint(2, len(names)))
+    for name in chosen:
+        run.kill(name)
+    return f"killed {' and '.join(chosen)}"
+
+
+async def kill_while_down(run: Trial, rng: random.Random) -> str:
+    """A process dies while a server is away."""
+    server = rng.choice(SERVERS)
+    other = rng.choice([name for name in FREEZABLE if name != server])
+    async with run.down(server):
+        run.kill(other)
+    return f"killed {other} while {server} was down"
+
+
+async def freeze(run: Trial, rng: random.Random) -> str:
+    """Something hangs while buyers come."""
+    name = rng.choice(FREEZABLE)
+    seconds = rng.uniform(0.1, FREEZE_SECONDS_MAX)
+    async with run.stopped(name):
+        await run.passed(seconds)
+    return f"froze {name} for {seconds:.1f} s"
+
+
+async def hang_up(run: Trial, rng: random.Random) -> str:
+    """Buyers cut their connections."""
+    buyers = rng.randint(10, 200)
+    await run.load.hang_up(buyers)
+    return f"{buyers} buyers hung up"
+
+
+async def flush(run: Trial, rng: random.Random) -> str:
+    """Redis loses everything the ledger already has."""
+    del rng
+    async with run.stopped("gateway", "reconciler"):
+        await run.drained()
+        async with run.redis() as redis:
+            await redis.flushall()
+    return "emptied redis"
+
+
+FAULTS: tuple[Fault, ...] = (
+    *(kill_one, kill_one, kill_several, kill_while_down),
+    *(freeze, hang_up, flush),
+)
+
+
+async def test_a_random_mix_of_faults_breaks_no_invariant(up: Up) -> None:
+    seed = int(os.environ.get("DROPGATE_TEST_SEED") or random.SystemRandom().randrange(10**6))
+    minutes = float(os.environ.get("DROPGATE_TEST_MINUTES") or SHORT_RUN_MINUTES)
+    print(f"repeat with: make chaos SEED={seed} MINUTES={minutes:g}")
+    rng = random.Random(seed)
+    until = time.monotonic() + 60 * minutes
+    sales = 0
+    while sales == 0 or time.monotonic() < until:
+        sales += 1
+        async with trial(up, seed=rng.randrange(2**32)) as run:
+            async with run.load.running():
+                await run.under_way(20)
+                for _ in range(rng.randint(1, FAULTS_PER_SALE_MAX)):
+                    await run.all_running()
+                    print(f"sale {sales}:", await rng.choice(FAULTS)(run, rng))
+                    if rng.random() < 0.7:  # else the next fault comes before all is well again
+                        await run.goes_on(served=20, fresh=3)
+                await run.goes_on(served=20, fresh=3)
+            await run.judge()
