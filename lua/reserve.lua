@@ -17,7 +17,7 @@
 -- @include expiry
 -- @include placement
 
-local MOST_REQUESTS, MOST_LINES, MOST_HOLDS_SHOWN = 512, 64, 8
+local MOST_REQUESTS, MOST_LINES, MOST_HOLDS_SHOWN, MOST_OWN_SWEPT = 512, 64, 8, 1000
 
 local function check(partition, request)
   if type(request) ~= 'table' or not is_integer(request[1], 0, 2 ^ 31)
@@ -124,8 +124,9 @@ local function decide(partition, request)
   local paused = paused_item(partition, lines)
   if paused then return {number, 'not_open', 'item_paused', paused} end
   if over_limit(partition, buyer, lines) then
-    expire_due_of(partition, buyer)
+    local more = expire_due_of(partition, buyer, MOST_OWN_SWEPT)
     local item, limit = over_limit(partition, buyer, lines)
+    if item and more and count_due(partition) > 0 then return {number, 'overloaded'} end
     if item then return {number, 'limit_exceeded', item, limit, own_holds(partition, buyer)} end
   end
   local placed, short = place_or_sweep(partition, lines)

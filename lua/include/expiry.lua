@@ -22,15 +22,17 @@ local function expire_due(partition, limit)
   return expired
 end
 
--- A buyer is not kept from buying by an own hold that only waits for the sweeper; looks at the
--- oldest ones, as many as one call may sweep.
-local function expire_due_of(partition, buyer)
+-- A buyer is not kept from buying by own holds that only wait for the sweeper. Looks at `limit` of
+-- them, oldest first; true where there are more.
+local function expire_due_of(partition, buyer, limit)
   local first = first_hold(buyer)
-  local last = math.min(#buyer, first + partition.meta.sweep_bound - 1)
+  local last = math.min(#buyer, first + limit - 1)
+  local more = last < #buyer
   for _, token in ipairs({unpack(buyer, first, last)}) do
     local record = record_of(partition, token)
     if record and is_due(partition, record) then expire(partition, token, record) end
   end
+  return more
 end
 
 local function count_due(partition)
