@@ -7,7 +7,7 @@
 -- ARGV    1 run_id  2 epoch  3 MessagePack, one of
 --         {"account", repair_id, actor, account, sequence compared at, {delta of each counter}}
 --         {"reservation", repair_id, actor, token, epoch and sequence of its last event (0, 0 where
---          it is not there), the reservation (include/record.lua) or false}
+--          there is no usable record), the reservation (include/record.lua) or false}
 --         {"buyer", repair_id, actor, buyer id, SHA-1 of the field, {item, count, ...}}
 -- RETURNS MessagePack {"ok", epoch, wall_ms, shift_ms, {outcome, sequence}}; outcomes repaired,
 --         already, moved, ledger_behind
@@ -85,13 +85,18 @@ local function repair_reservation(partition, request)
      or (wanted ~= false and not is_record(wanted, partition.accounts)) then
     return 'malformed'
   end
-  local record = record_of(partition, token)
+  local packed = redis.call('HGET', partition.keys[3], token)
+  local record = packed and unpacked(packed)
   local indexed = tonumber(redis.call('ZSCORE', partition.keys[5], token) or nil)
   local deadline = wanted and wanted[STATE] == HELD and wanted[DEADLINE] or nil
   local changes = record_changes(record, wanted)
   note_change(changes, 'deadline_index', indexed, deadline)
+  local is_none = packed and (not record or #record == 0)
+  note_change(changes, 'record', is_none and 'unreadable' or nil, nil)
   if #changes == 0 then return 'already' end
-  if (record and record[EPOCH] or 0) ~= epoch or (record and record[SEQUENCE] or 0) ~= sequence then
+  -- One that no script could work with has not moved.
+  local unusable = epoch == 0 and sequence == 0 and not is_record(record, partition.accounts)
+  if not unusable and (not record or record[EPOCH] ~= epoch or record[SEQUENCE] ~= sequence) then
     return 'moved'
   end
   if record then list_hold(partition, record[BUYER], token, false) end
@@ -123,8 +128,10 @@ local function repair_buyer(partition, request)
     return 'malformed'
   end
   local packed = redis.call('HGET', partition.keys[4], buyer_id) or ''
-  local buyer, wanted = buyer_of(partition, buyer_id), {unpack(counts)}
-  for i = first_hold(buyer), #buyer do wanted[#wanted + 1] = buyer[i] end
+  local buyer, wanted = unpacked(packed) or {}, {unpack(counts)}
+  for i = first_hold(buyer), #buyer do
+    if is_token(buyer[i]) then wanted[#wanted + 1] = buyer[i] end
+  end
   local changes = {}
   for item, known in ipairs(partition.items) do
     note_change(changes, known[1], count_of(buyer, item), count_of(wanted, item))

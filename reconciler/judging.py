@@ -102,12 +102,22 @@ class Judge:
         return Verdict(settled=True, differences=found)
 
     def _absent(self, token: str, reading: Reading, row: LedgerReservation | None) -> Verdict:
+        if token in reading.unreadable:
+            return self._unreadable(token, reading, row)
         if row is None:
             return SAME
         if row.accepted > reading.position:
             return LOOK_AGAIN
         missing = self._differs(token, row.buyer_id, Kind.HOLD_MISSING, "state")
         return Verdict(settled=True, differences=(missing(None, row.state.name.lower()),))
+
+    def _unreadable(self, token: str, reading: Reading, row: LedgerReservation | None) -> Verdict:
+        if row is not None and row.last > reading.position:
+            return LOOK_AGAIN
+        kind = Kind.HOLD_LEAKED if row is None else Kind.HOLD_MISSING
+        differs = self._differs(token, None if row is None else row.buyer_id, kind, "state")
+        state = None if row is None else row.state.name.lower()
+        return Verdict(settled=True, differences=(differs("unreadable", state),))
 
     def _fields(
         self, token: str, record: StoredRecord, row: LedgerReservation, reading: Reading
@@ -145,7 +155,7 @@ class Judge:
             return self.accounts[account - 1]
         return (f"account {account}", "unknown")
 
-    def _differs(self, token: str, buyer_id: str, kind: Kind, field: str) -> "_Differs":
+    def _differs(self, token: str, buyer_id: str | None, kind: Kind, field: str) -> "_Differs":
         return _Differs(
             str(ReservationId(self.partition, token)), self.partition, buyer_id, kind, field
         )
@@ -155,7 +165,7 @@ class Judge:
 class _Differs:
     reservation_id: str
     partition: PartitionId
-    buyer_id: str
+    buyer_id: str | None
     kind: Kind
     field: str
 

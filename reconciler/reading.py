@@ -14,10 +14,11 @@ from redis.asyncio import Redis
 from gateway.inventory.errors import Recovering
 from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId, partition_keys
-from gateway.inventory.types import Record
+from gateway.inventory.types import Record, ReservationState
 
 SENTINEL = b""
 SCAN_COUNT = 500
+_STATES = frozenset(state.value for state in ReservationState)
 
 
 class StoredRecord(Record, frozen=True, array_like=True):
@@ -39,13 +40,14 @@ class StoredRecord(Record, frozen=True, array_like=True):
 class Reading:
     """Some records, or buyers, of a partition at `position`; what is not there is left out.
 
-    `deadlines` by token, on the partition's clock; `counts` by buyer: item → held + sold;
-    `buyers`: the same fields as they are stored.
+    `unreadable`: tokens whose field is no reservation. `deadlines` by token, on the partition's
+    clock; `counts` by buyer: item → held + sold; `buyers`: the same fields as they are stored.
     """
 
     position: Position
     shift_ms: int
     records: Mapping[str, StoredRecord] = field(default_factory=dict)
+    unreadable: frozenset[str] = frozenset()
     deadlines: Mapping[str, float] = field(default_factory=dict)
     counts: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
     buyers: Mapping[str, bytes] = field(default_factory=dict)
@@ -64,12 +66,13 @@ async def read_records(reader: Redis, partition: PartitionId, tokens: Sequence[s
         pipeline.zmscore(deadlines, list(tokens))
         numbers, found, scores = await pipeline.execute()
     position, shift_ms = _numbers(partition, numbers)
+    stored = {token: raw for token, raw in zip(tokens, found, strict=True) if raw is not None}
+    read = {token: _readable(raw) for token, raw in stored.items()}
     return Reading(
         position,
         shift_ms,
-        records={
-            token: _record.decode(raw) for token, raw in zip(tokens, found, strict=True) if raw
-        },
+        records={token: record for token, record in read.items() if record is not None},
+        unreadable=frozenset(token for token, record in read.items() if record is None),
         deadlines={
             token: float(score)
             for token, score in zip(tokens, scores, strict=True)
@@ -107,10 +110,27 @@ async def scan_tokens(reader: Redis, partition: PartitionId) -> AsyncIterator[li
             return
 
 
+def _readable(raw: bytes) -> StoredRecord | None:
+    """None for bytes that something else than the scripts has written."""
+    try:
+        record = _record.decode(raw)
+    except msgspec.DecodeError:  # ValidationError is one, too
+        return None
+    usable = record.state in _STATES and len(record.lines) % 2 == len(record.returned) % 2 == 0
+    return record if usable else None
+
+
 def _counts(raw: bytes) -> dict[int, int]:
-    """A buyer is stored as {item, count, item, count, ..., token of an own hold, token, ...}."""
-    numbers = [number for number in _buyer.decode(raw) if isinstance(number, int)]
-    return dict(zip(numbers[::2], numbers[1::2], strict=True))
+    """A buyer is stored as {item, count, item, count, ..., token of an own hold, token, ...}.
+
+    Bytes that are none count as nothing, which they then do for the scripts, too.
+    """
+    try:
+        fields = _buyer.decode(raw)
+    except msgspec.DecodeError:
+        return {}
+    numbers = [number for number in fields if isinstance(number, int)]
+    return dict(zip(numbers[::2], numbers[1::2], strict=False))
 
 
 def _numbers(partition: PartitionId, values: Sequence[bytes | None]) -> tuple[Position, int]:

@@ -29,6 +29,7 @@ from tests.support.servers import unique
 from tests.support.waiting import wait_until
 
 WAIT_SECONDS = 30.0
+GARBAGE = b"garbage"
 LANES = 2
 CONFIG = CompareConfig(page_records=50)
 ORDER = RepairOrder(reconciliation_id=7, actor="ops", ledger_wait_seconds=5.0)
@@ -131,6 +132,22 @@ async def a_forgotten_buyer(sale: JudgedSale) -> None:
     await sale.redis.hdel(sale.key("buyers"), "partial")
 
 
+async def garbage_for_a_hold(sale: JudgedSale) -> None:
+    await sale.redis.hset(sale.key("reservations"), token_of("holder"), b"\xc1")
+
+
+async def garbage_for_nobody(sale: JudgedSale) -> None:
+    await sale.redis.hset(sale.key("reservations"), token_of("ghost"), GARBAGE)
+
+
+async def a_state_there_is_none_of(sale: JudgedSale) -> None:
+    await _forge(sale, "holder", "holder", place_0=9)
+
+
+async def garbage_for_a_buyer(sale: JudgedSale) -> None:
+    await sale.redis.hset(sale.key("buyers"), "partial", GARBAGE)
+
+
 PLANTS: dict[Plant, set[str]] = {
     a_counter: {"counter"},
     two_counters_that_agree: {"counter"},
@@ -145,6 +162,10 @@ PLANTS: dict[Plant, set[str]] = {
     another_buyer: {"unapplied", "limit_count"},
     a_buyers_count: {"limit_count"},
     a_forgotten_buyer: {"limit_count"},
+    garbage_for_a_hold: {"hold_missing"},
+    garbage_for_nobody: {"counter", "hold_leaked"},
+    a_state_there_is_none_of: {"hold_missing"},
+    garbage_for_a_buyer: {"limit_count"},
 }
 
 
@@ -155,9 +176,9 @@ async def contents(sale: JudgedSale) -> list[object]:
     """All that a repair may change, to the byte; a buyer's counts are in no order."""
     deadlines = await sale.redis.zrange(sale.key("deadlines"), 0, -1, withscores=True)
     stock, records = [await sale.redis.hgetall(sale.key(n)) for n in ("stock", "reservations")]
-    buyers = {}
-    for name in await sale.redis.hkeys(sale.key("buyers")):
-        if name:
+    buyers: dict[bytes | str, object] = dict(await sale.redis.hgetall(sale.key("buyers")))
+    for name, raw in tuple(buyers.items()):
+        if name and raw != GARBAGE:
             known = await _fields(sale, "buyers", name)
             numbers = [each for each in known if isinstance(each, int)]
             tokens = known[len(numbers) :]

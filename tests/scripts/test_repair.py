@@ -251,6 +251,31 @@ def test_what_cannot_be_read_is_told_as_such(rig: Rig) -> None:
     )
 
 
+@pytest.mark.parametrize("garbage", [b"garbage", b"\xc1", b"\x90", b"\x93\x01\x01\x02"])
+def test_garbage_in_the_place_of_a_record(rig: Rig, garbage: bytes) -> None:
+    rig.open(SALE)
+    rig.hold("a")
+    before, fields = rig.state(), _fields(rig, "a")
+    for name, wanted in (("a", fields), ("ghost", False)):
+        run(rig.client, "HSET", rig.keys[2], token(name), garbage)
+        assert _reservation(rig, name, Position(0, 0), wanted).outcome == "repaired"
+    after = rig.state()
+    assert (after.records, after.buyers, after.deadlines) == (
+        before.records, before.buyers, before.deadlines,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("garbage", [b"garbage", b"\xc1", b"\x92\xa1x\x01"])
+def test_garbage_in_the_place_of_a_buyer(rig: Rig, garbage: bytes) -> None:
+    rig.open(SALE)
+    rig.hold("a")
+    rig.confirm("a")
+    before = rig.state()
+    run(rig.client, "HSET", rig.keys[3], "ann", garbage)
+    assert _buyer(rig, "ann", garbage, 1, 1).outcome == "repaired"
+    assert rig.state().buyers == before.buyers
+
+
 def test_a_buyers_counts_are_set_and_the_holds_stay(rig: Rig) -> None:
     rig.open(SALE)
     rig.hold("a", (("tee", 2), ("cap", 1)))
