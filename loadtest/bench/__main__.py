@@ -1,6 +1,7 @@
 """`python -m loadtest.bench`: measure everything side by side, print it, and write it down."""
 
 import asyncio
+import os
 import resource
 import shlex
 import signal
@@ -28,8 +29,10 @@ WIDTH_WITHOUT_TERMINAL = 200
 
 
 async def _facts() -> Facts:
+    load_average = os.getloadavg()[0]  # before anything of ours runs
     async with run_stack(1) as stack:
-        return await gather_facts(stack.running.redis, stack.running.postgres)
+        running = stack.running
+        return await gather_facts(running.redis, running.postgres, load_average)
 
 
 def _stop_on_sigterm() -> None:

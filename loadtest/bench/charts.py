@@ -32,10 +32,9 @@ def _bars(figure: Figure, summaries: Sequence[Summary], title: str, names: Seque
     axes.invert_yaxis()
     axes.set_xlabel("answers a second, median and spread")
     axes.set_title(title, loc="left")
-    for place, value in zip(places, values, strict=True):
-        axes.annotate(
-            f" {value:,.0f}", (value, place), va="center", xytext=(6, 0), textcoords="offset points"
-        )
+    for place, summary in enumerate(summaries):
+        label, end = f"{summary.median:,.0f}", (summary.most, place)
+        axes.annotate(label, end, va="center", xytext=(6, 0), textcoords="offset points")
     axes.margins(x=0.12)
     axes.spines[["top", "right"]].set_visible(False)
 

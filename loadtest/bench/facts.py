@@ -26,6 +26,7 @@ class Facts(msgspec.Struct, frozen=True):
     postgres: str
     wrk: str
     durability: str
+    load_average_before: float  # of the last minute; near 0 on a machine that does nothing else
 
 
 def cpu_model(cpuinfo: str) -> str:
@@ -53,7 +54,7 @@ def wrk_version() -> str:
     return " ".join(output.split()[:2])
 
 
-async def gather_facts(redis_url: str, dsn: str) -> Facts:
+async def gather_facts(redis_url: str, dsn: str, load_average: float) -> Facts:
     """Ask the machine and both servers."""
     redis = Redis.from_url(redis_url, protocol=2)
     try:
@@ -78,4 +79,5 @@ async def gather_facts(redis_url: str, dsn: str) -> Facts:
         postgres=f"{version.major}.{version.minor}",
         wrk=wrk_version(),
         durability=f"fsync (Redis {aof}; Postgres synchronous_commit {commit})",
+        load_average_before=load_average,
     )

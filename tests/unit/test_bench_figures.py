@@ -10,7 +10,7 @@ from loadtest.bench.ratios import Row, paired_ratio, ratio_rows
 from loadtest.bench.report import Grid, all_grids, json_lines, markdown, number, part_grid
 from loadtest.bench.verdicts import Verdict, judge
 
-FACTS = Facts("a cpu", 2, 24.0, "6.1", "3.11.7", "7.0.15", "18.0", "wrk 4.1", "fsync")
+FACTS = Facts("a cpu", 2, 24.0, "6.1", "3.11.7", "7.0.15", "18.0", "wrk 4.1", "fsync", 0.1)
 
 
 def results_of(**rates: list[float]) -> Results:
