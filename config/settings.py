@@ -152,7 +152,7 @@ class ReconcilerSettings(Section):
     """How often the duties run."""
 
     expire_interval_milliseconds: PositiveInt = Field(100, description="pause between sweeps")
-    expire_batch: PositiveInt = Field(500, description="holds expired in one script call")
+    expire_batch: PositiveInt = Field(100, description="holds expired in one script call")
     trim_interval_seconds: PositiveFloat = Field(1.0, description="pause between outbox trims")
     compare_interval_seconds: PositiveFloat = Field(30.0, description="pause between comparisons")
 
