@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from tests.support.up import Up
 
 TOPIC = "dropgate.reservations"
+GROUP = "dropgate-order-writer"
 TIMEOUT_SECONDS = 60.0
 
 
@@ -22,21 +23,28 @@ class Record(msgspec.Struct, frozen=True):
 
 
 @asynccontextmanager
-async def _consumer(up: Up) -> AsyncIterator[AIOKafkaConsumer]:
-    consumer = AIOKafkaConsumer(bootstrap_servers=up.ready.kafka, auto_offset_reset="earliest")
+async def _consumer(
+    up: Up, group: str | None = None
+) -> AsyncIterator[tuple[AIOKafkaConsumer, list[TopicPartition]]]:
+    """A consumer of the whole topic that commits nothing."""
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=up.ready.kafka,
+        group_id=group,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+    )
     await consumer.start()
     try:
-        yield consumer
+        await consumer._client.force_metadata_update()
+        numbers = consumer.partitions_for_topic(TOPIC) or set()
+        yield consumer, [TopicPartition(TOPIC, number) for number in sorted(numbers)]
     finally:
         await consumer.stop()
 
 
 async def read_sale(up: Up, sale_id: str) -> list[Record]:
     """Every record of the sale in the topic, from offset 0, repeats included."""
-    async with asyncio.timeout(TIMEOUT_SECONDS), _consumer(up) as consumer:
-        await consumer._client.force_metadata_update()
-        numbers = consumer.partitions_for_topic(TOPIC) or set()
-        places = [TopicPartition(TOPIC, number) for number in sorted(numbers)]
+    async with asyncio.timeout(TIMEOUT_SECONDS), _consumer(up) as (consumer, places):
         consumer.assign(places)
         ends = await consumer.end_offsets(places)
         found = []
@@ -46,6 +54,14 @@ async def read_sale(up: Up, sale_id: str) -> list[Record]:
                 if record.key == f"{sale_id}:0".encode():
                     found.append(Record(record.key, record.value, tuple(record.headers)))
         return found
+
+
+async def is_consumed(up: Up) -> bool:
+    """Whether the order writers have committed every offset of the topic."""
+    async with asyncio.timeout(TIMEOUT_SECONDS), _consumer(up, GROUP) as (consumer, places):
+        ends = await consumer.end_offsets(places)
+        done = {place: await consumer.committed(place) or 0 for place in places}
+        return bool(done == ends)
 
 
 async def produce_again(up: Up, records: list[Record]) -> None:

@@ -9,10 +9,16 @@ import pytest
 import pytest_asyncio
 
 from tests.chaos.extra import extra
-from tests.chaos.kafka import produce_again, read_sale
+from tests.chaos.kafka import is_consumed, produce_again, read_sale
 from tests.chaos.rig import WAIT_SECONDS, Trial, trial
 from tests.support.up import Up
 from tests.support.waiting import wait_until
+
+LEDGER_ROWS = """
+SELECT (SELECT count(*) FROM ledger_events WHERE sale_id = $1) AS events,
+       (SELECT sum(last_sequence) FROM reservations WHERE sale_id = $1) AS last_sequences,
+       (SELECT count(*) FROM dead_letters WHERE sale_id = $1) AS dead_letters
+"""
 
 
 @pytest_asyncio.fixture(scope="module")
@@ -65,11 +71,10 @@ async def test_two_relays_at_once_and_one_that_slept_do_no_harm(kafka_up: Up) ->
             await run.under_way()
             async with run.stopped("relay"):
                 await run.goes_on(served=30, fresh=8)
+                async with run.stopped("gateway"):
+                    await run.drained()  # by the other one
             await run.goes_on(served=30, fresh=8)
         await run.judge()
-        records = await read_sale(kafka_up, run.sale_id)
-        numbers = {record.value for record in records}
-        assert len(records) > len(numbers), "some events were relayed twice"
 
 
 async def test_a_topic_replayed_from_its_beginning_changes_nothing(kafka_up: Up) -> None:
@@ -81,10 +86,11 @@ async def test_a_topic_replayed_from_its_beginning_changes_nothing(kafka_up: Up)
             assert len(records) > 60
             await produce_again(kafka_up, records)
             await run.goes_on()
-        before = (await run.judge()).finding(6).detail
-        await produce_again(kafka_up, records)
-        await run.drained()
-        assert (await run.verdict()).finding(6).detail == before
+        await run.judge()
+        before = await run.ledger_row(LEDGER_ROWS)
+        await produce_again(kafka_up, await read_sale(kafka_up, run.sale_id))
+        await wait_until(lambda: is_consumed(kafka_up), WAIT_SECONDS, "all of it is read again")
+        assert await run.ledger_row(LEDGER_ROWS) == before
         await run.judge()
 
 
