@@ -115,7 +115,13 @@ class KafkaServer(Server):
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         command = [
             *_java_command("-Xmx128m"),
-            *("kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(self._properties)),
+            *(
+                "kafka.tools.StorageTool",
+                "format",
+                f"--cluster-id={cluster}",
+                "-c",
+                str(self._properties),
+            ),
         ]
         try:
             subprocess.run(
