@@ -7,7 +7,7 @@ never handed on.
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -56,7 +56,10 @@ class Ledger:
                 raise
             raise LedgerUnavailable(str(error)) from error
         finally:
-            await self._pool.release(connection)
+            # What the block came for is had, or its error is on its way: that the connection
+            # cannot be reset for the next caller changes neither, and the pool drops it.
+            with suppress(*LEDGER_FAULTS):
+                await self._pool.release(connection)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[PoolConnectionProxy]:
