@@ -30,6 +30,7 @@ from loadtest.http_client import HttpClient
 from loadtest.target import Target
 from loadtest.verdict.finding import Outcome
 from loadtest.verdict.run import AWAY, Verdict, verify
+from tests.chaos.crash_logs import CrashLogs
 from tests.chaos.history_checks import history_violations
 from tests.chaos.load import Load
 from tests.support.servers import unique
@@ -54,6 +55,7 @@ class Trial:
     history: History
     load: Load
     before: dict[str, list[int]]
+    crashes: CrashLogs
     killed: set[str] = field(default_factory=set)
 
     def pids(self, name: str) -> list[int]:
@@ -189,7 +191,9 @@ class Trial:
         )
 
     async def judge(self) -> Verdict:
-        """Sell out, then: no invariant broken, none unjudged, and nobody died but the killed."""
+        """Sell out, then: no invariant broken, none unjudged, no traceback in any log, and nobody
+        died but the killed.
+        """
         await self.load.sell_out()
         verdict = await self.verdict()
         unheld = [
@@ -198,6 +202,7 @@ class Trial:
             if finding.outcome is not Outcome.HELD and finding.invariant != ADMISSION
         ]
         unheld += history_violations(self.history, self.units)
+        unheld += self.crashes.found()
         assert not unheld, "\n".join(unheld)
         after = self.up.ready.pids
         died = {name for name in after if after[name] != self.before[name]}
@@ -211,6 +216,7 @@ async def trial(
 ) -> AsyncIterator[Trial]:
     """An open sale of `units` with buyers who are about to come, by default to `up`'s gateway."""
     sale_id = unique("chaos")
+    crashes = CrashLogs.from_now_on(up.data)
     client = HttpClient(gateway or up.ready.gateway, CONNECTIONS)
     history = History(complete=True)
     calls = Calls(Target.from_ready_file(up.ready_path), sale_id, client, history)
@@ -231,5 +237,5 @@ async def trial(
         )
     )
     load = Load(calls, history, stock, random.Random(seed))
-    yield Trial(up, sale_id, units, hold_seconds, calls, history, load, up.ready.pids)
+    yield Trial(up, sale_id, units, hold_seconds, calls, history, load, up.ready.pids, crashes)
     await client.close()
