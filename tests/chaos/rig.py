@@ -12,11 +12,14 @@
 
 import os
 import random
+import shutil
 import signal
+import tempfile
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import asyncpg
 import msgspec
@@ -208,6 +211,20 @@ class Trial:
         died = {name for name in after if after[name] != self.before[name]}
         assert died <= self.killed, f"died of another's death: {died - self.killed}"
         return verdict
+
+
+@asynccontextmanager
+async def running_up(*arguments: str) -> AsyncIterator[Up]:
+    """A `dropgate up` of its own that has to outlive the block, whatever happens in it."""
+    folder = Path(tempfile.mkdtemp(prefix="dropgate-chaos-"))
+    running = Up(folder, arguments)
+    try:
+        await running.start()
+        yield running
+        assert running.process.poll() is None, running.output
+    finally:
+        await running.stop()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @asynccontextmanager

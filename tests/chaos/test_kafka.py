@@ -1,16 +1,13 @@
 """With Kafka as the event log: the broker and the relay die, relays fight, the topic repeats."""
 
-import shutil
-import tempfile
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
 from tests.chaos.extra import extra
 from tests.chaos.kafka import is_consumed, produce_again, read_sale
-from tests.chaos.rig import WAIT_SECONDS, Trial, trial
+from tests.chaos.rig import WAIT_SECONDS, Trial, running_up, trial
 from tests.support.up import Up
 from tests.support.waiting import wait_until
 
@@ -24,15 +21,8 @@ SELECT (SELECT count(*) FROM ledger_events WHERE sale_id = $1) AS events,
 @pytest_asyncio.fixture(scope="module")
 async def kafka_up() -> AsyncIterator[Up]:
     """A `dropgate up` with a broker."""
-    folder = Path(tempfile.mkdtemp(prefix="dropgate-chaos-"))
-    running = Up(folder, ["--event-log", "kafka"])
-    try:
-        await running.start()
+    async with running_up("--event-log", "kafka") as running:
         yield running
-        assert running.process.poll() is None, running.output
-    finally:
-        await running.stop()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.mark.parametrize("name", ["kafka", "relay"])

@@ -224,3 +224,11 @@ def test_every_dependency_earns_its_line() -> None:
     text = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
     names = {re.split(r"[\[<>=]", requirement)[0] for requirement in named}
     assert not {name for name in names if f"| {name} |" not in text}
+
+
+def test_every_case_of_loss_names_tests_that_exist() -> None:
+    page = (ROOT / "docs" / "data_loss_cases.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", page)
+    assert len(named) > 15
+    for file, test in named:
+        assert f"def {test}" in (ROOT / file).read_text(encoding="utf-8"), f"{file}::{test}"
