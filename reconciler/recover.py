@@ -13,7 +13,7 @@ from typing import ClassVar
 import asyncpg
 import structlog
 
-from gateway.inventory.errors import Recovering
+from gateway.inventory.errors import PartitionLost, Recovering
 from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId
 from gateway.inventory.opening import LedgerConnection
@@ -91,12 +91,9 @@ class Recover:
     async def _look(self, live: LivePartition, run_id: str) -> tuple[Snapshot | None, str]:
         """The partition's snapshot where it was healthy, and a word for what was found or done."""
         partition = live.partition
-        try:
-            snapshot = await self._context.store.snapshot(partition)
-        except Recovering:
-            if not live.was_loaded:
-                raise  # it is being opened
-            snapshot = None
+        snapshot = await self._ask(partition)
+        if snapshot is None and not live.was_loaded:
+            raise Recovering(f"{partition} is being opened")
         if snapshot is not None and snapshot.run_id == run_id:
             return snapshot, "trusted"
         tail = await read_tail(self._context.reader, partition)
@@ -106,6 +103,16 @@ class Recover:
         plan = await self._plan_rebuild(partition, tail)
         count = await rebuild(self._context.ledger, self._context.store, self._context.bounds, plan)
         return None, f"rebuilt with {count} reservations"
+
+    async def _ask(self, partition: PartitionId) -> Snapshot | None:
+        """What Redis has of the partition; None where it says that it has not all of it.
+
+        Raises Recovering where it cannot be asked: others may well be using the partition.
+        """
+        try:
+            return await self._context.store.snapshot(partition)
+        except PartitionLost:
+            return None
 
     async def _trust(
         self, partition: PartitionId, snapshot: Snapshot, tail: OutboxEntry | None
@@ -164,6 +171,10 @@ class Recover:
             raise Recovering(f"{partition}: the ledger is at {watermark}, Redis at {tail.position}")
         if await connection.fetchrow(sql["open_dead_letters"], *place, 1) is not None:
             raise self._refused(partition, "dead_letters_open")
+        # The last look before the epoch is closed: what is written into it afterwards is fenced.
+        found = await self._ask(partition)
+        if found is not None and found.run_id == await read_run_id(self._context.reader):
+            raise Recovering(f"{partition}: somebody else has recovered it meanwhile")
         return row
 
     def _refused(self, partition: PartitionId, why: str, **facts: object) -> Recovering:

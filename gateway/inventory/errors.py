@@ -2,6 +2,7 @@
 
 InventoryError
 ├── Recovering        the partition's data or server is not the trusted one; retriable
+│   └── PartitionLost     its server answered, and does not have it whole
 ├── UnknownOutcome    the connection broke while the call was under way; retriable, with the same id
 ├── Overloaded        a bound on work in flight is reached, nothing was sent; retriable
 └── ScriptFailure     the script refused its arguments or failed: a defect; not retriable
@@ -20,6 +21,13 @@ class Recovering(InventoryError):
     """The partition answers nobody until recovery has proven or rebuilt it."""
 
     retriable = True
+
+
+class PartitionLost(Recovering):
+    """Redis was asked and said so: keys of the partition are missing, or are not what they were.
+
+    Only this is a reason to rebuild; a Redis that could not be asked may be serving others well.
+    """
 
 
 class UnknownOutcome(InventoryError):

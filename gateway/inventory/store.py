@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
-from gateway.inventory.errors import Recovering, ScriptFailure
+from gateway.inventory.errors import PartitionLost, Recovering, ScriptFailure
 from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId, partition_keys
 from gateway.inventory.outcomes import AdjustReply, EdgeReply, ReserveReply
@@ -308,5 +308,5 @@ def _refusal(name: str, partition: PartitionId, epoch: int, envelope: _Envelope)
             return _NewerEpoch(detail)
         return Recovering(f"{partition}: this server run is not the trusted one")
     if envelope.status == "recovering":
-        return Recovering(f"{partition}: {detail} is missing")
+        return PartitionLost(f"{partition}: {detail} is missing")
     return ScriptFailure(f"{name} on {partition} answered {envelope.status}: {detail}")

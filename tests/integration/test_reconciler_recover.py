@@ -1,6 +1,7 @@
 """A Redis that restarts: the same history goes on under the next epoch, another is rebuilt."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import asyncpg
@@ -13,10 +14,14 @@ from config.stack.redis import RedisServer
 from gateway.inventory.errors import InventoryError, Recovering
 from gateway.inventory.keys import PartitionId
 from gateway.inventory.opening import open_sale
+from gateway.inventory.pool import ScriptPool
 from gateway.inventory.store import ReservationStore
 from gateway.inventory.types import Snapshot
+from lua.loader import load_scripts
 from order_writer.service import run as run_order_writer
+from reconciler.context import open_context
 from reconciler.duty import run_once
+from reconciler.recover import Recover, RecoverConfig
 from reconciler.service import run as run_reconciler
 from tests.support.partitions import BOUNDS, one_item, open_store, token_of
 from tests.support.pipeline import create_sale, pipeline, running
@@ -239,6 +244,27 @@ async def test_a_redis_that_is_not_the_ledgers_is_rebuilt_from_it(
         await wait_until(applied_too, WAIT_SECONDS)
         assert await deadline_in_ledger(ledger) == found.deadline
         assert "balanced at" in await run_once(own, "reconcile", partition.sale_id)
+
+
+async def test_a_redis_that_could_not_be_asked_is_no_reason_to_rebuild(
+    own: Settings,
+    ledger: asyncpg.Connection,
+    store: ReservationStore,
+    partition: PartitionId,
+) -> None:
+    async with running(run_order_writer, own):
+
+        async def applied() -> bool:
+            return bool(await ledger.fetchval("SELECT sequence FROM watermarks") == 3)
+
+        await wait_until(applied, WAIT_SECONDS)
+    async with open_context(own) as context:
+        # Its scripts have no connection, while all others serve buyers well.
+        cut_off = replace(context, store=ReservationStore(ScriptPool(own.redis, load_scripts())))
+        report = await Recover(cut_off, RecoverConfig()).recover_sale(partition.sale_id)
+    assert report == [(partition, "stays closed: no connection to Redis")]
+    assert await ledger.fetchval("SELECT count(*) FROM closed_epochs") == 0
+    assert (await reserve(store, partition, "after")).outcome == "accepted"
 
 
 async def test_a_partition_with_a_dead_letter_stays_closed(
