@@ -70,6 +70,14 @@ async def proxied_gateway(up: Up) -> AsyncIterator[tuple[str, FaultyProxy]]:
             yield f"http://{HOST}:{port}", proxy
 
 
+@asynccontextmanager
+async def proxied_reconciler(up: Up) -> AsyncIterator[FaultyProxy]:
+    """A reconciler that reaches Redis only through a faulty network, and that network."""
+    proxy = FaultyProxy(int(urlsplit(up.ready.redis).port or 0))
+    async with proxy, extra(up, "reconciler", REDIS__URL=f"redis://{HOST}:{proxy.port}/0"):
+        yield proxy
+
+
 async def _listens(port: int) -> bool:
     try:
         _, writer = await asyncio.open_connection(HOST, port)

@@ -1,7 +1,7 @@
 """Connections break on both sides of the gateway, in the middle of whatever they carry."""
 
 from loadtest.calls import Line
-from tests.chaos.extra import proxied_gateway
+from tests.chaos.extra import proxied_gateway, proxied_reconciler
 from tests.chaos.rig import SKU, trial
 from tests.support.up import Up
 
@@ -35,6 +35,18 @@ async def test_a_network_that_cuts_the_way_to_redis_shifts_and_loses_no_reply(up
                 proxy.cut()
                 await run.goes_on(served=20, fresh=5)
         assert proxy.cuts > 0
+        await run.judge()
+
+
+async def test_a_reconciler_that_loses_its_way_to_redis_leaves_the_partition_alone(up: Up) -> None:
+    async with trial(up) as run:
+        async with run.load.running(), run.down("reconciler"), proxied_reconciler(up) as proxy:
+            await run.under_way()
+            for _ in range(60):
+                proxy.cut()
+                await run.goes_on(served=4, fresh=1)
+        assert proxy.cuts > 0
+        assert (await run.watermark())[0] == 1, "nothing was lost, so nothing was rebuilt"
         await run.judge()
 
 
