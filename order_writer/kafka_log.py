@@ -96,7 +96,9 @@ class KafkaLog:
         return batch
 
     async def commit(self) -> None:
-        """Commit what was fetched; a failure costs a redelivery and no more."""
+        """Commit what was fetched. A failure costs a redelivery, which commits again: recovery
+        waits for the offsets, and meanwhile nothing new comes that would carry them along.
+        """
         if self._consumer is None or not self._fetched:
             return
         offsets, self._fetched = self._fetched, {}
@@ -105,6 +107,7 @@ class KafkaLog:
                 await self._consumer.commit(offsets)
         except (KafkaError, TimeoutError, OSError) as error:
             _LOG.warning("offset_commit_failed", error=repr(error))
+            await self.close()
 
     async def refetch(self, mark: Watermark, most_entries: int) -> list[LogEntry]:
         """Events beyond the watermark, from a second reader rewound to where the ledger was."""
