@@ -11,7 +11,7 @@ KAFKA_STAMP := $(KAFKA_JARS)/.complete
 LINTED_LUA := build/lua
 UV ?= uv
 
-.PHONY: help setup kafka-jars demo test check lint types luacheck bench chaos lock clean
+.PHONY: help setup kafka-jars demo test check lint types luacheck docs bench chaos lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -49,7 +49,7 @@ test: NEED_KAFKA := 1
 test: setup check ## Set up from nothing, check, and run all tests on real servers
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-check: lint types luacheck ## Lint, formatting, types, Lua, import rules
+check: lint types luacheck docs ## Lint, formatting, types, Lua, import rules, documentation
 
 lint: $(STAMP)
 	@$(BIN)/ruff check .
@@ -65,6 +65,9 @@ luacheck: $(STAMP)
 	elif test -n "$(CI)"; then \
 		echo "luacheck is missing: install it (Debian: apt-get install lua-check)" >&2; exit 1; \
 	else echo "luacheck is not installed: Lua lint skipped (Debian: apt-get install lua-check)"; fi
+
+docs: $(STAMP) ## Build the documentation as a site in build/site; a warning is an error
+	@$(BIN)/sphinx-build -q -W --keep-going -b html docs build/site
 
 bench: setup ## Side-by-side benchmarks
 	@$(BIN)/python -m loadtest.bench $(BENCH_ARGS)
