@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from gateway.inventory.specs import ItemSpec, Money
+
+
+class WaitingRoomAnswer(msgspec.Struct, frozen=True):
+    """How buyers are let in."""
+
+    max_active_buyers: int
+    admission_seconds: int
+    prequeue_at: str | None
+    order: Literal["fifo", "draw"]
 
 
 class SaleAnswer(msgspec.Struct, frozen=True):
@@ -20,6 +31,7 @@ class SaleAnswer(msgspec.Struct, frozen=True):
     split_lines: bool
     opens_at: str | None
     closes_at: str | None
+    waiting_room: WaitingRoomAnswer | None
     items: tuple[ItemSpec, ...]
     paused_skus: tuple[str, ...]
 

@@ -154,6 +154,8 @@ class Reserve:
     ) -> Ask:
         """The request in the partition's terms. Raises Problem for a wrong shape."""
         body, fingerprint, key, buyer_id = _shape(headers, raw, principal)
+        if facts.spec.waiting_room is not None:
+            raise Problem("not_admitted", "Nobody is admitted to this sale yet.")
         token = keyed_token(facts.hash_key, buyer_id, key)
         return Ask(
             facts,

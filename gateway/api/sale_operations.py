@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.api.audit import Caller, write_audit
-from gateway.api.operator_schemas import SaleAnswer
+from gateway.api.operator_schemas import SaleAnswer, WaitingRoomAnswer
 from gateway.api.problems import Problem, not_found
 from gateway.api.rendering import instant
 from gateway.api.sales import SQL, SaleDirectory, SaleFacts, UnknownSale
@@ -177,8 +177,19 @@ def sale_answer(facts: SaleFacts, paused_skus: tuple[str, ...]) -> SaleAnswer:
         split_lines=spec.split_lines,
         opens_at=instant(spec.opens_at) if spec.opens_at else None,
         closes_at=instant(spec.closes_at) if spec.closes_at else None,
+        waiting_room=_waiting_room(spec),
         items=spec.items,
         paused_skus=paused_skus,
+    )
+
+
+def _waiting_room(spec: SaleSpec) -> WaitingRoomAnswer | None:
+    room = spec.waiting_room
+    if room is None:
+        return None
+    prequeue_at = instant(room.prequeue_at) if room.prequeue_at else None
+    return WaitingRoomAnswer(
+        room.max_active_buyers, room.admission_seconds, prequeue_at, room.order
     )
 
 

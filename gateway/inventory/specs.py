@@ -55,7 +55,10 @@ class ItemSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
 
 
 class WaitingRoomSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """How buyers are let in."""
+    """How buyers are let in: at most `max_active_buyers` at a time, each for `admission_seconds`.
+
+    With `order` draw, those who came from `prequeue_at` until the opening are shuffled.
+    """
 
     max_active_buyers: Limit
     admission_seconds: Seconds
@@ -129,7 +132,12 @@ def _check_items(spec: SaleSpec) -> None:
 
 
 def _check_window(spec: SaleSpec) -> None:
-    for name, instant in (("opens_at", spec.opens_at), ("closes_at", spec.closes_at)):
+    prequeue_at = None if spec.waiting_room is None else spec.waiting_room.prequeue_at
+    for name, instant in (
+        ("opens_at", spec.opens_at),
+        ("closes_at", spec.closes_at),
+        ("waiting_room.prequeue_at", prequeue_at),
+    ):
         if instant is not None and instant.tzinfo is None:
             message = f"{name}: give the time zone, e.g. 2027-03-01T09:00:00Z"
             raise SpecError(message)
@@ -139,12 +147,12 @@ def _check_window(spec: SaleSpec) -> None:
     if spec.opens_at and spec.closes_at and spec.closes_at <= spec.opens_at:
         message = "closes_at: must be after opens_at"
         raise SpecError(message)
+    if spec.opens_at and prequeue_at and spec.opens_at <= prequeue_at:
+        message = "waiting_room.prequeue_at: must be before opens_at"
+        raise SpecError(message)
 
 
 def _check_supported(spec: SaleSpec) -> None:
     if spec.partitions != 1:
         message = "partitions: this version runs sales of one partition; leave it out or give 1"
-        raise SpecError(message)
-    if spec.waiting_room is not None:
-        message = "waiting_room: this version has no waiting room; leave it out"
         raise SpecError(message)

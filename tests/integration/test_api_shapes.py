@@ -14,6 +14,7 @@ from tests.support.servers import SECRET
 BUYER = token_of("buyer", "buyer-1")
 GOOD = b'{"lines":[{"sku":"shirt","quantity":1}]}'
 JSON = {"Content-Type": "application/json", "Idempotency-Key": "key"}
+ROOM = {"max_active_buyers": 1, "admission_seconds": 60}
 
 
 def line(quantity: str) -> bytes:
@@ -266,7 +267,14 @@ async def test_sales_that_cannot_be(api: Api, sale_id: str) -> None:
     for body in (
         sale_body(items=[]),
         sale_body(partitions=2),
-        sale_body(waiting_room={"max_active_buyers": 1, "admission_seconds": 60}),
+        sale_body(waiting_room={"max_active_buyers": 1}),
+        sale_body(waiting_room=ROOM | {"max_active_buyers": 0}),
+        sale_body(waiting_room=ROOM | {"order": "lifo"}),
+        sale_body(waiting_room=ROOM | {"prequeue_at": "2027-01-01T00:00:00"}),
+        sale_body(
+            opens_at="2027-01-01T00:00:00Z",
+            waiting_room=ROOM | {"prequeue_at": "2027-01-01T00:00:00Z"},
+        ),
         sale_body(hold_seconds=0),
         sale_body(hold_seconds=1.5),
         sale_body(unknown=1),
