@@ -157,6 +157,13 @@ class ReconcilerSettings(Section):
     compare_interval_seconds: PositiveFloat = Field(30.0, description="pause between comparisons")
 
 
+class MetricsSettings(Section):
+    """Where relay, order writer and reconciler show their metrics."""
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: Port = Field(0, description="port of `/metrics`; 0: none is opened")
+
+
 class LogSettings(Section):
     """How processes speak."""
 
@@ -177,4 +184,5 @@ class Settings(Section):
     inventory: InventorySettings = InventorySettings()
     order_writer: OrderWriterSettings = OrderWriterSettings()
     reconciler: ReconcilerSettings = ReconcilerSettings()
+    metrics: MetricsSettings = MetricsSettings()
     log: LogSettings = LogSettings()

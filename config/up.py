@@ -155,6 +155,8 @@ class LocalStack:
                 "event_log": base.event_log.model_copy(update=event_log),
                 "gateway": base.gateway.model_copy(update=gateway),
                 "auth": base.auth.model_copy(update={"secret": secret}),
+                # One host and one setting for several processes: only one could have the port.
+                "metrics": base.metrics.model_copy(update={"port": 0}),
             }
         )
 

@@ -14,6 +14,7 @@ import structlog
 from config.settings import Settings
 from gateway.inventory.outbox import create_reader
 from gateway.inventory.postgres import CONNECTION_FAULTS, create_pool
+from gateway.inventory.scrape import scraped
 from order_writer.backoff import Stopping, stopped_within
 from order_writer.faults import PASSING, patiently
 from order_writer.kafka_log import KafkaLog
@@ -112,18 +113,20 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     pool = await create_pool(settings.postgres, size=POOL_CONNECTIONS)
     reader = create_reader(settings.redis, connections=2)
     log = create_log(settings)
+    metrics = WriterMetrics()
     writer = Writer(
         pool=pool,
         outbox=Outbox(reader),
         log=log,
-        metrics=WriterMetrics(),
+        metrics=metrics,
         stop=stop,
         batch_max_events=settings.order_writer.batch_max_events,
     )
     listener = Listener(pool, stop)
     listening = asyncio.create_task(listener.run(), name="order-writer-listener")
     try:
-        await Service(settings, writer, listener, stop).run()
+        with scraped(settings.metrics, metrics.registry):
+            await Service(settings, writer, listener, stop).run()
     finally:
         listening.cancel()
         await asyncio.gather(listening, return_exceptions=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import ClassVar, Protocol, TypeVar
 
@@ -9,6 +10,7 @@ import structlog
 
 from reconciler.context import OUTAGES
 from reconciler.leadership import wait_for_event
+from reconciler.metrics import ReconcilerMetrics
 from reconciler.notices import Notices
 
 BACKOFF_FIRST_SECONDS = 0.1
@@ -40,9 +42,12 @@ class Duty(Protocol):
 class Keeper:
     """Runs one duty until told to stop; `wake` cuts a pause short. Stopping is idempotent."""
 
-    def __init__(self, duty: Duty, is_allowed: Callable[[], bool]) -> None:
+    def __init__(
+        self, duty: Duty, is_allowed: Callable[[], bool], metrics: ReconcilerMetrics
+    ) -> None:
         """`is_allowed` is asked before each run."""
         self._duty = duty
+        self._metrics = metrics
         self._is_allowed = is_allowed
         self._woken = asyncio.Event()
         self._stopping = False
@@ -63,20 +68,32 @@ class Keeper:
             if not self._is_allowed():
                 await self._pause(BACKOFF_MOST_SECONDS)
                 continue
+            began = time.monotonic()
+            result = "done"
             try:
                 async with asyncio.timeout(self._duty.deadline_seconds):
                     pause_seconds = await self._duty.run_once()
                 backoff_seconds = BACKOFF_FIRST_SECONDS
             except OUTAGES as error:
+                result = "waits"
                 _log.warning(
                     "duty_waits", duty=self._duty.name, error=str(error) or type(error).__name__
                 )
                 pause_seconds = backoff_seconds * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
                 backoff_seconds = min(2 * backoff_seconds, BACKOFF_MOST_SECONDS)
             except Exception:  # noqa: BLE001 - logged whole; a duty that ended would strand units
+                result = "failed"
                 _log.exception("duty_failed", duty=self._duty.name)
                 pause_seconds = backoff_seconds = BACKOFF_MOST_SECONDS
+            self._count(result, time.monotonic() - began)
             await self._pause(pause_seconds)
+
+    def _count(self, result: str, seconds: float) -> None:
+        name = self._duty.name
+        self._metrics.runs.labels(name, result).inc()
+        self._metrics.seconds.labels(name).inc(seconds)
+        if result == "done":
+            self._metrics.last_done.labels(name).set_to_current_time()
 
     async def _pause(self, seconds: float) -> None:
         if seconds > 0:

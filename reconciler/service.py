@@ -5,11 +5,13 @@ import asyncio
 import structlog
 
 from config.settings import Settings
+from gateway.inventory.scrape import scraped
 from reconciler.compare import CompareConfig
 from reconciler.context import Context, open_context
 from reconciler.directory import Directory
 from reconciler.expire import Expire, ExpireConfig
 from reconciler.leadership import Leadership, Role
+from reconciler.metrics import ReconcilerMetrics
 from reconciler.periodic import Duty, Keeper
 from reconciler.reconcile import Reconcile
 from reconciler.recover import Recover, RecoverConfig
@@ -44,12 +46,14 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     async with open_context(settings) as context:
         directory = Directory(context.ledger)
         keepers: list[Keeper] = []
+        metrics = ReconcilerMetrics()
 
         def wake_all(_channel: str) -> None:
             for keeper in keepers:
                 keeper.wake()
 
         leadership = Leadership(settings.postgres, wake_all)
+        metrics.active.set_function(lambda: leadership.role is Role.ACTIVE)
 
         def may_lead() -> bool:
             return leadership.role is Role.ACTIVE
@@ -58,13 +62,14 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             return leadership.role is not Role.STANDBY
 
         keepers += [
-            Keeper(duty, may_lead if duty.needs_lead else may_sweep)
+            Keeper(duty, may_lead if duty.needs_lead else may_sweep, metrics)
             for duty in make_duties(settings, context, directory)
         ]
         tasks = [asyncio.create_task(keeper.keep()) for keeper in keepers]
         tasks.append(asyncio.create_task(leadership.keep(stop)))
         _log.info("reconciler_started", duties=len(keepers))
-        await stop.wait()
+        with scraped(settings.metrics, metrics.registry):
+            await stop.wait()
         for keeper in keepers:
             keeper.stop()
         _, late = await asyncio.wait(tasks, timeout=STOP_SECONDS)

@@ -20,6 +20,7 @@ from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId, outbox_key
 from gateway.inventory.outbox import entries_of, read_tail, stream_id
 from gateway.relay.leases import Leases
+from gateway.relay.metrics import RelayMetrics
 from gateway.relay.producer import EventProducer, Outgoing
 
 LAG_LOG_SECONDS = 10.0
@@ -61,6 +62,7 @@ class Relay:
         self._wanted: set[PartitionId] = set()
         self._renew_at = 0.0
         self._lag_logged_at = 0.0
+        self.metrics = RelayMetrics()
         self.relayed_events = 0
 
     @property
@@ -75,6 +77,7 @@ class Relay:
         """
         led = tuple(self._positions)
         self._positions.clear()
+        self.metrics.partitions_led.set(0)
         self._renew_at = 0.0
         if led:
             await self._leases.release(led)
@@ -85,6 +88,7 @@ class Relay:
         Raises LogUnavailable and redis-py's errors; nothing is lost by any of them.
         """
         await self._lead(partitions)
+        self.metrics.partitions_led.set(len(self._positions))
         if not self._positions:
             await asyncio.sleep(STANDBY_SECONDS)
             return True
@@ -94,6 +98,7 @@ class Relay:
         acknowledged = await self._produce(events)
         await self._remember(acknowledged)
         self.relayed_events += len(acknowledged)
+        self.metrics.events.inc(len(acknowledged))
         return len(acknowledged) == len(events)
 
     async def log_lag(self) -> None:

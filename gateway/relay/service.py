@@ -20,6 +20,7 @@ from gateway.inventory.keys import PartitionId
 from gateway.inventory.outbox import create_reader
 from gateway.inventory.postgres import LEDGER_FAULTS, create_pool
 from gateway.inventory.queries import Queries
+from gateway.inventory.scrape import scraped
 from gateway.relay.producer import EventProducer, LogUnavailable
 from gateway.relay.relay import Relay, RelayConfig
 
@@ -63,7 +64,8 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     stopping = asyncio.create_task(stop.wait())
     _log.info("relay_started", topic=settings.event_log.topic)
     try:
-        await _keep(relay, discovery, stopping)
+        with scraped(settings.metrics, relay.metrics.registry):
+            await _keep(relay, discovery, stopping)
     finally:
         stopping.cancel()
         await _give_up(relay)
@@ -80,6 +82,7 @@ async def _keep(relay: Relay, discovery: Discovery, stopping: asyncio.Task[bool]
         if trouble is None:
             pause_seconds = BACKOFF_FIRST_SECONDS
             continue
+        relay.metrics.failed_rounds.inc()
         await _give_up(relay)
         _log.warning("relay_waits", error=trouble, at_most_seconds=pause_seconds)
         await asyncio.wait((stopping,), timeout=pause_seconds * random.uniform(0.5, 1.0))  # noqa: S311

@@ -28,9 +28,11 @@ from gateway.api.routes import (
     sale_endpoints,
 )
 from gateway.inventory.events import Event, decode_event
+from gateway.relay.metrics import RelayMetrics
 from lua.loader import load_scripts
 from order_writer.metrics import WriterMetrics
 from reconciler.differences import Kind
+from reconciler.metrics import ReconcilerMetrics
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "docs" / "reference"
@@ -185,6 +187,8 @@ def test_every_metric_is_described(tmp_path: Path) -> None:
             *metrics.collect(),
             *Reading([], {}, {}).collect(),
             *WriterMetrics().registry.collect(),
+            *RelayMetrics().registry.collect(),
+            *ReconcilerMetrics().registry.collect(),
         )
         names = {family.name for family in families}
     finally:

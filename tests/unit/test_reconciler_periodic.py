@@ -8,6 +8,7 @@ import pytest
 from gateway.inventory.errors import Recovering
 from reconciler.compare import CompareConfig
 from reconciler.expire import ExpireConfig
+from reconciler.metrics import ReconcilerMetrics
 from reconciler.notices import Notices
 from reconciler.periodic import Keeper, for_each
 from reconciler.recover import RecoverConfig
@@ -42,17 +43,21 @@ class Scripted:
 
 async def test_a_duty_outlives_outages_and_defects() -> None:
     duty = Scripted(Recovering("away"), 0.0, RuntimeError("a defect"))
-    keeper = Keeper(duty, lambda: True)
+    metrics = ReconcilerMetrics()
+    keeper = Keeper(duty, lambda: True, metrics)
     task = asyncio.create_task(keeper.keep())
     await wait_until(lambda: duty.runs == 4, WAIT_SECONDS)
     keeper.stop()
     keeper.stop()
     await asyncio.wait_for(task, WAIT_SECONDS)
+    for result, runs in (("waits", 1), ("failed", 1), ("done", 2)):
+        labels = {"duty": "scripted", "result": result}
+        assert metrics.registry.get_sample_value("dropgate_duty_runs_total", labels) == runs
 
 
 async def test_a_wake_cuts_the_pause_short() -> None:
     duty = Scripted()
-    keeper = Keeper(duty, lambda: True)
+    keeper = Keeper(duty, lambda: True, ReconcilerMetrics())
     task = asyncio.create_task(keeper.keep())
     await wait_until(lambda: duty.runs == 1, WAIT_SECONDS)
     keeper.wake()
@@ -64,7 +69,7 @@ async def test_a_wake_cuts_the_pause_short() -> None:
 async def test_a_duty_that_may_not_run_waits_until_it_may() -> None:
     allowed: list[bool] = []
     duty = Scripted()
-    keeper = Keeper(duty, lambda: bool(allowed))
+    keeper = Keeper(duty, lambda: bool(allowed), ReconcilerMetrics())
     task = asyncio.create_task(keeper.keep())
     keeper.wake()
     await asyncio.sleep(0)
