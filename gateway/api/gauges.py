@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 FRESH_SECONDS = 1.0
 SALES_MAX = 100
+SHOWN_COUNTERS = ("available", "held", "sold")
 
 
 class _OccurredAt(msgspec.Struct, frozen=True):
@@ -44,7 +46,7 @@ class PartitionGauges(msgspec.Struct, frozen=True):
 
     `lag_seconds` is the age of the first event the ledger lacks, `floor_margin` the smallest
     distance of an item's available units from its floor, `outbox_fill` the part of the outbox's
-    bound that is in use.
+    bound that is in use, `units` each item's units over its locations, by (sku, counter).
     """
 
     partition: PartitionId
@@ -56,6 +58,7 @@ class PartitionGauges(msgspec.Struct, frozen=True):
     lag_events: int | None = None
     lag_seconds: float | None = None
     floor_margin: int | None = None
+    units: Mapping[tuple[str, str], int] = {}
 
 
 _PARTITION_GAUGES = (
@@ -99,6 +102,13 @@ class Reading(Collector):
                     labels = [gauges.partition.sale_id, str(gauges.partition.number)]
                     family.add_metric(labels, float(value))
             families.append(family)
+        units = GaugeMetricFamily(
+            "dropgate_units", "Units of an item", labels=["sale", "partition", "sku", "counter"]
+        )
+        for gauges in self._partitions:
+            place = [gauges.partition.sale_id, str(gauges.partition.number)]
+            for (sku, counter), value in gauges.units.items():
+                units.add_metric([*place, sku, counter], value)
         drift = GaugeMetricFamily(
             "dropgate_drift", "Differences found by the last reconciliation", labels=["sale"]
         )
@@ -112,7 +122,7 @@ class Reading(Collector):
         up = GaugeMetricFamily("dropgate_gauges_up", "Parts that answered", labels=["part"])
         for part, answered in self._up.items():
             up.add_metric([part], float(answered))
-        return (*families, drift, letters, up)
+        return (*families, units, drift, letters, up)
 
 
 class Gauges:
@@ -190,6 +200,7 @@ class Gauges:
             lag_events=behind,
             lag_seconds=age,
             floor_margin=floor_margin(snapshot, floors),
+            units=units_of(snapshot),
         )
 
     async def _age(self, partition: PartitionId, snapshot: Snapshot, applied: int) -> float:
@@ -202,12 +213,26 @@ class Gauges:
         return 0.0
 
 
+def units_of(snapshot: Snapshot) -> dict[tuple[str, str], int]:
+    """Each item's units over its locations, by (sku, counter)."""
+    units: dict[tuple[str, str], int] = {}
+    for account in snapshot.accounts:
+        for counter in SHOWN_COUNTERS:
+            place = (account.sku, counter)
+            units[place] = units.get(place, 0) + getattr(account, counter)
+    return units
+
+
 def floor_margin(snapshot: Snapshot, floors: dict[str, int]) -> int | None:
     """Fewest units that any item, over its locations, is above its floor; below 0: an oversell.
 
     A negative floor is deliberate overbooking and shifts the line. None without items.
     """
-    available: dict[str, int] = {}
-    for account in snapshot.accounts:
-        available[account.sku] = available.get(account.sku, 0) + account.available
-    return min((units - floors.get(sku, 0) for sku, units in available.items()), default=None)
+    return min(
+        (
+            units - floors.get(sku, 0)
+            for (sku, counter), units in units_of(snapshot).items()
+            if counter == "available"
+        ),
+        default=None,
+    )

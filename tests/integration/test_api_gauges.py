@@ -33,6 +33,10 @@ async def test_the_margin_is_counted_from_the_configured_floor(
     await api.held(sale, "buyer", ("shirt", 3 - floor))
     assert (await api.reserve(sale, "buyer", "more", ("shirt", 1))).told == (409, "sold_out")
     await gauge_is(api, "dropgate_floor_margin", sale, 0)
+    text = (await api.call("GET", "/metrics")).raw.decode()
+    for counter, units in (("available", floor), ("held", 3 - floor), ("sold", 0)):
+        labels = f'counter="{counter}",partition="0",sale="{sale}",sku="shirt"'
+        assert f"dropgate_units{{{labels}}} {float(units)}\n" in text
     # Something that writes past the scripts takes one unit too many.
     await redis_client.hincrby(f"{{{sale}:0}}:stock", "shirt:a:available", -1)
     await gauge_is(api, "dropgate_floor_margin", sale, -1)
