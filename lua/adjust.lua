@@ -1,9 +1,11 @@
 -- adjust: units added to, or taken out of, an account by an operator.
--- Guarantees: never below the floor; the answer has the counters it was decided on.
+-- Guarantees: never below the floor; the answer has the counters it was decided on. A preview is
+--         decided by the same lines and ends before the first write.
 -- KEYS    1-6 the partition (include/partition.lua)
--- ARGV    1 run_id  2 epoch  3 MessagePack {account, delta, reason, actor}
+-- ARGV    1 run_id  2 epoch  3 MessagePack {account, delta, reason, actor, preview}
 -- RETURNS MessagePack {"ok", epoch, wall_ms, shift_ms, {outcome, available, held, sold,
---         floor, sequence}}; outcomes adjusted, floor_violation, ledger_behind, closed
+--         floor, sequence}}; outcomes adjusted, floor_violation, ledger_behind, closed,
+--         and would_adjust for a preview
 -- @include status
 -- @include arguments
 -- @include record
@@ -15,7 +17,8 @@ if not partition then return refusal end
 local request = unpacked(ARGV[3] or '')
 if not request or not is_integer(request[1], 1, #partition.accounts)
    or not is_integer(request[2], -LARGEST, LARGEST) or request[2] == 0
-   or not is_text(request[3], 255) or not is_text(request[4], 128) then
+   or not is_text(request[3], 255) or not is_text(request[4], 128)
+   or type(request[5]) ~= 'boolean' then
   return malformed('request')
 end
 local index, delta = request[1], request[2]
@@ -35,6 +38,7 @@ local breaks_floor = available_of(partition, item) + delta < floor
   or counters.available + delta < account_floor(partition, item)
 if delta < 0 and breaks_floor then return answer('floor_violation') end
 if counters.available + delta > LARGEST then return malformed('delta') end
+if request[5] then return answer('would_adjust') end
 
 append_event(partition, 'adjust', string.format(
   '"sku":"%s","location":"%s","delta":%d,"reason":%s,"actor":%s',

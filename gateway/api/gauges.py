@@ -91,6 +91,19 @@ class Reading(Collector):
         self._up = up
         self._dead_letters = dead_letters or {}
 
+    def of_sale(self, sale_id: str) -> tuple[PartitionGauges, ...]:
+        """What was read of a sale's partitions; nothing where the sale was not looked at."""
+        return tuple(p for p in self._partitions if p.partition.sale_id == sale_id)
+
+    def drift_of(self, sale_id: str) -> int | None:
+        """Differences the sale's last comparison left; None where there was none."""
+        return self._drift.get(sale_id)
+
+    @property
+    def open_letters(self) -> int | None:
+        """Dead letters of all sales; None where the ledger did not tell."""
+        return sum(self._dead_letters.values()) if self._up.get("postgres") else None
+
     def collect(self) -> Iterable[Metric]:
         """Prometheus."""
         families = []

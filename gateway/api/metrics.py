@@ -14,6 +14,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from gateway.api.metrics_file import MetricsFile
+from gateway.api.overview_schemas import GatewayFigures, LatencyFigures
 from gateway.api.problems import CATALOGUE
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 ROUTES = (
     "reserve", "reservation", "confirm", "cancel", "extend", "returns", "order", "orders",
     "sale_put", "sale", "sale_state", "item_state", "adjust", "snapshot", "accounting", "reconcile",
-    "reconciliations", "dead_letters", "dead_letter_replay", "system", "other",
+    "reconciliations", "dead_letters", "dead_letter_replay", "adjust_preview", "sales", "figures",
+    "audit_log", "system", "other",
 )  # fmt: skip
 OUTCOMES = ("accepted", "replayed", *CATALOGUE)
 BUCKETS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -93,6 +95,22 @@ class GatewayMetrics(Collector):
         in_flight = GaugeMetricFamily("dropgate_http_in_flight", "Requests being answered")
         in_flight.add_metric([], totals[_SLOTS[IN_FLIGHT]])
         return (reservations, requests, latency, in_flight)
+
+    def figures(self) -> GatewayFigures:
+        """The sums of all workers, for those who watch."""
+        totals = self._file.totals()
+        counts = {outcome: int(totals[slot]) for outcome, slot in _OUTCOME_SLOTS.items()}
+        first = _LATENCY_SLOTS["reserve"]
+        return GatewayFigures(
+            accepted=counts.pop("accepted"),
+            replayed=counts.pop("replayed"),
+            refused={code: count for code, count in counts.items() if count},
+            in_flight=int(totals[_SLOTS[IN_FLIGHT]]),
+            reserve_latency=LatencyFigures(
+                bounds_ms=tuple(1000 * bound for bound in BUCKETS_SECONDS),
+                counts=tuple(int(count) for count in totals[first : first + _BUCKET_COUNT]),
+            ),
+        )
 
     def close(self) -> None:
         """Let go of the file."""

@@ -52,6 +52,23 @@ class AdjustmentAnswer(msgspec.Struct, frozen=True):
     sequence: int
 
 
+class AdjustmentPreview(msgspec.Struct, frozen=True):
+    """What an adjustment would come to now; `refusal` is the code it would be refused with, and
+    `available_after` is null then. The counters are as in AdjustmentAnswer, before the adjustment.
+    """
+
+    sale_id: str
+    sku: str
+    location: str
+    delta: int
+    available: int
+    held: int
+    sold: int
+    floor: int
+    available_after: int | None
+    refusal: Literal["floor_violation", "invalid_state", "ledger_behind"] | None
+
+
 class SnapshotItem(msgspec.Struct, frozen=True):
     """Counters of one item, summed over partitions and locations."""
 

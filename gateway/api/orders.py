@@ -5,14 +5,13 @@ A reservation the ledger has not seen yet is an order too (PENDING); the caller 
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections import defaultdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from gateway.api.problems import Problem
+from gateway.api.cursors import Cursor, decode_cursor, encode_cursor
 from gateway.api.rendering import StateName, instant
 from gateway.api.sales import SQL
 from gateway.api.schemas import OrderAnswer, OrderEventAnswer, OrderLineAnswer
@@ -52,11 +51,6 @@ class OrderRecord(msgspec.Struct, frozen=True):
     lines: tuple[OrderLineAnswer, ...] = ()
 
 
-class _Cursor(msgspec.Struct, frozen=True, array_like=True):
-    created_at: datetime
-    reservation_id: str
-
-
 class OrderPage(msgspec.Struct, frozen=True):
     """One page of a buyer's orders."""
 
@@ -78,18 +72,18 @@ class OrderBook:
 
     async def of_buyer(self, buyer_id: str, cursor: str | None) -> OrderPage:
         """One page, newest first. Raises Problem invalid for a cursor that is none of ours."""
-        after = _decode_cursor(cursor) if cursor else None
+        after = decode_cursor(cursor) if cursor else None
         rows = await self._ledger.fetch(
             SQL["orders_of_buyer"],
             buyer_id,
             after and after.created_at,
-            after and after.reservation_id,
+            after and after.identifier,
             PAGE_ORDERS + 1,
         )
         shown = rows[:PAGE_ORDERS]
         more = None
         if len(rows) > PAGE_ORDERS:
-            more = _encode_cursor(_Cursor(shown[-1]["created_at"], shown[-1]["reservation_id"]))
+            more = encode_cursor(Cursor(shown[-1]["created_at"], shown[-1]["reservation_id"]))
         return OrderPage(tuple(await self._read([row["reservation_id"] for row in shown])), more)
 
     async def _read(self, ids: Sequence[str]) -> list[OrderAnswer]:
@@ -166,18 +160,3 @@ def _order(record: OrderRecord, events: tuple[OrderEventAnswer, ...]) -> OrderAn
         payment_reference=record.payment_reference,
         events=events,
     )
-
-
-def _encode_cursor(cursor: _Cursor) -> str:
-    return urlsafe_b64encode(msgspec.json.encode(cursor)).decode().rstrip("=")
-
-
-def _decode_cursor(text: str) -> _Cursor:
-    try:
-        raw = urlsafe_b64decode(text + "=" * (-len(text) % 4))
-        cursor = msgspec.json.decode(raw, type=_Cursor)
-    except (ValueError, msgspec.DecodeError) as error:
-        raise Problem("invalid", "cursor: not one this call gave out.") from error
-    if cursor.created_at.tzinfo is None or not cursor.reservation_id.isprintable():
-        raise Problem("invalid", "cursor: not one this call gave out.")
-    return cursor

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway.admission.tokens import Scope
-from gateway.api import operator_schemas, schemas
+from gateway.api import operator_schemas, overview_schemas, schemas
 from gateway.api.responses import Call, OpenCall
 from gateway.inventory.opening import Verb
 from gateway.inventory.specs import SaleSpec
@@ -14,6 +14,7 @@ from gateway.inventory.types import SaleState
 
 if TYPE_CHECKING:
     from gateway.api.handlers.operations import OperationHandlers
+    from gateway.api.handlers.overview import OverviewHandlers
     from gateway.api.handlers.reservations import ReservationHandlers
     from gateway.api.handlers.sales import SaleHandlers
 
@@ -160,6 +161,12 @@ def sale_endpoints(handlers: SaleHandlers) -> tuple[Endpoint, ...]:
             status=201, body=schemas.AdjustBody, headers=("If-Match",),
         ),
         Endpoint(
+            "POST", f"{_SALE}/stock-adjustments/preview", "adjust_preview",
+            "What an adjustment would come to", handlers.preview_adjustment, _OPS,
+            operator_schemas.AdjustmentPreview, _OPS_WRITE,
+            body=schemas.AdjustBody, headers=("If-Match",),
+        ),
+        Endpoint(
             "GET", f"{_SALE}/snapshot", "snapshot", "Counters of the sale",
             handlers.snapshot, _OPS, operator_schemas.SnapshotAnswer, (*_READ, "invalid_state"),
         ),
@@ -194,6 +201,26 @@ def operation_endpoints(handlers: OperationHandlers) -> tuple[Endpoint, ...]:
             handlers.replay, _OPS, operator_schemas.DeadLetterAnswer,
             (*_WRITE, "invalid_state", "ledger_behind"),
             body=schemas.EmptyBody, body_optional=True,
+        ),
+    )  # fmt: skip
+
+
+def overview_endpoints(handlers: OverviewHandlers) -> tuple[Endpoint, ...]:
+    """Calls of those who watch."""
+    return (
+        Endpoint(
+            "GET", "/v1/sales", "sales", "All sales, newest first",
+            handlers.sales, _OPS, overview_schemas.SalesAnswer, (*_READ, "invalid"),
+            query=("cursor",),
+        ),
+        Endpoint(
+            "GET", f"{_SALE}/figures", "figures", "A sale's live figures in one call",
+            handlers.figures, _OPS, overview_schemas.FiguresAnswer, _READ,
+        ),
+        Endpoint(
+            "GET", "/v1/audit-log", "audit_log", "Who did what, newest first",
+            handlers.audit_log, _OPS, overview_schemas.AuditLogAnswer, (*_READ, "invalid"),
+            query=("sale_id", "cursor"),
         ),
     )  # fmt: skip
 

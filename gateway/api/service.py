@@ -14,6 +14,7 @@ from gateway.admission.tokens import TokenVerifier
 from gateway.api.app import make_app
 from gateway.api.gauges import Gauges
 from gateway.api.handlers.operations import OperationHandlers
+from gateway.api.handlers.overview import OverviewHandlers
 from gateway.api.handlers.reservations import ReservationHandlers
 from gateway.api.handlers.sales import SaleHandlers
 from gateway.api.handlers.system import SystemHandlers
@@ -22,6 +23,7 @@ from gateway.api.hot_path import HotPath, HotServer
 from gateway.api.ledger import Ledger
 from gateway.api.metrics import GatewayMetrics
 from gateway.api.orders import OrderBook
+from gateway.api.overview import Overview
 from gateway.api.public_sales import PublicSales
 from gateway.api.reconciliations import DeadLetters, Reconciliations
 from gateway.api.reservations import ReservationService
@@ -31,6 +33,7 @@ from gateway.api.routes import (
     Endpoint,
     OpenEndpoint,
     operation_endpoints,
+    overview_endpoints,
     public_sale_endpoint,
     reservation_endpoints,
     sale_endpoints,
@@ -154,13 +157,12 @@ async def _assemble(
         metrics,
         deadline_seconds=gateway.request_deadline_seconds,
     )
+    gauges = Gauges(ledger, store, client)
     edge = Edge(verifier, metrics, max_in_flight=gateway.max_in_flight)
     app = make_app(
         edge,
-        _endpoints(settings, reserve, settled, ledger, store, directory, client),
-        SystemHandlers(
-            HealthCheck(pool, ledger, directory), metrics, Gauges(ledger, store, client)
-        ),
+        _endpoints(settings, reserve, settled, ledger, store, directory, client, metrics, gauges),
+        SystemHandlers(HealthCheck(pool, ledger, directory), metrics, gauges),
         max_body_bytes=gateway.max_body_bytes,
     )
     return app, edge, reserve
@@ -180,6 +182,8 @@ def _endpoints(
     store: ReservationStore,
     directory: SaleDirectory,
     client: redis_py.Redis,
+    metrics: GatewayMetrics,
+    gauges: Gauges,
 ) -> list[Endpoint | OpenEndpoint]:
     """Every call over the parts it needs."""
     most = settings.gateway.max_body_bytes
@@ -199,12 +203,14 @@ def _endpoints(
         PublicSales(directory, snapshots),
         most,
     )
+    overview = OverviewHandlers(Overview(directory, ledger, snapshots, metrics, gauges))
     operations = OperationHandlers(Reconciliations(directory, ledger), DeadLetters(ledger), most)
     return [
         *reservation_endpoints(reservations),
         public_sale_endpoint(sales),
         *sale_endpoints(sales),
         *operation_endpoints(operations),
+        *overview_endpoints(overview),
     ]
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from gateway.api.audit import Caller, write_audit
-from gateway.api.operator_schemas import AdjustmentAnswer
+from gateway.api.operator_schemas import AdjustmentAnswer, AdjustmentPreview
 from gateway.api.problems import Problem
 from gateway.api.reserving import facts_or_problem
 from gateway.api.versions import check_version
@@ -17,9 +17,17 @@ if TYPE_CHECKING:
     from gateway.api.ledger import Ledger
     from gateway.api.sales import SaleDirectory, SaleFacts
     from gateway.api.schemas import AdjustBody
+    from gateway.inventory.outcomes import AdjustReply
     from gateway.inventory.store import ReservationStore
 
+Refusal = Literal["floor_violation", "invalid_state", "ledger_behind"]
+
 _NUMBERS = ("sku", "location", "delta", "available", "held", "sold", "floor")
+_REFUSALS: dict[str, Refusal] = {
+    "floor_violation": "floor_violation",
+    "closed": "invalid_state",
+    "ledger_behind": "ledger_behind",
+}
 
 
 class StockAdjustments:
@@ -33,10 +41,7 @@ class StockAdjustments:
 
     async def adjust(self, sale_id: str, body: AdjustBody, caller: Caller) -> AdjustmentAnswer:
         """Put units in or take them out; refused below the floor, with the numbers."""
-        if body.delta == 0:
-            raise Problem("invalid", "delta: zero units change nothing.")
-        facts = await running_sale(self._directory, sale_id, caller)
-        number, partition = _account(facts, body), facts.partition_ids[0]
+        facts, number = await self._asked(sale_id, body, caller)
         account = facts.catalog.account(number)
         async with self._ledger.transaction() as connection:
             await write_audit(
@@ -49,13 +54,7 @@ class StockAdjustments:
                 delta=body.delta,
                 reason=body.reason,
             )
-        try:
-            reply = await self._store.adjust(
-                partition, number, body.delta, body.reason, caller.subject
-            )
-        except ScriptFailure as error:
-            # All else was checked here; only the script knows what the sum would be.
-            raise Problem("invalid", f"delta: an account holds at most {UNITS_MAX}.") from error
+        reply = await self._decided(facts, number, body, caller, preview=False)
         done = AdjustmentAnswer(
             sale_id=sale_id,
             sku=account.sku,
@@ -77,6 +76,48 @@ class StockAdjustments:
             case "ledger_behind":
                 raise Problem("ledger_behind", "The ledger must catch up first.")
         return done
+
+    async def preview(self, sale_id: str, body: AdjustBody, caller: Caller) -> AdjustmentPreview:
+        """What the same adjustment would come to now; decided by the same script."""
+        facts, number = await self._asked(sale_id, body, caller)
+        account = facts.catalog.account(number)
+        reply = await self._decided(facts, number, body, caller, preview=True)
+        refusal = _REFUSALS.get(reply.outcome)
+        return AdjustmentPreview(
+            sale_id=sale_id,
+            sku=account.sku,
+            location=account.location,
+            delta=body.delta,
+            available=reply.available,
+            held=reply.held,
+            sold=reply.sold,
+            floor=reply.floor,
+            available_after=None if refusal else reply.available + body.delta,
+            refusal=refusal,
+        )
+
+    async def _asked(self, sale_id: str, body: AdjustBody, caller: Caller) -> tuple[SaleFacts, int]:
+        """The sale and the number of the account that the body names."""
+        if body.delta == 0:
+            raise Problem("invalid", "delta: zero units change nothing.")
+        facts = await running_sale(self._directory, sale_id, caller)
+        return facts, _account(facts, body)
+
+    async def _decided(
+        self, facts: SaleFacts, number: int, body: AdjustBody, caller: Caller, *, preview: bool
+    ) -> AdjustReply:
+        try:
+            return await self._store.adjust(
+                facts.partition_ids[0],
+                number,
+                body.delta,
+                body.reason,
+                caller.subject,
+                preview=preview,
+            )
+        except ScriptFailure as error:
+            # All else was checked here; only the script knows what the sum would be.
+            raise Problem("invalid", f"delta: an account holds at most {UNITS_MAX}.") from error
 
 
 async def running_sale(directory: SaleDirectory, sale_id: str, caller: Caller) -> SaleFacts:

@@ -154,13 +154,23 @@ class ReservationStore:
         )
 
     async def adjust(
-        self, partition: PartitionId, account: int, delta: int, reason: str, actor: str
+        self,
+        partition: PartitionId,
+        account: int,
+        delta: int,
+        reason: str,
+        actor: str,
+        *,
+        preview: bool = False,
     ) -> AdjustReply:
-        """Units put into, or taken out of, an account. A repeated call adjusts again."""
+        """Units put into, or taken out of, an account. A repeated call adjusts again.
+
+        A preview is decided alike and changes nothing: its outcome is `would_adjust`.
+        """
         return await self._fenced(
             "adjust",
             partition,
-            (_encode((account, delta, reason, actor)),),
+            (_encode((account, delta, reason, actor, preview)),),
             lambda envelope: _adjust_reply.decode(envelope.result),
         )
 

@@ -116,7 +116,8 @@ class PartitionMachine(RuleBasedStateMachine):
 
     def adjust(self, number: int, delta: int) -> None:
         account = number % len(self.model.accounts) + 1
-        answer = self._call("adjust", account, delta, "recount", "ops")
+        preview = False
+        answer = self._call("adjust", account, delta, "recount", "ops", preview)
         expected = self.model.adjust(int(answer.wall_ms), account, delta)
         self._agree("adjust", answer.read(AdjustReply), expected)
 

@@ -133,10 +133,14 @@ class Rig:
         arguments = (token(name), token(key), selected, restock, "refund", fingerprint)
         return self._edge("return_units", *arguments)
 
-    def adjust(self, sku: str, delta: int, location: str = "default") -> AdjustReply:
+    def adjust(
+        self, sku: str, delta: int, location: str = "default", *, preview: bool = False
+    ) -> AdjustReply:
         """As `ops`, because of a `recount`."""
         account = self.sale.account_number(sku, location)
-        return self.call("adjust", _pack((account, delta, "recount", "ops"))).read(AdjustReply)
+        return self.call("adjust", _pack((account, delta, "recount", "ops", preview))).read(
+            AdjustReply
+        )
 
     def set_state(self, to: str, sku: str | None = None) -> tuple[str, str]:
         """Outcome, and the state before."""

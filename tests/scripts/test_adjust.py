@@ -64,6 +64,21 @@ def test_units_may_come_back_while_below_the_floor(rig: Rig) -> None:
         assert rig.adjust("tee", -1).outcome == "floor_violation"
 
 
+@pytest.mark.parametrize("delta", [5, -7, -8])
+def test_a_preview_tells_what_would_be_and_changes_nothing(rig: Rig, delta: int) -> None:
+    rig.open(Sale())
+    rig.hold("a", (("tee", 3),))
+    with rig.unchanged():
+        told = rig.adjust("tee", delta, preview=True)
+    done = rig.adjust("tee", delta)
+    if delta == -8:
+        assert told == done
+        assert told.outcome == "floor_violation"
+    else:
+        assert told == AdjustReply("would_adjust", 7, held=3, sold=0, floor=0, sequence=3)
+        assert done.available == told.available + delta
+
+
 def test_new_units_sell(rig: Rig) -> None:
     rig.open(Sale(items=(Item("tee", stock=(("default", 0),)),)))
     rig.adjust("tee", 1)
@@ -81,4 +96,4 @@ def test_never_above_what_counters_hold(rig: Rig) -> None:
     rig.open(Sale(items=(Item("tee", stock=(("default", 10**9 - 1),)),)))
     assert rig.adjust("tee", 1).available == 10**9
     with rig.unchanged():
-        assert rig.call("adjust", rig.pack((1, 1, "recount", "ops"))).status == "malformed"
+        assert rig.call("adjust", rig.pack((1, 1, "recount", "ops", False))).status == "malformed"

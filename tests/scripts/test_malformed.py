@@ -48,6 +48,7 @@ PLACES: dict[str, tuple[Wrong, ...]] = {
         (*NO_UNITS, 0, 4),
         tuple(wrong for wrong in NO_QUANTITIES if wrong != -1),
         *(NO_TEXTS, (*NO_TEXTS, "x" * 129)),
+        (None, 0, 1, "true", []),
     ),
     "cancel": (NO_TOKENS, (*NO_TEXTS, "x" * 129)),
     "confirm": (NO_TOKENS, NO_TEXTS, NO_SELECTION),

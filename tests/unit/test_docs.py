@@ -23,6 +23,7 @@ from gateway.api.routes import (
     Endpoint,
     OpenEndpoint,
     operation_endpoints,
+    overview_endpoints,
     public_sale_endpoint,
     reservation_endpoints,
     sale_endpoints,
@@ -101,6 +102,7 @@ def endpoint_rows() -> list[str]:
         *reservation_endpoints(handlers),
         *sale_endpoints(handlers),
         *operation_endpoints(handlers),
+        *overview_endpoints(handlers),
         public_sale_endpoint(handlers),
     )
     return [

@@ -48,7 +48,7 @@ class OperationHandlers:
     async def dead_letters(self, request: web.Request, _principal: Principal) -> Answer:
         """GET /v1/dead-letters."""
         cursor = request.query.get("cursor")
-        if set(request.query) - {"cursor"} or (cursor is not None and not _is_identifier(cursor)):
+        if set(request.query) - {"cursor"} or (cursor is not None and not is_identifier(cursor)):
             raise Problem("invalid", "cursor: the only parameter, and one this call gave out.")
         page = await self._dead_letters.page(int(cursor) if cursor else None)
         return json_answer(200, page)
@@ -58,11 +58,12 @@ class OperationHandlers:
         raw = await read_body(request, self._max_body_bytes)
         _empty.decode_optional(request.headers, raw)
         identifier = request.match_info["id"]
-        if not _is_identifier(identifier):
+        if not is_identifier(identifier):
             raise not_found("dead letter")
         caller = caller_of(request, principal)
         return json_answer(200, await self._dead_letters.replay(int(identifier), caller))
 
 
-def _is_identifier(text: str) -> bool:
+def is_identifier(text: str) -> bool:
+    """Whether a text can be the number of a row."""
     return text.isascii() and text.isdigit() and len(text) <= IDENTIFIER_DIGITS_MAX

@@ -99,6 +99,14 @@ class SaleHandlers:
         done = await self._adjustments.adjust(request.match_info["sale"], body, caller)
         return json_answer(201, done)
 
+    async def preview_adjustment(self, request: web.Request, principal: Principal) -> Answer:
+        """POST /v1/sales/{sale}/stock-adjustments/preview."""
+        body = _adjust.decode(request.headers, await read_body(request, self._max_body_bytes))
+        check_text("reason", body.reason, REASON_BYTES_MAX)
+        caller = caller_of(request, principal)
+        shown = await self._adjustments.preview(request.match_info["sale"], body, caller)
+        return json_answer(200, shown)
+
     async def settle(self, request: web.Request, principal: Principal) -> Answer:
         """POST /v1/sales/{sale}/settle."""
         await self._no_body(request)

@@ -175,3 +175,15 @@ FROM (SELECT DISTINCT ON (sale_id) sale_id, reconciliation_id FROM reconciliatio
 LEFT JOIN reconciliation_differences d
   ON d.reconciliation_id = r.reconciliation_id AND NOT d.repaired
 GROUP BY r.sale_id
+
+-- name: sales_page
+-- One page of all sales, newest first, after the last one of the page before.
+SELECT sale_id, state, version, opens_at, closes_at, created_at FROM sales
+WHERE $1::timestamptz IS NULL OR (created_at, sale_id) < ($1, $2)
+ORDER BY created_at DESC, sale_id DESC LIMIT $3
+
+-- name: audit_page
+-- One page of the audit log, newest first; of one sale where it is named.
+SELECT audit_id, sale_id, actor, action, detail, request_id, occurred_at FROM audit_log
+WHERE ($1::text IS NULL OR sale_id = $1) AND ($2::bigint IS NULL OR audit_id < $2)
+ORDER BY audit_id DESC LIMIT $3

@@ -1,0 +1,52 @@
+"""Calls of those who watch: parse, make one domain call, render."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.api.handlers.operations import is_identifier
+from gateway.api.problems import Answer, Problem
+from gateway.api.rendering import json_answer
+from gateway.inventory.keys import SALE_ID
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from gateway.admission.tokens import Principal
+    from gateway.api.overview import Overview
+
+
+class OverviewHandlers:
+    """See the module."""
+
+    def __init__(self, overview: Overview) -> None:
+        """What is asked."""
+        self._overview = overview
+
+    async def sales(self, request: web.Request, _principal: Principal) -> Answer:
+        """GET /v1/sales."""
+        given = _parameters(request, "cursor")
+        return json_answer(200, await self._overview.sales(given["cursor"]))
+
+    async def figures(self, request: web.Request, _principal: Principal) -> Answer:
+        """GET /v1/sales/{sale}/figures."""
+        return json_answer(200, await self._overview.figures(request.match_info["sale"]))
+
+    async def audit_log(self, request: web.Request, _principal: Principal) -> Answer:
+        """GET /v1/audit-log."""
+        given = _parameters(request, "sale_id", "cursor")
+        sale_id, cursor = given["sale_id"], given["cursor"]
+        if sale_id is not None and not SALE_ID.fullmatch(sale_id):
+            raise Problem("invalid", "sale_id: not the id of a sale.")
+        if cursor is not None and not is_identifier(cursor):
+            raise Problem("invalid", "cursor: not one this call gave out.")
+        page = await self._overview.audit_log(sale_id, int(cursor) if cursor else None)
+        return json_answer(200, page)
+
+
+def _parameters(request: web.Request, *names: str) -> dict[str, str | None]:
+    """The parameters of the query by name. Raises Problem invalid for any other."""
+    unknown = set(request.query) - set(names)
+    if unknown:
+        raise Problem("invalid", f"There is no parameter {min(unknown)}.")
+    return {name: request.query.get(name) for name in names}

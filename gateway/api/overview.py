@@ -1,0 +1,172 @@
+"""What operators watch: the list of sales, a sale's live figures, the audit log."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from gateway.api.cursors import Cursor, decode_cursor, encode_cursor
+from gateway.api.overview_schemas import (
+    AuditEntry,
+    AuditLogAnswer,
+    FigureItem,
+    FiguresAnswer,
+    PipelineFigures,
+    SalesAnswer,
+    SaleSummary,
+)
+from gateway.api.rendering import instant
+from gateway.api.reserving import facts_or_problem
+from gateway.api.sales import SQL
+from gateway.inventory.errors import InventoryError
+from gateway.inventory.types import SaleState
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from gateway.api.gauges import Gauges, PartitionGauges
+    from gateway.api.ledger import Ledger
+    from gateway.api.metrics import GatewayMetrics
+    from gateway.api.sales import SaleDirectory, SaleFacts
+    from gateway.api.snapshots import Snapshots
+    from gateway.inventory.types import Snapshot
+
+SALES_PAGE = 50
+AUDIT_PAGE = 50
+_RUNNING = frozenset({SaleState.OPEN, SaleState.PAUSED, SaleState.CLOSED})
+
+
+class Overview:
+    """Reads only; raises Problem and LedgerUnavailable."""
+
+    def __init__(
+        self,
+        directory: SaleDirectory,
+        ledger: Ledger,
+        snapshots: Snapshots,
+        metrics: GatewayMetrics,
+        gauges: Gauges,
+    ) -> None:
+        """Over the ledger, the partitions' counters, and what /metrics shows."""
+        self._directory = directory
+        self._ledger = ledger
+        self._snapshots = snapshots
+        self._metrics = metrics
+        self._gauges = gauges
+
+    async def sales(self, cursor: str | None) -> SalesAnswer:
+        """One page of all sales, newest first."""
+        after = decode_cursor(cursor) if cursor else None
+        rows = await self._ledger.fetch(
+            SQL["sales_page"],
+            after and after.created_at,
+            after and after.identifier,
+            SALES_PAGE + 1,
+        )
+        shown, more = rows[:SALES_PAGE], None
+        if len(rows) > SALES_PAGE:
+            more = encode_cursor(Cursor(shown[-1]["created_at"], shown[-1]["sale_id"]))
+        return SalesAnswer(tuple(_summary(row) for row in shown), more)
+
+    async def figures(self, sale_id: str) -> FiguresAnswer:
+        """A sale now: one snapshot of each partition, and a reading that is kept for a second."""
+        facts = await facts_or_problem(self._directory, sale_id)
+        return FiguresAnswer(
+            sale_id=sale_id,
+            state=facts.state,
+            version=facts.version,
+            opens_at=_instant_or_none(facts.spec.opens_at),
+            closes_at=_instant_or_none(facts.spec.closes_at),
+            read_at=instant(datetime.now(UTC)),
+            items=await self._items(facts),
+            gateway=self._metrics.figures(),
+            pipeline=await self._pipeline(facts),
+        )
+
+    async def audit_log(self, sale_id: str | None, before: int | None) -> AuditLogAnswer:
+        """One page, newest first, of entries older than `before`; of one sale or of all."""
+        rows = await self._ledger.fetch(SQL["audit_page"], sale_id, before, AUDIT_PAGE + 1)
+        shown = tuple(_entry(row) for row in rows[:AUDIT_PAGE])
+        more = str(shown[-1].audit_id) if len(rows) > AUDIT_PAGE else None
+        return AuditLogAnswer(shown, more)
+
+    async def _items(self, facts: SaleFacts) -> tuple[FigureItem, ...] | None:
+        if not facts.opened:
+            return None
+        names = {item.sku: item.name for item in facts.catalog.items}
+        try:
+            if facts.state is SaleState.SETTLED:
+                counters = (await self._snapshots.of_sale(facts.sale_id)).items
+                return tuple(
+                    FigureItem(i.sku, names[i.sku], i.available, i.held, i.sold, paused=False)
+                    for i in counters
+                )
+            return _summed(names, await self._snapshots.of_partitions(facts))
+        except InventoryError:
+            return None  # told by `recovering` in the pipeline's figures
+
+    async def _pipeline(self, facts: SaleFacts) -> PipelineFigures | None:
+        if facts.state not in _RUNNING:
+            return None
+        reading = await self._gauges.read()
+        partitions = reading.of_sale(facts.sale_id)
+        return PipelineFigures(
+            outbox_length=_sum(partitions, "outbox_length"),
+            due_holds=_sum(partitions, "due_holds"),
+            ledger_lag_events=_sum(partitions, "lag_events"),
+            ledger_lag_seconds=max(
+                (p.lag_seconds for p in partitions if p.lag_seconds is not None), default=None
+            ),
+            drift=reading.drift_of(facts.sale_id),
+            dead_letters=reading.open_letters,
+            recovering=any(p.recovering for p in partitions) if partitions else None,
+            stopped=any(p.stopped for p in partitions) if partitions else None,
+        )
+
+
+def _summed(names: dict[str, str], snapshots: tuple[Snapshot, ...]) -> tuple[FigureItem, ...]:
+    paused = {sku for snapshot in snapshots for sku in snapshot.paused_skus}
+    units = {sku: dict.fromkeys(("available", "held", "sold"), 0) for sku in names}
+    for snapshot in snapshots:
+        for account in snapshot.accounts:
+            for counter in units[account.sku]:
+                units[account.sku][counter] += getattr(account, counter)
+    return tuple(
+        FigureItem(sku=sku, name=name, paused=sku in paused, **units[sku])
+        for sku, name in names.items()
+    )
+
+
+def _sum(partitions: tuple[PartitionGauges, ...], name: str) -> int | None:
+    """None unless every partition told: a part is not the whole."""
+    values = [getattr(partition, name) for partition in partitions]
+    return sum(values) if values and None not in values else None
+
+
+def _summary(row: asyncpg.Record) -> SaleSummary:
+    return SaleSummary(
+        sale_id=row["sale_id"],
+        state=row["state"],
+        version=row["version"],
+        opens_at=_instant_or_none(row["opens_at"]),
+        closes_at=_instant_or_none(row["closes_at"]),
+        created_at=instant(row["created_at"]),
+    )
+
+
+def _entry(row: asyncpg.Record) -> AuditEntry:
+    return AuditEntry(
+        audit_id=row["audit_id"],
+        sale_id=row["sale_id"],
+        actor=row["actor"],
+        action=row["action"],
+        detail=msgspec.json.decode(row["detail"], type=dict[str, Any]),
+        request_id=row["request_id"],
+        occurred_at=instant(row["occurred_at"]),
+    )
+
+
+def _instant_or_none(moment: datetime | None) -> str | None:
+    return instant(moment) if moment else None
