@@ -99,6 +99,9 @@ class EventLogSettings(Section):
     dead_letter_topic: str = Field("dropgate.dead-letters", description="events set aside")
     group: str = Field("dropgate-order-writer", description="the order writers' consumer group")
     partitions: PositiveInt = Field(12, description="partitions of the topic when it is created")
+    replicas: PositiveInt = Field(
+        1, description="copies of a topic when it is created; 3 if you can"
+    )
     linger_milliseconds: NonNegativeInt = Field(3, description="how long a produce batch waits")
     request_timeout_milliseconds: PositiveInt = Field(10_000, description="bound on one request")
 

@@ -78,7 +78,10 @@ def reconciler() -> None:
 
 
 def migrate() -> None:
-    """Bring the ledger's schema to the newest version; safe to run at any time."""
+    """Bring the ledger's schema to the newest version, and make Kafka's topics where it is used.
+
+    Safe to run at any time.
+    """
     settings = settings_or_exit()
     from order_writer.schema import MigrationError
     from order_writer.schema import migrate as run
@@ -89,7 +92,23 @@ def migrate() -> None:
             applied = asyncio.run(run(settings.postgres.dsn))
     except MigrationError as error:
         fail(str(error))
+    if settings.event_log.kind == "kafka":
+        _make_topics(settings)
     print("\n".join(applied) if applied else "nothing to apply: the schema is the newest")
+
+
+def _make_topics(settings: Settings) -> None:
+    from aiokafka.errors import KafkaError
+
+    from config.stack.kafka import create_topics
+
+    try:
+        asyncio.run(create_topics(settings.event_log))
+    except KafkaError as error:
+        fail(
+            f"Kafka at {settings.event_log.bootstrap} makes no topics ({error}): check "
+            "event_log.bootstrap and event_log.replicas, and run it again"
+        )
 
 
 async def _supervise_workers(settings: Settings, stop: asyncio.Event) -> None:

@@ -150,8 +150,14 @@ async def create_topics(settings: EventLogSettings) -> None:
     await client.start()
     try:
         topics = [
-            NewTopic(settings.topic, num_partitions=settings.partitions, replication_factor=1),
-            NewTopic(settings.dead_letter_topic, num_partitions=1, replication_factor=1),
+            NewTopic(
+                settings.topic,
+                num_partitions=settings.partitions,
+                replication_factor=settings.replicas,
+            ),
+            NewTopic(
+                settings.dead_letter_topic, num_partitions=1, replication_factor=settings.replicas
+            ),
         ]
         answer = await client.create_topics(topics, timeout_ms=TOPIC_TIMEOUT_MILLISECONDS)
         for _, code, *message in answer.topic_errors:
