@@ -77,9 +77,12 @@ chaos: setup ## Faults under load; SEED=7 MINUTES=10 for a long random mix, EVEN
 	@DROPGATE_TEST_SEED=$(SEED) DROPGATE_TEST_MINUTES=$(MINUTES) DROPGATE_TEST_EVENT_LOG=$(EVENT_LOG) \
 		$(BIN)/python -m pytest $(if $(SEED)$(MINUTES),-s tests/chaos/test_random.py,tests/chaos) $(PYTEST_ARGS)
 
-lock: ## Renew requirements.lock (needs uv)
+lock: ## Renew requirements.lock, and the image's part of it (needs uv)
 	@$(UV) pip compile pyproject.toml --all-extras --generate-hashes --python-version 3.11 --upgrade \
 		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" -q -o requirements.lock
+	@$(UV) pip compile pyproject.toml --extra otel -c requirements.lock --generate-hashes --python-version 3.11 \
+		--no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" -q \
+		-o config/container/requirements.lock
 
 clean: ## Remove what set-up and tools made
 	@rm -rf $(VENV) $(KAFKA_JARS) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,37 +1,19 @@
 """The alert rules: over metrics that exist, tested by Prometheus' own tool, explained to people."""
 
-import os
 import re
-import shutil
-import subprocess
 from pathlib import Path
-
-import pytest
 
 from gateway.api.gauges import Reading
 from gateway.api.metrics import GatewayMetrics, exposition
+from tests.unit.promtool import promtool
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "config" / "prometheus"
 RULES = (FOLDER / "alerts.yml").read_text(encoding="utf-8")
 RULES_TESTS = (FOLDER / "alerts_test.yml").read_text(encoding="utf-8")
 RUNBOOK = (ROOT / "docs" / "operating" / "runbook.md").read_text(encoding="utf-8")
-PROMTOOL_SECONDS = 60.0
 
 ALERTS = re.findall(r"- alert: (\w+)", RULES)
-
-
-def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run it on the rules; where it is missing say what to install, and fail in CI."""
-    path = shutil.which("promtool")
-    if path is None:
-        missing = "promtool is not installed (Debian: apt-get install prometheus)"
-        if os.environ.get("CI"):
-            pytest.fail(missing)
-        pytest.skip(missing)
-    return subprocess.run(
-        [path, *arguments], capture_output=True, text=True, timeout=PROMTOOL_SECONDS, check=False
-    )
 
 
 def test_the_rules_do_what_their_tests_say() -> None:

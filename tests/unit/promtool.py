@@ -1,0 +1,22 @@
+"""Prometheus' own tool, which knows whether a file is one that Prometheus takes."""
+
+import os
+import shutil
+import subprocess
+
+import pytest
+
+PROMTOOL_SECONDS = 60.0
+
+
+def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run it on the rules; where it is missing say what to install, and fail in CI."""
+    path = shutil.which("promtool")
+    if path is None:
+        missing = "promtool is not installed (Debian: apt-get install prometheus)"
+        if os.environ.get("CI"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+    return subprocess.run(
+        [path, *arguments], capture_output=True, text=True, timeout=PROMTOOL_SECONDS, check=False
+    )
