@@ -6,27 +6,20 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from gateway.api.docs import docs_page
-from gateway.api.openapi import openapi_document
-from gateway.api.problems import Answer
 from gateway.api.protocol import check_expectation
-from gateway.api.routes import Endpoint, OpenEndpoint
+from gateway.api.routes import Endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from aiohttp.typedefs import Handler
 
-    from gateway.api.handlers.system import SystemHandlers
-    from gateway.api.responses import Edge, OpenCall
+    from gateway.api.responses import Edge
+    from gateway.api.routes import AnyEndpoint
 
 
 def make_app(
-    edge: Edge,
-    endpoints: Sequence[Endpoint | OpenEndpoint],
-    system: SystemHandlers,
-    *,
-    max_body_bytes: int,
+    edge: Edge, endpoints: Sequence[AnyEndpoint], *, max_body_bytes: int
 ) -> web.Application:
     """The application; its one middleware is the edge."""
 
@@ -41,16 +34,6 @@ def make_app(
         else:
             handler = edge.open(endpoint.route, endpoint.call)
         _add(app, endpoint.method, endpoint.path, handler)
-    document = Answer(200, openapi_document(endpoints))
-    page = Answer(200, docs_page(endpoints), content_type="text/html; charset=utf-8")
-    for path, call in (
-        ("/livez", system.livez),
-        ("/readyz", system.readyz),
-        ("/metrics", system.metrics),
-        ("/openapi.json", _always(document)),
-        ("/docs", _always(page)),
-    ):
-        _add(app, "GET", path, edge.open("system", call))
     return app
 
 
@@ -60,10 +43,3 @@ def _add(app: web.Application, method: str, path: str, handler: Handler) -> None
         app.router.add_get(path, handler, expect_handler=check_expectation)
     else:
         app.router.add_route(method, path, handler, expect_handler=check_expectation)
-
-
-def _always(answer: Answer) -> OpenCall:
-    async def call(_request: web.Request) -> Answer:
-        return answer
-
-    return call

@@ -21,6 +21,12 @@ POSTGRES_TIMEOUT_SECONDS = 1.0
 UpDown = Literal["up", "down"]
 
 
+class Alive(msgspec.Struct, frozen=True):
+    """What `/livez` says, if it says anything."""
+
+    status: Literal["alive"] = "alive"
+
+
 class Health(msgspec.Struct, frozen=True):
     """What `/readyz` says; `durability` is what an answered reservation is worth.
 

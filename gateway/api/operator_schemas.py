@@ -6,7 +6,9 @@ from typing import Literal
 
 import msgspec
 
+from gateway.api.schemas import Instant
 from gateway.inventory.specs import ItemSpec, Money
+from gateway.inventory.types import SaleState
 
 
 class WaitingRoomAnswer(msgspec.Struct, frozen=True):
@@ -14,7 +16,7 @@ class WaitingRoomAnswer(msgspec.Struct, frozen=True):
 
     max_active_buyers: int
     admission_seconds: int
-    prequeue_at: str | None
+    prequeue_at: Instant | None
     order: Literal["fifo", "draw"]
 
 
@@ -22,15 +24,15 @@ class SaleAnswer(msgspec.Struct, frozen=True):
     """A sale as operators see it."""
 
     sale_id: str
-    state: str
+    state: SaleState
     version: int
     hold_seconds: int
     extension_seconds: int
     partitions: int
     per_buyer_limit: int
     split_lines: bool
-    opens_at: str | None
-    closes_at: str | None
+    opens_at: Instant | None
+    closes_at: Instant | None
     waiting_room: WaitingRoomAnswer | None
     items: tuple[ItemSpec, ...]
     paused_skus: tuple[str, ...]
@@ -139,7 +141,7 @@ class AccountingAnswer(msgspec.Struct, frozen=True):
     """The final accounting of a settled sale; `revenue` is what `sold` was paid, all lines."""
 
     sale_id: str
-    settled_at: str
+    settled_at: Instant
     settled_by: str
     revenue: Money
     refunded: Money
@@ -182,8 +184,8 @@ class ReconciliationAnswer(msgspec.Struct, frozen=True):
     differences: tuple[DifferenceAnswer, ...]
     watermarks: tuple[WatermarkAnswer, ...]
     requested_by: str
-    requested_at: str
-    finished_at: str | None
+    requested_at: Instant
+    finished_at: Instant | None
 
 
 class ReconciliationsAnswer(msgspec.Struct, frozen=True):
@@ -204,8 +206,8 @@ class DeadLetterAnswer(msgspec.Struct, frozen=True):
     error: str
     raw: str
     status: str
-    created_at: str
-    resolved_at: str | None
+    created_at: Instant
+    resolved_at: Instant | None
 
 
 class DeadLettersAnswer(msgspec.Struct, frozen=True):

@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from gateway.api.schemas import Instant
+
 
 class SaleSummary(msgspec.Struct, frozen=True):
     """A sale in the list of all."""
@@ -13,9 +15,9 @@ class SaleSummary(msgspec.Struct, frozen=True):
     sale_id: str
     state: str
     version: int
-    opens_at: str | None
-    closes_at: str | None
-    created_at: str
+    opens_at: Instant | None
+    closes_at: Instant | None
+    created_at: Instant
 
 
 class SalesAnswer(msgspec.Struct, frozen=True):
@@ -80,9 +82,9 @@ class FiguresAnswer(msgspec.Struct, frozen=True):
     sale_id: str
     state: str
     version: int
-    opens_at: str | None
-    closes_at: str | None
-    read_at: str
+    opens_at: Instant | None
+    closes_at: Instant | None
+    read_at: Instant
     items: tuple[FigureItem, ...] | None
     gateway: GatewayFigures
     pipeline: PipelineFigures | None
@@ -97,7 +99,7 @@ class AuditEntry(msgspec.Struct, frozen=True):
     action: str
     detail: dict[str, Any]
     request_id: str | None
-    occurred_at: str
+    occurred_at: Instant
 
 
 class AuditLogAnswer(msgspec.Struct, frozen=True):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from gateway.admission.tokens import Scope
 from gateway.api import operator_schemas, overview_schemas, schemas
+from gateway.api.health import Alive, Health
 from gateway.api.responses import Call, OpenCall
 from gateway.inventory.opening import Verb
 from gateway.inventory.specs import SaleSpec
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from gateway.api.handlers.overview import OverviewHandlers
     from gateway.api.handlers.reservations import ReservationHandlers
     from gateway.api.handlers.sales import SaleHandlers
+    from gateway.api.handlers.system import SystemHandlers
 
 _SALE = "/v1/sales/{sale}"
 _RESERVATION = "/v1/reservations/{id}"
@@ -42,7 +44,9 @@ class Endpoint:
     """One call: where it is, who may make it, what goes in and comes out.
 
     `route` names it in the metrics; `body_optional` where an empty body is an empty object;
-    `also_as` are the media types the answer may be asked for in beside JSON.
+    `also_as` are the media types the answer may be asked for in beside JSON; `also_statuses` are
+    further statuses with the same answer, `answer_headers` what an answer may carry beside
+    X-Request-Id. `codes` leaves out what any call may answer (description/answers.py).
     """
 
     method: str
@@ -58,12 +62,15 @@ class Endpoint:
     body_optional: bool = False
     headers: tuple[str, ...] = ()
     query: tuple[str, ...] = ()
+    media_type: str = "application/json"
     also_as: tuple[str, ...] = ()
+    also_statuses: tuple[int, ...] = ()
+    answer_headers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class OpenEndpoint:
-    """A call that takes no token."""
+    """A call that takes no token; the fields are those of Endpoint."""
 
     method: str
     path: str
@@ -72,6 +79,13 @@ class OpenEndpoint:
     call: OpenCall
     answer: type | None = None
     codes: tuple[str, ...] = ()
+    headers: tuple[str, ...] = ()
+    media_type: str = "application/json"
+    also_statuses: tuple[int, ...] = ()
+    answer_headers: tuple[str, ...] = ()
+
+
+AnyEndpoint = Endpoint | OpenEndpoint
 
 
 def reservation_endpoints(handlers: ReservationHandlers) -> tuple[Endpoint, ...]:
@@ -85,6 +99,7 @@ def reservation_endpoints(handlers: ReservationHandlers) -> tuple[Endpoint, ...]
             (*_WRITE, "idempotency_key_required", "idempotency_key_reused", "sale_not_open",
              "limit_exceeded", "sold_out", "ledger_behind"),
             status=201, body=schemas.ReserveBody, headers=("Idempotency-Key",),
+            answer_headers=("Location", "Idempotent-Replayed"),
         ),
         Endpoint(
             "GET", _RESERVATION, "reservation", "A reservation as it is now",
@@ -93,12 +108,12 @@ def reservation_endpoints(handlers: ReservationHandlers) -> tuple[Endpoint, ...]
         Endpoint(
             "POST", f"{_RESERVATION}/confirm", "confirm", "Paid: held units are sold",
             handlers.confirm, _STOREFRONT, reservation, (*_WRITE, *resolved),
-            body=schemas.ConfirmBody,
+            body=schemas.ConfirmBody, answer_headers=("Idempotent-Replayed",),
         ),
         Endpoint(
             "POST", f"{_RESERVATION}/cancel", "cancel", "Give held units back",
             handlers.cancel, _OWNERS, reservation, (*_WRITE, *resolved),
-            body=schemas.EmptyBody, body_optional=True,
+            body=schemas.EmptyBody, body_optional=True, answer_headers=("Idempotent-Replayed",),
         ),
         Endpoint(
             "POST", f"{_RESERVATION}/extend", "extend", "Hold for longer, up to the sale's cap",
@@ -110,6 +125,7 @@ def reservation_endpoints(handlers: ReservationHandlers) -> tuple[Endpoint, ...]
             handlers.return_units, _STOREFRONT, reservation,
             (*_WRITE, "idempotency_key_required", "idempotency_key_reused", "invalid_state"),
             status=201, body=schemas.ReturnBody, headers=("Idempotency-Key",),
+            answer_headers=("Idempotent-Replayed",),
         ),
         Endpoint(
             "GET", "/v1/orders/{id}", "order", "An order with its events",
@@ -130,6 +146,7 @@ def sale_endpoints(handlers: SaleHandlers) -> tuple[Endpoint, ...]:
             "POST", f"{_SALE}/{verb.value}", "sale_state", f"{verb.value.capitalize()} the sale",
             handlers.changing_state(verb), _OPS, operator_schemas.SaleAnswer, _OPS_WRITE,
             body=schemas.EmptyBody, body_optional=True, headers=("If-Match",),
+            answer_headers=("ETag",),
         )
         for verb in Verb
     )  # fmt: skip
@@ -138,6 +155,7 @@ def sale_endpoints(handlers: SaleHandlers) -> tuple[Endpoint, ...]:
             "POST", f"{_SALE}/items/{{sku}}/{word}", "item_state", f"{word.capitalize()} one item",
             handlers.changing_item(state), _OPS, operator_schemas.SaleAnswer, _OPS_WRITE,
             body=schemas.EmptyBody, body_optional=True, headers=("If-Match",),
+            answer_headers=("ETag",),
         )
         for word, state in (("pause", SaleState.PAUSED), ("resume", SaleState.OPEN))
     )  # fmt: skip
@@ -145,13 +163,15 @@ def sale_endpoints(handlers: SaleHandlers) -> tuple[Endpoint, ...]:
         Endpoint(
             "PUT", _SALE, "sale_put", "Make a sale, or replace one that was never open",
             handlers.put, _OPS, operator_schemas.SaleAnswer, _OPS_WRITE,
-            status=201, body=SaleSpec, headers=("If-Match",),
+            status=201, body=SaleSpec, headers=("If-Match",), also_statuses=(200,),
+            answer_headers=("ETag", "Location"),
         ),
         *states,
         Endpoint(
             "POST", f"{_SALE}/settle", "sale_state", "Close the books; Redis forgets the sale",
             handlers.settle, _OPS, operator_schemas.SaleAnswer, _OPS_WRITE,
             body=schemas.EmptyBody, body_optional=True, headers=("If-Match",),
+            answer_headers=("ETag",),
         ),
         *items,
         Endpoint(
@@ -174,6 +194,7 @@ def sale_endpoints(handlers: SaleHandlers) -> tuple[Endpoint, ...]:
             "GET", f"{_SALE}/accounting", "accounting", "What a settled sale came to",
             handlers.accounting, _OPS, operator_schemas.AccountingAnswer,
             (*_READ, "invalid_state"), also_as=("text/csv",),
+            answer_headers=("Vary", "Content-Disposition"),
         ),
     )  # fmt: skip
 
@@ -225,9 +246,34 @@ def overview_endpoints(handlers: OverviewHandlers) -> tuple[Endpoint, ...]:
     )  # fmt: skip
 
 
+def system_endpoints(handlers: SystemHandlers) -> tuple[OpenEndpoint, ...]:
+    """Calls of those who run the gateway, and of those who read about it."""
+    return (
+        OpenEndpoint(
+            "GET", "/livez", "system", "Whether the process is alive", handlers.livez, Alive,
+        ),
+        OpenEndpoint(
+            "GET", "/readyz", "system", "Whether sales can go on, part by part", handlers.readyz,
+            Health, also_statuses=(503,),
+        ),
+        OpenEndpoint(
+            "GET", "/metrics", "system", "Counters for Prometheus, summed over the workers",
+            handlers.metrics, media_type="text/plain",
+        ),
+        OpenEndpoint(
+            "GET", "/openapi.json", "system", "This API as OpenAPI 3.1", handlers.openapi,
+        ),
+        OpenEndpoint(
+            "GET", "/docs", "system", "This API as a page", handlers.docs, media_type="text/html",
+            answer_headers=("Content-Security-Policy",),
+        ),
+    )  # fmt: skip
+
+
 def public_sale_endpoint(handlers: SaleHandlers) -> OpenEndpoint:
     """The one call of the API that needs no token."""
     return OpenEndpoint(
         "GET", _SALE, "sale", "A sale as everybody may see it", handlers.read,
-        schemas.PublicSale, ("not_found", "overloaded", "recovering"),
+        schemas.PublicSale, ("not_found", "recovering"), headers=("If-None-Match",),
+        also_statuses=(304,), answer_headers=("ETag", "Cache-Control"),
     )  # fmt: skip

@@ -13,8 +13,11 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from gateway.inventory.specs import Money, Name
+from gateway.inventory.types import SaleState
 
 Quantity = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
+# RFC 3339 in UTC with milliseconds.
+Instant = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
 Delta = Annotated[int, msgspec.Meta(ge=-1_000_000_000, le=1_000_000_000)]
 # No control characters; the scripts bound the same texts in bytes, so the handlers check those too.
 Line255 = Annotated[
@@ -106,7 +109,7 @@ class ReservationAnswer(msgspec.Struct, frozen=True):
     lines: tuple[LineAnswer, ...]
     total: Money
     state: Literal["held", "confirmed", "cancelled", "expired"]
-    expires_at: str
+    expires_at: Instant
     event_id: str
     payment_reference: str | None = None
     returned: tuple[LineAnswer, ...] = ()
@@ -116,7 +119,7 @@ class OwnHold(msgspec.Struct, frozen=True):
     """A hold of the caller that stands in the way of another one."""
 
     reservation_id: str
-    expires_at: str
+    expires_at: Instant
 
 
 class OrderLineAnswer(msgspec.Struct, frozen=True):
@@ -134,7 +137,7 @@ class OrderEventAnswer(msgspec.Struct, frozen=True):
     """What happened to an order, by the number of the event in its partition's history."""
 
     status: Literal["PENDING", "CONFIRMED", "CANCELLED", "EXPIRED", "EXTENDED", "RETURNED"]
-    occurred_at: str
+    occurred_at: Instant
     event_id: str
     detail: dict[str, Any]
 
@@ -148,7 +151,7 @@ class OrderAnswer(msgspec.Struct, frozen=True):
     status: Literal["PENDING", "CONFIRMED", "CANCELLED", "EXPIRED"]
     lines: tuple[OrderLineAnswer, ...]
     total: Money
-    expires_at: str
+    expires_at: Instant
     payment_reference: str | None
     events: tuple[OrderEventAnswer, ...]
     in_ledger: bool = True
@@ -176,9 +179,9 @@ class PublicSale(msgspec.Struct, frozen=True):
     """A sale as buyers see it."""
 
     sale_id: str
-    state: str
+    state: SaleState
     version: int
-    opens_at: str | None
-    closes_at: str | None
+    opens_at: Instant | None
+    closes_at: Instant | None
     hold_seconds: int
     items: tuple[PublicItem, ...]

@@ -30,13 +30,13 @@ from gateway.api.reservations import ReservationService
 from gateway.api.reserving import Reserve
 from gateway.api.responses import Edge
 from gateway.api.routes import (
-    Endpoint,
-    OpenEndpoint,
+    AnyEndpoint,
     operation_endpoints,
     overview_endpoints,
     public_sale_endpoint,
     reservation_endpoints,
     sale_endpoints,
+    system_endpoints,
 )
 from gateway.api.sale_operations import SaleOperations
 from gateway.api.sales import SaleDirectory
@@ -159,12 +159,13 @@ async def _assemble(
     )
     gauges = Gauges(ledger, store, client)
     edge = Edge(verifier, metrics, max_in_flight=gateway.max_in_flight)
-    app = make_app(
-        edge,
-        _endpoints(settings, reserve, settled, ledger, store, directory, client, metrics, gauges),
-        SystemHandlers(HealthCheck(pool, ledger, directory), metrics, gauges),
-        max_body_bytes=gateway.max_body_bytes,
-    )
+    system = SystemHandlers(HealthCheck(pool, ledger, directory), metrics, gauges)
+    endpoints = [
+        *_endpoints(settings, reserve, settled, ledger, store, directory, client, metrics, gauges),
+        *system_endpoints(system),
+    ]
+    system.describe(endpoints)
+    app = make_app(edge, endpoints, max_body_bytes=gateway.max_body_bytes)
     return app, edge, reserve
 
 
@@ -184,7 +185,7 @@ def _endpoints(
     client: redis_py.Redis,
     metrics: GatewayMetrics,
     gauges: Gauges,
-) -> list[Endpoint | OpenEndpoint]:
+) -> list[AnyEndpoint]:
     """Every call over the parts it needs."""
     most = settings.gateway.max_body_bytes
     bounds = PartitionBounds(

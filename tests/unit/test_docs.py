@@ -3,10 +3,9 @@
 import json
 import re
 import tomllib
-from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import get_args
 
 import msgspec
 import pytest
@@ -19,21 +18,14 @@ from config.settings import Settings
 from gateway.api.gauges import Reading
 from gateway.api.metrics import GatewayMetrics
 from gateway.api.problems import CATALOGUE
-from gateway.api.routes import (
-    Endpoint,
-    OpenEndpoint,
-    operation_endpoints,
-    overview_endpoints,
-    public_sale_endpoint,
-    reservation_endpoints,
-    sale_endpoints,
-)
+from gateway.api.routes import Endpoint
 from gateway.inventory.events import Event, decode_event
 from gateway.relay.metrics import RelayMetrics
 from lua.loader import load_scripts
 from order_writer.metrics import WriterMetrics
 from reconciler.differences import Kind
 from reconciler.metrics import ReconcilerMetrics
+from tests.support.endpoints import api_endpoints
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "docs" / "reference"
@@ -88,28 +80,13 @@ def setting_rows() -> dict[str, str]:
     return rows
 
 
-class Handlers:
-    """Stands where handlers stand in the table of endpoints, of which only the words are read."""
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *_: None
-
-
 def endpoint_rows() -> list[str]:
     """The row of http_api.md for each call."""
-    handlers = cast("Any", Handlers())
-    endpoints: tuple[Endpoint | OpenEndpoint, ...] = (
-        *reservation_endpoints(handlers),
-        *sale_endpoints(handlers),
-        *operation_endpoints(handlers),
-        *overview_endpoints(handlers),
-        public_sale_endpoint(handlers),
-    )
     return [
         f"| `{endpoint.method} {endpoint.path}` | "
         f"{', '.join(endpoint.scopes) if isinstance(endpoint, Endpoint) else 'no token'} | "
         f"{endpoint.summary} |"
-        for endpoint in endpoints
+        for endpoint in api_endpoints()
     ]
 
 

@@ -1,21 +1,28 @@
-"""Calls of those who run the gateway: life, readiness, metrics."""
+"""Calls of those who run the gateway: life, readiness, metrics, and what the API is."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
+from gateway.api.description.document import openapi_document
+from gateway.api.description.page import PAGE_POLICY, docs_page
+from gateway.api.health import Alive
 from gateway.api.metrics import exposition
 from gateway.api.problems import Answer
 from gateway.api.rendering import json_answer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from aiohttp import web
 
     from gateway.api.gauges import Gauges
     from gateway.api.health import HealthCheck
     from gateway.api.metrics import GatewayMetrics
+    from gateway.api.routes import AnyEndpoint
 
 
 class SystemHandlers:
@@ -26,10 +33,17 @@ class SystemHandlers:
         self._health = health
         self._metrics = metrics
         self._gauges = gauges
+        self._document = self._page = Answer(503, b"")
+
+    def describe(self, endpoints: Sequence[AnyEndpoint]) -> None:
+        """From now on the description is of these, which may be ours too."""
+        document = openapi_document(endpoints)
+        self._document = Answer(200, msgspec.json.format(msgspec.json.encode(document), indent=1))
+        self._page = Answer(200, docs_page(document), (PAGE_POLICY,), "text/html; charset=utf-8")
 
     async def livez(self, _request: web.Request) -> Answer:
         """GET /livez."""
-        return json_answer(200, {"status": "alive"})
+        return json_answer(200, Alive())
 
     async def readyz(self, _request: web.Request) -> Answer:
         """GET /readyz: 200 when sales can go on, else 503; either way part by part."""
@@ -40,3 +54,11 @@ class SystemHandlers:
         """GET /metrics."""
         text = exposition(self._metrics, await self._gauges.read())
         return Answer(200, text, content_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+    async def openapi(self, _request: web.Request) -> Answer:
+        """GET /openapi.json."""
+        return self._document
+
+    async def docs(self, _request: web.Request) -> Answer:
+        """GET /docs."""
+        return self._page

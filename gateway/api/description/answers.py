@@ -1,0 +1,163 @@
+"""The answers of an operation: what it does when done, and its problems by status and code."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from gateway.api import problem_members
+from gateway.api.description.examples import example_of
+from gateway.api.problem_members import MEMBERS
+from gateway.api.problems import CATALOGUE, CONTENT_TYPE
+from gateway.api.routes import Endpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gateway.api.routes import AnyEndpoint
+
+Json = dict[str, Any]
+SCHEMA = "#/components/schemas/{name}"
+# Any call may answer these, so the endpoints do not name them.
+ANY_CALL = ("malformed", "overloaded", "internal")
+ANY_GUARDED_CALL = ("unauthenticated", "forbidden")
+
+_TEXT: Json = {"type": "string"}
+_SECONDS: Json = {"type": "integer", "minimum": 0}
+_HEADERS: dict[str, tuple[str, Json]] = {
+    "X-Request-Id": ("The caller's own where it sent a sane one; finds the request in the logs.",
+                     {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,64}$"}),
+    "Location": ("Where what was made can be read.", {"type": "string", "format": "uri-reference"}),
+    "ETag": ("The sale's version; give it back as If-Match.",
+             {"type": "string", "pattern": '^"[0-9]+(-[A-Za-z0-9_-]*)?"$'}),
+    "Idempotent-Replayed": ("There where the request took effect before.", {"const": "true"}),
+    "Cache-Control": ("How long a cache may keep it.", _TEXT),
+    "Vary": ("What else the answer depends on.", _TEXT),
+    "Content-Disposition": ("A name for the file.", _TEXT),
+    "Content-Security-Policy": ("Nothing from outside is loaded.", _TEXT),
+    "Retry-After": ("Seconds to wait, spread so that callers do not return together.", _SECONDS),
+    "RateLimit": ("What is left of the quota that is nearest to its end.", _TEXT),
+    "RateLimit-Policy": ("The quotas.", _TEXT),
+    "WWW-Authenticate": ("Bearer.", _TEXT),
+}  # fmt: skip
+_ALWAYS_THERE = frozenset({"X-Request-Id", "ETag", "Retry-After", "WWW-Authenticate"})
+_OF_STATUS = {
+    401: ("WWW-Authenticate",),
+    429: ("Retry-After", "RateLimit", "RateLimit-Policy"),
+    503: ("Retry-After",),
+}
+_SAID = {200: "Done", 201: "Made", 304: "What the caller has is still right"}
+
+
+def header_components() -> Json:
+    """Every header of an answer."""
+    return {
+        name: {"description": said, "required": name in _ALWAYS_THERE, "schema": schema}
+        for name, (said, schema) in _HEADERS.items()
+    }
+
+
+def problem_components() -> Json:
+    """A schema for the problems of each code, over the one of all problems."""
+    types = {problem_members.Problem, *MEMBERS.values()}
+    _, components = msgspec.json.schema_components(
+        sorted(types, key=lambda type_: type_.__name__), ref_template=SCHEMA
+    )
+    for kind in CATALOGUE.values():
+        parts = [ref("Problem")]
+        if kind.code in MEMBERS:
+            parts.append(ref(MEMBERS[kind.code].__name__))
+        components[_problem_name(kind.code)] = {
+            "description": f"{kind.title}.",
+            "allOf": parts,
+            "properties": {
+                "type": {"const": f"urn:dropgate:problem:{kind.code}"},
+                "title": {"const": kind.title},
+                "status": {"const": kind.status},
+                "code": {"const": kind.code},
+            },
+        }
+    return components
+
+
+def responses(endpoint: AnyEndpoint) -> Json:
+    """Every answer of an operation, by status."""
+    status = endpoint.status if isinstance(endpoint, Endpoint) else 200
+    found: dict[int, Json] = {
+        each: _done(endpoint, each) for each in (status, *endpoint.also_statuses)
+    }
+    for problem_status, codes in _problems(endpoint).items():
+        problem = _problem(problem_status, codes)
+        if problem_status in found:  # another kind of answer has this status too
+            problem["content"] |= found[problem_status]["content"]
+            problem["headers"] = {"X-Request-Id": _header("X-Request-Id")}
+        found[problem_status] = problem
+    return {str(each): found[each] for each in sorted(found)}
+
+
+def _done(endpoint: AnyEndpoint, status: int) -> Json:
+    names = ("X-Request-Id", *endpoint.answer_headers)
+    answer: Json = {
+        "description": _SAID.get(status, endpoint.summary),
+        "headers": {name: _header(name) for name in names},
+    }
+    if status == 304:
+        return answer
+    schema = _TEXT if endpoint.media_type.startswith("text/") else {"type": "object"}
+    content: Json = {endpoint.media_type: {"schema": schema}}
+    if endpoint.answer is not None:
+        content[endpoint.media_type]["schema"] = ref(endpoint.answer.__name__)
+        example = example_of(endpoint.answer)
+        if example is not None:
+            content[endpoint.media_type]["example"] = example
+    for media_type in endpoint.also_as if isinstance(endpoint, Endpoint) else ():
+        content[media_type] = {"schema": _TEXT}
+    return answer | {"content": content}
+
+
+def _problems(endpoint: AnyEndpoint) -> dict[int, list[str]]:
+    codes = {*endpoint.codes, *ANY_CALL}
+    if isinstance(endpoint, Endpoint):
+        codes |= set(ANY_GUARDED_CALL)
+    by_status: defaultdict[int, list[str]] = defaultdict(list)
+    for code, kind in CATALOGUE.items():
+        if code in codes:
+            by_status[kind.status].append(code)
+    return by_status
+
+
+def _problem(status: int, codes: Iterable[str]) -> Json:
+    names = [_problem_name(code) for code in codes]
+    schema: Json = ref(names[0])
+    if len(names) > 1:
+        schema = {
+            "oneOf": [ref(name) for name in names],
+            "discriminator": {
+                "propertyName": "code",
+                "mapping": {
+                    code: SCHEMA.format(name=name) for code, name in zip(codes, names, strict=True)
+                },
+            },
+        }
+    return {
+        "description": " or ".join(f"`{code}`" for code in codes),
+        "headers": {name: _header(name) for name in ("X-Request-Id", *_OF_STATUS.get(status, ()))},
+        "content": {CONTENT_TYPE: {"schema": schema}},
+    }
+
+
+def _problem_name(code: str) -> str:
+    return "".join(word.capitalize() for word in code.split("_")) + "Problem"
+
+
+def ref(name: str) -> Json:
+    """A reference to a schema."""
+    return {"$ref": SCHEMA.format(name=name)}
+
+
+def _header(name: str) -> Json:
+    if name not in _HEADERS:
+        raise KeyError(name)
+    return {"$ref": f"#/components/headers/{name}"}
