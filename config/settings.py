@@ -120,6 +120,16 @@ class GatewaySettings(Section):
     max_body_bytes: PositiveInt = Field(8192, description="largest request body")
     request_deadline_seconds: PositiveFloat = Field(2.0, description="bound on one request")
     keepalive_timeout_seconds: PositiveFloat = Field(15.0, description="idle connection's life")
+    head_timeout_seconds: PositiveFloat = Field(
+        5.0, description="from a request's first byte to the end of its head"
+    )
+    unread_timeout_seconds: PositiveFloat = Field(
+        5.0, description="for a caller to take its answers"
+    )
+    max_connections: PositiveInt = Field(8192, description="client connections per worker")
+    max_connections_per_address: NonNegativeInt = Field(
+        0, description="of them from one address; 0: no bound of its own"
+    )
     backlog: PositiveInt = Field(4096, description="connections waiting to be accepted")
     max_in_flight: PositiveInt = Field(8192, description="requests at once before 503 overloaded")
     batch_max_requests: PositiveInt = Field(128, description="reserves in one script call")

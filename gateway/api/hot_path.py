@@ -16,17 +16,16 @@ import asyncio
 import re
 import time
 from collections.abc import Callable
-from http import HTTPStatus
 from typing import Any
 
 from aiohttp import HttpVersion11, web
-from aiohttp.helpers import rfc822_formatted_time
-from aiohttp.http import SERVER_SOFTWARE, RawRequestMessage
+from aiohttp.http import RawRequestMessage
 from multidict import CIMultiDictProxy
 
 from gateway.admission.tokens import Scope
+from gateway.api.connections import Connections
 from gateway.api.problems import Answer, Problem
-from gateway.api.protocol import ProblemProtocol, ProblemServer
+from gateway.api.protocol import GuardedProtocol, ProblemServer, response_bytes
 from gateway.api.reserving import Ask, Reserve
 from gateway.api.responses import Edge, request_id_of
 from gateway.api.sales import SaleFacts
@@ -35,21 +34,8 @@ from gateway.inventory.keys import SALE_ID
 from gateway.inventory.outcomes import ReserveReply
 
 _PATH = re.compile(f"/v1/sales/({SALE_ID.pattern})/reservations")
-_REASONS = {status.value: status.phrase for status in HTTPStatus}
 
 Respond = Callable[[bytes, bool], None]
-
-
-def response_bytes(answer: Answer, request_id: str) -> bytes:
-    """The response as it goes over the wire; the same headers as on the general way."""
-    extra = "".join([f"{name}: {value}\r\n" for name, value in answer.headers])
-    head = (
-        f"HTTP/1.1 {answer.status} {_REASONS[answer.status]}\r\n"
-        f"Content-Type: {answer.content_type}\r\n{extra}X-Request-Id: {request_id}\r\n"
-        f"Content-Length: {len(answer.body)}\r\nDate: {rfc822_formatted_time()}\r\n"
-        f"Server: {SERVER_SOFTWARE}\r\n\r\n"
-    )
-    return head.encode() + answer.body
 
 
 class HotPath:
@@ -130,14 +116,16 @@ class _Exchange:
 _SCOPES = frozenset({Scope.BUYER, Scope.STOREFRONT})
 
 
-class HotProtocol(ProblemProtocol):
+class HotProtocol(GuardedProtocol):
     """One connection; see the module."""
 
     __slots__ = ("_hot_path", "_parked")
 
-    def __init__(self, hot_path: HotPath, server: web.Server, **options: Any) -> None:
+    def __init__(
+        self, hot_path: HotPath, connections: Connections, server: web.Server, **options: Any
+    ) -> None:
         """`options` are those of web.RequestHandler."""
-        super().__init__(server, **options)
+        super().__init__(connections, server, **options)
         self._hot_path = hot_path
         self._parked: asyncio.Future[None] | None = None
 
@@ -152,9 +140,13 @@ class HotProtocol(ProblemProtocol):
             super().data_received(data)
         finally:
             self._waiter = waiter
+        if not self._messages:
+            self.head_grows(len(data))
+            return
+        self._head_bytes = 0
         if len(self._messages) == 1 and not self._buffer_paused and self._take(waiter):
             return
-        if self._messages and not waiter.done():
+        if not waiter.done():
             waiter.set_result(None)
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -205,12 +197,17 @@ class HotServer(ProblemServer):
     """Makes a HotProtocol for each connection."""
 
     def __init__(
-        self, hot_path: HotPath, handler: Any, request_factory: Any, **options: Any
+        self,
+        hot_path: HotPath,
+        connections: Connections,
+        handler: Any,
+        request_factory: Any,
+        **options: Any,
     ) -> None:
         """`handler` and `request_factory` are the general way's."""
-        super().__init__(handler, request_factory, **options)
+        super().__init__(connections, handler, request_factory, **options)
         self._hot_path = hot_path
 
     def __call__(self) -> web.RequestHandler:
         """A connection's protocol."""
-        return HotProtocol(self._hot_path, self, loop=self._loop, **self._options)
+        return HotProtocol(self._hot_path, self._guard, self, loop=self._loop, **self._options)

@@ -13,6 +13,7 @@ from prometheus_client.core import (
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from gateway.api.connections import Ended
 from gateway.api.metrics_file import MetricsFile
 from gateway.api.overview_schemas import GatewayFigures, LatencyFigures
 from gateway.api.problems import CATALOGUE
@@ -35,15 +36,19 @@ BUCKETS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 STATUS_CLASSES = ("2xx", "3xx", "4xx", "5xx")
 
 IN_FLIGHT = "in_flight"
+CONNECTIONS = "connections"
 _BUCKET_COUNT = len(BUCKETS_SECONDS) + 1
 _NAMES = (
     IN_FLIGHT,
+    CONNECTIONS,
+    *(f"ended:{reason}" for reason in Ended),
     *(f"reservation:{outcome}" for outcome in OUTCOMES),
     *(f"request:{route}:{status}" for route in ROUTES for status in STATUS_CLASSES),
     *(f"latency:{route}:{le}" for route in ROUTES for le in (*BUCKETS_SECONDS, "inf", "sum")),
 )
 _SLOTS = {name: slot for slot, name in enumerate(_NAMES)}
 _OUTCOME_SLOTS = {outcome: _SLOTS[f"reservation:{outcome}"] for outcome in OUTCOMES}
+_ENDED_SLOTS = {reason.value: _SLOTS[f"ended:{reason}"] for reason in Ended}
 _LATENCY_SLOTS = {route: _SLOTS[f"latency:{route}:{BUCKETS_SECONDS[0]}"] for route in ROUTES}
 _REQUEST_SLOTS = {route: _SLOTS[f"request:{route}:2xx"] for route in ROUTES}
 
@@ -55,7 +60,8 @@ class GatewayMetrics(Collector):
         """Files live in `run_dir`, one a worker."""
         self._file = MetricsFile(run_dir, worker_slot, _NAMES)
         self._values = self._file.values
-        self._values[_SLOTS[IN_FLIGHT]] = 0.0  # a predecessor's requests ended with it
+        for name in (IN_FLIGHT, CONNECTIONS):
+            self._values[_SLOTS[name]] = 0.0  # a predecessor's ended with it
 
     def count_reservation(self, outcome: str) -> None:
         """One reserve with this outcome: a script's word, or a problem's code."""
@@ -73,6 +79,14 @@ class GatewayMetrics(Collector):
         first = _LATENCY_SLOTS[route]
         values[first + bisect_left(BUCKETS_SECONDS, seconds)] += 1.0
         values[first + _BUCKET_COUNT] += seconds
+
+    def count_connections(self, change: int) -> None:
+        """So many connections more, or fewer."""
+        self._values[_SLOTS[CONNECTIONS]] += change
+
+    def connection_ended(self, reason: str) -> None:
+        """A connection was refused or ended by the gateway, for a reason of Ended."""
+        self._values[_ENDED_SLOTS[reason]] += 1.0
 
     def collect(self) -> Iterable[Metric]:
         """Prometheus: the sums of all workers."""
@@ -94,7 +108,14 @@ class GatewayMetrics(Collector):
             self._add_latency(latency, route, totals)
         in_flight = GaugeMetricFamily("dropgate_http_in_flight", "Requests being answered")
         in_flight.add_metric([], totals[_SLOTS[IN_FLIGHT]])
-        return (reservations, requests, latency, in_flight)
+        connections = GaugeMetricFamily("dropgate_connections", "Client connections open")
+        connections.add_metric([], totals[_SLOTS[CONNECTIONS]])
+        ended = CounterMetricFamily(
+            "dropgate_connections_ended", "Connections refused or ended", labels=["reason"]
+        )
+        for reason, slot in _ENDED_SLOTS.items():
+            ended.add_metric([reason], totals[slot])
+        return (reservations, requests, latency, in_flight, connections, ended)
 
     def figures(self) -> GatewayFigures:
         """The sums of all workers, for those who watch."""

@@ -46,7 +46,7 @@ _KINDS = (
     Kind("not_admitted", 403, "The waiting room has not admitted this buyer"),
     Kind("not_found", 404, "There is no such thing, or it is not yours"),
     Kind("method_not_allowed", 405, "The resource does not take this method"),
-    Kind("request_timeout", 408, "The request's body did not arrive in time"),
+    Kind("request_timeout", 408, "The request did not arrive in time"),
     Kind("sold_out", 409, "Not enough units are left"),
     Kind("limit_exceeded", 409, "The buyer's limit is reached"),
     Kind("sale_not_open", 409, "The sale does not take reservations now"),

@@ -5,12 +5,36 @@ Such answers are problems with a request id too. A connection that sent one is c
 
 from __future__ import annotations
 
-from typing import Any
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, cast
 
 from aiohttp import HttpVersion11, web
+from aiohttp.helpers import rfc822_formatted_time
+from aiohttp.http import SERVER_SOFTWARE
 
-from gateway.api.problems import Problem
+from gateway.api.problems import Answer, Problem
 from gateway.api.responses import problem_of, request_id_of, response_of
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from gateway.api.connections import Connections
+
+# Of what has come of a head that is not whole: far above what clients and proxies send.
+HEAD_MAX_BYTES = 32 * 1024
+_REASONS = {status.value: status.phrase for status in HTTPStatus}
+
+
+def response_bytes(answer: Answer, request_id: str) -> bytes:
+    """The response as it goes over the wire; the same headers as on the general way."""
+    extra = "".join([f"{name}: {value}\r\n" for name, value in answer.headers])
+    head = (
+        f"HTTP/1.1 {answer.status} {_REASONS[answer.status]}\r\n"
+        f"Content-Type: {answer.content_type}\r\n{extra}X-Request-Id: {request_id}\r\n"
+        f"Content-Length: {len(answer.body)}\r\nDate: {rfc822_formatted_time()}\r\n"
+        f"Server: {SERVER_SOFTWARE}\r\n\r\n"
+    )
+    return head.encode() + answer.body
 
 
 class ProblemProtocol(web.RequestHandler):
@@ -40,19 +64,121 @@ class ProblemProtocol(web.RequestHandler):
         return response
 
 
-class ProblemServer(web.Server):
-    """Makes a ProblemProtocol for each connection."""
+class GuardedProtocol(ProblemProtocol):
+    """One of a worker's counted connections; answers how long it has kept the worker waiting."""
 
-    def __init__(self, handler: Any, request_factory: Any, **options: Any) -> None:
+    __slots__ = (
+        "_connections",
+        "_ending_since",
+        "_head_bytes",
+        "_head_since",
+        "_line",
+        "_paused_since",
+    )
+
+    def __init__(self, connections: Connections, server: web.Server, **options: Any) -> None:
+        """`options` are those of web.RequestHandler."""
+        super().__init__(server, **options)
+        self._connections = connections
+        self._line: asyncio.Transport | None = None
+        self._head_since = self._paused_since = self._ending_since = 0.0
+        self._head_bytes = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Protocol callback; one connection too many is told so and closed."""
+        self._line = line = cast("asyncio.Transport", transport)
+        peer = line.get_extra_info("peername")
+        problem = self._connections.admit(self, peer[0] if peer else "")
+        if problem is None:
+            super().connection_made(transport)
+            return
+        self._force_close = True
+        self._tell(problem)
+        line.close()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Protocol callback."""
+        self._connections.forget(self)
+        super().connection_lost(exc)
+        self._line = None
+
+    def pause_writing(self) -> None:
+        """Protocol callback: the caller does not read its answers."""
+        super().pause_writing()
+        self._paused_since = self._loop.time()
+
+    def resume_writing(self) -> None:
+        """Protocol callback."""
+        super().resume_writing()
+        self._paused_since = 0.0
+
+    def head_grows(self, size: int) -> None:
+        """Bytes came for an idle connection, and no request is whole."""
+        if not self._head_bytes:
+            self._head_since = self._loop.time()
+        self._head_bytes += size
+        if self._head_bytes > HEAD_MAX_BYTES:
+            detail = f"The request's head may have {HEAD_MAX_BYTES} bytes."
+            self.refuse(Problem("malformed", detail))
+
+    def head_for(self, now: float) -> float:
+        """Seconds since the first byte of a head that is not whole yet; else 0."""
+        return now - self._head_since if self._head_bytes else 0.0
+
+    def unread_for(self, now: float) -> float:
+        """Seconds that the caller has not taken what it was told; else 0."""
+        if self._paused_since:
+            return now - self._paused_since
+        if self._line is not None and self._line.is_closing():
+            self._ending_since = self._ending_since or now
+            return now - self._ending_since
+        return 0.0
+
+    def idle_for(self, now: float) -> float:
+        """Seconds since the last answer, where nothing is asked now; else 0."""
+        if self._waiter is None or self._waiter.done() or self._messages:
+            return 0.0
+        return now - (self._next_keepalive_close_time - self._keepalive_timeout)
+
+    def refuse(self, problem: Problem) -> None:
+        """Tell the caller of a connection that has no request under way, and close it."""
+        self._tell(problem)
+        self.force_close()
+
+    def abort(self) -> None:
+        """Drop the connection with all that was not read."""
+        if self._line is not None:
+            self._line.abort()
+
+    def _tell(self, problem: Problem) -> None:
+        request_id = request_id_of(None)
+        answer = problem.answer(request_id)
+        closing = Answer(
+            answer.status,
+            answer.body,
+            (*answer.headers, ("Connection", "close")),
+            answer.content_type,
+        )
+        if self._line is not None:
+            self._line.write(response_bytes(closing, request_id))
+
+
+class ProblemServer(web.Server):
+    """Makes a GuardedProtocol for each connection."""
+
+    def __init__(
+        self, connections: Connections, handler: Any, request_factory: Any, **options: Any
+    ) -> None:
         """`options` are those of web.RequestHandler; `handler` takes what the factory makes."""
         super().__init__(
             handler, request_factory=request_factory, handler_cancellation=False, **options
         )
+        self._guard = connections  # `_connections` is aiohttp's own
         self._options = options
 
     def __call__(self) -> web.RequestHandler:
         """A connection's protocol."""
-        return ProblemProtocol(self, loop=self._loop, **self._options)
+        return GuardedProtocol(self._guard, self, loop=self._loop, **self._options)
 
 
 async def check_expectation(request: web.Request) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import resource
 from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from aiohttp import web
 
 from gateway.admission.tokens import TokenVerifier
 from gateway.api.app import make_app
+from gateway.api.connections import ConnectionBounds, Connections
 from gateway.api.gauges import Gauges
 from gateway.api.handlers.operations import OperationHandlers
 from gateway.api.handlers.overview import OverviewHandlers
@@ -60,6 +62,9 @@ STOP_SECONDS = 4.0
 LINGERING_SECONDS = 1.0
 LINE_MAX_BYTES = 4096
 FIELD_MAX_BYTES = 4096
+HEADERS_MAX = 64
+# File descriptors of a worker that are no client's.
+OWN_FILES = 256
 
 _log = structlog.get_logger(__name__)
 
@@ -72,13 +77,17 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     without a token secret, OSError when the port is taken.
     """
     async with AsyncExitStack() as parts:
-        app, edge, reserve = await _assemble(settings, parts)
+        app, edge, reserve, metrics = await _assemble(settings, parts)
         gateway = settings.gateway
+        _allow_files(gateway.max_connections + OWN_FILES)
+        connections = _connections(gateway, metrics)
+        watch = asyncio.create_task(connections.watch())
+        parts.push_async_callback(_cancelled, watch)
         application = web.AppRunner(app, handle_signals=False)
         await application.setup()
         parts.push_async_callback(application.cleanup)
         runner = web.ServerRunner(
-            _server(application, edge, reserve, gateway),
+            _server(application, connections, edge, reserve, gateway),
             handle_signals=False,
             shutdown_timeout=STOP_SECONDS,
         )
@@ -103,8 +112,32 @@ def _calm_collector() -> None:
     gc.set_threshold(50_000, 20, 50)
 
 
+def _allow_files(wanted: int) -> None:
+    """Raise the soft limit of file descriptors; say so where the hard one is too low."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    if most < wanted:
+        _log.warning("file_limit_low", limit=most, wanted=wanted)
+
+
+def _connections(gateway: GatewaySettings, metrics: GatewayMetrics) -> Connections:
+    bounds = ConnectionBounds(
+        max_connections=gateway.max_connections,
+        max_per_address=gateway.max_connections_per_address,
+        head_seconds=gateway.head_timeout_seconds,
+        unread_seconds=gateway.unread_timeout_seconds,
+    )
+    return Connections(bounds, count=metrics.count_connections, ended=metrics.connection_ended)
+
+
 def _server(
-    application: web.AppRunner, edge: Edge, reserve: Reserve, gateway: GatewaySettings
+    application: web.AppRunner,
+    connections: Connections,
+    edge: Edge,
+    reserve: Reserve,
+    gateway: GatewaySettings,
 ) -> HotServer:
     """The connections' end: the hot path first, the application behind it."""
     general = application.server
@@ -112,6 +145,7 @@ def _server(
         raise RuntimeError("the application is not set up")
     return HotServer(
         HotPath(edge, reserve, max_body_bytes=gateway.max_body_bytes),
+        connections,
         general.request_handler,
         general.request_factory,
         access_log=None,
@@ -119,13 +153,14 @@ def _server(
         lingering_time=LINGERING_SECONDS,
         max_line_size=LINE_MAX_BYTES,
         max_field_size=FIELD_MAX_BYTES,
+        max_headers=HEADERS_MAX,
         auto_decompress=False,
     )
 
 
 async def _assemble(
     settings: Settings, parts: AsyncExitStack
-) -> tuple[web.Application, Edge, Reserve]:
+) -> tuple[web.Application, Edge, Reserve, GatewayMetrics]:
     """Make every part; `parts` takes them down in the opposite order."""
     if settings.auth.secret is None:
         raise ValueError("auth.secret: the gateway cannot verify tokens without one")
@@ -166,7 +201,7 @@ async def _assemble(
     ]
     system.describe(endpoints)
     app = make_app(edge, endpoints, max_body_bytes=gateway.max_body_bytes)
-    return app, edge, reserve
+    return app, edge, reserve, metrics
 
 
 def _batcher_bounds(settings: Settings) -> BatcherBounds:

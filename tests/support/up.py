@@ -1,11 +1,12 @@
 """Runs `dropgate up` as a user would: a process of its own, a data folder, a ready file."""
 
 import asyncio
+import os
 import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -22,7 +23,12 @@ DOWN_TIMEOUT_SECONDS = 30.0
 class Up:
     """One `dropgate up` on a folder; may be started again after a stop."""
 
-    def __init__(self, folder: Path, arguments: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        arguments: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.folder = folder
         self.data = folder / "data"
         self.ready_path = folder / "ready.json"
@@ -33,6 +39,7 @@ class Up:
                 *("--ready-file", str(self.ready_path), *arguments),
             ),
             log=folder / "up.log",
+            environment=None if environment is None else {**os.environ, **environment},
         )
 
     @property
