@@ -8,13 +8,14 @@ import typer
 
 from config.commands import configuration, sales, services, tools
 from config.commands.demo import demo
+from config.commands.letters import letters_app
+from config.commands.top import top
 from config.commands.up import up
 from config.sources import CONFIG_VARIABLE
 
 app = typer.Typer(
     name="dropgate",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -41,6 +42,8 @@ app.command()(services.migrate)
 app.add_typer(sales.sale_app, name="sale", no_args_is_help=True)
 app.add_typer(sales.stock_app, name="stock", no_args_is_help=True)
 app.command()(sales.reconcile)
+app.add_typer(letters_app, name="dead-letters", no_args_is_help=True)
+app.command()(top)
 app.command()(tools.verify)
 app.command()(tools.duty)
 app.command()(tools.token)
@@ -50,7 +53,7 @@ app.add_typer(configuration.app, name="config")
 
 def main() -> None:
     """Run the command line."""
-    app()
+    app(prog_name="dropgate")
 
 
 if __name__ == "__main__":

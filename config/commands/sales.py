@@ -3,54 +3,30 @@
 import sys
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import quote
 
 import msgspec
 import typer
 
-from config.commands.shared import fail, output, settings_or_exit
-from config.commands.up import DATA_FOLDER, READY_FILE
+from config.commands.api import READY, AsJson, Ready, Sale, Token, Url, call, sale_path
+from config.commands.shared import fail
+from config.commands.views import (
+    accounting_view,
+    adjustment_view,
+    reconciliation_view,
+    sale_view,
+    sales_view,
+    show,
+)
 
-sale_app = typer.Typer(help="Sales: create, open, pause, resume, close, settle, show, accounting.")
+sale_app = typer.Typer(
+    help="Sales: create, list, open, pause, resume, close, settle, show, accounting."
+)
 stock_app = typer.Typer()
 
 
 @stock_app.callback()
 def _stock() -> None:
     """Stock of a running sale."""  # keeps `adjust` a subcommand although it is the only one
-
-
-Url = Annotated[str | None, typer.Option(envvar="DROPGATE_URL", help="Address of the API.")]
-Token = Annotated[str | None, typer.Option(envvar="DROPGATE_TOKEN", help="Token with scope ops.")]
-Ready = Annotated[Path, typer.Option(help="Ready file of dropgate up, for address and token.")]
-READY = DATA_FOLDER / READY_FILE
-Sale = Annotated[str, typer.Argument(help="The sale's id.")]
-
-
-def _call(
-    api: tuple[str | None, str | None, Path],
-    method: str,
-    path: str,
-    body: object = None,
-    accept: str = "application/json",
-) -> Any:
-    from config.client import Api, ApiError
-
-    url, token, ready_file = api
-    content = None if body is None else msgspec.json.encode(body)
-    try:
-        found = Api.find(settings_or_exit(), url=url, token=token, ready_file=ready_file)
-        return found.call(method, path, content, accept=accept)
-    except ApiError as error:
-        fail(str(error))
-
-
-def _show(answer: object) -> None:
-    output.print(msgspec.json.format(msgspec.json.encode(answer)).decode(), markup=False)
-
-
-def _sale_path(sale: str, suffix: str = "") -> str:
-    return f"/v1/sales/{quote(sale, safe='')}{suffix}"
 
 
 @sale_app.command()
@@ -62,6 +38,7 @@ def create(
     url: Url = None,
     token: Token = None,
     ready_file: Ready = READY,
+    as_json: AsJson = False,
 ) -> None:
     """Create a sale from a file, or replace it while it is a draft."""
     try:
@@ -70,24 +47,47 @@ def create(
         fail(f"{file}: {error.strerror}; examples are in config/sales")
     except msgspec.DecodeError as error:
         fail(f"{file} is not JSON: {error}; examples are in config/sales")
-    _show(_call((url, token, ready_file), "PUT", _sale_path(sale or file.stem), body))
+    made = call((url, token, ready_file), "PUT", sale_path(sale or file.stem), body)
+    show(made, sale_view, as_json=as_json)
 
 
-@sale_app.command()
-def show(sale: Sale, url: Url = None, token: Token = None, ready_file: Ready = READY) -> None:
+@sale_app.command("list")
+def list_sales(
+    url: Url = None,
+    token: Token = None,
+    ready_file: Ready = READY,
+    as_json: AsJson = False,
+) -> None:
+    """List the newest sales."""
+    show(call((url, token, ready_file), "GET", "/v1/sales"), sales_view, as_json=as_json)
+
+
+@sale_app.command("show")
+def show_sale(
+    sale: Sale,
+    url: Url = None,
+    token: Token = None,
+    ready_file: Ready = READY,
+    as_json: AsJson = False,
+) -> None:
     """Show a sale and its counters."""
     api = (url, token, ready_file)
-    shown = _call(api, "GET", _sale_path(sale))
+    shown = call(api, "GET", sale_path(sale))
     if isinstance(shown, dict) and shown.get("state") in {"open", "paused", "closed"}:
-        shown = {**shown, "snapshot": _call(api, "GET", _sale_path(sale, "/snapshot"))}
-    _show(shown)
+        shown = {**shown, "snapshot": call(api, "GET", sale_path(sale, "/snapshot"))}
+    show(shown, sale_view, as_json=as_json)
 
 
 def _transition(name: str, help_text: str) -> None:
     def command(
-        sale: Sale, url: Url = None, token: Token = None, ready_file: Ready = READY
+        sale: Sale,
+        url: Url = None,
+        token: Token = None,
+        ready_file: Ready = READY,
+        as_json: AsJson = False,
     ) -> None:
-        _show(_call((url, token, ready_file), "POST", _sale_path(sale, f"/{name}")))
+        changed = call((url, token, ready_file), "POST", sale_path(sale, f"/{name}"))
+        show(changed, sale_view, as_json=as_json)
 
     sale_app.command(name, help=help_text)(command)
 
@@ -106,14 +106,15 @@ def accounting(
     url: Url = None,
     token: Token = None,
     ready_file: Ready = READY,
+    as_json: AsJson = False,
 ) -> None:
     """Show what a settled sale came to, per SKU and location."""
     accept = "text/csv" if csv else "application/json"
-    answer = _call((url, token, ready_file), "GET", _sale_path(sale, "/accounting"), accept=accept)
+    answer = call((url, token, ready_file), "GET", sale_path(sale, "/accounting"), accept=accept)
     if isinstance(answer, str):
         sys.stdout.write(answer)  # as it is: other programs read it
     else:
-        _show(answer)
+        show(answer, accounting_view, as_json=as_json)
 
 
 # A negative DELTA is a number, not an option.
@@ -127,12 +128,14 @@ def adjust(
     url: Url = None,
     token: Token = None,
     ready_file: Ready = READY,
+    as_json: AsJson = False,
 ) -> None:
     """Add units to a running sale or take some out, never below the floor."""
     body: dict[str, object] = {"sku": sku, "delta": delta, "reason": reason}
     if location is not None:
         body["location"] = location
-    _show(_call((url, token, ready_file), "POST", _sale_path(sale, "/stock-adjustments"), body))
+    path = sale_path(sale, "/stock-adjustments")
+    show(call((url, token, ready_file), "POST", path, body), adjustment_view, as_json=as_json)
 
 
 def reconcile(
@@ -141,15 +144,16 @@ def reconcile(
     url: Url = None,
     token: Token = None,
     ready_file: Ready = READY,
+    as_json: AsJson = False,
 ) -> None:
     """Compare Redis and the ledger at one sequence number; exit status 1 if they differ.
 
     With --apply, if they still differ.
     """
-    answer = _call(
-        (url, token, ready_file), "POST", _sale_path(sale, "/reconciliations"), {"apply": apply}
+    answer = call(
+        (url, token, ready_file), "POST", sale_path(sale, "/reconciliations"), {"apply": apply}
     )
-    _show(answer)
+    show(answer, reconciliation_view, as_json=as_json)
     if not (isinstance(answer, dict) and _agree(answer)):
         raise typer.Exit(1)
 

@@ -32,7 +32,7 @@ SPEC = {
 }
 COMMANDS = (
     *("up", "demo", "gateway", "relay", "order-writer", "reconciler", "migrate", "sale", "stock"),
-    *("duty", "reconcile", "verify", "token", "config", "loadtest"),
+    *("duty", "reconcile", "verify", "token", "config", "loadtest", "top", "dead-letters"),
 )
 
 
@@ -41,6 +41,17 @@ async def test_help_names_every_command() -> None:
     assert done.status == 0
     for command in COMMANDS:
         assert f"\n  {command} " in done.output, command
+
+
+async def test_a_shell_can_complete_commands() -> None:
+    done = await dropgate(
+        environment={
+            "_DROPGATE_COMPLETE": "complete_bash",
+            "COMP_WORDS": "dropgate sale se",
+            "COMP_CWORD": "2",
+        }
+    )
+    assert done.output.split() == ["settle"]
 
 
 async def test_config_check_shows_every_setting_and_masks_secrets() -> None:
@@ -102,6 +113,15 @@ async def test_a_sale_is_run_from_the_command_line(up: Up, tmp_path: Path) -> No
     assert refused.status == 1
     assert "floor_violation" in refused.errors
     assert "Next:" in refused.errors
+
+    watched = await dropgate("top", sale, "--interval", "0.2", "--readings", "2", *ready)
+    assert watched.status == 0, watched.errors
+    readings = [json.loads(line) for line in watched.output.splitlines()]
+    assert [reading["items"][0]["available"] for reading in readings] == [12, 12]
+    listed = json.loads((await dropgate("sale", "list", *ready)).output)
+    assert sale in {each["sale_id"] for each in listed["sales"]}
+    letters = await dropgate("dead-letters", "list", *ready)
+    assert json.loads(letters.output)["dead_letters"] == []
 
     reconciled = await dropgate("reconcile", sale, *ready)
     assert reconciled.status == 0, reconciled.errors

@@ -1,0 +1,143 @@
+"""Answers of the API as an operator reads them: tables on a terminal, JSON for everything else."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from config.commands.shared import output
+
+STATE_STYLES = {"open": "bold green", "paused": "bold yellow", "closed": "bold", "settled": "dim"}
+
+View = Callable[[Any], RenderableType]
+
+
+def show(answer: object, view: View, *, as_json: bool = False) -> None:
+    """Print `answer`: through `view` on a terminal, unless JSON is asked for."""
+    if output.is_terminal and not as_json:
+        output.print(view(answer))
+    else:
+        output.print(msgspec.json.format(msgspec.json.encode(answer)).decode(), markup=False)
+
+
+def table(*columns: str, title: str | None = None) -> Table:
+    """An empty table; a column whose name begins with ">" holds numbers."""
+    made = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    for column in columns:
+        made.add_column(
+            column.removeprefix(">"), justify="right" if column.startswith(">") else "left"
+        )
+    return made
+
+
+def sale_view(answer: dict[str, Any]) -> RenderableType:
+    """A sale: what it is, and its items, with their counters where it has some."""
+    snapshot = answer.get("snapshot")
+    counters = {item["sku"]: item for item in snapshot["items"]} if snapshot else {}
+    counted = ("available", "held", "sold") if snapshot else ()
+    paused = set(answer.get("paused_skus", ()))
+    rows = table("SKU", "name", ">price", *(f">{name}" for name in counted), "state")
+    for item in answer["items"]:
+        sku = item["sku"]
+        rows.add_row(
+            sku,
+            item.get("name") or "",
+            money(item["price"]),
+            *(str(counters[sku][name]) for name in counted),
+            "paused" if sku in paused or item.get("state") == "paused" else "",
+        )
+    return Group(_heading(answer), rows)
+
+
+def sales_view(answer: dict[str, Any]) -> RenderableType:
+    """The list of sales."""
+    rows = table("sale", "state", ">version", "opens at", "closes at", "created at")
+    for sale in answer["sales"]:
+        rows.add_row(
+            sale["sale_id"],
+            state_text(sale["state"]),
+            str(sale["version"]),
+            *(sale[name] or "" for name in ("opens_at", "closes_at", "created_at")),
+        )
+    return rows
+
+
+def adjustment_view(answer: dict[str, Any]) -> RenderableType:
+    """What an adjustment left."""
+    return Text(
+        f"{answer['sku']} at {answer['location']}: {answer['delta']:+}; now "
+        f"{answer['available']} available, {answer['held']} held, {answer['sold']} sold"
+    )
+
+
+def accounting_view(answer: dict[str, Any]) -> RenderableType:
+    """What a settled sale came to."""
+    names = ("loaded", "adjusted", "confirmed", "restocked", "written_off", "sold", "unsold")
+    rows = table("SKU", "location", *(f">{name.replace('_', ' ')}" for name in names))
+    for line in answer["lines"]:
+        rows.add_row(line["sku"], line["location"], *(str(line[name]) for name in names))
+    return Group(
+        Text.assemble((answer["sale_id"], "bold"), f" settled at {answer['settled_at']}"),
+        rows,
+        Text(f"revenue {money(answer['revenue'])}, refunded {money(answer['refunded'])}"),
+    )
+
+
+def reconciliation_view(answer: dict[str, Any]) -> RenderableType:
+    """A comparison, each difference with the reservation behind it."""
+    at = ", ".join(f"{w['partition']}:{w['epoch']}-{w['sequence']}" for w in answer["watermarks"])
+    if answer["balanced"]:
+        return Text.assemble(("balanced", "bold green"), f": Redis and the ledger agree at {at}")
+    rows = table("kind", "item", "reservation", "field", ">Redis", ">ledger", "repaired")
+    for each in answer["differences"]:
+        place = ":".join(part for part in (each["sku"], each["location"]) if part)
+        values = (each["field"], each["redis_value"], each["ledger_value"])
+        rows.add_row(
+            each["kind"],
+            place,
+            each["reservation_id"] or "",
+            *(value or "" for value in values),
+            "yes" if each["repaired"] else "no",
+        )
+    count = len(answer["differences"])
+    return Group(Text.assemble((f"{count} differences", "bold red"), f" at {at}"), rows)
+
+
+def dead_letters_view(answer: dict[str, Any]) -> RenderableType:
+    """Events set aside."""
+    rows = table(">id", "event", "reason", "status", "created at", "error")
+    for letter in answer["dead_letters"]:
+        numbers = (letter["partition"], letter["epoch"], letter["sequence"])
+        place = "" if None in numbers else "{}:{}:{}-{}".format(letter["sale_id"], *numbers)
+        rows.add_row(
+            str(letter["dead_letter_id"]),
+            place,
+            *(letter[name] for name in ("reason", "status", "created_at", "error")),
+        )
+    return rows
+
+
+def money(amount: dict[str, Any]) -> str:
+    """Minor units and their currency, as they are: how many digits are cents differs."""
+    return f"{amount['amount']:,} {amount['currency']}"
+
+
+def state_text(state: str) -> Text:
+    """A state in its colour."""
+    return Text(state, style=STATE_STYLES.get(state, ""))
+
+
+def _heading(answer: dict[str, Any]) -> Text:
+    words: Iterable[tuple[str, Any]] = (
+        ("opens at", answer.get("opens_at")),
+        ("closes at", answer.get("closes_at")),
+        ("hold", f"{answer['hold_seconds']} s"),
+        ("version", answer["version"]),
+    )
+    facts = " · ".join(f"{name} {value}" for name, value in words if value is not None)
+    return Text.assemble(
+        (answer["sale_id"], "bold"), " ", state_text(answer["state"]), f" · {facts}"
+    )
