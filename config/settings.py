@@ -177,6 +177,18 @@ class MetricsSettings(Section):
     port: Port = Field(0, description="port of `/metrics`; 0: none is opened")
 
 
+class TracingSettings(Section):
+    """Where OpenTelemetry spans go; needs the extra `otel`."""
+
+    endpoint: str | None = Field(
+        None,
+        description="OTLP over HTTP, such as `http://127.0.0.1:4318/v1/traces`; none: no spans",
+    )
+    ratio: Annotated[float, Field(ge=0.0, le=1.0)] = Field(
+        0.01, description="part of all reservations that is traced"
+    )
+
+
 class LogSettings(Section):
     """How processes speak."""
 
@@ -198,4 +210,5 @@ class Settings(Section):
     order_writer: OrderWriterSettings = OrderWriterSettings()
     reconciler: ReconcilerSettings = ReconcilerSettings()
     metrics: MetricsSettings = MetricsSettings()
+    tracing: TracingSettings = TracingSettings()
     log: LogSettings = LogSettings()

@@ -42,7 +42,8 @@ def read_record(record: "ConsumerRecord[bytes, bytes]") -> LogEntry | Foreign:
     if partition is None or position is None:
         missing = "key" if partition is None else "epoch and sequence"
         return Foreign(f"{place}:{record.offset}", f"the record has no {missing} of ours", raw)
-    return LogEntry(partition, position, raw, LogOffset(place, record.offset))
+    offset = LogOffset(place, record.offset)
+    return LogEntry(partition, position, raw, offset, headers.get("traceparent"))
 
 
 def _partition_of(key: bytes) -> PartitionId | None:

@@ -27,12 +27,16 @@ class LogOffset(msgspec.Struct, frozen=True, gc=False):
 
 
 class LogEntry(msgspec.Struct, frozen=True, gc=False):
-    """One copy of an event as a log delivered it; the number is the log's, not the JSON's."""
+    """One copy of an event as a log delivered it; the number is the log's, not the JSON's.
+
+    `traceparent` is of whoever put it there, where that is known.
+    """
 
     partition: PartitionId
     position: Position
     raw: bytes
     offset: LogOffset | None = None
+    traceparent: bytes | None = None
 
 
 class Foreign(msgspec.Struct, frozen=True, gc=False):

@@ -15,6 +15,7 @@ from config.settings import Settings
 from gateway.inventory.outbox import create_reader
 from gateway.inventory.postgres import CONNECTION_FAULTS, create_pool
 from gateway.inventory.scrape import scraped
+from gateway.inventory.tracing import Tracing, make_tracing, now_ns
 from order_writer.backoff import Stopping, stopped_within
 from order_writer.faults import PASSING, patiently
 from order_writer.kafka_log import KafkaLog
@@ -24,6 +25,7 @@ from order_writer.metrics import WriterMetrics
 from order_writer.outbox import Outbox
 from order_writer.outbox_log import OutboxLog
 from order_writer.replay import Replay
+from order_writer.traced import trace
 from order_writer.watch import Watch
 from order_writer.writer import Writer
 
@@ -39,8 +41,15 @@ class Service:
     """The loop and what it uses."""
 
     def __init__(
-        self, settings: Settings, writer: Writer, listener: Listener, stop: asyncio.Event
+        self,
+        settings: Settings,
+        writer: Writer,
+        listener: Listener,
+        stop: asyncio.Event,
+        tracing: Tracing | None = None,
     ) -> None:
+        """`tracing`: where each event's way into the ledger is to be seen."""
+        self._tracing = tracing
         self._batch_max_events = settings.order_writer.batch_max_events
         self._batch_wait_seconds = settings.order_writer.batch_wait_milliseconds / 1000
         self._writer = writer
@@ -58,7 +67,10 @@ class Service:
             while not self._stop.is_set():
                 batch = await patiently(self._stop, "fetch", self._fetch)
                 if batch.entries or batch.foreign:
+                    began_ns = now_ns()
                     await self._writer.write(batch)
+                    if self._tracing is not None:
+                        trace(self._tracing, batch, began_ns)
                     await self._writer.log.commit()
                 await self._duties()
         _LOG.info("order_writer_stopped")
@@ -114,6 +126,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     reader = create_reader(settings.redis, connections=2)
     log = create_log(settings)
     metrics = WriterMetrics()
+    tracing = make_tracing(settings.tracing, "order-writer")
     writer = Writer(
         pool=pool,
         outbox=Outbox(reader),
@@ -126,13 +139,15 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     listening = asyncio.create_task(listener.run(), name="order-writer-listener")
     try:
         with scraped(settings.metrics, metrics.registry):
-            await Service(settings, writer, listener, stop).run()
+            await Service(settings, writer, listener, stop, tracing).run()
     finally:
         listening.cancel()
         await asyncio.gather(listening, return_exceptions=True)
         await log.close()
         await reader.aclose()
         await _close_pool(pool)
+        if tracing is not None:
+            tracing.close()
 
 
 async def _close_pool(pool: asyncpg.Pool) -> None:

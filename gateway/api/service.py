@@ -6,6 +6,7 @@ import asyncio
 import gc
 import resource
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -46,14 +47,18 @@ from gateway.api.settled import SettledReservations
 from gateway.api.settlement import Settlement, keys_client
 from gateway.api.snapshots import Snapshots
 from gateway.api.stock_adjustments import StockAdjustments
+from gateway.api.traced import TracedReserve, traced
 from gateway.inventory.batcher import BatcherBounds, ReserveBatcher
 from gateway.inventory.catalog import PartitionBounds
 from gateway.inventory.pool import ScriptPool
 from gateway.inventory.postgres import create_pool
 from gateway.inventory.store import ReservationStore
+from gateway.inventory.tracing import make_tracing
 from lua.loader import load_scripts
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import redis.asyncio as redis_py
 
     from config.settings import GatewaySettings, Settings
@@ -185,7 +190,12 @@ async def _assemble(
     parts.push_async_callback(_cancelled, listener)
     store = ReservationStore(pool)
     settled = SettledReservations(ledger)
-    reserve = Reserve(
+    tracing = make_tracing(settings.tracing, "gateway")
+    make_reserve: Callable[..., Reserve] = Reserve
+    if tracing is not None:
+        parts.callback(tracing.close)
+        make_reserve = partial(TracedReserve, tracing)
+    reserve = make_reserve(
         directory,
         ReserveBatcher(store, _batcher_bounds(settings)),
         settled,
@@ -199,6 +209,8 @@ async def _assemble(
         *_endpoints(settings, reserve, settled, ledger, store, directory, client, metrics, gauges),
         *system_endpoints(system),
     ]
+    if tracing is not None:
+        endpoints = [traced(endpoint, tracing) for endpoint in endpoints]
     system.describe(endpoints)
     app = make_app(edge, endpoints, max_body_bytes=gateway.max_body_bytes)
     return app, edge, reserve, metrics

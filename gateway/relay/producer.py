@@ -7,6 +7,7 @@ so every wait has a deadline here, and a producer that failed once is thrown awa
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import structlog
 from aiokafka import AIOKafkaProducer
@@ -15,6 +16,10 @@ from aiokafka.errors import KafkaError
 from config.settings import EventLogSettings
 from gateway.inventory.keys import PartitionId
 from gateway.inventory.outbox import OutboxEntry
+from gateway.inventory.tracing import Role, Tracing, now_ns, reservation_of, traceparent_of
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import Span
 
 BATCH_MAX_BYTES = 131_072
 START_TIMEOUT_SECONDS = 10.0
@@ -38,8 +43,10 @@ class Outgoing:
 class EventProducer:
     """An idempotent producer that is replaced after every failure."""
 
-    def __init__(self, settings: EventLogSettings) -> None:
+    def __init__(self, settings: EventLogSettings, tracing: Tracing | None = None) -> None:
+        """`tracing`: where each event's way to the log is to be seen."""
         self._settings = settings
+        self._tracing = tracing
         self._producer: AIOKafkaProducer | None = None
 
     async def produce(self, events: Sequence[Outgoing]) -> list[Outgoing]:
@@ -82,15 +89,18 @@ class EventProducer:
 
     async def _send(self, producer: AIOKafkaProducer, event: Outgoing) -> asyncio.Future[object]:
         position = event.entry.position
+        headers = [("epoch", b"%d" % position.epoch), ("sequence", b"%d" % position.sequence)]
+        span = None if self._tracing is None else _span_of(self._tracing, event)
+        if span is not None:
+            headers.append(("traceparent", traceparent_of(span).encode()))
         sent: asyncio.Future[object] = await producer.send(
             self._settings.topic,
             key=str(event.partition).encode(),
             value=event.entry.raw,
-            headers=[
-                ("epoch", b"%d" % position.epoch),
-                ("sequence", b"%d" % position.sequence),
-            ],
+            headers=headers,
         )
+        if span is not None:
+            sent.add_done_callback(lambda _: span.end(now_ns()))
         return sent
 
     async def _started(self) -> AIOKafkaProducer:
@@ -111,6 +121,13 @@ class EventProducer:
             await self.close()
             raise LogUnavailable(str(error) or type(error).__name__) from error
         return self._producer
+
+
+def _span_of(tracing: Tracing, event: Outgoing) -> "Span | None":
+    reservation = reservation_of(event.entry.raw)
+    if reservation is None:
+        return None
+    return tracing.start("relay", reservation, Role.PRODUCER, now_ns())
 
 
 def _look_at(future: asyncio.Future[object]) -> None:

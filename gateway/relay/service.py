@@ -21,6 +21,7 @@ from gateway.inventory.outbox import create_reader
 from gateway.inventory.postgres import LEDGER_FAULTS, create_pool
 from gateway.inventory.queries import Queries
 from gateway.inventory.scrape import scraped
+from gateway.inventory.tracing import make_tracing
 from gateway.relay.producer import EventProducer, LogUnavailable
 from gateway.relay.relay import Relay, RelayConfig
 
@@ -57,7 +58,8 @@ class Discovery:
 async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Relay until `stop`; the round under way is ended by its own deadlines."""
     redis = create_reader(settings.redis, connections=2)
-    producer = EventProducer(settings.event_log)
+    tracing = make_tracing(settings.tracing, "relay")
+    producer = EventProducer(settings.event_log, tracing)
     ledger = await create_pool(settings.postgres, size=1)
     relay = Relay(redis, producer, RelayConfig())
     discovery = Discovery(ledger)
@@ -72,6 +74,8 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         await producer.close()
         await redis.aclose()
         ledger.terminate()
+        if tracing is not None:
+            tracing.close()
         _log.info("relay_stopped", events=relay.relayed_events)
 
 
