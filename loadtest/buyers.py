@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from loadtest.answers import Line
-from loadtest.calls import Calls
+from loadtest.calls import Calls, Line
 from loadtest.history import NO_ANSWER, Attempt
 
 SAME_KEY_TRIES_MAX = 5

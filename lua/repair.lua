@@ -8,7 +8,7 @@
 --         {"account", repair_id, actor, account, sequence compared at, {delta of each counter}}
 --         {"reservation", repair_id, actor, token, epoch and sequence of its last event (0, 0 where
 --          there is no usable record), the reservation (include/record.lua) or false}
---         {"buyer", repair_id, actor, buyer id, SHA-1 of the field, {item, count, ...}}
+--         {"buyer", repair_id, actor, buyer id, SHA-1 of the field, {key, number, ...}}
 -- RETURNS MessagePack {"ok", epoch, wall_ms, shift_ms, {outcome, sequence}}; outcomes repaired,
 --         already, moved, ledger_behind
 -- @include status
@@ -111,10 +111,11 @@ local function repair_reservation(partition, request)
     end
 end
 
-local function are_counts(counts, items)
-  if type(counts) ~= 'table' or #counts % 2 ~= 0 then return false end
-  for i = 1, #counts, 2 do
-    if not is_integer(counts[i], 1, items) or not is_integer(counts[i + 1], 1, LARGEST) then
+local function are_numbers(numbers, items)
+  if type(numbers) ~= 'table' or #numbers % 2 ~= 0 then return false end
+  for i = 1, #numbers, 2 do
+    local most = numbers[i] == ADMISSION and LATEST or LARGEST
+    if not is_integer(numbers[i], ADMISSION, items) or not is_integer(numbers[i + 1], 1, most) then
       return false
     end
   end
@@ -122,13 +123,13 @@ local function are_counts(counts, items)
 end
 
 local function repair_buyer(partition, request)
-  local buyer_id, compared, counts = request[4], request[5], request[6]
+  local buyer_id, compared, numbers = request[4], request[5], request[6]
   if not is_text(buyer_id, 128) or type(compared) ~= 'string' or #compared ~= 40
-     or not are_counts(counts, #partition.items) then
+     or not are_numbers(numbers, #partition.items) then
     return 'malformed'
   end
   local packed = redis.call('HGET', partition.keys[4], buyer_id) or ''
-  local buyer, wanted = unpacked(packed) or {}, {unpack(counts)}
+  local buyer, wanted = unpacked(packed) or {}, {unpack(numbers)}
   for i = first_hold(buyer), #buyer do
     if is_token(buyer[i]) then wanted[#wanted + 1] = buyer[i] end
   end
@@ -136,6 +137,7 @@ local function repair_buyer(partition, request)
   for item, known in ipairs(partition.items) do
     note_change(changes, known[1], count_of(buyer, item), count_of(wanted, item))
   end
+  note_change(changes, 'admission', count_of(buyer, ADMISSION), count_of(wanted, ADMISSION))
   if packed == (#wanted > 0 and cmsgpack.pack(wanted) or '') then return 'already' end
   if redis.sha1hex(packed) ~= compared then return 'moved' end
   partition.buyers[buyer_id], partition.changed_buyers[buyer_id] = wanted, true

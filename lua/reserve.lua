@@ -1,11 +1,12 @@
 -- reserve: (nothing) → held, for a batch of requests.
 -- Guarantees: each request takes all its lines or none, never below the floor nor above the buyer's
--- limit, once per reservation id; an accepted one and its event are one step. Requests are decided
+-- limit, once per reservation id; an accepted one and its event are one step. Where there is a
+-- waiting room it spends the buyer's admission, which nothing can spend again. Requests are decided
 -- in order; each reply echoes its request's number. A refusal writes nothing and binds nothing.
 -- KEYS    1-6 the partition (include/partition.lua)
 -- ARGV    1 run_id  2 epoch
 --         3 MessagePack {{number, token, buyer, fingerprint, {item, account or 0, quantity,
---         ...}}, ...}
+--         ...}, admission number or 0, its expiry wall_ms}, ...}
 -- RETURNS MessagePack {"ok", epoch, wall_ms, shift_ms, {{number, outcome, detail ...}, ...}}; the
 --         outcomes are those of gateway/inventory/outcomes.py.
 -- @include status
@@ -22,7 +23,8 @@ local MOST_REQUESTS, MOST_LINES, MOST_HOLDS_SHOWN, MOST_OWN_SWEPT = 512, 64, 8, 
 local function check(partition, request)
   if type(request) ~= 'table' or not is_integer(request[1], 0, 2 ^ 31)
      or not is_token(request[2]) or not is_text(request[3], 128) or not is_fingerprint(request[4])
-     or not are_lines(request[5], MOST_LINES) then
+     or not are_lines(request[5], MOST_LINES) or not is_integer(request[6], 0, LATEST)
+     or not is_integer(request[7], 0, LATEST) then
     return false
   end
   local lines = request[5]
@@ -69,16 +71,29 @@ local function over_limit(partition, buyer, lines)
   return nil
 end
 
+-- Why the admission lets nobody in, nil where it does. It ends on Redis' clock, so that a token
+-- does not outlive its slot.
+local function unadmitted(partition, buyer, request)
+  if not partition.waiting_room then return nil end
+  if request[6] == 0 then return 'missing' end
+  if request[6] <= count_of(buyer, ADMISSION) then return 'spent' end
+  if request[7] <= partition.wall then return 'expired' end
+  return nil
+end
+
 -- `lines` as asked for, `placed` as given: {account, quantity, ...}.
 local function hold(partition, request, lines, placed)
   local meta, token, buyer_id, fingerprint = partition.meta, request[2], request[3], request[4]
   local deadline = partition.now + meta.hold_ms
+  local admission = partition.waiting_room and request[6] or nil
   append_event(partition, 'reserve', reservation_json(partition, token, buyer_id, placed)
     .. ',"fingerprint":"' .. fingerprint .. '","deadline":'
-    .. string.format('%d', deadline + meta.shift))
+    .. string.format('%d', deadline + meta.shift)
+    .. (admission and string.format(',"admission":%d', admission) or ''))
   for i = 1, #placed, 2 do move(partition, placed[i], placed[i + 1], 'available', 'held') end
   local buyer = buyer_of(partition, buyer_id)
   for i = 1, #lines, 3 do add_count(buyer, lines[i], lines[i + 2]) end
+  if admission then set_number(buyer, ADMISSION, admission) end
   buyer[#buyer + 1] = token
   partition.changed_buyers[buyer_id] = true
   local record = {
@@ -123,6 +138,8 @@ local function decide(partition, request)
   local lines, buyer = summed(request[5]), buyer_of(partition, buyer_id)
   local paused = paused_item(partition, lines)
   if paused then return {number, 'not_open', 'item_paused', paused} end
+  local reason = unadmitted(partition, buyer, request)
+  if reason then return {number, 'not_admitted', reason} end
   if over_limit(partition, buyer, lines) then
     local more = expire_due_of(partition, buyer, MOST_OWN_SWEPT)
     local item, limit = over_limit(partition, buyer, lines)

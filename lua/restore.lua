@@ -6,7 +6,7 @@
 -- ARGV    1 run_id of the server at hand  2 the new epoch  3 MessagePack, one of
 --         {"begin", configuration (include/catalog.lua), {{loaded, adjusted, transferred,
 --          in_transit, available, held, sold}, ...}}
---         {"chunk", {{token, reservation (include/record.lua)}, ...}}
+--         {"chunk", {{token, reservation (include/record.lua), admission spent or nil}, ...}}
 --         {"commit", reservations, active holds, closed epoch, closed sequence, state, shift_ms}
 -- RETURNS MessagePack {"ok", epoch, wall_ms, 0, {"begun" | "stored" | "restored" | "already" |
 --         "newer" | "not_begun" | "differs"}}
@@ -53,10 +53,12 @@ end
 
 local function is_entry(entry, accounts)
   return type(entry) == 'table' and is_token(entry[1]) and is_record(entry[2], accounts)
+    and (entry[3] == nil or is_integer(entry[3], 1, LATEST))
 end
 
 -- What the buyer still has of it: held, or confirmed less what came back.
 local function count_for_buyer(partition, buyer, record)
+  if record[STATE] ~= HELD and record[STATE] ~= CONFIRMED then return end
   for i = 1, #record[LINES], 2 do
     add_count(buyer, item_of(partition, record[LINES][i]), record[LINES][i + 1])
   end
@@ -85,14 +87,15 @@ local function chunk(request)
       stored[token] = true
       fields[#fields + 1] = token
       fields[#fields + 1] = cmsgpack.pack(record)
-      if record[STATE] == HELD or record[STATE] == CONFIRMED then
-        local buyer = buyer_of(partition, record[BUYER])
-        partition.changed_buyers[record[BUYER]] = true
-        count_for_buyer(partition, buyer, record)
-        if record[STATE] == HELD then
-          buyer[#buyer + 1] = token
-          partition.deadlines[token] = record[DEADLINE]
-        end
+      local buyer = buyer_of(partition, record[BUYER])
+      partition.changed_buyers[record[BUYER]] = true
+      count_for_buyer(partition, buyer, record)
+      if entry[3] then
+        set_number(buyer, ADMISSION, math.max(entry[3], count_of(buyer, ADMISSION)))
+      end
+      if record[STATE] == HELD then
+        buyer[#buyer + 1] = token
+        partition.deadlines[token] = record[DEADLINE]
       end
     end
   end

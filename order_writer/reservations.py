@@ -85,7 +85,7 @@ class FoldedReservation:
                 reservation_id, last.sale_id, last.partition, accepted.buyer_id, self.state,
                 accepted.fingerprint, self.deadline or 0, self.extended_ms or 0,
                 self.payment_reference, accepted.epoch, accepted.sequence, last.epoch,
-                last.sequence, accepted.occurred_at, last.occurred_at,
+                last.sequence, accepted.occurred_at, last.occurred_at, accepted.admission,
             )
         )  # fmt: skip
         for (sku, location), line in self._lines.items():

@@ -40,6 +40,7 @@ class ReservationRow(NamedTuple):
     last_sequence: int
     created_at: int
     updated_at: int
+    admission: int | None
 
 
 class ReservationChange(NamedTuple):

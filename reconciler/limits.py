@@ -1,4 +1,7 @@
-"""What counts towards each buyer's limits: Redis' counts beside those the ledger implies."""
+"""Each buyer's numbers: those of Redis beside those the ledger implies.
+
+They are what counts towards the limits, and the highest admission number the buyer has spent.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,27 +14,35 @@ from reconciler.catching_up import wait_for_ledger
 from reconciler.context import Context, sql
 from reconciler.differences import DIFFERENCES_MAX, Difference, Kind
 from reconciler.paging import Scope
-from reconciler.reading import Reading, read_buyers
+from reconciler.reading import ADMISSION, Reading, read_buyers
 
-Counts = Mapping[str, int]  # sku → units
+Numbers = Mapping[int, int]  # by the keys of lua/include/record.lua
 
 
-async def read_counts(
-    ledger: asyncpg.Pool, partition: PartitionId, buyers: Sequence[str], at: Position
-) -> Mapping[str, Counts]:
-    """What the ledger, which has reached `at`, implied for each of these buyers then."""
+async def read_numbers(
+    ledger: asyncpg.Pool,
+    partition: PartitionId,
+    skus: Sequence[str],
+    buyers: Sequence[str],
+    at: Position,
+) -> Mapping[str, Numbers]:
+    """What the ledger, which has reached `at`, implied for each of these buyers then; `skus` in the
+    order of the items' numbers.
+    """
+    items = {sku: number for number, sku in enumerate(skus, start=1)}
     rows = await ledger.fetch(
-        sql["buyer_counts_at"],
+        sql["buyer_numbers_at"],
         partition.sale_id,
         partition.number,
         list(buyers),
         at.epoch,
         at.sequence,
     )
-    counts: dict[str, dict[str, int]] = {buyer: {} for buyer in buyers}
+    numbers: dict[str, dict[int, int]] = {buyer: {} for buyer in buyers}
     for row in rows:
-        counts[row["buyer_id"]][row["sku"]] = row["units"]
-    return counts
+        key = ADMISSION if row["sku"] is None else items[row["sku"]]
+        numbers[row["buyer_id"]][key] = row["number"]
+    return numbers
 
 
 @dataclass(slots=True)
@@ -78,30 +89,28 @@ class Limits:
     async def _unequal(
         self, buyers: Sequence[str], reading: Reading, position: Position
     ) -> list[Difference]:
-        ledger = await read_counts(self.context.ledger, self.partition, buyers, position)
+        ledger = await read_numbers(
+            self.context.ledger, self.partition, self.skus, buyers, position
+        )
         found = []
         for buyer in buyers:
-            redis = self._counts(reading, buyer)
-            for sku in sorted(redis.keys() | ledger[buyer].keys()):
-                ours, theirs = redis.get(sku, 0), ledger[buyer].get(sku, 0)
+            redis = reading.numbers.get(buyer, {})
+            for key in sorted(redis.keys() | ledger[buyer].keys()):
+                ours, theirs = redis.get(key, 0), ledger[buyer].get(key, 0)
                 if ours != theirs:
-                    found.append(self._difference(buyer, sku, ours, theirs))
+                    found.append(self._difference(buyer, key, ours, theirs))
         return found
 
-    def _counts(self, reading: Reading, buyer: str) -> Counts:
-        stored = reading.counts.get(buyer, {})
-        return {self._sku(item): units for item, units in stored.items() if units}
-
-    def _sku(self, item: int) -> str:
-        return self.skus[item - 1] if 1 <= item <= len(self.skus) else f"item {item}"
-
-    def _difference(self, buyer: str, sku: str, redis: int, ledger: int) -> Difference:
+    def _difference(self, buyer: str, key: int, redis: int, ledger: int) -> Difference:
         return Difference(
             partition=self.partition.number,
             kind=Kind.LIMIT_COUNT,
-            sku=sku,
+            sku=None if key == ADMISSION else self._sku(key),
             buyer_id=buyer,
-            field="counted",
+            field="admission" if key == ADMISSION else "counted",
             redis_value=str(redis),
             ledger_value=str(ledger),
         )
+
+    def _sku(self, item: int) -> str:
+        return self.skus[item - 1] if 1 <= item <= len(self.skus) else f"item {item}"

@@ -17,6 +17,7 @@ from gateway.inventory.keys import PartitionId, partition_keys
 from gateway.inventory.types import Record, ReservationState
 
 SENTINEL = b""
+ADMISSION = 0  # the key of a buyer's highest admission number, as in lua/include/record.lua
 SCAN_COUNT = 500
 _STATES = frozenset(state.value for state in ReservationState)
 
@@ -41,7 +42,8 @@ class Reading:
     """Some records, or buyers, of a partition at `position`; what is not there is left out.
 
     `unreadable`: tokens whose field is no reservation. `deadlines` by token, on the partition's
-    clock; `counts` by buyer: item → held + sold; `buyers`: the same fields as they are stored.
+    clock; `numbers` by buyer: item → held + sold, ADMISSION → highest spent; `buyers`: the same
+    fields as they are stored.
     """
 
     position: Position
@@ -49,7 +51,7 @@ class Reading:
     records: Mapping[str, StoredRecord] = field(default_factory=dict)
     unreadable: frozenset[str] = frozenset()
     deadlines: Mapping[str, float] = field(default_factory=dict)
-    counts: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
+    numbers: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
     buyers: Mapping[str, bytes] = field(default_factory=dict)
 
 
@@ -90,8 +92,8 @@ async def read_buyers(reader: Redis, partition: PartitionId, buyers: Sequence[st
         numbers, found = await pipeline.execute()
     position, shift_ms = _numbers(partition, numbers)
     stored = {buyer: raw for buyer, raw in zip(buyers, found, strict=True) if raw}
-    counts = {buyer: _counts(raw) for buyer, raw in stored.items()}
-    return Reading(position, shift_ms, counts=counts, buyers=stored)
+    read = {buyer: _numbers_of(raw) for buyer, raw in stored.items()}
+    return Reading(position, shift_ms, numbers=read, buyers=stored)
 
 
 async def scan_tokens(reader: Redis, partition: PartitionId) -> AsyncIterator[list[str]]:
@@ -120,10 +122,10 @@ def _readable(raw: bytes) -> StoredRecord | None:
     return record if usable else None
 
 
-def _counts(raw: bytes) -> dict[int, int]:
-    """A buyer is stored as {item, count, item, count, ..., token of an own hold, token, ...}.
+def _numbers_of(raw: bytes) -> dict[int, int]:
+    """A buyer is stored as {key, number, key, number, ..., token of an own hold, token, ...}.
 
-    Bytes that are none count as nothing, which they then do for the scripts, too.
+    Bytes that are none say nothing, which they then do for the scripts, too.
     """
     try:
         fields = _buyer.decode(raw)

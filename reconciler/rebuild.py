@@ -28,6 +28,7 @@ from gateway.inventory.types import (
     RestoreBegin,
     RestoreChunk,
     RestoreCommit,
+    RestoreEntry,
     RestoreStage,
     ReturnedRecord,
 )
@@ -124,11 +125,13 @@ async def _chunks(connection: LedgerConnection, plan: Rebuild) -> AsyncIterator[
     cursor = await connection.cursor(_sql["records"], *place, timeout=READ_TIMEOUT_SECONDS)
     while page := await cursor.fetch(CHUNK_RECORDS, timeout=READ_TIMEOUT_SECONDS):
         yield RestoreChunk(
-            tuple(
-                record_of(row, _deadline(row, plan.shift_ms), return_keys.get(row[0], ()))
-                for row in page
-            )
+            tuple(_entry(row, plan.shift_ms, return_keys.get(row[0], ())) for row in page)
         )
+
+
+def _entry(row: asyncpg.Record, shift_ms: int, return_keys: tuple[str, ...]) -> RestoreEntry:
+    record = record_of(row, _deadline(row, shift_ms), return_keys)
+    return record if row["admission"] is None else (*record, row["admission"])
 
 
 def _deadline(row: asyncpg.Record, shift_ms: int) -> int:

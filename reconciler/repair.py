@@ -34,7 +34,7 @@ from reconciler.compare import COUNTERS, Comparison
 from reconciler.context import OUTAGES, Context, sql
 from reconciler.differences import Difference, Kind
 from reconciler.judging import SAME, Judge, LedgerReservation
-from reconciler.limits import read_counts
+from reconciler.limits import read_numbers
 from reconciler.reading import Reading, read_buyers, read_records
 from reconciler.rebuild import record_of
 
@@ -174,22 +174,25 @@ class Repair:
     async def _buyers(self, buyers: Mapping[str, str]) -> list[str]:
         reading = await read_buyers(self.context.reader, self.partition, list(buyers))
         await self._reach(reading)
-        ledger = await read_counts(
-            self.context.ledger, self.partition, list(buyers), reading.position
+        ledger = await read_numbers(
+            self.context.ledger,
+            self.partition,
+            self.comparison.skus,
+            list(buyers),
+            reading.position,
         )
-        items = {sku: number for number, sku in enumerate(self.comparison.skus, start=1)}
         well = []
         for buyer, repair_id in buyers.items():
-            counts = {items[sku]: units for sku, units in ledger[buyer].items()}
+            numbers = ledger[buyer]
             stored = reading.buyers.get(buyer, b"")
             request = RepairBuyer(
                 repair_id=repair_id,
                 actor=self.order.actor,
                 buyer_id=buyer,
                 compared_sha1=sha1(stored, usedforsecurity=False).hexdigest(),
-                counts=tuple(value for pair in sorted(counts.items()) for value in pair),
+                numbers=tuple(value for pair in sorted(numbers.items()) for value in pair),
             )
-            if reading.counts.get(buyer, {}) == counts or await self._send(request):
+            if reading.numbers.get(buyer, {}) == numbers or await self._send(request):
                 well.append(buyer)
         return well
 

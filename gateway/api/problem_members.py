@@ -6,6 +6,8 @@ them to the outside.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 from msgspec import UNSET, UnsetType
 
@@ -47,6 +49,12 @@ class SaleNotOpen(_Members, frozen=True):
 
     state: str
     sku: str | UnsetType = UNSET
+
+
+class NotAdmitted(_Members, frozen=True):
+    """Why the `Admission-Token` lets nobody in; `missing` also where it is none of the buyer's."""
+
+    reason: Literal["missing", "spent", "expired"]
 
 
 class AlreadyResolved(_Members, frozen=True):
@@ -112,6 +120,7 @@ MEMBERS: dict[str, type[msgspec.Struct]] = {
     "sold_out": SoldOut,
     "limit_exceeded": LimitExceeded,
     "sale_not_open": SaleNotOpen,
+    "not_admitted": NotAdmitted,
     "already_resolved": AlreadyResolved,
     "hold_expired": HoldExpired,
     "floor_violation": FloorViolation,

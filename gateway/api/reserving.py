@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from gateway.admission.passes import InvalidPass, passes_of
 from gateway.admission.tokens import Principal, Scope
 from gateway.api.bodies import Decoder, check_json, check_text, idempotency_key
 from gateway.api.ledger import LedgerUnavailable
@@ -21,6 +22,7 @@ from gateway.api.problems import Answer, Problem, not_found
 from gateway.api.rendering import REPLAYED, json_answer, own_holds, reservation_answer
 from gateway.api.sales import SaleDirectory, SaleFacts, UnknownSale
 from gateway.api.schemas import LineBody, ReserveBody
+from gateway.inventory.batcher import NO_ADMISSION, Admission
 from gateway.inventory.errors import Overloaded, Recovering, UnknownOutcome
 from gateway.inventory.keys import PartitionId, ReservationId, keyed_token
 from gateway.inventory.outcomes import Outcome, ReserveReply
@@ -37,6 +39,11 @@ SUBJECT_BYTES_MAX = 128
 ASK_AGAIN_FIRST_SECONDS = 0.05
 
 _body = Decoder(ReserveBody)
+_UNADMITTED = {
+    "missing": "An Admission-Token of this buyer for this sale is needed: join the queue.",
+    "spent": "The admission was spent by an earlier reservation: join the queue again.",
+    "expired": "The admission has ended: join the queue again.",
+}
 _NEVER_OPENED = frozenset({SaleState.DRAFT, SaleState.SCHEDULED})
 
 
@@ -90,6 +97,19 @@ def _shape(
     return body, fingerprint, idempotency_key(headers), buyer_of(principal, body.buyer_id)
 
 
+def _admission(facts: SaleFacts, headers: Mapping[str, str], buyer_id: str) -> Admission:
+    """What the buyer's token says, where the sale has a waiting room; whether it still lets anybody
+    in only the partition knows, and a replay passes without one.
+    """
+    if facts.spec.waiting_room is None:
+        return NO_ADMISSION
+    try:
+        passes = passes_of(facts.hash_key, facts.sale_id)
+        return passes.admitted(headers.get("Admission-Token", ""), buyer_id, now_ms=0)
+    except InvalidPass:
+        return NO_ADMISSION
+
+
 class Ask(msgspec.Struct, frozen=True, gc=False):
     """A request that has the right shape: what to ask the partition for, and for whom."""
 
@@ -98,6 +118,7 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
     buyer_id: str
     fingerprint: str
     lines: tuple[int, ...]
+    admission: Admission
 
 
 @lru_cache(maxsize=1024)
@@ -154,8 +175,6 @@ class Reserve:
     ) -> Ask:
         """The request in the partition's terms. Raises Problem for a wrong shape."""
         body, fingerprint, key, buyer_id = _shape(headers, raw, principal)
-        if facts.spec.waiting_room is not None:
-            raise Problem("not_admitted", "Nobody is admitted to this sale yet.")
         token = keyed_token(facts.hash_key, buyer_id, key)
         return Ask(
             facts,
@@ -163,13 +182,19 @@ class Reserve:
             buyer_id,
             fingerprint,
             numbered_lines(facts, body.lines),
+            _admission(facts, headers, buyer_id),
         )
 
     def send(self, ask: Ask) -> asyncio.Future[ReserveReply]:
         """Hand over to the batcher; its errors are in the future, Overloaded is raised at once."""
         where = ask.identifier
         return self._batcher.enqueue(
-            where.partition, where.token, ask.buyer_id, ask.fingerprint, ask.lines
+            where.partition,
+            where.token,
+            ask.buyer_id,
+            ask.fingerprint,
+            ask.lines,
+            ask.admission,
         )
 
     def answer(self, ask: Ask, reply: ReserveReply) -> Answer | Problem:
@@ -258,6 +283,9 @@ def _refusal(facts: SaleFacts, partition: PartitionId, reply: ReserveReply) -> P
             return Problem("sale_not_open", f"SKU {sku} is paused.", state="paused", sku=sku)
         case Outcome.NOT_OPEN:
             return _not_open(str(reply.detail))
+        case Outcome.NOT_ADMITTED:
+            reason = str(reply.detail)
+            return Problem("not_admitted", _UNADMITTED[reason], reason=reason)
         case Outcome.LEDGER_BEHIND:
             return Problem("ledger_behind", "The ledger must catch up before more is promised.")
         case Outcome.OVERLOADED:

@@ -17,6 +17,9 @@ from gateway.inventory.types import ReserveRequest
 
 _NUMBERS = 2**31
 
+Admission = tuple[int, int]  # its number, and when it ends: see ReserveRequest
+NO_ADMISSION: Admission = (0, 0)
+
 
 @dataclass(frozen=True, slots=True)
 class BatcherBounds:
@@ -61,9 +64,10 @@ class ReserveBatcher:
         buyer_id: str,
         fingerprint: str,
         lines: tuple[int, ...],
+        admission: Admission = NO_ADMISSION,
     ) -> ReserveReply:
         """The script's answer to one request. Raises as `enqueue` and its future do."""
-        return await self.enqueue(partition, token, buyer_id, fingerprint, lines)
+        return await self.enqueue(partition, token, buyer_id, fingerprint, lines, admission)
 
     def enqueue(
         self,
@@ -72,6 +76,7 @@ class ReserveBatcher:
         buyer_id: str,
         fingerprint: str,
         lines: tuple[int, ...],
+        admission: Admission = NO_ADMISSION,
     ) -> asyncio.Future[ReserveReply]:
         """A future with the script's answer to one request, or with Recovering or UnknownOutcome as
         the store raises them. Raises Overloaded, nothing having been sent, when too many are under
@@ -82,7 +87,7 @@ class ReserveBatcher:
             raise Overloaded(message)
         loop = asyncio.get_running_loop()
         self._number = (self._number + 1) % _NUMBERS
-        request = ReserveRequest(self._number, token, buyer_id, fingerprint, lines)
+        request = ReserveRequest(self._number, token, buyer_id, fingerprint, lines, *admission)
         waiter: asyncio.Future[ReserveReply] = loop.create_future()
         lane = self._lanes.get(partition)
         if lane is None:

@@ -140,7 +140,8 @@ def load_config(
         ],
         [[a.sku, a.location, a.item, a.units] for a in catalog.accounts],
     ]
+    rules = [spec.waiting_room is not None]
     # The bounds are settings and may differ between processes; they do not make another load.
-    told_apart = [*config[:6], *config[8:]]
+    told_apart = [*config[:6], *config[8:], rules]
     fingerprint = blake2b(msgspec.msgpack.encode(told_apart), digest_size=8).hexdigest()
-    return msgspec.msgpack.encode([*config, fingerprint])
+    return msgspec.msgpack.encode([*config, fingerprint, rules])

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 
 PositiveInt = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
+AdmissionNumber = Annotated[int, msgspec.Meta(ge=1, le=99_999_999_999_999)]
 Instant = Annotated[int, msgspec.Meta(ge=0, le=99_999_999_999_999)]
 Ordinal = Annotated[int, msgspec.Meta(ge=0, le=9_007_199_254_740_991)]
 Text = Annotated[str, msgspec.Meta(max_length=255)]
@@ -74,6 +75,7 @@ class Load(_Numbered, frozen=True, kw_only=True, tag="load", forbid_unknown_fiel
     opens_at: Instant
     closes_at: Instant
     split: bool
+    waiting_room: bool = False
 
 
 class SetState(_Numbered, frozen=True, kw_only=True, tag="set_state", forbid_unknown_fields=True):
@@ -86,10 +88,11 @@ class SetState(_Numbered, frozen=True, kw_only=True, tag="set_state", forbid_unk
 
 
 class Reserve(_OfReservation, frozen=True, kw_only=True, tag="reserve", forbid_unknown_fields=True):
-    """available → held."""
+    """available → held; `admission` is the number it spent, where the sale has a waiting room."""
 
     fingerprint: Text
     deadline: Instant
+    admission: AdmissionNumber | None = None
 
 
 class Confirm(_OfReservation, frozen=True, kw_only=True, tag="confirm", forbid_unknown_fields=True):

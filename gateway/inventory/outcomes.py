@@ -19,6 +19,7 @@ class Outcome(StrEnum):
     KEY_REUSED = "key_reused"
     NOT_OPEN = "not_open"
     LEDGER_BEHIND = "ledger_behind"
+    NOT_ADMITTED = "not_admitted"
     LIMIT_EXCEEDED = "limit_exceeded"
     SOLD_OUT = "sold_out"
     OVERLOADED = "overloaded"
@@ -39,9 +40,10 @@ class Outcome(StrEnum):
 class ReserveReply(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Reply to one request of a batch.
 
-    `detail`: the reservation (accepted, replayed), the sale's state (not_open), the item's number
-    (limit_exceeded, sold_out). `more`: the limit, the own holds following (limit_exceeded), the
-    own holds (sold_out), the paused item's number (not_open).
+    `detail`: the reservation (accepted, replayed), the sale's state (not_open), `missing`, `spent`
+    or `expired` (not_admitted), the item's number (limit_exceeded, sold_out). `more`: the limit,
+    the own holds following (limit_exceeded), the own holds (sold_out), the paused item's number
+    (not_open).
     """
 
     number: int

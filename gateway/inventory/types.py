@@ -32,13 +32,19 @@ class SaleState(StrEnum):
 
 
 class ReserveRequest(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One reserve of a batch; `number` comes back with its reply."""
+    """One reserve of a batch; `number` comes back with its reply.
+
+    `admission` is the number of the buyer's admission, 0 where there is none; it ends at
+    `admission_expires_at` on the server's clock.
+    """
 
     number: int
     token: str
     buyer_id: str
     fingerprint: str
     lines: tuple[int, ...]
+    admission: int = 0
+    admission_expires_at: int = 0
 
 
 class Reservation(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -127,10 +133,14 @@ class RestoreBegin(msgspec.Struct, frozen=True, array_like=True, tag="begin"):
     counters: tuple[tuple[int, ...], ...]
 
 
-class RestoreChunk(msgspec.Struct, frozen=True, array_like=True, tag="chunk"):
-    """Some reservations by token."""
+# A reservation by its token; behind it the admission it spent, where it spent one.
+RestoreEntry = tuple[str, Record] | tuple[str, Record, int]
 
-    records: tuple[tuple[str, Record], ...]
+
+class RestoreChunk(msgspec.Struct, frozen=True, array_like=True, tag="chunk"):
+    """Some reservations."""
+
+    records: tuple[RestoreEntry, ...]
 
 
 class RestoreCommit(msgspec.Struct, frozen=True, array_like=True, tag="commit"):
@@ -173,15 +183,15 @@ class RepairReservation(msgspec.Struct, frozen=True, array_like=True, tag="reser
 
 
 class RepairBuyer(msgspec.Struct, frozen=True, array_like=True, tag="buyer"):
-    """What counts towards a buyer's limits: {item, held + sold, ...}; compared with the field whose
-    SHA-1 in hex this is.
+    """A buyer's numbers: {item, held + sold, ...}, and under key 0 the highest admission number
+    spent; compared with the field whose SHA-1 in hex this is.
     """
 
     repair_id: str
     actor: str
     buyer_id: str
     compared_sha1: str
-    counts: tuple[int, ...]
+    numbers: tuple[int, ...]
 
 
 RepairRequest = RepairAccount | RepairReservation | RepairBuyer

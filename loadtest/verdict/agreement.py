@@ -47,6 +47,17 @@ def record_violations(sale_id: str, view: PartitionView, rows: dict[str, Row]) -
     return found
 
 
+def admission_violations(view: PartitionView, ledger: dict[tuple[int, str], int]) -> list[str]:
+    """The highest admission each buyer has spent, by Redis and by the ledger."""
+    spent = {buyer_id: b.admission for buyer_id, b in view.buyers.items() if b.admission}
+    known = {buyer_id: number for (at, buyer_id), number in ledger.items() if at == view.number}
+    return [
+        f"buyer {buyer_id}: admission spent {spent.get(buyer_id)}, ledger {known.get(buyer_id)}"
+        for buyer_id in sorted(spent.keys() | known.keys())
+        if spent.get(buyer_id) != known.get(buyer_id)
+    ]
+
+
 def inner_violations(view: PartitionView) -> list[str]:
     """Redis' keys of one partition against each other: no unit without a record behind it."""
     held: Counter[tuple[str, str]] = Counter()
@@ -120,7 +131,12 @@ async def agreement(context: Context) -> Finding:
     }
     evidence = f"{units} units, {len(rows)} reservations compared one by one"
     violations += counter_violations(context.partitions, ledger)
+    admissions = {
+        (row["partition"], row["buyer_id"]): row["admission"]
+        for row in await context.ledger.rows("admissions")
+    }
     for view in context.partitions:
         violations += record_violations(context.sale.sale_id, view, rows)
+        violations += admission_violations(view, admissions)
         violations += inner_violations(view)
     return SUBJECT.judge(violations, evidence)

@@ -39,19 +39,24 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
 
 @dataclass(frozen=True, slots=True)
 class Buyer:
-    """What is counted for a buyer: held + sold by item, and the tokens of own active holds."""
+    """What is counted for a buyer: held + sold by item, the tokens of own active holds, and the
+    highest admission number spent, 0 where none was.
+    """
 
     counts: dict[int, int]
     holds: frozenset[str]
+    admission: int = 0
 
     @classmethod
     def unpack(cls, packed: bytes) -> Self:
-        """From the stored {item, count, ..., token, ...}: pairs of integers, then the tokens."""
+        """From the stored {key, number, ..., token, ...}: pairs of integers, then the tokens."""
         stored = msgspec.msgpack.decode(packed, type=tuple[int | str, ...])
         numbers = [part for part in stored if isinstance(part, int)]
+        by_key = dict(zip(numbers[::2], numbers[1::2], strict=True))
         return cls(
-            dict(zip(numbers[::2], numbers[1::2], strict=True)),
+            {key: number for key, number in by_key.items() if key >= 1},
             frozenset(part for part in stored if isinstance(part, str)),
+            by_key.get(0, 0),
         )
 
 

@@ -95,6 +95,11 @@ SELECT sku, per_buyer_limit, floor FROM sale_items WHERE sale_id = $1 ORDER BY p
 SELECT reservation_id, state, buyer_id, last_epoch, last_sequence
 FROM reservations WHERE sale_id = $1;
 
+-- name: admissions
+-- The highest admission each buyer has spent.
+SELECT partition, buyer_id, max(admission) AS admission
+FROM reservations WHERE sale_id = $1 AND admission IS NOT NULL GROUP BY partition, buyer_id;
+
 -- name: event_fingerprints
 SELECT epoch, sequence, fingerprint FROM ledger_events
 WHERE sale_id = $1 AND partition = $2 AND epoch = $3 AND sequence >= $4;
@@ -207,6 +212,32 @@ FROM (
     WHERE m.buyer_id IS NOT NULL
 ) running
 WHERE after > per_buyer_limit
+ORDER BY epoch, sequence LIMIT 1000;
+
+-- name: unadmitted_violations
+-- Each reservation of a sale with a waiting room has spent an admission, and its row says the same.
+SELECT format('%s of buyer %s spent admission %s, its row says %s', e.payload ->> 'reservation_id',
+              e.payload ->> 'buyer_id', coalesce(e.payload ->> 'admission', 'none'),
+              coalesce(r.admission::text, 'none'))
+FROM ledger_events e
+LEFT JOIN reservations r ON r.reservation_id = e.payload ->> 'reservation_id'
+WHERE e.sale_id = $1 AND e.type = 'reserve'
+  AND (e.payload ->> 'admission' IS NULL
+       OR (e.payload ->> 'admission')::bigint IS DISTINCT FROM r.admission)
+ORDER BY e.epoch, e.sequence LIMIT 1000;
+
+-- name: admission_spent_twice_violations
+-- A buyer's numbers only grow, so one that does not was spent before, or is none of the latest.
+SELECT format('buyer %s spent admission %s after %s', buyer_id, admission, before)
+FROM (
+    SELECT epoch, sequence, payload ->> 'buyer_id' AS buyer_id,
+           (payload ->> 'admission')::bigint AS admission,
+           max((payload ->> 'admission')::bigint) OVER (
+               PARTITION BY partition, payload ->> 'buyer_id' ORDER BY epoch, sequence
+               ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
+    FROM ledger_events WHERE sale_id = $1 AND type = 'reserve'
+) spent
+WHERE admission <= before
 ORDER BY epoch, sequence LIMIT 1000;
 
 -- name: resolved_twice_violations

@@ -1,7 +1,7 @@
 -- A sale's configuration as `load` and `restore` are given it: {sale, number, hold_ms,
 -- extension_ms, opens_at, closes_at, outbox_bound, sweep_bound, split, items {{sku, unit_price,
 -- limit, floor, paused, {account, ...}}, ...}, accounts {{sku, location, item, units}, ...},
--- fingerprint}.
+-- fingerprint, rules {waiting room}}.
 local MOST_ITEMS, MOST_ACCOUNTS = 100, 400
 
 local function is_name(value)
@@ -48,13 +48,18 @@ local function check_items(config)
   return owned == #accounts
 end
 
+local function are_rules(rules)
+  return type(rules) == 'table' and #rules == 1 and type(rules[1]) == 'boolean'
+end
+
 local function is_config(config)
   return config and type(config[1]) == 'string' and #config[1] <= 64
     and config[1]:find('^[a-z0-9][a-z0-9-]*$') and is_integer(config[2], 0, LARGEST)
     and is_integer(config[3], 1, LARGEST) and is_integer(config[4], 0, LARGEST)
     and is_integer(config[5], 0, LATEST) and is_integer(config[6], 0, LATEST)
     and is_integer(config[7], 1, LARGEST) and is_integer(config[8], 1, 10000)
-    and type(config[9]) == 'boolean' and is_fingerprint(config[12]) and check_items(config)
+    and type(config[9]) == 'boolean' and is_fingerprint(config[12]) and are_rules(config[13])
+    and check_items(config)
 end
 
 local function text(value) return string.format('%d', value) end
@@ -68,7 +73,7 @@ local function config_fields(config)
     'extension_ms', text(config[4]), 'opens_at', text(config[5]), 'closes_at', text(config[6]),
     'outbox_bound', text(config[7]), 'sweep_bound', text(config[8]), 'fingerprint', config[12],
     'shift', '0', 'ledger_sequence', '0',
-    'catalog', cmsgpack.pack({config[10], accounts, config[9]}),
+    'catalog', cmsgpack.pack({config[10], accounts, config[9], config[13]}),
   }
 end
 

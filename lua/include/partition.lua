@@ -62,6 +62,8 @@ local function read_partition(keys)
   local catalog = cmsgpack.unpack(meta.catalog)
   local partition = unit_of_work(keys, meta, wall_clock(meta.last_time))
   partition.items, partition.accounts, partition.split = catalog[1], catalog[2], catalog[3]
+  partition.rules = catalog[4]
+  partition.waiting_room = partition.rules[1]
   return partition
 end
 
@@ -159,8 +161,8 @@ local function flush(partition)
   redis.call('HSET', partition.keys[1], 'sequence', string.format('%d', meta.sequence),
     'state', meta.state, 'last_time', string.format('%d', partition.wall))
   if partition.catalog_changed then
-    redis.call('HSET', partition.keys[1], 'catalog',
-      cmsgpack.pack({partition.items, partition.accounts, partition.split}))
+    redis.call('HSET', partition.keys[1], 'catalog', cmsgpack.pack(
+      {partition.items, partition.accounts, partition.split, partition.rules}))
   end
 end
 

@@ -7,7 +7,10 @@ local STATE, EPOCH, SEQUENCE, ACCEPTED_EPOCH, ACCEPTED_SEQUENCE = 1, 2, 3, 4, 5
 local DEADLINE, EXTENDED_MS, BUYER, FINGERPRINT, LINES = 6, 7, 8, 9, 10
 local PAYMENT_REFERENCE, RETURNED, RETURN_KEYS = 11, 12, 13
 
--- buyer: {item, held + sold, item, held + sold, ..., token of an own active hold, token, ...}.
+-- buyer: {key, number, key, number, ..., token of an own active hold, token, ...}. A key is that of
+-- an item, whose number is held + sold, or one of these:
+local ADMISSION = 0 -- the highest admission number spent; a buyer's numbers only grow
+
 local function count_place(buyer, item)
   local i = 1
   while type(buyer[i]) == 'number' do
@@ -32,6 +35,16 @@ local function add_count(buyer, item, quantity)
   else
     table.remove(buyer, place - 1)
     table.remove(buyer, place - 1)
+  end
+end
+
+local function set_number(buyer, key, number)
+  local place = count_place(buyer, key)
+  if place then
+    buyer[place] = number
+  else
+    table.insert(buyer, 1, number)
+    table.insert(buyer, 1, key)
   end
 end
 

@@ -65,16 +65,17 @@ WHERE r.sale_id = u.sale_id AND r.partition = u.partition AND r.state = 'held';
 -- name: insert_reservations
 INSERT INTO reservations (reservation_id, sale_id, partition, buyer_id, state, fingerprint,
                           deadline, extended_ms, payment_reference, accepted_epoch,
-                          accepted_sequence, last_epoch, last_sequence, created_at, updated_at)
+                          accepted_sequence, last_epoch, last_sequence, created_at, updated_at,
+                          admission)
 SELECT reservation_id, sale_id, partition, buyer_id, state, fingerprint, instant(deadline),
        extended_ms, payment_reference, accepted_epoch, accepted_sequence, last_epoch,
-       last_sequence, instant(created_at), instant(updated_at)
+       last_sequence, instant(created_at), instant(updated_at), admission
 FROM unnest($1::text[], $2::text[], $3::integer[], $4::text[], $5::text[], $6::text[],
             $7::bigint[], $8::bigint[], $9::text[], $10::integer[], $11::bigint[],
-            $12::integer[], $13::bigint[], $14::bigint[], $15::bigint[])
+            $12::integer[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[])
     AS r (reservation_id, sale_id, partition, buyer_id, state, fingerprint, deadline, extended_ms,
           payment_reference, accepted_epoch, accepted_sequence, last_epoch, last_sequence,
-          created_at, updated_at);
+          created_at, updated_at, admission);
 
 -- name: insert_order_lines
 INSERT INTO order_lines (reservation_id, sku, location, quantity, confirmed, returned, unit_price)

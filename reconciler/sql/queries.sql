@@ -170,8 +170,9 @@ WHERE sale_id = $1 AND partition = $2 AND buyer_id > $3
 ORDER BY buyer_id
 LIMIT $4
 
--- name: buyer_counts_at
--- What counts towards each buyer's limits at ($4, $5): units held or sold and not returned.
+-- name: buyer_numbers_at
+-- What counts towards each buyer's limits at ($4, $5): units held or sold and not returned; and,
+-- without a SKU, the highest admission number spent.
 WITH effect (type, part, units) AS (VALUES
     ('reserve', 'lines', 1), ('confirm', 'released', -1), ('cancel', 'lines', -1),
     ('expire', 'lines', -1), ('return_units', 'lines', -1)
@@ -190,8 +191,13 @@ WITH effect (type, part, units) AS (VALUES
     WHERE e.sale_id = $1 AND e.partition = $2 AND (e.epoch, e.sequence) > ($4::int, $5::bigint)
         AND e.payload ->> 'buyer_id' = ANY($3::text[])
 )
-SELECT buyer_id, sku, sum(units)::bigint AS units FROM counted GROUP BY buyer_id, sku
+SELECT buyer_id, sku, sum(units)::bigint AS number FROM counted GROUP BY buyer_id, sku
 HAVING sum(units) <> 0
+UNION ALL
+SELECT buyer_id, NULL, max(admission) FROM reservations
+WHERE sale_id = $1 AND partition = $2 AND buyer_id = ANY($3::text[]) AND admission IS NOT NULL
+    AND (accepted_epoch, accepted_sequence) <= ($4::int, $5::bigint)
+GROUP BY buyer_id
 
 -- name: claim_reconciliation
 -- The oldest one asked for; nobody else takes it meanwhile.

@@ -40,6 +40,6 @@ WITH lines AS (
 SELECT r.reservation_id, r.state, r.last_epoch, r.last_sequence, r.accepted_epoch,
     r.accepted_sequence, (extract(epoch FROM r.deadline) * 1000)::bigint AS deadline_ms,
     r.extended_ms, r.buyer_id, r.fingerprint, r.payment_reference, lines.accounts,
-    lines.quantities, lines.confirmed, lines.returned
+    lines.quantities, lines.confirmed, lines.returned, r.admission
 FROM reservations r JOIN lines USING (reservation_id)
 WHERE r.sale_id = $1 AND r.partition = $2

@@ -54,11 +54,6 @@ async def test_a_sale_keeps_how_its_waiting_room_lets_buyers_in(api: Api, sale_i
     assert replaced.body["waiting_room"] == drawn | {"prequeue_at": "2099-01-01T09:00:00.000Z"}
 
 
-async def test_nobody_reserves_without_admission_where_there_is_a_waiting_room(api: Api) -> None:
-    sale = await api.open_sale(waiting_room={"max_active_buyers": 1, "admission_seconds": 60})
-    assert (await api.reserve(sale, "ada", "key")).told == (403, "not_admitted")
-
-
 async def test_a_sale_goes_through_its_states(api: Api, sale_id: str, settings: Settings) -> None:
     path = f"/v1/sales/{sale_id}"
     await api.ops("PUT", path, sale_body())

@@ -5,7 +5,7 @@ request can be sent both ways.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -13,7 +13,9 @@ import msgspec
 import pytest
 
 from config.settings import Settings
+from gateway.admission.passes import Passes
 from gateway.api.hot_path import HotProtocol
+from tests.support.admissions import FAR_MS, passes_for
 from tests.support.api import Api, token_of
 from tests.support.servers import unique
 
@@ -157,6 +159,35 @@ async def test_both_ways_answer_alike(api: Api, settings: Settings, case: str) -
                 for buyer in buyers
             ]
         told.append([repr(answer.lasting).replace(sale, "SALE") for answer in answers])
+    assert told[0] == told[1]
+
+
+ADMISSIONS: dict[str, Callable[[Passes], str]] = {
+    "none": lambda _: "",
+    "another buyer's": lambda passes: passes.admission("eve", 7, FAR_MS),
+    "altered": lambda passes: passes.admission("ada", 7, FAR_MS)[:-1] + "!",
+    "a ticket": lambda passes: passes.ticket("ada", 7),
+    "ended": lambda passes: passes.admission("ada", 7, 1),
+    "own": lambda passes: passes.admission("ada", 7, FAR_MS),
+}
+
+
+@pytest.mark.parametrize("case", ADMISSIONS)
+async def test_admissions_are_judged_alike(api: Api, settings: Settings, case: str) -> None:
+    told = []
+    for way in (HOT, GENERAL):
+        sale = await api.open_sale(waiting_room={"max_active_buyers": 9, "admission_seconds": 60})
+        shown = ADMISSIONS[case](await passes_for(settings, sale))
+        path = way.format(sale)
+        async with connect(settings) as connection:
+            answers = [await connection.ask(request(path, Admission_Token=shown))]
+            answers.append(
+                await connection.ask(request(path, Idempotency_Key="b", Admission_Token=shown))
+            )
+            answers.append(await connection.ask(request(path)))
+        told.append([repr(answer.lasting).replace(sale, "SALE") for answer in answers])
+        statuses = [answer.status for answer in answers]
+        assert statuses == ([201, 403, 201] if case == "own" else [403, 403, 403])
     assert told[0] == told[1]
 
 

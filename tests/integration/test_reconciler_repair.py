@@ -15,14 +15,15 @@ from gateway.inventory.events import Repair as RepairEvent
 from gateway.inventory.events import decode_event
 from gateway.inventory.keys import PartitionId
 from gateway.inventory.store import RepairReply
-from gateway.inventory.types import RepairRequest, ReserveRequest
+from gateway.inventory.types import RepairRequest
 from order_writer.service import run as run_order_writer
 from reconciler.compare import CompareConfig, compare_partition
 from reconciler.context import Context, open_context
 from reconciler.differences import Difference
+from reconciler.reading import ADMISSION
 from reconciler.reconcile import Reconcile
 from reconciler.repair import Repair, RepairOrder
-from tests.support.judged_sale import SHIRT, JudgedSale
+from tests.support.judged_sale import SHIRT, JudgedSale, admitted
 from tests.support.partitions import FINGERPRINT, token_of
 from tests.support.pipeline import pipeline, running
 from tests.support.servers import unique
@@ -123,9 +124,16 @@ async def another_buyer(sale: JudgedSale) -> None:
 
 
 async def a_buyers_count(sale: JudgedSale) -> None:
-    counts = await _fields(sale, "buyers", "holder")
-    packed = msgspec.msgpack.encode([counts[0], 4, *counts[2:]])
+    fields = await _fields(sale, "buyers", "holder")
+    assert fields[0] == ADMISSION
+    packed = msgspec.msgpack.encode([*fields[:3], 4, *fields[4:]])
     await sale.redis.hset(sale.key("buyers"), "holder", packed)
+
+
+async def an_admission_to_spend_again(sale: JudgedSale) -> None:
+    fields = await _fields(sale, "buyers", "canceller")
+    assert fields[0] == ADMISSION
+    await sale.redis.hdel(sale.key("buyers"), "canceller")
 
 
 async def a_forgotten_buyer(sale: JudgedSale) -> None:
@@ -161,6 +169,7 @@ PLANTS: dict[Plant, set[str]] = {
     another_number: {"unapplied"},
     another_buyer: {"unapplied", "limit_count"},
     a_buyers_count: {"limit_count"},
+    an_admission_to_spend_again: {"limit_count"},
     a_forgotten_buyer: {"limit_count"},
     garbage_for_a_hold: {"hold_missing"},
     garbage_for_nobody: {"counter", "hold_leaked"},
@@ -197,7 +206,7 @@ async def load(sale: JudgedSale) -> AsyncIterator[None]:
         while not stop.is_set():
             buyer = f"buyer-{lane}-{bought}"
             token = token_of(buyer)
-            request = ReserveRequest(1, token, buyer, FINGERPRINT, (SHIRT, 0, 1 + bought % 2))
+            request = admitted(token, buyer, (SHIRT, 0, 1 + bought % 2))
             (reply,) = await sale.store.reserve(sale.partition, [request])
             assert reply.outcome == "accepted"
             if bought % 4 == 0:

@@ -87,6 +87,10 @@ async def forget_buyer(sale: JudgedSale) -> None:
     await sale.redis.hdel(sale.key("buyers"), "holder")
 
 
+async def forget_spent(sale: JudgedSale) -> None:
+    await sale.redis.hdel(sale.key("buyers"), "canceller")
+
+
 async def other_bytes(sale: JudgedSale) -> None:
     await sale.execute(
         "UPDATE ledger_events SET fingerprint = '\\x0102' WHERE sale_id = $1 AND sequence = 3"
@@ -153,6 +157,14 @@ CASES = (
     Case("extended after the deadline", 5, "extend of",
          in_ledger("UPDATE ledger_events SET payload = jsonb_set(payload, '{occurred_at}', "
                    "'99999999999999') WHERE sale_id = $1 AND type = 'extend'")),
+    Case("reserved without an admission", 9, "spent admission none",
+         in_ledger("UPDATE ledger_events SET payload = payload - 'admission' "
+                   "WHERE sale_id = $1 AND type = 'reserve' AND sequence = 3")),
+    Case("a row with another admission", 9, "its row says 777",
+         in_ledger("UPDATE reservations SET admission = 777 WHERE state = 'held'")),
+    Case("an admission spent twice", 9, "after",
+         event("reserve", "reserve", reservation_id="again")),
+    Case("redis forgot what was spent", 7, "buyer canceller: admission spent None", forget_spent),
     Case("a hole in the log", 6, "follows",
          in_ledger("DELETE FROM ledger_events WHERE sale_id = $1 AND sequence = 2")),
     Case("a log beyond the watermark", 6, "ends at", event("set_state", "set_state")),
@@ -206,6 +218,7 @@ def attempt(sale: JudgedSale, **changes: object) -> Attempt:
     honest = Attempt(
         call="reserve", caller="buyer", buyer_id="holder", status=201, started_at=1.0, seconds=0.1,
         key="key", reservation_id=sale.id_of("holder"), owner="holder",
+        admission="admission of holder",
     )  # fmt: skip
     return msgspec.structs.replace(honest, **changes)
 
@@ -248,6 +261,9 @@ LIES: tuple[tuple[str, int, str, Lie], ...] = (
     ("another id for a key", 3, "not ", told(reservation_id="other.0." + "y" * 22, replayed=True)),
     ("fresh twice", 3, "not marked as replays", told()),
     ("units left, buyers without", 8, "units not sold", unserved_buyers),
+    ("reserved without a token", 9, "without an admission", told(key="new", admission="")),
+    ("a token that led to two", 9, "the admission of buyer payer led to",
+     told(key="new", admission="admission of payer")),
     ("another buyer's answer", 10, "answered with data of payer", told(owner="payer")),
     ("another buyer's reservation", 10, "was shown to buyer stranger",
      told(call="read", buyer_id="stranger", status=200, owner="", key="")),

@@ -15,6 +15,10 @@ _wanted = st.one_of(one_line, lines)
 # Nothing named, so many units of what the reservation has first, or any lines.
 _selection = st.one_of(st.just(()), st.integers(1, 2), st.integers(1, 2), lines)
 _delta = st.sampled_from((1, 3, -1, -2, -4))
+# What each request of a batch shows where the sale has a waiting room.
+_passes = st.tuples(
+    *(st.sampled_from(("new",) * 9 + ("none", "spent", "older", "late", "last moment")),) * 4
+)
 _state = st.sampled_from(("open",) * 14 + ("paused",) * 3 + ("scheduled", "closed"))
 
 
@@ -26,10 +30,19 @@ _WEIGHTED = (
     (
         6,
         _action(
-            "reserve_anew", wanted=st.lists(st.one_of(one_line, lines), min_size=1, max_size=3)
+            "reserve_anew",
+            wanted=st.lists(st.one_of(one_line, lines), min_size=1, max_size=3),
+            passes=_passes,
         ),
     ),
-    (2, _action("reserve", batch=st.lists(asks, min_size=1, max_size=4).map(tuple))),
+    (
+        2,
+        _action(
+            "reserve",
+            batch=st.lists(asks, min_size=1, max_size=4).map(tuple),
+            passes=_passes,
+        ),
+    ),
     (2, _action("retry", which=_which, wanted=one_line)),
     (
         5,

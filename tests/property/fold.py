@@ -71,7 +71,8 @@ class Fold(Model):
         if isinstance(event, Reserve):
             deadline = event.deadline - self.shift
             self.claims[name] = Claim(
-                name, event.buyer_id, event.fingerprint, lines, deadline, at, at
+                *(name, event.buyer_id, event.fingerprint, lines, deadline, at, at),
+                admission=event.admission or 0,
             )
             self._move(lines, "available", "held")
             return

@@ -5,13 +5,14 @@ lets time pass, and raising `last_time` as well puts the clock on a deadline to 
 The model takes the wall time out of each reply, so nothing here depends on how fast a step is.
 """
 
+import dataclasses
 from collections import Counter
 from collections.abc import Callable
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from gateway.inventory.events import Event, Position
+from gateway.inventory.events import Event, Position, Reserve
 from gateway.inventory.outcomes import AdjustReply, EdgeReply, ReserveReply
 from gateway.inventory.types import Reservation, ReservationState
 from tests.property.actions import Action, actions
@@ -21,7 +22,7 @@ from tests.property.model import CONFIRMED, HELD
 from tests.property.sales import BUYERS, own_buyer, sales
 from tests.scripts.answers import Answer, SnapshotAnswer
 from tests.scripts.harness import RUN_ID, Rig
-from tests.scripts.sale import Ask, Lines, Sale, token
+from tests.scripts.sale import FAR_MS, Ask, Lines, Sale, token
 from tests.scripts.state import check_state, read_state, run
 
 Reply = ReserveReply | EdgeReply | AdjustReply
@@ -37,6 +38,7 @@ class PartitionMachine(RuleBasedStateMachine):
         self.rig = make_rig()
         self.seen = seen
         self.fresh = 100
+        self.admissions = 0
         self.model: Model
         self.history: list[Event] = []
         self.moves: list[tuple[int, int]] = []
@@ -51,7 +53,7 @@ class PartitionMachine(RuleBasedStateMachine):
         self.model = Model(sale, RUN_ID, int(answer.wall_ms))
         if opened:
             self._set_state("open", 0)
-            self.reserve_anew([(("tee", 1),)] * 3)
+            self.reserve_anew([(("tee", 1),)] * 3, ("new",) * 3)
 
     @rule(action=actions)
     def step(self, action: Action) -> None:
@@ -62,15 +64,17 @@ class PartitionMachine(RuleBasedStateMachine):
 
     # -- calls ------------------------------------------------------------------------------------
 
-    def reserve(self, batch: tuple[Ask, ...]) -> None:
-        self._reserve(tuple(self._known(ask) for ask in batch))
+    def reserve(self, batch: tuple[Ask, ...], passes: tuple[str, ...]) -> None:
+        pairs = zip(batch, passes, strict=False)
+        self._reserve(tuple(self._admitted(self._known(ask), shown) for ask, shown in pairs))
 
-    def reserve_anew(self, wanted: list[Lines]) -> None:
+    def reserve_anew(self, wanted: list[Lines], passes: tuple[str, ...]) -> None:
         batch = []
-        for part in wanted:
+        for part, shown in zip(wanted, passes, strict=False):
             self.fresh += 1
             name = f"n{self.fresh}"
-            batch.append(self._known(Ask(name, own_buyer(name), part, "f1")))
+            ask = self._known(Ask(name, own_buyer(name), part, "f1"))
+            batch.append(self._admitted(ask, shown))
         self._reserve(tuple(batch))
 
     def retry(self, which: int, wanted: Lines) -> None:
@@ -81,7 +85,8 @@ class PartitionMachine(RuleBasedStateMachine):
         self.fresh += 1
         name = f"n{self.fresh}"
         again = Ask(claim.name, claim.buyer, self._existing(wanted), claim.fingerprint)
-        self._reserve((again, self._known(Ask(name, own_buyer(name), wanted, "f1"))))
+        new = self._admitted(self._known(Ask(name, own_buyer(name), wanted, "f1")), "new")
+        self._reserve((again, new))
 
     def confirm(self, which: int, payment: str, part: Lines | int) -> None:
         name = self._name(which)
@@ -212,6 +217,16 @@ class PartitionMachine(RuleBasedStateMachine):
             for buyer in BUYERS:
                 assert model.count_of(buyer, number) <= item.limit
 
+    @invariant()
+    def lets_nobody_in_twice(self) -> None:
+        """Invariant 9, from the events alone."""
+        if not self.model.sale.waiting_room:
+            return
+        reserves = [event for event in self.history if isinstance(event, Reserve)]
+        spent = [(event.buyer_id, event.admission) for event in reserves]
+        assert all(admission for _, admission in spent)
+        assert len(set(spent)) == len(spent)
+
     def teardown(self) -> None:
         """The events alone make the same partition."""
         if not self.agreed:
@@ -286,7 +301,19 @@ class PartitionMachine(RuleBasedStateMachine):
         return ((account.sku, part),) if account else ()
 
     def _known(self, ask: Ask) -> Ask:
-        return Ask(ask.name, ask.buyer, self._existing(ask.lines), ask.fingerprint)
+        return dataclasses.replace(ask, lines=self._existing(ask.lines))
+
+    def _admitted(self, ask: Ask, shown: str) -> Ask:
+        """The ask with the admission it shows; numbers are given out in order, as by a room."""
+        self.admissions += 1
+        spent = self.model.spent_by(ask.buyer)
+        numbers = {"none": 0, "spent": spent, "older": max(0, spent - 1)}
+        ends_at = {"late": self.model.last_time, "last moment": self.model.last_time + 1}
+        return dataclasses.replace(
+            ask,
+            admission=numbers.get(shown, self.admissions),
+            admission_ends_at=ends_at.get(shown, FAR_MS),
+        )
 
     def _triples(self, wanted: Lines) -> tuple[int, ...]:
         return self.model.sale.triples(wanted)

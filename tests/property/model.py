@@ -56,6 +56,7 @@ class Claim:
     payment: str = ""
     returned: dict[int, int] = field(default_factory=dict)
     return_keys: dict[str, str] = field(default_factory=dict)
+    admission: int = 0
 
     def left(self) -> dict[int, int]:
         """Units not returned yet."""
@@ -93,6 +94,7 @@ class Partition:
             opens_at=sale.opens_at,
             closes_at=sale.closes_at,
             split=sale.split,
+            waiting_room=sale.waiting_room,
         )
 
     # -- what the edges share ---------------------------------------------------------------------
@@ -163,6 +165,10 @@ class Partition:
             if self.accounts[account].item == item
         )
 
+    def spent_by(self, buyer: str) -> int:
+        """The highest admission number a buyer has spent."""
+        return max((c.admission for c in self.claims.values() if c.buyer == buyer), default=0)
+
     def available(self, item: int) -> int:
         """Over all locations."""
         return sum(a.available for a in self.accounts.values() if a.item == item)
@@ -212,7 +218,7 @@ class Partition:
             *(sale.opens_at, sale.closes_at, sale.hold_ms, sale.extension_ms),
             *(self.last_time, self.shift, self.ledger_sequence),
             *(sale.outbox_bound, sale.sweep_bound, sale.fingerprint),
-            StoredCatalog(items, accounts, sale.split),
+            StoredCatalog(items, accounts, sale.split, (sale.waiting_room,)),
         )
 
     def _buyers(self) -> dict[str, Buyer]:
@@ -221,8 +227,9 @@ class Partition:
             items = range(1, len(self.sale.items) + 1)
             counts = {item: n for item in items if (n := self.count_of(buyer, item))}
             holds = tuple(token(claim.name) for claim in self.holds_of(buyer))
-            if counts or holds:
-                buyers[buyer] = Buyer(counts, holds)
+            admission = self.spent_by(buyer)
+            if counts or holds or admission:
+                buyers[buyer] = Buyer(counts, holds, admission)
         return buyers
 
 

@@ -59,5 +59,20 @@ MUTANTS = (
         "if partition.still_due then return {number, 'overloaded'} end",
         "",
     ),
+    Mutant(
+        "an admission that is not spent",
+        "if admission then set_number(buyer, ADMISSION, admission) end",
+        "",
+    ),
+    Mutant(
+        "an admission spent by a refusal",
+        "return {number, 'sold_out', short, own_holds(partition, buyer)}",
+        "set_number(buyer, ADMISSION, request[6]); partition.changed_buyers[buyer_id] = true; "
+        "return {number, 'sold_out', short, own_holds(partition, buyer)}",
+    ),
+    Mutant(
+        "an event without its admission", "(admission and string.format(", "(nil and string.format("
+    ),
+    Mutant("an admission late by one", "[7] <= partition.wall", "[7] < partition.wall"),
     Mutant("a watermark that goes back", "watermark = math.max(watermark,", "local _ = ("),
 )

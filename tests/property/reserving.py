@@ -44,6 +44,7 @@ class Reserving(Partition):
             return ReserveReply(number, "replayed", self.view(known, batch.wall))
         wanted = self._wanted(ask)
         refusal = self._closed(number, wanted, batch.wall)
+        refusal = refusal or self._unadmitted(number, ask, batch.wall)
         refusal = refusal or self._limited(number, ask.buyer, wanted, batch.wall)
         if refusal:
             return refusal
@@ -67,6 +68,17 @@ class Reserving(Partition):
                 return ReserveReply(number, "not_open", "item_paused", item)
         return None
 
+    def _unadmitted(self, number: int, ask: Ask, wall: int) -> ReserveReply | None:
+        if not self.sale.waiting_room:
+            return None
+        if not ask.admission:
+            return ReserveReply(number, "not_admitted", "missing")
+        if ask.admission <= self.spent_by(ask.buyer):
+            return ReserveReply(number, "not_admitted", "spent")
+        if ask.admission_ends_at <= wall:
+            return ReserveReply(number, "not_admitted", "expired")
+        return None
+
     def _limited(self, number: int, buyer: str, wanted: Wanted, wall: int) -> ReserveReply | None:
         if not self._over_limit(buyer, wanted):
             return None
@@ -85,8 +97,12 @@ class Reserving(Partition):
     def _hold(self, ask: Ask, placed: dict[int, int], wall: int) -> Claim:
         deadline = wall - self.shift + self.sale.hold_ms
         claim = Claim(ask.name, ask.buyer, ask.fingerprint, placed, deadline, (0, 0), (0, 0))
+        claim.admission = ask.admission if self.sale.waiting_room else 0
         self.emit_for(
-            Reserve, wall, claim, fingerprint=ask.fingerprint, deadline=deadline + self.shift
+            *(Reserve, wall, claim),
+            fingerprint=ask.fingerprint,
+            deadline=deadline + self.shift,
+            admission=claim.admission or None,
         )
         claim.accepted = claim.last
         self.claims[ask.name] = claim

@@ -2,10 +2,9 @@
 
 from hypothesis import strategies as st
 
-from tests.scripts.sale import Ask, Item, Lines, Sale
+from tests.scripts.sale import FAR_MS, Ask, Item, Lines, Sale
 
 BUYERS = ("ann", "bob", "cid", "dan")
-FAR_MS = 9_000_000_000_000
 
 NAMES = st.integers(0, 29).map(lambda number: f"r{number}")
 _units = st.sampled_from((3, 5, 8, 2, 1, 0))
@@ -42,6 +41,7 @@ sales = st.builds(
     sweep_bound=st.sampled_from((100, 1, 2)),
     split=st.booleans(),
     fingerprint=st.just("config-1"),
+    waiting_room=st.sampled_from((False, False, True)),
 )
 
 # Items and places are taken by the length of their names, so that any line suits any sale.

@@ -48,6 +48,7 @@ MET = {
     ("reserve", "accepted"),
     ("reserve", "ledger_behind"),
     ("reserve", "limit_exceeded"),
+    ("reserve", "not_admitted"),
     ("reserve", "not_open"),
     ("reserve", "overloaded"),
     ("reserve", "replayed"),

@@ -95,7 +95,10 @@ class Rig:
         """The third argument of `reserve`."""
         return _pack(
             [
-                (number, token(a.name), a.buyer, a.fingerprint, self.sale.triples(a.lines))
+                (
+                    *(number, token(a.name), a.buyer, a.fingerprint, self.sale.triples(a.lines)),
+                    *(a.admission, a.admission_ends_at),
+                )
                 for number, a in enumerate(asks)
             ]
         )

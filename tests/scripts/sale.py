@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+FAR_MS = 9_000_000_000_000
 Lines = tuple[tuple[str, int] | tuple[str, int, str], ...]
 
 
@@ -34,6 +35,7 @@ class Sale:
     sweep_bound: int = 100
     split: bool = False
     fingerprint: str = "config-1"
+    waiting_room: bool = False
 
     @property
     def accounts(self) -> tuple[tuple[str, str, int, int], ...]:
@@ -86,6 +88,7 @@ class Sale:
             ],
             [list(account) for account in self.accounts],
             self.fingerprint,
+            [self.waiting_room],
         ]
 
     def config(self) -> bytes:
@@ -101,6 +104,8 @@ class Ask:
     buyer: str = "ann"
     lines: Lines = (("tee", 1),)
     fingerprint: str = "order-1"
+    admission: int = 0
+    admission_ends_at: int = FAR_MS
 
 
 def token(name: str) -> str:

@@ -58,6 +58,7 @@ class StoredCatalog(msgspec.Struct, frozen=True, array_like=True):
     items: tuple[StoredItem, ...]
     accounts: tuple[StoredAccount, ...]
     split: bool
+    rules: tuple[bool]  # whether there is a waiting room
 
 
 class Meta(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -85,10 +86,13 @@ class Meta(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class Buyer:
-    """A field of the buyers hash: units held and sold by item, own active holds."""
+    """A field of the buyers hash: units held and sold by item, own active holds, the highest
+    admission number spent.
+    """
 
     counts: dict[int, int]
     holds: tuple[str, ...] = ()
+    admission: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,9 +197,10 @@ def check_state(state: PartitionState) -> None:
         assert account.sold == sold[name], name
     assert {b: set(buyer.holds) for b, buyer in state.buyers.items() if buyer.holds} == holds
     expected = {b: {i: n for i, n in c.items() if n} for b, c in counts.items()}
-    assert {b: buyer.counts for b, buyer in state.buyers.items()} == {
-        b: c for b, c in expected.items() if c or b in holds
-    }
+    kept = set(holds) | {b for b, buyer in state.buyers.items() if buyer.admission}
+    known = {b: buyer.counts for b, buyer in state.buyers.items()}
+    assert {b: c for b, c in known.items() if c} == {b: c for b, c in expected.items() if c}
+    assert {b for b, c in known.items() if not c} <= kept <= set(known)
     assert set(state.deadlines) == {t for tokens in holds.values() for t in tokens}
     assert (state.meta.epoch, state.meta.sequence) == (
         state.events[-1].epoch,
@@ -245,7 +250,8 @@ def _buyer(packed: bytes) -> Buyer:
     numbers = [field for field in fields if isinstance(field, int)]
     tokens = [field for field in fields if isinstance(field, str)]
     assert fields == [*numbers, *tokens], "counts come before holds"
-    return Buyer(counts=dict(zip(numbers[::2], numbers[1::2], strict=True)), holds=tuple(tokens))
+    counts = dict(zip(numbers[::2], numbers[1::2], strict=True))
+    return Buyer(admission=counts.pop(0, 0), counts=counts, holds=tuple(tokens))
 
 
 def _last_generated(client: redis.Redis, key: bytes) -> object:

@@ -23,6 +23,7 @@ TWO_ITEMS = Sale(
     sweep_bound=7,
     split=True,
     fingerprint="f-1",
+    waiting_room=True,
 )
 
 
@@ -51,6 +52,7 @@ def test_writes_the_partition_whole(rig: Rig) -> None:
             StoredAccount("cap-XL.2", "default", 2),
         ),
         split=True,
+        rules=(True,),
     )
     assert state.stock == {
         ("tee", "paris"): AccountCounters("tee", "paris", 3, 0, 0, 0, 3, 0, 0),
@@ -77,6 +79,7 @@ def test_writes_the_partition_whole(rig: Rig) -> None:
             opens_at=1_700_000_000_000,
             closes_at=1_800_000_000_000,
             split=True,
+            waiting_room=True,
         ),
     )
     assert set(run(rig.client, "KEYS", "*")) == set(rig.keys)

@@ -9,7 +9,7 @@ from gateway.inventory.events import Position, Repair, Repaired
 from gateway.inventory.store import RepairReply
 from tests.scripts.answers import Answer
 from tests.scripts.harness import Rig
-from tests.scripts.sale import Item, Sale, token
+from tests.scripts.sale import Ask, Item, Sale, token
 from tests.scripts.state import COUNTERS, Buyer, StoredRecord, run
 
 DEFAULT = ("tee", "default")
@@ -293,6 +293,21 @@ def test_a_buyers_counts_are_set_and_the_holds_stay(rig: Rig) -> None:
         assert _buyer(rig, "ann", packed, 1, 2, 2, 1).outcome == "already"
 
 
+def test_a_lost_admission_is_spent_again(rig: Rig) -> None:
+    rig.open(Sale(waiting_room=True))
+    rig.reserve(Ask("a", admission=7))
+    before = rig.state()
+    packed = rig.pack((1, 1, token("a")))
+    run(rig.client, "HSET", rig.keys[3], "ann", packed)
+    assert _buyer(rig, "ann", packed, 0, 7, 1, 1).outcome == "repaired"
+    after = rig.state()
+    assert after.buyers == before.buyers
+    event = after.events[-1]
+    assert isinstance(event, Repair)
+    assert event.changes == (Repaired("admission", "0", "7"),)
+    assert rig.reserve(Ask("b", admission=7))[0].outcome == "not_admitted"
+
+
 def test_a_buyer_nobody_knows_is_forgotten(rig: Rig) -> None:
     rig.open(SALE)
     forged = rig.pack((1, 3, 7, 7))
@@ -303,12 +318,14 @@ def test_a_buyer_nobody_knows_is_forgotten(rig: Rig) -> None:
         assert _buyer(rig, "ghost", forged).outcome == "already"
 
 
-@pytest.mark.parametrize("counts", [None, 7, [1], [0, 1], [3, 1], [1, 0], [1, 10**9 + 1], [1, "1"]])
-def test_counts_that_are_none(rig: Rig, counts: object) -> None:
+@pytest.mark.parametrize(
+    "numbers", [None, 7, [1], [-1, 1], [0, 0], [3, 1], [1, 0], [1, 10**9 + 1], [1, "1"]]
+)
+def test_numbers_that_are_none(rig: Rig, numbers: object) -> None:
     rig.open(SALE)
     digest = sha1(_stored_buyer(rig), usedforsecurity=False).hexdigest()
     with rig.unchanged():
-        for compared, given in ((digest, counts), (digest[:39], [1, 1]), (7, [1, 1])):
+        for compared, given in ((digest, numbers), (digest[:39], [1, 1]), (7, [1, 1])):
             assert _call(rig, "buyer", "7:1", "ops", "ann", compared, given).status == "malformed"
 
 

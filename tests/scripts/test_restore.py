@@ -3,11 +3,11 @@
 import msgspec
 import pytest
 
-from gateway.inventory.events import Position, Recover
+from gateway.inventory.events import Position, Recover, Reserve
 from tests.scripts.answers import Answer
 from tests.scripts.calls import EVERY, arguments, prepare
 from tests.scripts.harness import Rig
-from tests.scripts.sale import Sale, token
+from tests.scripts.sale import Ask, Item, Sale, token
 from tests.scripts.state import COUNTERS, PartitionState, run
 
 NEXT_RUN = "b" * 40
@@ -28,15 +28,19 @@ def _begin(rig: Rig, state: PartitionState) -> tuple[object, ...]:
     return ("begin", rig.sale.fields(), counters)
 
 
-def _records(state: PartitionState) -> list[tuple[str, list[object]]]:
-    """In the order of acceptance, each as it is stored: the last three fields once they exist."""
+def _records(state: PartitionState) -> list[tuple[object, ...]]:
+    """In the order of acceptance, each as it is stored: the last three fields once they exist, and
+    behind it the admission its event says it spent.
+    """
+    reserves = [event for event in state.events if isinstance(event, Reserve)]
+    spent = {event.reservation_id.rpartition(".")[2]: event.admission for event in reserves}
     found = sorted(state.records.items(), key=lambda known: known[1].accepted_sequence)
-    packed = []
+    packed: list[tuple[object, ...]] = []
     for name, record in found:
         fields = list(msgspec.structs.astuple(record))
         while not fields[-1]:
             fields.pop()
-        packed.append((name, fields))
+        packed.append((name, fields) if spent[name] is None else (name, fields, spent[name]))
     return packed
 
 
@@ -89,6 +93,22 @@ def test_makes_the_partition_the_ledger_knows(rig: Rig, *, lost: bool) -> None:
             restored=True,
         ),
     )
+
+
+def test_brings_back_the_highest_admission_each_buyer_has_spent(rig: Rig) -> None:
+    rig.open(Sale(waiting_room=True, items=(Item("tee"),)))
+    for number, name in enumerate(("a", "b", "c"), start=1):
+        rig.reserve(Ask(name, admission=number))
+    rig.cancel("c")
+    rig.reserve(Ask("d", "bob", admission=9))
+    rig.cancel("d", "bob")
+    before = rig.state()
+    after = _restored(rig, before)
+    assert after.buyers == before.buyers
+    assert {name: buyer.admission for name, buyer in after.buyers.items()} == {"ann": 3, "bob": 9}
+    for buyer, number in (("ann", 3), ("bob", 9)):
+        (reply,) = rig.reserve(Ask("again", buyer, admission=number))
+        assert (reply.outcome, reply.detail) == ("not_admitted", "spent")
 
 
 def test_goes_on_selling(rig: Rig) -> None:
@@ -187,6 +207,7 @@ BROKEN: tuple[tuple[object, ...], ...] = (
         for value in values
     ),
     ("chunk", [[token(str(n)), RECORD] for n in range(2001)]),
+    *(("chunk", [[token("a"), RECORD, spent]]) for spent in (0, -1, 0.5, "1", 10**14)),
     *(
         (*COMMIT[:place], value, *COMMIT[place + 1 :])
         for place, values in (

@@ -1,8 +1,9 @@
-"""A sale with every kind of reservation in it, in a real Redis and a real ledger, to be judged."""
+"""A sale with a waiting room and every kind of reservation, in real servers, to be judged."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import count
 
 import asyncpg
 import msgspec
@@ -12,7 +13,7 @@ from config.settings import Settings
 from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId, ReservationId
 from gateway.inventory.opening import open_sale
-from gateway.inventory.specs import ItemSpec, Money, SaleSpec
+from gateway.inventory.specs import ItemSpec, Money, SaleSpec, WaitingRoomSpec
 from gateway.inventory.store import ReservationStore
 from gateway.inventory.types import ReserveRequest
 from loadtest.history import History
@@ -21,6 +22,7 @@ from order_writer.fold import Fold
 from order_writer.items import decode_items
 from order_writer.ledger import advance, write
 from order_writer.outbox import Outbox
+from tests.support.admissions import FAR_MS
 from tests.support.partitions import BOUNDS, FINGERPRINT, HASH_KEY, open_store, token_of
 
 SHIRT = 1  # number of the item and of its account; caps are item 2, accounts 2 and 3
@@ -28,9 +30,16 @@ SPEC = SaleSpec(
     items=(
         ItemSpec(sku="shirt", price=Money(1999, "EUR"), stock=10, per_buyer_limit=4),
         ItemSpec(sku="cap", price=Money(900, "EUR"), locations={"north": 3, "south": 2}),
-    )
+    ),
+    waiting_room=WaitingRoomSpec(max_active_buyers=100, admission_seconds=600),
 )
 MOST_EVENTS = 1000
+_admissions = count(1)
+
+
+def admitted(token: str, buyer: str, lines: tuple[int, ...]) -> ReserveRequest:
+    """A reserve with an admission that was just given out."""
+    return ReserveRequest(1, token, buyer, FINGERPRINT, lines, next(_admissions), FAR_MS)
 
 
 @dataclass(frozen=True)
@@ -61,7 +70,7 @@ class JudgedSale:
         usual = await self.redis.hget(self.key("meta"), "hold_ms")
         if hold_milliseconds is not None:
             await self.redis.hset(self.key("meta"), "hold_ms", str(hold_milliseconds))
-        request = ReserveRequest(1, token_of(buyer), buyer, FINGERPRINT, lines)
+        request = admitted(token_of(buyer), buyer, lines)
         (reply,) = await self.store.reserve(self.partition, [request])
         assert reply.outcome == "accepted"
         assert usual is not None

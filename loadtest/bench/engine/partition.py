@@ -23,7 +23,7 @@ KEY_NAMES = ("meta", "stock", "reservations", "buyers", "deadlines", "outbox")
 # What an active hold needs beside its event.
 HOLD_KEYS = ("reservations", "buyers", "deadlines")
 
-Request = tuple[int, str, str, str, tuple[int, int, int]]
+Request = tuple[int, str, str, str, tuple[int, int, int], int, int]
 
 
 def assembled_scripts() -> dict[str, bytes]:
@@ -41,7 +41,7 @@ def requests(first: int, count: int) -> list[Request]:
 def _request(number: int) -> Request:
     buyer = f"buyer-{number:08d}"
     token = urlsafe_b64encode(blake2b(buyer.encode(), digest_size=16).digest())[:22].decode()
-    return (number % 2**20, token, buyer, "AAAAAAAAAAA", (1, 0, 1))
+    return (number % 2**20, token, buyer, "AAAAAAAAAAA", (1, 0, 1), 0, 0)
 
 
 def batches(first: int, count: int, size: int) -> list[bytes]:
@@ -56,9 +56,11 @@ def load_argument(sale_id: str, stock: int, hold_milliseconds: int) -> bytes:
     accounts = [[SKU, "default", 1, stock]]
     bounds = [OUTBOX_BOUND, SWEEP_BOUND]
     head = [sale_id, 0, hold_milliseconds, hold_milliseconds, 0, 0]
-    told_apart = [*head, False, items, accounts]
+    rules = [False]  # no waiting room
+    told_apart = [*head, False, items, accounts, rules]
     fingerprint = blake2b(msgspec.msgpack.encode(told_apart), digest_size=8).hexdigest()
-    return msgspec.msgpack.encode([*head, *bounds, False, items, accounts, fingerprint])
+    config = [*head, *bounds, False, items, accounts, fingerprint, rules]
+    return msgspec.msgpack.encode(config)
 
 
 class Engine:
