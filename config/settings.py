@@ -36,6 +36,24 @@ def _check_redis_url(url: str) -> str:
     return url
 
 
+def sentinel_addresses(sentinels: str | None) -> tuple[tuple[str, int], ...]:
+    """Host and port of each Sentinel; ValueError where it is no list of them."""
+    addresses = []
+    for text in (sentinels or "").split(","):
+        host, _, port = text.strip().rpartition(":")
+        if host and port.isdecimal():
+            addresses.append((host.strip("[]"), int(port)))
+        elif sentinels is not None:
+            message = "must be host:port, several of them with commas in between"
+            raise ValueError(message)
+    return tuple(addresses)
+
+
+def _check_sentinels(sentinels: str) -> str:
+    sentinel_addresses(sentinels)
+    return sentinels
+
+
 def _check_dsn(dsn: str) -> str:
     if urlsplit(dsn).scheme not in {"postgresql", "postgres"}:
         message = "must start with postgresql://"
@@ -65,6 +83,10 @@ class RedisSettings(Section):
     url: Annotated[str, AfterValidator(_check_redis_url)] = Field(
         "redis://127.0.0.1:6379/0", repr=False, description="Redis or Valkey, 6.2 or newer"
     )
+    sentinels: Annotated[str, AfterValidator(_check_sentinels)] | None = Field(
+        None, description="Sentinels, host:port with commas: they name the primary, not the URL"
+    )
+    sentinel_master: str = Field("mymaster", description="what the Sentinels call the primary")
     durability: Literal["fsync", "replica", "relaxed"] = Field(
         "fsync", description="what an answer promises; checked against the server at start"
     )

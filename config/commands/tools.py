@@ -69,18 +69,26 @@ def verify(
     ready_file: Ready = READY,
 ) -> None:
     """Check every invariant of a sale; exit status 1 if one does not hold."""
+    from gateway.inventory.errors import Recovering
+    from gateway.inventory.primary import Primary
     from loadtest.verdict.ledger import UnknownSaleError
+    from loadtest.verdict.run import Verdict
     from loadtest.verdict.run import verify as run
 
     settings = _with_ready_file(settings_or_exit(), ready_file)
     configure_logs(settings.log, "verify")
+
+    async def judge() -> Verdict:
+        primary = await Primary(settings.redis).locate()
+        return await run(sale, redis_url=primary.url, dsn=settings.postgres.dsn)
+
     try:
         with servers_needed():
-            verdict = asyncio.run(
-                run(sale, redis_url=settings.redis.url, dsn=settings.postgres.dsn)
-            )
+            verdict = asyncio.run(judge())
     except UnknownSaleError as error:
         fail(f"{error}; dropgate sale create makes a sale")
+    except Recovering as error:
+        fail(f"{error}; start a Sentinel, or correct redis.sentinels")
     if as_json:
         print(verdict.to_json().decode())
     else:

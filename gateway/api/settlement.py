@@ -10,8 +10,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import redis.asyncio as redis_py
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, WatchError
 
 from gateway.api.accounting import read_accounting, store_accounting
@@ -23,6 +21,7 @@ from gateway.api.versions import check_version
 from gateway.inventory.errors import Recovering
 from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId, partition_keys, relay_key, sync_key
+from gateway.inventory.primary import following_pool
 from gateway.inventory.types import SaleState
 
 if TYPE_CHECKING:
@@ -34,6 +33,8 @@ if TYPE_CHECKING:
     from gateway.api.operator_schemas import AccountingAnswer
     from gateway.api.sales import SaleDirectory, SaleFacts
     from gateway.api.snapshots import Snapshots
+
+KEYS_CONNECTIONS = 4
 
 
 class _Moved(Exception):
@@ -163,11 +164,4 @@ class Settlement:
 
 def keys_client(settings: RedisSettings) -> redis_py.Redis:
     """A client for keys that no script touches: bounded waits, no retries of its own."""
-    client: redis_py.Redis = redis_py.Redis.from_url(
-        settings.url,
-        protocol=2,
-        retry=Retry(NoBackoff(), 0),
-        socket_timeout=settings.socket_timeout_seconds,
-        socket_connect_timeout=settings.connect_timeout_seconds,
-    )
-    return client
+    return redis_py.Redis.from_pool(following_pool(settings, KEYS_CONNECTIONS))

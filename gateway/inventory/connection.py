@@ -12,7 +12,7 @@ import asyncio
 from collections import deque
 from dataclasses import dataclass
 from typing import Self, cast
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import hiredis
 import structlog
@@ -49,12 +49,23 @@ class RedisAddress:
             tls=parts.scheme == "rediss",
         )
 
+    @property
+    def url(self) -> str:
+        """What `parse` would read this address from."""
+        login = ""
+        if self.password is not None:
+            login = f"{quote(self.username or '', safe='')}:{quote(self.password, safe='')}@"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        scheme = "rediss" if self.tls else "redis"
+        return f"{scheme}://{login}{host}:{self.port}/{self.database}"
+
 
 class ScriptConnection(asyncio.Protocol):
     """See the module. Made by `open_connection`; `run_id` names the server's run."""
 
-    def __init__(self, reply_timeout_seconds: float) -> None:
+    def __init__(self, address: RedisAddress, reply_timeout_seconds: float) -> None:
         """`reply_timeout_seconds`: a server silent for so long on a call is given up."""
+        self.address = address
         self.run_id = b""
         self._reply_timeout_seconds = reply_timeout_seconds
         self._reader = hiredis.Reader(notEnoughData=_NOTHING)
@@ -156,7 +167,7 @@ async def open_connection(
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(connect_timeout_seconds):
         _, connection = await loop.create_connection(
-            lambda: ScriptConnection(reply_timeout_seconds),
+            lambda: ScriptConnection(address, reply_timeout_seconds),
             address.host,
             address.port,
             ssl=address.tls or None,

@@ -15,6 +15,9 @@ from config.settings import RedisSettings
 from gateway.inventory.connection import ScriptConnection
 from gateway.inventory.errors import InventoryError, Recovering
 
+# How long an isolated primary may go on writing; whoever takes over waits for longer.
+MIN_REPLICAS_MAX_LAG_SECONDS = 2
+
 
 class Durability(StrEnum):
     """The modes of the table above."""
@@ -38,39 +41,53 @@ async def _config(connection: ScriptConnection, name: str) -> str:
     return bytes(reply[1]).decode()
 
 
-async def _replicas(connection: ScriptConnection) -> int:
+async def _replication(connection: ScriptConnection) -> dict[str, str]:
     reply = await connection.send("INFO", "replication")
     if isinstance(reply, bytes):
-        for line in reply.splitlines():
-            if line.startswith(b"connected_slaves:"):
-                return int(line.removeprefix(b"connected_slaves:"))
-    message = f"Redis does not tell its replicas: {reply!r}"
+        facts = dict(line.split(":", 1) for line in reply.decode().splitlines() if ":" in line)
+        if facts.keys() >= {"role", "connected_slaves"}:
+            return facts
+    message = f"Redis does not tell its part in replication: {reply!r}"
     raise Recovering(message)
 
 
 async def verify_server(connection: ScriptConnection, settings: RedisSettings) -> None:
-    """Raise DurabilityMismatch, saying what to change, unless the server is set up for the mode."""
+    """Raise DurabilityMismatch, saying what to change, unless the server is set up for the mode.
+
+    Raises Recovering for a replica: it may become the primary, and is none now.
+    """
     wrong: list[str] = []
+    replication = await _replication(connection)
+    if replication["role"] != "master":
+        raise Recovering("this Redis is a replica")
     policy = await _config(connection, "maxmemory-policy")
     if policy != "noeviction":
         wrong.append(f"maxmemory-policy is {policy}: evicting loses stock; set noeviction")
     mode = Durability(settings.durability)
     if mode is not Durability.REPLICA and await _config(connection, "appendonly") != "yes":
         wrong.append("appendonly is off: set appendonly yes")
-    fsync = await _config(connection, "appendfsync")
+    may_fail_over = settings.sentinels is not None or int(replication["connected_slaves"]) > 0
     if mode is Durability.FSYNC:
+        fsync = await _config(connection, "appendfsync")
         if fsync != "always":
             wrong.append(f"appendfsync is {fsync}: set always, or choose durability relaxed")
-        if await _replicas(connection) > 0 and not settings.allow_failover_loss:
+        if may_fail_over and not settings.allow_failover_loss:
             wrong.append(
-                "replicas are connected and may be promoted without the last writes: choose "
-                "durability replica, or set allow_failover_loss"
+                "a replica may be promoted without the last writes: choose durability replica, "
+                "or set allow_failover_loss"
             )
-    if mode is Durability.REPLICA:
-        if int(await _config(connection, "min-replicas-to-write")) < 1:
-            wrong.append("min-replicas-to-write is 0: set 1, with min-replicas-max-lag 2")
-        if int(await _config(connection, "min-replicas-max-lag")) > 2:
-            wrong.append("min-replicas-max-lag is above 2: an isolated primary would write on")
+    if mode is Durability.REPLICA or settings.sentinels is not None:
+        wrong += await _wrong_for_failover(connection)
     if wrong:
         message = f"durability {mode.value}: " + "; ".join(wrong)
         raise DurabilityMismatch(message)
+
+
+async def _wrong_for_failover(connection: ScriptConnection) -> list[str]:
+    """Why a primary that is cut off from its replicas would not stop writing soon."""
+    wrong = []
+    if int(await _config(connection, "min-replicas-to-write")) < 1:
+        wrong.append("min-replicas-to-write is 0: set 1, with min-replicas-max-lag 2")
+    if int(await _config(connection, "min-replicas-max-lag")) > MIN_REPLICAS_MAX_LAG_SECONDS:
+        wrong.append("min-replicas-max-lag is above 2: an isolated primary would write on")
+    return wrong

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import cast
 
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from redis.asyncio import Redis
 
 from config.settings import RedisSettings
 from gateway.inventory.errors import Recovering
 from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId, outbox_key
+from gateway.inventory.primary import following_pool
 
 START = Position(0, 0)
 EVENT_FIELD = b"event"
@@ -39,16 +38,7 @@ def create_reader(settings: RedisSettings, *, connections: int = 4) -> Redis:
 
     A blocking read must block for less than `settings.socket_timeout_seconds`.
     """
-    pool = BlockingConnectionPool.from_url(
-        settings.url,
-        max_connections=connections,
-        timeout=settings.socket_timeout_seconds,
-        socket_timeout=settings.socket_timeout_seconds,
-        socket_connect_timeout=settings.connect_timeout_seconds,
-        retry=Retry(NoBackoff(), 0),
-        protocol=2,
-    )
-    return Redis.from_pool(pool)
+    return Redis.from_pool(following_pool(settings, connections))
 
 
 def position_of(entry_id: bytes) -> Position:

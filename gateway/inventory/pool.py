@@ -8,22 +8,23 @@ import asyncio
 import random
 from collections.abc import Callable, Mapping
 from typing import TypeVar
+from weakref import WeakKeyDictionary
 
 import hiredis
 import structlog
 
 from config.settings import RedisSettings
-from gateway.inventory.connection import RedisAddress, ScriptConnection, open_connection
+from gateway.inventory.connection import ScriptConnection, open_connection
 from gateway.inventory.durability import Durability, verify_server
 from gateway.inventory.errors import InventoryError, Overloaded, Recovering, UnknownOutcome
 from gateway.inventory.keys import sync_key
+from gateway.inventory.primary import LOOK_SECONDS, Primary
+from gateway.inventory.replica_wait import Command, ReplicaWait
 from lua.loader import Script
 
 log = structlog.get_logger(__name__)
 Result = TypeVar("Result")
-Command = tuple[bytes | str | int, ...]
 
-SYNC_KEY_SECONDS = 3600
 RECONNECT_FIRST_SECONDS = 0.05
 RECONNECT_MOST_SECONDS = 1.0
 
@@ -38,11 +39,12 @@ class ScriptPool:
     def __init__(self, settings: RedisSettings, scripts: Mapping[str, Script]) -> None:
         """`settings.connections` connections for `scripts`, by name."""
         self._settings = settings
-        self._address = RedisAddress.parse(settings.url)
+        self._primary = Primary(settings)
         self._durability = Durability(settings.durability)
         self._scripts = scripts
         self._connections: list[ScriptConnection | None] = [None] * settings.connections
         self._tasks: list[asyncio.Task[None]] = []
+        self._waiting: WeakKeyDictionary[ScriptConnection, ReplicaWait] = WeakKeyDictionary()
         self.misrouted_replies = 0
 
     @property
@@ -82,12 +84,14 @@ class ScriptPool:
         keys: tuple[bytes, ...],
         *arguments: bytes,
         decode: Callable[[bytes], Result],
+        run_id: str | None = None,
     ) -> Result:
         """Run one script: ARGV is the server's run id and then `arguments`.
 
-        Bounded by the connection's reply timeout. NOSCRIPT loads the script and runs it once more.
+        `run_id`: only on this run of a server, else Recovering. Bounded by the connection's reply
+        timeout. NOSCRIPT loads the script and runs it once more.
         """
-        connection = self._pick()
+        connection = self._pick(run_id)
         script = self._scripts[name]
         command: Command = (
             b"EVALSHA", script.sha, len(keys), *keys, connection.run_id, *arguments,
@@ -114,25 +118,25 @@ class ScriptPool:
     ) -> object:  # fmt: skip
         if self._durability is not Durability.REPLICA:
             return await connection.send(*command)
-        # A call that wrote nothing would wait for nothing: the sync key makes WAIT mean this one.
-        reply = connection.send(*command)
-        connection.send("SET", sync_key(keys), 1, "EX", SYNC_KEY_SECONDS)
-        copies = await connection.send("WAIT", 1, round(self._settings.replica_wait_seconds * 1000))
-        if not isinstance(copies, int) or copies < 1:
-            message = f"no replica confirmed the write: {copies}"
-            raise UnknownOutcome(message)
-        return await reply
+        waiting = self._waiting.get(connection)
+        if waiting is None:
+            waiting = ReplicaWait(connection, self._settings.replica_wait_seconds)
+            self._waiting[connection] = waiting
+        return await waiting.send(command, sync_key(keys))
 
-    def _pick(self) -> ScriptConnection:
+    def _pick(self, run_id: str | None) -> ScriptConnection:
         usable = [c for c in self._connections if c is not None and c.usable]
         if not usable:
-            message = "no connection to Redis"
-            raise Recovering(message)
+            raise Recovering("no connection to Redis")
+        if run_id is not None:
+            usable = [c for c in usable if c.run_id == run_id.encode()]
+        if not usable:
+            raise Recovering(f"no connection to the run {run_id} of Redis")
         return min(usable, key=_load)
 
     async def _open(self) -> ScriptConnection:
         connection = await open_connection(
-            self._address,
+            await self._primary.locate(),
             connect_timeout_seconds=self._settings.connect_timeout_seconds,
             reply_timeout_seconds=self._settings.socket_timeout_seconds,
         )
@@ -149,7 +153,7 @@ class ScriptPool:
         while True:
             connection = self._connections[index]
             if connection is not None:
-                await connection.closed
+                await self._end_of(connection)
                 self._connections[index] = None
                 pause_seconds = RECONNECT_FIRST_SECONDS
             try:
@@ -158,6 +162,16 @@ class ScriptPool:
                 log.warning("redis_unreachable", error=str(error) or type(error).__name__)
                 await asyncio.sleep(pause_seconds * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
                 pause_seconds = min(2 * pause_seconds, RECONNECT_MOST_SECONDS)
+
+    async def _end_of(self, connection: ScriptConnection) -> None:
+        """Return when it is closed: by itself, or because it leads to a primary of the past."""
+        while not connection.closed.done():
+            address = connection.address
+            await asyncio.wait(
+                (connection.closed,), timeout=LOOK_SECONDS if self._primary.may_move else None
+            )
+            if connection.usable and self._primary.has_left(address.host, address.port):
+                connection.drop("Redis was replaced as the primary")
 
 
 def _load(connection: ScriptConnection) -> int:

@@ -195,9 +195,12 @@ class ReservationStore:
             lambda envelope: _expire_reply.decode(envelope.result),
         )
 
-    async def snapshot(self, partition: PartitionId) -> Snapshot:
-        """Counters and position in one step; of any server run, trusted or not."""
-        envelope = await self._call("snapshot", partition, self._epoch(partition))
+    async def snapshot(self, partition: PartitionId, *, at_run: str | None = None) -> Snapshot:
+        """Counters and position in one step; of any server run, trusted or not.
+
+        `at_run`: what that run of a server has, else Recovering.
+        """
+        envelope = await self._call("snapshot", partition, self._epoch(partition), at_run=at_run)
         reply = _snapshot_reply.decode(envelope.result)
         return Snapshot(
             epoch=int(envelope.detail),
@@ -223,18 +226,26 @@ class ReservationStore:
         return _trim_reply.decode(envelope.result)
 
     async def recover(
-        self, partition: PartitionId, epoch: int, closed: Position, alive_at: int
+        self,
+        partition: PartitionId,
+        epoch: int,
+        closed: Position,
+        alive_at: int,
+        *,
+        at_run: str | None = None,
     ) -> str:
-        """Trust this server from `epoch` on: `recovered`, `already`, `differs` or `newer`."""
+        """Trust this run from `epoch` on: `recovered`, `already`, `differs` or `newer`."""
         request = _encode((closed.epoch, closed.sequence, alive_at))
-        envelope = await self._call("recover", partition, epoch, request)
+        envelope = await self._call("recover", partition, epoch, request, at_run=at_run)
         return _words.decode(envelope.result)[0]
 
-    async def restore(self, partition: PartitionId, epoch: int, stage: RestoreStage) -> str:
+    async def restore(
+        self, partition: PartitionId, epoch: int, stage: RestoreStage, *, at_run: str | None = None
+    ) -> str:
         """One stage of a rebuild under `epoch`: `begun`, `stored`, `restored`, `already`, `newer`,
         `not_begun` or `differs`.
         """
-        envelope = await self._call("restore", partition, epoch, _encode(stage))
+        envelope = await self._call("restore", partition, epoch, _encode(stage), at_run=at_run)
         return _words.decode(envelope.result)[0]
 
     async def repair(
@@ -276,9 +287,14 @@ class ReservationStore:
         return await self._call_decoded(name, partition, self._epoch(partition), arguments, decode)
 
     async def _call(
-        self, name: str, partition: PartitionId, epoch: int, *arguments: bytes
+        self,
+        name: str,
+        partition: PartitionId,
+        epoch: int,
+        *arguments: bytes,
+        at_run: str | None = None,
     ) -> _Envelope:
-        return await self._call_decoded(name, partition, epoch, arguments, _whole)
+        return await self._call_decoded(name, partition, epoch, arguments, _whole, at_run)
 
     async def _call_decoded(
         self,
@@ -287,6 +303,7 @@ class ReservationStore:
         epoch: int,
         arguments: tuple[bytes, ...],
         decode: Callable[[_Envelope], Result],
+        at_run: str | None = None,
     ) -> Result:
         def checked(raw: bytes) -> Result:
             envelope = _envelope.decode(raw)
@@ -295,7 +312,12 @@ class ReservationStore:
             return decode(envelope)
 
         return await self._pool.call(
-            name, partition_keys(partition), b"%d" % epoch, *arguments, decode=checked
+            name,
+            partition_keys(partition),
+            b"%d" % epoch,
+            *arguments,
+            decode=checked,
+            run_id=at_run,
         )
 
 

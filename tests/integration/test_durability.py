@@ -1,5 +1,6 @@
 """Durability modes: what the server must be set to, and a refusal to start where it is not."""
 
+import asyncio
 import signal
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -25,6 +26,7 @@ from tests.support.partitions import (
 from tests.support.waiting import wait_until
 
 PATIENCE_SECONDS = 20.0
+CALLS_AT_ONCE = 40
 
 
 @asynccontextmanager
@@ -98,8 +100,23 @@ async def test_replica_mode_answers_only_what_a_replica_has(tmp_path: Path, sale
                     await store.reserve(partition, [late])
                 with pytest.raises(UnknownOutcome):  # a replay promises no more than a first answer
                     await store.reserve(partition, [request])
+                before = await waits(primary)
+                asked = [store.snapshot(partition) for _ in range(CALLS_AT_ONCE)]
+                found = await asyncio.gather(*asked, return_exceptions=True)
+                assert {type(one) for one in found} == {UnknownOutcome}
+                # Each by itself behind the others, they would wait 0.3 s times as many.
+                assert await waits(primary) - before <= 2 * settings.connections
             finally:
                 replica.process.send_signal(signal.SIGCONT)
+
+
+async def waits(server: RedisServer) -> int:
+    """How many times WAIT was called."""
+    client = redis.asyncio.Redis.from_url(server.url, protocol=2)
+    try:
+        return int((await client.info("commandstats"))["cmdstat_wait"]["calls"])
+    finally:
+        await client.aclose()
 
 
 async def in_step(primary: RedisServer) -> bool:

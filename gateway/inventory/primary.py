@@ -1,0 +1,149 @@
+"""Where the Redis is that takes writes: the configured one, or the one the Sentinels agree on.
+
+All Sentinels are asked, and the answer of the newest configuration counts: one that was cut off
+together with an old primary goes on naming it, under an older configuration epoch. Who serves is
+looked at again all the time, so that nobody stays with a primary that was replaced.
+"""
+
+import asyncio
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+import structlog
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.connection import Connection, SSLConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+
+from config.settings import RedisSettings, sentinel_addresses
+from gateway.inventory.connection import RedisAddress
+from gateway.inventory.errors import Recovering
+
+# How long an answer of the Sentinels is good for.
+LOOK_SECONDS = 1.0
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class _Answer:
+    """What one Sentinel says; ordered by the age of its configuration."""
+
+    epoch: int
+    host: str
+    port: int
+
+
+class Primary:
+    """See the module. One for each pool of connections; opens none that outlive a question."""
+
+    def __init__(self, settings: RedisSettings) -> None:
+        self._settings = settings
+        self._address = RedisAddress.parse(settings.url)
+        self._sentinels = sentinel_addresses(settings.sentinels)
+        self._looked_at = 0.0
+        self._look: asyncio.Task[None] | None = None
+
+    @property
+    def may_move(self) -> bool:
+        """Whether Sentinels decide; else the configured address is the only one there is."""
+        return bool(self._sentinels)
+
+    async def locate(self) -> RedisAddress:
+        """Where to connect now. Raises Recovering where no Sentinel knows."""
+        if not self._sentinels:
+            return self._address
+        asked = (self._ask(host, port) for host, port in self._sentinels)
+        answers = [answer for answer in await asyncio.gather(*asked) if answer is not None]
+        if not answers:
+            raise Recovering("no Sentinel says where the primary is")
+        newest = max(answers)
+        if (newest.host, newest.port) != (self._address.host, self._address.port):
+            _log.warning("primary_found", host=newest.host, port=newest.port, epoch=newest.epoch)
+        self._address = replace(self._address, host=newest.host, port=newest.port)
+        self._looked_at = time.monotonic()
+        return self._address
+
+    def has_left(self, host: str, port: int) -> bool:
+        """Whether the primary was last seen elsewhere; has it looked for, without waiting."""
+        if not self._sentinels:
+            return False
+        is_looking = self._look is not None and not self._look.done()
+        if not is_looking and time.monotonic() - self._looked_at > LOOK_SECONDS:
+            self._look = asyncio.get_running_loop().create_task(self._look_again())
+        return (host, port) != (self._address.host, self._address.port)
+
+    async def _look_again(self) -> None:
+        try:
+            await self.locate()
+        except Recovering as error:
+            self._looked_at = time.monotonic()
+            _log.warning("sentinels_unreachable", error=str(error))
+
+    async def _ask(self, host: str, port: int) -> _Answer | None:
+        """One Sentinel's answer, or None where it has none in time."""
+        client = Redis(
+            host=host, port=port, protocol=2, retry=Retry(NoBackoff(), 0), decode_responses=True,
+            socket_timeout=self._settings.connect_timeout_seconds,
+            socket_connect_timeout=self._settings.connect_timeout_seconds,
+        )  # fmt: skip
+        name = self._settings.sentinel_master
+        try:
+            async with client, client.pipeline(transaction=False) as pipeline:
+                # The epoch first: a switch in between must not lend an old address a new epoch.
+                pipeline.execute_command("SENTINEL MASTER", name)
+                pipeline.execute_command("SENTINEL GET-MASTER-ADDR-BY-NAME", name)
+                facts, place = await pipeline.execute()
+        except (RedisError, OSError, TimeoutError) as error:
+            _log.info("sentinel_unheard", host=host, port=port, error=str(error))
+            return None
+        if place is None:
+            return None
+        return _Answer(int(facts["config-epoch"]), str(place[0]), int(place[1]))
+
+
+class FollowingConnection(Connection):
+    """A redis-py connection that goes where the primary is, and leaves one that was replaced."""
+
+    def __init__(self, *, primary: Primary, **options: Any) -> None:
+        super().__init__(**options)
+        self._primary = primary
+
+    async def _connect(self) -> None:
+        address = await self._primary.locate()
+        self.host, self.port = address.host, address.port
+        await super()._connect()  # type: ignore[no-untyped-call]
+
+    async def check_health(self) -> None:
+        """Called by redis-py before each command."""
+        if self._primary.has_left(self.host, self.port):
+            await self.disconnect()
+            raise RedisConnectionError("Redis was replaced as the primary")
+        await super().check_health()  # type: ignore[no-untyped-call]
+
+
+class FollowingTlsConnection(FollowingConnection, SSLConnection):
+    """The same with TLS."""
+
+
+def following_pool(settings: RedisSettings, connections: int) -> BlockingConnectionPool:
+    """At most `connections` connections to the primary for redis-py, with bounded waits and no
+    second tries; they connect when first used.
+    """
+    address = RedisAddress.parse(settings.url)
+    return BlockingConnectionPool(
+        max_connections=connections,
+        timeout=settings.socket_timeout_seconds,
+        connection_class=FollowingTlsConnection if address.tls else FollowingConnection,
+        primary=Primary(settings),
+        username=address.username,
+        password=address.password,
+        db=address.database,
+        socket_timeout=settings.socket_timeout_seconds,
+        socket_connect_timeout=settings.connect_timeout_seconds,
+        retry=Retry(NoBackoff(), 0),
+        protocol=2,
+    )
