@@ -9,7 +9,7 @@ import asyncpg
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from config.settings import EventLogSettings, Settings
+from config.settings import EventLogSettings, RedisSettings, Settings
 from gateway.inventory.catalog import PartitionBounds
 from gateway.inventory.errors import InventoryError
 from gateway.inventory.outbox import create_reader
@@ -38,6 +38,7 @@ class Context:
     reader: Redis
     bounds: PartitionBounds
     event_log: EventLogSettings
+    redis: RedisSettings
 
 
 @asynccontextmanager
@@ -57,6 +58,7 @@ async def open_context(settings: Settings) -> AsyncIterator[Context]:
                 sweep_bound=settings.inventory.sweep_bound,
             ),
             event_log=settings.event_log,
+            redis=settings.redis,
         )
     finally:
         await scripts.stop()

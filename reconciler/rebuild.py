@@ -45,9 +45,12 @@ LedgerConnection = asyncpg.Connection | PoolConnectionProxy
 
 @dataclass(frozen=True, slots=True)
 class Rebuild:
-    """One rebuild: under `epoch`, of the state the ledger `closed` the epoch before with."""
+    """One rebuild: in the server run `run_id`, under `epoch`, of the state the ledger `closed` the
+    epoch before with.
+    """
 
     partition: PartitionId
+    run_id: str
     epoch: int
     closed: Position
     shift_ms: int
@@ -96,7 +99,7 @@ async def rebuild(
 async def _stage(
     store: ReservationStore, plan: Rebuild, stage: RestoreStage, expected: set[str]
 ) -> str:
-    word = await store.restore(plan.partition, plan.epoch, stage)
+    word = await store.restore(plan.partition, plan.epoch, stage, at_run=plan.run_id)
     if word not in expected:
         raise Recovering(f"{plan.partition}: restore under epoch {plan.epoch} answered {word}")
     return word

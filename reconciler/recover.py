@@ -1,7 +1,9 @@
 """Duty: a partition goes on after its Redis server restarted, was replaced, or lost its data.
 
 The fence keeps everybody out of it meanwhile. The ledger must first have applied all that the
-outbox and the event log still hold; then it closes the epoch, in one transaction. The server is
+outbox and the event log still hold, while no relay leads; then it closes the epoch, in one
+transaction. Where Sentinels may have replaced the primary, none of that begins before an old one
+that was cut off has stopped writing (reconciler/isolation.py). The server is
 trusted again as it is only where its last event is exactly the ledger's: same number, same bytes.
 Otherwise the partition is rebuilt from the ledger. Every step may be repeated after a crash at any
 point; a partition with a void number, or one the writer has stopped, stays closed and is reported.
@@ -16,15 +18,20 @@ import structlog
 from gateway.inventory.errors import PartitionLost, Recovering
 from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId
+from gateway.inventory.leases import Leases
 from gateway.inventory.opening import LedgerConnection
 from gateway.inventory.outbox import OutboxEntry, fingerprint_of, read_run_id, read_tail
 from gateway.inventory.types import Snapshot
 from reconciler.context import Context, sql
 from reconciler.directory import LivePartition, read_partitions
+from reconciler.isolation import Isolation
 from reconciler.log_end import require_log_applied
 from reconciler.notices import Notices
 from reconciler.periodic import for_each
 from reconciler.rebuild import Rebuild, rebuild
+
+# How long a relay stays without its partition when this process dies in the middle of a recovery.
+RELAY_LEASE_MILLISECONDS = 10_000
 
 _log = structlog.get_logger()
 
@@ -55,6 +62,8 @@ class Recover:
         self._context = context
         self._config = config
         self._notices = Notices()
+        self._isolation = Isolation(context.redis)
+        self._relay = Leases(context.reader, RELAY_LEASE_MILLISECONDS)
 
     async def recover_sale(self, sale_id: str) -> list[tuple[PartitionId, str]]:
         """What came of each partition of one sale, by hand."""
@@ -91,37 +100,65 @@ class Recover:
     async def _look(self, live: LivePartition, run_id: str) -> tuple[Snapshot | None, str]:
         """The partition's snapshot where it was healthy, and a word for what was found or done."""
         partition = live.partition
-        snapshot = await self._ask(partition)
+        snapshot = await self._ask(partition, run_id)
         if snapshot is None and not live.was_loaded:
             raise Recovering(f"{partition} is being opened")
         if snapshot is not None and snapshot.run_id == run_id:
             return snapshot, "trusted"
+        await self._isolation.passed(run_id)
         tail = await read_tail(self._context.reader, partition)
-        await require_log_applied(self._context.event_log)
-        if snapshot is not None and await self._trust(partition, snapshot, tail):
-            return None, "recovered"
-        plan = await self._plan_rebuild(partition, tail)
-        count = await rebuild(self._context.ledger, self._context.store, self._context.bounds, plan)
-        return None, f"rebuilt with {count} reservations"
+        if self._context.event_log.kind == "outbox":
+            return None, await self._recover(partition, run_id, snapshot, tail)
+        # As long as the outbox has more than the ledger, a relay is of use.
+        await self._require_applied(partition, tail)
+        await self._relay.take_over(partition)
+        try:
+            await require_log_applied(self._context.event_log)
+            return None, await self._recover(partition, run_id, snapshot, tail)
+        finally:
+            await self._relay.release([partition])
 
-    async def _ask(self, partition: PartitionId) -> Snapshot | None:
-        """What Redis has of the partition; None where it says that it has not all of it.
+    async def _recover(
+        self,
+        partition: PartitionId,
+        run_id: str,
+        snapshot: Snapshot | None,
+        tail: OutboxEntry | None,
+    ) -> str:
+        if snapshot is not None and await self._trust(partition, run_id, snapshot, tail):
+            return "recovered"
+        plan = await self._plan_rebuild(partition, run_id, tail)
+        count = await rebuild(self._context.ledger, self._context.store, self._context.bounds, plan)
+        return f"rebuilt with {count} reservations"
+
+    async def _ask(self, partition: PartitionId, run_id: str) -> Snapshot | None:
+        """What this run of Redis has of the partition; None where it says that it has not all.
 
         Raises Recovering where it cannot be asked: others may well be using the partition.
         """
         try:
-            return await self._context.store.snapshot(partition)
+            return await self._context.store.snapshot(partition, at_run=run_id)
         except PartitionLost:
             return None
 
+    async def _require_applied(self, partition: PartitionId, tail: OutboxEntry | None) -> None:
+        place = (partition.sale_id, partition.number)
+        row = await self._context.ledger.fetchrow(sql["watermark"], *place)
+        if row is not None and tail is not None:
+            _require_at(partition, Position(row["epoch"], row["sequence"]), tail)
+
     async def _trust(
-        self, partition: PartitionId, snapshot: Snapshot, tail: OutboxEntry | None
+        self,
+        partition: PartitionId,
+        run_id: str,
+        snapshot: Snapshot,
+        tail: OutboxEntry | None,
     ) -> bool:
         """Go on with the data at hand; False where it is not what the ledger closed with."""
         last = Position(snapshot.epoch, snapshot.sequence)
         place = (partition.sale_id, partition.number)
         async with self._context.ledger.acquire() as connection, connection.transaction():
-            row = await self._lock_ready(connection, partition, tail)
+            row = await self._lock_ready(connection, partition, run_id, tail)
             same = (
                 tail is not None
                 and tail.position == last == Position(row["epoch"], row["sequence"])
@@ -133,29 +170,37 @@ class Recover:
                 sql["close_epoch"], *place, last.epoch, last.sequence, row["fingerprint"]
             )
             alive_at = row["alive_at"]
-        outcome = await self._context.store.recover(partition, next_epoch, last, alive_at)
+        outcome = await self._context.store.recover(
+            partition, next_epoch, last, alive_at, at_run=run_id
+        )
         if outcome not in {"recovered", "already"}:
             _log.warning("partition_not_trusted", partition=str(partition), outcome=outcome)
             return False
         _log.info("partition_recovered", partition=str(partition), epoch=next_epoch)
         return True
 
-    async def _plan_rebuild(self, partition: PartitionId, tail: OutboxEntry | None) -> Rebuild:
+    async def _plan_rebuild(
+        self, partition: PartitionId, run_id: str, tail: OutboxEntry | None
+    ) -> Rebuild:
         """Close the epoch where the ledger is, under a successor nobody has used yet."""
         place = (partition.sale_id, partition.number)
         seconds, microseconds = await self._context.reader.time()
         now_ms = seconds * 1000 + microseconds // 1000
         async with self._context.ledger.acquire() as connection, connection.transaction():
-            row = await self._lock_ready(connection, partition, tail)
+            row = await self._lock_ready(connection, partition, run_id, tail)
             closed = Position(row["epoch"], row["sequence"])
             next_epoch = await connection.fetchval(
                 sql["close_epoch_anew"], *place, closed.epoch, closed.sequence, row["fingerprint"]
             )
         last_alive = max(row["alive_at"], row["event_ms"] or 0)
-        return Rebuild(partition, next_epoch, closed, max(0, now_ms - last_alive))
+        return Rebuild(partition, run_id, next_epoch, closed, max(0, now_ms - last_alive))
 
     async def _lock_ready(
-        self, connection: LedgerConnection, partition: PartitionId, tail: OutboxEntry | None
+        self,
+        connection: LedgerConnection,
+        partition: PartitionId,
+        run_id: str,
+        tail: OutboxEntry | None,
     ) -> asyncpg.Record:
         """The partition's watermark, locked. Raises Recovering while the ledger lacks events of the
         outbox, and where only a person can help.
@@ -167,13 +212,13 @@ class Recover:
         watermark = Position(row["epoch"], row["sequence"])
         if row["stopped_reason"] is not None:
             raise self._refused(partition, "ledger_stopped", reason=row["stopped_reason"])
-        if tail is not None and watermark < tail.position:
-            raise Recovering(f"{partition}: the ledger is at {watermark}, Redis at {tail.position}")
+        if tail is not None:
+            _require_at(partition, watermark, tail)
         if await connection.fetchrow(sql["open_dead_letters"], *place, 1) is not None:
             raise self._refused(partition, "dead_letters_open")
         # The last look before the epoch is closed: what is written into it afterwards is fenced.
-        found = await self._ask(partition)
-        if found is not None and found.run_id == await read_run_id(self._context.reader):
+        found = await self._ask(partition, run_id)
+        if found is not None and found.run_id == run_id:
             raise Recovering(f"{partition}: somebody else has recovered it meanwhile")
         return row
 
@@ -182,3 +227,8 @@ class Recover:
         told = {name: repr(fact) for name, fact in facts.items()}
         self._notices.alarm("partition_stays_closed", str(partition), why=why, **told)
         return Recovering(f"{partition}: {why}")
+
+
+def _require_at(partition: PartitionId, watermark: Position, tail: OutboxEntry) -> None:
+    if watermark < tail.position:
+        raise Recovering(f"{partition}: the ledger is at {watermark}, Redis at {tail.position}")

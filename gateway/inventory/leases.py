@@ -2,7 +2,8 @@
 
 A lease spares work, it does not keep the history right: a relay that was paused may go on for a
 moment after another took over, and the events it sends again are copies that the ledger's numbers
-make harmless. What it may not do is note how far it came: `note` asks who leads.
+make harmless. What it may not do is note how far it came: `note` asks who leads. Recovery takes the
+lead from every relay, so that the log's end stands still while it is compared with the ledger.
 """
 
 import os
@@ -38,6 +39,7 @@ class Leases:
         self._lease = self._script("lease")
         self._note = self._script("note")
         self._release = self._script("release")
+        self._take_over = self._script("take_over")
 
     async def take(self, partitions: Iterable[PartitionId]) -> dict[PartitionId, Position]:
         """Those of `partitions` that are this relay's now, each with the position noted."""
@@ -52,6 +54,11 @@ class Leases:
             for partition, reply in zip(wanted, replies, strict=True)
             if len(reply) > 1
         }
+
+    async def take_over(self, partition: PartitionId) -> None:
+        """Lead the partition, whoever led it before; nobody leads one without an outbox."""
+        keys = [relay_key(partition), outbox_key(partition)]
+        await self._take_over(keys=keys, args=[self.owner, self._length])
 
     async def note(self, positions: Mapping[PartitionId, Position]) -> set[PartitionId]:
         """Store how far the log has each partition; those of them that another relay leads now."""

@@ -18,8 +18,8 @@ from redis.asyncio import Redis
 
 from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId, outbox_key
+from gateway.inventory.leases import Leases
 from gateway.inventory.outbox import entries_of, read_tail, stream_id
-from gateway.relay.leases import Leases
 from gateway.relay.metrics import RelayMetrics
 from gateway.relay.producer import EventProducer, Outgoing
 

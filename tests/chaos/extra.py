@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from config.stack.server import HOST, free_port
+from tests.chaos.stage import Stage
 from tests.support.proxy import FaultyProxy
 from tests.support.up import Up
 from tests.support.waiting import wait_until
@@ -19,8 +20,13 @@ STOP_TIMEOUT_SECONDS = 15.0
 
 
 @asynccontextmanager
-async def extra(up: Up, command: str, **own: str) -> AsyncIterator["subprocess.Popen[bytes]"]:
-    """`dropgate COMMAND` during the block; `own` adds settings such as `REDIS__URL`."""
+async def extra(
+    up: Stage, command: str, *, log: str = "", **own: str
+) -> AsyncIterator["subprocess.Popen[bytes]"]:
+    """`dropgate COMMAND` during the block; `own` adds settings such as `REDIS__URL`.
+
+    It logs to `logs/extra-COMMAND.log`, or under the name `log`.
+    """
     ready = up.ready
     settings = {
         "REDIS__URL": ready.redis,
@@ -33,11 +39,11 @@ async def extra(up: Up, command: str, **own: str) -> AsyncIterator["subprocess.P
         settings |= {"EVENT_LOG__KIND": "kafka", "EVENT_LOG__BOOTSTRAP": ready.kafka}
     inherited = {name: value for name, value in os.environ.items() if "DROPGATE_" not in name}
     environment = {**inherited, **{f"DROPGATE_{name}": text for name, text in settings.items()}}
-    log = up.folder / f"extra-{command}.log"
-    process = _spawn(command, environment, log)
+    path = up.data / "logs" / f"{log or f'extra-{command}'}.log"
+    process = _spawn(command, environment, path)
     try:
         await wait_until(
-            lambda: '"started"' in log.read_text(), START_TIMEOUT_SECONDS, f"{command} started"
+            lambda: '"started"' in path.read_text(), START_TIMEOUT_SECONDS, f"{command} started"
         )
         yield process
     finally:
@@ -66,7 +72,7 @@ async def proxied_gateway(up: Up) -> AsyncIterator[tuple[str, FaultyProxy]]:
             "GATEWAY__RUN_DIR": str(up.folder / "extra-run"),
         }
         async with extra(up, "gateway", **own):
-            await wait_until(lambda: _listens(port), START_TIMEOUT_SECONDS, "it listens")
+            await wait_until(lambda: listens(port), START_TIMEOUT_SECONDS, "it listens")
             yield f"http://{HOST}:{port}", proxy
 
 
@@ -78,7 +84,8 @@ async def proxied_reconciler(up: Up) -> AsyncIterator[FaultyProxy]:
         yield proxy
 
 
-async def _listens(port: int) -> bool:
+async def listens(port: int) -> bool:
+    """Whether somebody takes connections on this port."""
     try:
         _, writer = await asyncio.open_connection(HOST, port)
     except OSError:

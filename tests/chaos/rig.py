@@ -36,6 +36,7 @@ from loadtest.verdict.run import AWAY, Verdict, verify
 from tests.chaos.crash_logs import CrashLogs
 from tests.chaos.history_checks import history_violations
 from tests.chaos.load import Load
+from tests.chaos.stage import Stage
 from tests.support.servers import unique
 from tests.support.up import Up
 from tests.support.waiting import wait_until
@@ -48,9 +49,9 @@ ADMISSION = 9  # the invariant about waiting rooms, of which these sales have no
 
 @dataclass(frozen=True)
 class Trial:
-    """One sale on a running `dropgate up`."""
+    """One sale on a running system, most often `dropgate up`."""
 
-    up: Up
+    up: Stage
     sale_id: str
     units: int
     hold_seconds: int
@@ -60,6 +61,11 @@ class Trial:
     before: dict[str, list[int]]
     crashes: CrashLogs
     killed: set[str] = field(default_factory=set)
+
+    @property
+    def _supervised(self) -> Up:
+        assert isinstance(self.up, Up), "nobody starts again what dies"
+        return self.up
 
     def pids(self, name: str) -> list[int]:
         """The pids that run under this name now."""
@@ -74,7 +80,7 @@ class Trial:
 
     async def kill_and_wait(self, name: str, *, which: int = 0) -> None:
         """SIGKILL, and wait until another one runs in its place."""
-        await self.up.ready_where(name, not_pid=self.kill(name, which=which))
+        await self._supervised.ready_where(name, not_pid=self.kill(name, which=which))
 
     @asynccontextmanager
     async def stopped(self, *names: str) -> AsyncIterator[None]:
@@ -96,7 +102,8 @@ class Trial:
     async def down(self, name: str) -> AsyncIterator[None]:
         """SIGKILL what runs under this name and keep it down during the block."""
         # Whoever would start it again is stopped meanwhile.
-        self.up.process.send_signal(signal.SIGSTOP)
+        supervisor = self._supervised.process
+        supervisor.send_signal(signal.SIGSTOP)
         try:
             killed = psutil.Process(self.kill(name))
             await wait_until(
@@ -104,7 +111,7 @@ class Trial:
             )
             yield
         finally:
-            self.up.process.send_signal(signal.SIGCONT)
+            supervisor.send_signal(signal.SIGCONT)
 
     def logged(self, name: str, event: str) -> bool:
         """Whether a process has logged an event of this name about this sale."""
@@ -127,7 +134,7 @@ class Trial:
         await wait_until(self._is_running, WAIT_SECONDS, "everything that died runs again")
 
     def _is_running(self) -> bool:
-        children = psutil.Process(self.up.process.pid).children()
+        children = psutil.Process(self._supervised.process.pid).children()
         living = {child.pid for child in children if child.status() != psutil.STATUS_ZOMBIE}
         return living >= {pid for pids in self.up.ready.pids.values() for pid in pids}
 
@@ -184,6 +191,16 @@ class Trial:
         async with Redis.from_url(self.up.ready.redis, protocol=2) as client:
             yield client
 
+    @asynccontextmanager
+    async def calls_at(self, gateway: str) -> AsyncIterator[Calls]:
+        """The same buyers and the same history at another gateway."""
+        client = HttpClient(gateway, CONNECTIONS)
+        target = msgspec.structs.replace(
+            Target.from_ready_file(self.up.ready_path), gateway=gateway
+        )
+        yield Calls(target, self.sale_id, client, self.history)
+        await client.close()
+
     async def verdict(self) -> Verdict:
         """Every checker, after the drain."""
         return await verify(
@@ -229,7 +246,7 @@ async def running_up(*arguments: str) -> AsyncIterator[Up]:
 
 @asynccontextmanager
 async def trial(
-    up: Up, *, units: int = 150, hold_seconds: int = 2, seed: int = 1, gateway: str = ""
+    up: Stage, *, units: int = 150, hold_seconds: int = 2, seed: int = 1, gateway: str = ""
 ) -> AsyncIterator[Trial]:
     """An open sale of `units` with buyers who are about to come, by default to `up`'s gateway."""
     sale_id = unique("chaos")

@@ -8,19 +8,23 @@ import asyncpg
 import pytest
 import pytest_asyncio
 import redis.asyncio
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaError
 
-from config.settings import RedisSettings, Settings
+from config.settings import EventLogSettings, RedisSettings, Settings
 from config.stack.redis import RedisServer
 from gateway.inventory.errors import InventoryError, Recovering
-from gateway.inventory.keys import PartitionId
+from gateway.inventory.keys import PartitionId, relay_key
 from gateway.inventory.opening import open_sale
 from gateway.inventory.pool import ScriptPool
 from gateway.inventory.store import ReservationStore
 from gateway.inventory.types import Snapshot
+from gateway.relay.service import run as run_relay
 from lua.loader import load_scripts
 from order_writer.service import run as run_order_writer
 from reconciler.context import open_context
 from reconciler.duty import run_once
+from reconciler.log_end import require_log_applied
 from reconciler.recover import Recover, RecoverConfig
 from reconciler.service import run as run_reconciler
 from tests.support.partitions import BOUNDS, one_item, open_store, token_of
@@ -45,6 +49,11 @@ async def server(servers_folder: Path) -> AsyncIterator[RedisServer]:
 @pytest.fixture
 def own(settings: Settings, server: RedisServer) -> Settings:
     return settings.model_copy(update={"redis": RedisSettings(url=server.url)})
+
+
+@pytest.fixture
+def on_kafka(own: Settings, kafka_event_log: EventLogSettings) -> Settings:
+    return own.model_copy(update={"event_log": kafka_event_log})
 
 
 @pytest_asyncio.fixture
@@ -288,3 +297,66 @@ async def test_a_partition_with_a_dead_letter_stays_closed(
     await restart(server)
     await wait_until(lambda: connected(store, partition), WAIT_SECONDS)
     assert "dead_letters_open" in await stays_closed(own, store, partition)
+
+
+async def test_recovery_leads_in_place_of_the_relay_while_it_looks_for_the_end_of_the_log(
+    on_kafka: Settings,
+    ledger: asyncpg.Connection,
+    store: ReservationStore,
+    partition: PartitionId,
+    server: RedisServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    client = redis.asyncio.Redis.from_url(server.url)
+    leading = []
+
+    async def looked(settings: EventLogSettings) -> None:
+        leading.append(await client.hget(relay_key(partition), "owner"))
+        await require_log_applied(settings)
+
+    async def applied() -> bool:
+        return bool(await ledger.fetchval("SELECT sequence FROM watermarks") == 3)
+
+    async def relayed() -> bool:
+        return await client.hget(relay_key(partition), "position") == b"2-2"
+
+    monkeypatch.setattr("reconciler.recover.require_log_applied", looked)
+    async with running(run_relay, on_kafka), pipeline(on_kafka):
+        await wait_until(applied, WAIT_SECONDS)
+        relay = await client.hget(relay_key(partition), "owner")
+        await restart(server)
+        assert (await recovered(store, partition)).epoch == 2
+        await wait_until(relayed, WAIT_SECONDS, "the relay leads again")
+        assert await client.hget(relay_key(partition), "owner") == relay
+    assert leading
+    assert None not in leading
+    assert relay not in leading
+    await client.aclose()
+
+
+async def test_a_recovery_does_not_wait_for_ever_for_an_offset_that_was_not_committed(
+    on_kafka: Settings,
+    ledger: asyncpg.Connection,
+    store: ReservationStore,
+    partition: PartitionId,
+    server: RedisServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    commit, failures = AIOKafkaConsumer.commit, 2
+
+    async def fails_at_first(consumer: AIOKafkaConsumer, offsets: object = None) -> None:
+        nonlocal failures
+        failures -= 1
+        if failures >= 0:
+            raise KafkaError("the coordinator is away")
+        await commit(consumer, offsets)
+
+    async def applied() -> bool:
+        return bool(await ledger.fetchval("SELECT sequence FROM watermarks") == 3)
+
+    monkeypatch.setattr(AIOKafkaConsumer, "commit", fails_at_first)
+    async with running(run_relay, on_kafka), pipeline(on_kafka):
+        await wait_until(applied, WAIT_SECONDS)
+        await restart(server)  # and nobody buys: nothing new would carry the offsets along
+        assert (await recovered(store, partition)).epoch == 2
+    assert failures < 0

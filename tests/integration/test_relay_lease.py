@@ -16,10 +16,10 @@ import redis.asyncio
 from config.settings import EventLogSettings, Settings
 from config.sources import environment_of
 from gateway.inventory.keys import PartitionId, relay_key
+from gateway.inventory.leases import Leases, owner_name
 from gateway.inventory.opening import open_sale
 from gateway.inventory.outbox import create_reader, position_of
 from gateway.inventory.store import ReservationStore
-from gateway.relay.leases import Leases, owner_name
 from gateway.relay.producer import EventProducer, Outgoing
 from gateway.relay.relay import Relay, RelayConfig
 from order_writer.service import run as run_order_writer
@@ -208,6 +208,11 @@ async def test_a_lease_is_taken_when_it_has_run_out_or_is_given_up(
         assert await rival.take([partition]) == {}
         await long.release([partition])
         assert list(await rival.take([partition])) == [partition]
+        await long.take_over(partition)  # as recovery does, whoever leads
+        assert await rival.take([partition]) == {}
+        assert await rival.note({partition: position_of(b"1-1")}) == {partition}
+        await long.release([partition])
+        assert list(await rival.take([partition])) == [partition]
         # A lease from a clock that was ahead is none.
         await redis_client.hincrby(relay_key(partition), "until", LONG_MILLISECONDS)
         assert list(await long.take([partition])) == [partition]
@@ -229,6 +234,7 @@ async def test_a_relay_that_stops_hands_over_and_a_settled_partition_has_no_leas
         await redis_client.flushall()
         assert await leases.take([partition]) == {}
         assert await leases.note({}) == set()
+        await leases.take_over(partition)
         assert await redis_client.keys() == []
     finally:
         await reader.aclose()

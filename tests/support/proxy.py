@@ -4,8 +4,16 @@
 """
 
 import asyncio
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
+
+
+@dataclass
+class _Flow:
+    """One connection: what its replies wait for."""
+
+    gate: asyncio.Event
 
 
 class FaultyProxy:
@@ -18,6 +26,9 @@ class FaultyProxy:
         self._pumps: set[asyncio.Task[None]] = set()
         self._replies_flow = asyncio.Event()
         self._replies_flow.set()
+        self._replication_flows = asyncio.Event()
+        self._replication_flows.set()
+        self._refuses = False
         self._injected = b""
         self.cuts = 0
 
@@ -41,6 +52,19 @@ class FaultyProxy:
         """Undo `hold_replies`."""
         self._replies_flow.set()
 
+    def hold_replication(self) -> None:
+        """Replicas hear nothing more of a Redis behind this proxy, and are still heard."""
+        self._replication_flows.clear()
+
+    def refuse(self) -> None:
+        """Cut every connection and let nobody in: the server is cut off."""
+        self._refuses = True
+        self.cut()
+
+    def accept(self) -> None:
+        """Undo `refuse`."""
+        self._refuses = False
+
     def inject_reply(self, forged: bytes) -> None:
         """Put bytes in front of the server's next reply."""
         self._injected = forged
@@ -58,22 +82,40 @@ class FaultyProxy:
         assert self._server is not None
         self._server.close()
         self.pass_replies()
+        self._replication_flows.set()
         self.cut()
         for pump in list(self._pumps):
             pump.cancel()
         await asyncio.gather(*self._pumps, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
+        if self._refuses:
+            writer.transport.abort()
+            return
+        try:
+            server_reader, server_writer = await asyncio.open_connection(
+                "127.0.0.1", self._target_port
+            )
+        except OSError:
+            writer.transport.abort()  # nobody listens: as without a proxy in between
+            return
         self._transports |= {writer, server_writer}
-        for pump in (self._requests(reader, server_writer), self._replies(server_reader, writer)):
+        flow = _Flow(self._replies_flow)
+        for pump in (
+            self._requests(reader, server_writer, flow),
+            self._replies(server_reader, writer, flow),
+        ):
             task = asyncio.ensure_future(pump)
             self._pumps.add(task)
             task.add_done_callback(self._pumps.discard)
 
-    async def _requests(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    async def _requests(
+        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, flow: "_Flow"
+    ) -> None:
         try:
             while data := await source.read(65536):
+                if b"PSYNC" in data:
+                    flow.gate = self._replication_flows
                 sink.write(data)
                 await sink.drain()
         except ConnectionError:
@@ -81,10 +123,12 @@ class FaultyProxy:
         finally:
             self._end(sink)
 
-    async def _replies(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    async def _replies(
+        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, flow: "_Flow"
+    ) -> None:
         try:
             while data := await source.read(65536):
-                await self._replies_flow.wait()
+                await flow.gate.wait()
                 sink.write(self._injected + data)
                 self._injected = b""
                 await sink.drain()

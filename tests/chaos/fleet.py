@@ -1,0 +1,75 @@
+"""All processes of dropgate on servers of a test's own: a Redis that Sentinel watches."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from config.ready import ReadyFile
+from config.stack.server import HOST, free_port
+from tests.chaos.extra import extra, listens
+from tests.support.sentinel import MASTER, Replicated
+from tests.support.servers import SECRET
+from tests.support.waiting import wait_until
+
+START_SECONDS = 30.0
+
+
+@dataclass
+class Fleet:
+    """A `Stage`; its Redis is whichever Sentinel has named last."""
+
+    folder: Path
+    servers: Replicated
+    postgres: str
+    port: int
+
+    @property
+    def data(self) -> Path:
+        """Logs are in it."""
+        return self.folder
+
+    @property
+    def ready_path(self) -> Path:
+        """Written once: gateway and secret stay the same."""
+        return self.folder / "ready.json"
+
+    @property
+    def ready(self) -> ReadyFile:
+        """The servers of now. Processes are the test's own, so there are no pids."""
+        gateway = f"http://{HOST}:{self.port}"
+        return ReadyFile(gateway, self.servers.url, self.postgres, None, SECRET, {})
+
+
+@asynccontextmanager
+async def fleet(
+    folder: Path, servers: Replicated, postgres: str, **own: str
+) -> AsyncIterator[Fleet]:
+    """Order writer, reconciler and gateway, all of which find Redis through Sentinel."""
+    made = Fleet(folder, servers, postgres, free_port())
+    (folder / "logs").mkdir(parents=True)
+    made.ready.write(made.ready_path)
+    own = {"REDIS__SENTINELS": servers.sentinels, "REDIS__SENTINEL_MASTER": MASTER, **own}
+    gateway = {"GATEWAY__PORT": str(made.port), "GATEWAY__RUN_DIR": str(folder / "run")}
+    async with (
+        extra(made, "order-writer", **own),
+        extra(made, "reconciler", **own),
+        extra(made, "gateway", **own, **gateway),
+    ):
+        await wait_until(lambda: listens(made.port), START_SECONDS, "the gateway listens")
+        yield made
+
+
+@asynccontextmanager
+async def left_behind(made: Fleet, **own: str) -> AsyncIterator[str]:
+    """A gateway beside the first primary, which knows no other and no Sentinel; its URL."""
+    port = free_port()
+    own = {
+        "REDIS__URL": made.servers.primary.url,
+        "GATEWAY__PORT": str(port),
+        "GATEWAY__RUN_DIR": str(made.folder / "run-left-behind"),
+        **own,
+    }
+    async with extra(made, "gateway", log="left-behind", **own):
+        await wait_until(lambda: listens(port), START_SECONDS, "the other gateway listens")
+        yield f"http://{HOST}:{port}"

@@ -1,0 +1,101 @@
+"""Sentinel replaces the primary while buyers come: by one that lacks the last writes, and while the
+old one still has clients.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest_asyncio
+from redis.exceptions import RedisError
+
+from config.stack.redis import RedisServer
+from loadtest.calls import Calls, Line
+from tests.chaos.fleet import fleet, left_behind
+from tests.chaos.rig import SKU, WAIT_SECONDS, Trial, trial
+from tests.support.sentinel import Replicated, client_of, replicated
+from tests.support.waiting import wait_until
+
+
+@pytest_asyncio.fixture
+async def servers(tmp_path: Path) -> AsyncIterator[Replicated]:
+    """A primary with two replicas and a Sentinel."""
+    async with replicated(tmp_path / "redis") as made:
+        yield made
+
+
+async def test_a_replica_that_lacks_the_last_writes_takes_over_and_nothing_told_is_lost(
+    servers: Replicated, postgres_dsn: str, tmp_path: Path
+) -> None:
+    async with (
+        fleet(tmp_path / "fleet", servers, postgres_dsn, REDIS__DURABILITY="replica") as stage,
+        trial(stage, hold_seconds=3) as run,
+    ):
+        async with run.load.running():
+            await run.under_way()
+            servers.way.hold_replication()  # from here on no replica hears of a write
+            told = await run.calls.reserve("ann", "first", (Line(SKU, 1),))
+            assert (told.status, told.code) == (503, "recovering"), "and so nothing is promised"
+            await wait_until(lambda: _is_in_ledger(run), WAIT_SECONDS, "the ledger has it")
+            servers.primary.kill()
+            servers.way.cut()
+            await servers.promoted()
+            await run.goes_on(served=30, fresh=8)
+        assert run.logged("extra-reconciler", "partition_rebuilt")
+        assert (await run.reserve("ann", "first")).replayed, "what nobody was told is there as well"
+        assert (await run.watermark())[0] > 1
+        await run.judge()
+
+
+async def test_an_old_primary_that_still_has_clients_promises_nothing(
+    servers: Replicated, postgres_dsn: str, tmp_path: Path
+) -> None:
+    durability = {"REDIS__DURABILITY": "replica"}
+    async with (
+        fleet(tmp_path / "fleet", servers, postgres_dsn, **durability) as stage,
+        left_behind(stage, **durability) as gateway,
+        trial(stage) as run,
+        run.calls_at(gateway) as beyond,
+    ):
+        async with run.load.running():
+            await run.under_way()
+            assert (await beyond.reserve("ben", "first", (Line(SKU, 1),))).accepted
+            servers.way.refuse()
+            asked = asyncio.create_task(_ask_on(beyond, servers))
+            await servers.promoted()
+            await run.goes_on(served=30, fresh=8)
+            assert await writes_no_more(servers.primary), "before anybody goes on elsewhere"
+            assert await asked, "and it was asked until then"
+        await run.judge()
+
+
+async def _is_in_ledger(run: Trial) -> bool:
+    row = await run.ledger_row(
+        "SELECT count(*) AS found FROM reservations WHERE sale_id = $1 AND buyer_id = 'ann'"
+    )
+    return bool(row["found"])
+
+
+async def _ask_on(beyond: Calls, servers: Replicated) -> int:
+    """Ask the old primary's gateway until that primary writes no more; how often."""
+    asked = 0
+
+    async def has_stopped() -> bool:
+        nonlocal asked
+        asked += 1
+        attempt = await beyond.reserve(f"left-{asked}", "first", (Line(SKU, 1),))
+        assert not attempt.accepted, "no replica has it"
+        return await writes_no_more(servers.primary)
+
+    await wait_until(has_stopped, WAIT_SECONDS, "the old primary writes no more")
+    return asked
+
+
+async def writes_no_more(server: RedisServer) -> bool:
+    """Whether it refuses a write of anybody for want of a replica."""
+    async with client_of(server.url) as client:
+        try:
+            await client.set("written", "by somebody who asks no Sentinel")
+        except RedisError as error:
+            return "NOREPLICAS" in str(error)
+    return False
