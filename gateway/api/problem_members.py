@@ -57,6 +57,12 @@ class NotAdmitted(_Members, frozen=True):
     reason: Literal["missing", "spent", "expired"]
 
 
+class RateLimited(_Members, frozen=True):
+    """Which limit it was."""
+
+    limit: str | UnsetType = UNSET
+
+
 class AlreadyResolved(_Members, frozen=True):
     """The state the reservation has."""
 
@@ -121,6 +127,7 @@ MEMBERS: dict[str, type[msgspec.Struct]] = {
     "limit_exceeded": LimitExceeded,
     "sale_not_open": SaleNotOpen,
     "not_admitted": NotAdmitted,
+    "rate_limited": RateLimited,
     "already_resolved": AlreadyResolved,
     "hold_expired": HoldExpired,
     "floor_violation": FloorViolation,

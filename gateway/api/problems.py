@@ -96,7 +96,8 @@ class Problem(Exception):
             **self.members,
         }
         headers = self.headers
-        if self.kind.status in _RETRIABLE_STATUS:
+        named = any(name == "Retry-After" for name, _ in headers)
+        if self.kind.status in _RETRIABLE_STATUS and not named:
             seconds = random.randint(1, RETRY_AFTER_MAX_SECONDS)  # noqa: S311 - spread, no secret
             headers = (*headers, ("Retry-After", str(seconds)))
         if self.kind.status == 401:

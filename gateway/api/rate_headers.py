@@ -1,0 +1,49 @@
+"""How a caller is told of a rate limit: the fields of the RateLimit draft, and 429 past the limit.
+
+`RateLimit-Policy` and `RateLimit` are lists (draft-ietf-httpapi-ratelimit-headers): a quota's name,
+its `q` requests in a window of `w` seconds, and the `r` requests that remain, with the `t` seconds
+until more of them do.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from math import ceil
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gateway.api.problems import Problem
+
+if TYPE_CHECKING:
+    from gateway.api.problems import Header
+
+
+class Quota(msgspec.Struct, frozen=True):
+    """So many requests at once, and as many again evenly over each window."""
+
+    name: str
+    requests: int
+    window_seconds: float
+
+
+@lru_cache(maxsize=1024)
+def rate_headers(quota: Quota, remaining: int) -> tuple[Header, Header]:
+    """Both fields of an answer within the limit; `t`: how long what is used takes to come back."""
+    used = quota.requests - remaining
+    return _headers(quota, remaining, used * quota.window_seconds / quota.requests)
+
+
+def rate_limited(quota: Quota, wait_seconds: float, detail: str) -> Problem:
+    """429: `wait_seconds` until one more request is within the limit."""
+    again = max(1, ceil(wait_seconds))
+    headers = (*_headers(quota, 0, wait_seconds), ("Retry-After", str(again)))
+    return Problem("rate_limited", detail, headers=headers, limit=quota.name)
+
+
+def _headers(quota: Quota, remaining: int, seconds: float) -> tuple[Header, Header]:
+    name, window = quota.name, max(1, ceil(quota.window_seconds))
+    return (
+        ("RateLimit-Policy", f'"{name}";q={quota.requests};w={window}'),
+        ("RateLimit", f'"{name}";r={remaining};t={max(1, ceil(seconds))}'),
+    )
