@@ -119,6 +119,9 @@ class EventLogSettings(Section):
     bootstrap: str = Field("127.0.0.1:9092", description="Kafka brokers, host:port with commas")
     topic: str = Field("dropgate.reservations", description="events, keyed sale:partition")
     dead_letter_topic: str = Field("dropgate.dead-letters", description="events set aside")
+    settlement_topic: str = Field(
+        "dropgate.settlements", description="final accountings, keyed by sale"
+    )
     group: str = Field("dropgate-order-writer", description="the order writers' consumer group")
     partitions: PositiveInt = Field(12, description="partitions of the topic when it is created")
     replicas: PositiveInt = Field(

@@ -139,7 +139,7 @@ class KafkaServer(Server):
 
 
 async def create_topics(settings: EventLogSettings) -> None:
-    """Make the event topic and the dead letters' topic where they are missing. Idempotent.
+    """Make the topics of events, dead letters and settlements where they are missing. Idempotent.
 
     Raises `aiokafka.errors.KafkaError` when the broker refuses for any other reason.
     """
@@ -155,8 +155,9 @@ async def create_topics(settings: EventLogSettings) -> None:
                 num_partitions=settings.partitions,
                 replication_factor=settings.replicas,
             ),
-            NewTopic(
-                settings.dead_letter_topic, num_partitions=1, replication_factor=settings.replicas
+            *(
+                NewTopic(name, num_partitions=1, replication_factor=settings.replicas)
+                for name in (settings.dead_letter_topic, settings.settlement_topic)
             ),
         ]
         answer = await client.create_topics(topics, timeout_ms=TOPIC_TIMEOUT_MILLISECONDS)

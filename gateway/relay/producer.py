@@ -76,6 +76,16 @@ class EventProducer:
             await self.close()
         return acknowledged
 
+    async def send_one(self, topic: str, key: str, value: str) -> None:
+        """Send a message that is no partition's event. Raises LogUnavailable."""
+        producer = await self._started()
+        try:
+            async with asyncio.timeout(self._settings.request_timeout_milliseconds / 1000):
+                await producer.send_and_wait(topic, value.encode(), key=key.encode())
+        except (KafkaError, TimeoutError, OSError) as error:
+            await self.close()
+            raise LogUnavailable(str(error) or type(error).__name__) from error
+
     async def close(self) -> None:
         """Give the producer up, without waiting long for it."""
         producer, self._producer = self._producer, None

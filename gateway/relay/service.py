@@ -24,6 +24,7 @@ from gateway.inventory.scrape import scraped
 from gateway.inventory.tracing import make_tracing
 from gateway.relay.producer import EventProducer, LogUnavailable
 from gateway.relay.relay import Relay, RelayConfig
+from gateway.relay.settlements import Settlements
 
 DISCOVERY_SECONDS = 1.0
 BACKOFF_FIRST_SECONDS = 0.05
@@ -60,17 +61,24 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     redis = create_reader(settings.redis, connections=2)
     tracing = make_tracing(settings.tracing, "relay")
     producer = EventProducer(settings.event_log, tracing)
-    ledger = await create_pool(settings.postgres, size=1)
+    ledger = await create_pool(settings.postgres, size=2)  # one discovers, one announces
     relay = Relay(redis, producer, RelayConfig())
     discovery = Discovery(ledger)
+    # A producer of its own: one that fails is thrown away, and events shall not wait for that.
+    announcer = EventProducer(settings.event_log)
+    settlements = Settlements(ledger, redis, announcer, settings.event_log)
     stopping = asyncio.create_task(stop.wait())
+    announcing = asyncio.create_task(settlements.keep(), name="relay-settlements")
     _log.info("relay_started", topic=settings.event_log.topic)
     try:
         with scraped(settings.metrics, relay.metrics.registry):
             await _keep(relay, discovery, stopping)
     finally:
         stopping.cancel()
+        announcing.cancel()
+        await asyncio.gather(announcing, return_exceptions=True)
         await _give_up(relay)
+        await announcer.close()
         await producer.close()
         await redis.aclose()
         ledger.terminate()

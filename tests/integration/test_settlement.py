@@ -1,5 +1,6 @@
 """Settling a sale: the accounting that stays, and what becomes of Redis."""
 
+import asyncio
 import csv
 import io
 
@@ -7,11 +8,13 @@ import asyncpg
 import msgspec
 import pytest
 import redis.asyncio
+from aiokafka import AIOKafkaConsumer
 
-from config.settings import Settings
-from tests.support.api import Api, Reply, token_of
+from config.settings import EventLogSettings, Settings
+from gateway.relay.service import run as run_relay
+from tests.support.api import Api, Reply, serving, token_of
 from tests.support.command import dropgate
-from tests.support.pipeline import pipeline
+from tests.support.pipeline import pipeline, running
 from tests.support.waiting import wait_until
 
 CATCH_UP_SECONDS = 20.0
@@ -166,3 +169,44 @@ async def test_a_partition_that_moved_takes_the_settlement_back(
     assert await connection.fetchval("SELECT count(*) FROM settlements") == 0
     await connection.close()
     assert await redis_client.exists(f"{{{sale}:0}}:meta")
+
+
+async def test_a_settled_sale_is_announced_on_kafka(
+    settings: Settings, kafka_event_log: EventLogSettings
+) -> None:
+    on_kafka = settings.model_copy(update={"event_log": kafka_event_log})
+    consumer = AIOKafkaConsumer(
+        kafka_event_log.settlement_topic,
+        bootstrap_servers=kafka_event_log.bootstrap,
+        auto_offset_reset="earliest",
+    )
+    async with pipeline(on_kafka), running(run_relay, on_kafka), serving(on_kafka) as api:
+        sale = await api.open_sale()
+        await trade(api, sale)
+        await settled(api, sale)
+        accounting = await api.ops("GET", f"/v1/sales/{sale}/accounting")
+        await consumer.start()
+        try:
+            async with asyncio.timeout(CATCH_UP_SECONDS):
+                record = await consumer.getone()
+        finally:
+            await consumer.stop()
+        ledger = await asyncpg.connect(settings.postgres.dsn)
+        try:
+            noted = "SELECT sale_id FROM settlement_announcements"
+            await wait_until(
+                lambda: _is(ledger, noted, sale), CATCH_UP_SECONDS, "the announcement is noted"
+            )
+        finally:
+            await ledger.close()
+    assert record.key == sale.encode()
+    assert msgspec.json.decode(record.value) == {
+        "v": 1,
+        "type": "settle",
+        "sale_id": sale,
+        "accounting": accounting.body,
+    }
+
+
+async def _is(ledger: asyncpg.Connection, query: str, value: str) -> bool:
+    return bool(await ledger.fetchval(query) == value)

@@ -151,6 +151,7 @@ async def kafka_event_log(kafka_server: KafkaServer) -> EventLogSettings:
         bootstrap=kafka_server.bootstrap,
         topic=f"{name}.reservations",
         dead_letter_topic=f"{name}.dead-letters",
+        settlement_topic=f"{name}.settlements",
         group=f"{name}.order-writer",
     )
     await create_topics(settings)

@@ -4,3 +4,24 @@ SELECT w.sale_id, w.partition
 FROM watermarks w JOIN sales s USING (sale_id)
 WHERE s.state <> 'settled'
 ORDER BY w.sale_id, w.partition
+
+-- name: unannounced_settlement
+-- The oldest settlement that the log has not been told of, and the event that tells it.
+SELECT s.sale_id, s.partitions,
+       jsonb_build_object('v', 1, 'type', 'settle', 'sale_id', s.sale_id,
+                          'accounting', a.detail -> 'accounting')::text AS event
+FROM settlements t
+JOIN sales s USING (sale_id)
+JOIN LATERAL (
+    SELECT detail FROM audit_log
+    WHERE sale_id = t.sale_id AND action = 'sale_settled'
+    ORDER BY audit_id DESC LIMIT 1
+) a ON true
+WHERE s.state = 'settled'
+  AND NOT EXISTS (SELECT FROM settlement_announcements n WHERE n.sale_id = t.sale_id)
+ORDER BY t.settled_at
+LIMIT 1
+FOR UPDATE OF t SKIP LOCKED
+
+-- name: note_announcement
+INSERT INTO settlement_announcements (sale_id) VALUES ($1)

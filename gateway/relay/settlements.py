@@ -1,0 +1,71 @@
+"""Settled sales → event log: each final accounting on a topic of its own, at least once.
+
+A settlement is final once the sale's keys are gone from Redis; until then it may be taken back.
+What was announced is noted in the ledger behind the acknowledgement, so a relay that dies in
+between announces it again: a consumer knows a copy by its sale.
+"""
+
+import asyncio
+from pathlib import Path
+
+import asyncpg
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from config.settings import EventLogSettings
+from gateway.inventory.keys import PartitionId, partition_keys
+from gateway.inventory.postgres import LEDGER_FAULTS
+from gateway.inventory.queries import Queries
+from gateway.relay.producer import EventProducer, LogUnavailable
+
+LOOK_SECONDS = 1.0
+
+_sql = Queries(Path(__file__).parent / "sql" / "queries.sql")
+_log = structlog.get_logger()
+
+
+class Settlements:
+    """See the module. Several relays may do this at once: each takes rows that no other has."""
+
+    def __init__(
+        self,
+        ledger: asyncpg.Pool,
+        redis: Redis,
+        producer: EventProducer,
+        settings: EventLogSettings,
+    ) -> None:
+        """`redis` tells whether a settlement is final; `producer` is used by nobody else."""
+        self._ledger = ledger
+        self._redis = redis
+        self._producer = producer
+        self._topic = settings.settlement_topic
+
+    async def keep(self) -> None:
+        """Announce whatever there is, looking once a second, until cancelled."""
+        while True:
+            try:
+                announced = await self.announce()
+            except (*LEDGER_FAULTS, RedisError, LogUnavailable) as error:
+                _log.warning("settlement_waits", error=str(error) or type(error).__name__)
+                announced = False
+            await asyncio.sleep(0 if announced else LOOK_SECONDS)
+
+    async def announce(self) -> bool:
+        """Announce one settlement that nobody has announced yet; False where there is none.
+
+        Raises LogUnavailable, and what a lost Redis or Postgres raises: it is tried again.
+        """
+        async with self._ledger.acquire() as connection, connection.transaction():
+            row = await connection.fetchrow(_sql["unannounced_settlement"])
+            if row is None or not await self._is_final(row["sale_id"], row["partitions"]):
+                return False
+            await self._producer.send_one(self._topic, row["sale_id"], row["event"])
+            await connection.execute(_sql["note_announcement"], row["sale_id"])
+        _log.info("settlement_announced", sale_id=row["sale_id"], topic=self._topic)
+        return True
+
+    async def _is_final(self, sale_id: str, partitions: int) -> bool:
+        keys = [partition_keys(PartitionId(sale_id, number))[0] for number in range(partitions)]
+        found = [await self._redis.exists(key) for key in keys]
+        return not any(found)
