@@ -11,7 +11,7 @@ KAFKA_STAMP := $(KAFKA_JARS)/.complete
 LINTED_LUA := build/lua
 UV ?= uv
 
-.PHONY: help setup kafka-jars demo test check lint types luacheck docs bench chaos lock clean
+.PHONY: help setup kafka-jars demo test check lint types luacheck docs bench load chaos lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -71,6 +71,9 @@ docs: $(STAMP) ## Build the documentation as a site in build/site; a warning is 
 
 bench: setup ## Side-by-side benchmarks
 	@$(BIN)/python -m loadtest.bench $(BENCH_ARGS)
+
+load: setup ## A load scenario on a stack of its own: SCENARIO=drop, LOAD_ARGS="--stock 500 --rate 200"
+	@$(BIN)/dropgate loadtest $(or $(SCENARIO),drop) --up $(LOAD_ARGS)
 
 # With SEED or MINUTES only the random mix, and what it does is shown.
 chaos: setup ## Faults under load; SEED=7 MINUTES=10 for a long random mix, EVENT_LOG=kafka with Kafka

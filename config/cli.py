@@ -9,6 +9,7 @@ import typer
 from config.commands import configuration, sales, services, tools
 from config.commands.demo import demo
 from config.commands.letters import letters_app
+from config.commands.loadtest import loadtest
 from config.commands.top import top
 from config.commands.up import up
 from config.sources import CONFIG_VARIABLE
@@ -47,7 +48,7 @@ app.command()(top)
 app.command()(tools.verify)
 app.command()(tools.duty)
 app.command()(tools.token)
-app.command()(tools.loadtest)
+app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(loadtest)
 app.add_typer(configuration.app, name="config")
 
 

@@ -1,4 +1,4 @@
-"""`python -m loadtest drop · verify`: the drop and the verdict against a running system.
+"""`python -m loadtest drop · verify · judge`: the drop and the verdict against a running system.
 
 Both take the ready file of `dropgate up`. Exit status 1: something does not hold; 2: could not run.
 """
@@ -14,7 +14,9 @@ from rich.console import Console
 from loadtest.calls import RefusedError
 from loadtest.demo import new_sale_id, run_drop, show
 from loadtest.drop import DropOptions
-from loadtest.history import History
+from loadtest.history import NO_ANSWER, History
+from loadtest.report.page import page
+from loadtest.report.record import REPORT, VERDICT, Record
 from loadtest.target import Target
 from loadtest.verdict.ledger import UnknownSaleError
 from loadtest.verdict.run import DRAIN_TIMEOUT_SECONDS, verify
@@ -36,8 +38,11 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     verdict.add_argument("sale")
     verdict.add_argument("--history", type=Path, help="what clients saw, written by a run")
     verdict.add_argument("--drain-timeout-seconds", type=float, default=DRAIN_TIMEOUT_SECONDS)
-    for command in (drop, verdict):
+    judged = commands.add_parser("judge", help="verdict and report of a run that was recorded")
+    judged.add_argument("folder", type=Path, help="what the run left")
+    for command in (drop, verdict, judged):
         command.add_argument("--ready-file", type=Path, default=READY_FILE)
+    for command in (drop, verdict):
         command.add_argument("--json", action="store_true", help="print JSON instead of tables")
     return parser.parse_args(argv)
 
@@ -72,13 +77,32 @@ async def _verify(arguments: argparse.Namespace, target: Target) -> int:
     return 0 if verdict.holds else EXIT_BROKEN
 
 
+async def _judge(arguments: argparse.Namespace, target: Target) -> int:
+    """Leaves the verdict and the report beside the record."""
+    record = Record.read(arguments.folder)
+    if not any(attempt.status != NO_ANSWER for attempt in record.history.attempts):
+        print("no request was answered, so there is nothing to judge", file=sys.stderr)
+        return EXIT_COULD_NOT_RUN
+    verdict = await verify(
+        record.facts.sale_id, redis_url=target.redis, dsn=target.postgres, history=record.history
+    )
+    (arguments.folder / VERDICT).write_bytes(verdict.to_json())
+    report = arguments.folder / REPORT
+    report.write_text(page(record, verdict), encoding="utf-8")
+    Console().print(verdict.table())
+    print(f"report: {report}")
+    return 0 if verdict.holds else EXIT_BROKEN
+
+
+COMMANDS = {"drop": _drop, "verify": _verify, "judge": _judge}
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit status."""
     arguments = _arguments(argv)
-    command = _drop if arguments.command == "drop" else _verify
     try:
         target = Target.from_ready_file(arguments.ready_file)
-        return asyncio.run(command(arguments, target))
+        return asyncio.run(COMMANDS[arguments.command](arguments, target))
     except (OSError, msgspec.DecodeError, UnknownSaleError) as error:
         print(f"{error}: start dropgate up, or name its --ready-file", file=sys.stderr)
     except RefusedError as error:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from loadtest.calls import Calls, Line
+from loadtest.answers import Line
+from loadtest.calls import Calls
 from loadtest.history import NO_ANSWER, Attempt
 
 SAME_KEY_TRIES_MAX = 5

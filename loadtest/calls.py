@@ -6,32 +6,10 @@ from contextlib import suppress
 
 import msgspec
 
+from loadtest.answers import Asked, Line, remembered, understood
 from loadtest.history import NO_ANSWER, Attempt, History
 from loadtest.http_client import HttpClient, NoAnswerError, Response
 from loadtest.target import Target, mint_token
-
-
-class Line(msgspec.Struct, frozen=True):
-    """Units of one SKU that a buyer wants."""
-
-    sku: str
-    quantity: int
-
-
-class _Shown(msgspec.Struct, frozen=True):
-    reservation_id: str
-
-
-class _Answer(msgspec.Struct, frozen=True):
-    """What a reservation or a problem says, as far as the history needs it."""
-
-    code: str = ""
-    reservation_id: str = ""
-    buyer_id: str = ""
-    own_holds: tuple[_Shown, ...] = ()
-    state: str = ""
-    lines: tuple[Line, ...] = ()
-    expires_at: str = ""
 
 
 class SnapshotItem(msgspec.Struct, frozen=True):
@@ -77,16 +55,6 @@ class RefusedError(Exception):
     """An operations call that had to succeed was refused."""
 
 
-_answers = msgspec.json.Decoder(_Answer)
-
-
-def _understood(response: Response) -> _Answer:
-    try:
-        return _answers.decode(response.body)
-    except msgspec.DecodeError:
-        return _Answer(code=f"not JSON ({response.status})")
-
-
 class Calls:
     """One sale's calls. Buyers' tokens are made once per buyer and kept."""
 
@@ -129,30 +97,19 @@ class Calls:
     async def _attempt(
         self, request: bytes, call: str, caller: str, buyer_id: str, *, key: str = "", of: str = ""
     ) -> Attempt:
-        started_at, clock = time.time(), time.perf_counter()
+        asked = Asked(call, caller, buyer_id, time.time(), key=key, of=of)
+        clock = time.perf_counter()
         try:
             response = await self._client.request(request)
         except NoAnswerError:
-            response = Response(NO_ANSWER, b"", b"{}")
-        seconds = time.perf_counter() - clock
-        answer = _understood(response)
-        attempt = Attempt(
-            call=call,
-            caller=caller,
-            buyer_id=buyer_id,
+            response = Response(NO_ANSWER, b"", b"")
+        attempt = remembered(
+            asked,
+            understood(response.status, response.body),
             status=response.status,
-            started_at=started_at,
-            seconds=seconds,
-            key=key,
-            code=answer.code,
-            reservation_id=of or answer.reservation_id,
-            owner=answer.buyer_id,
+            seconds=time.perf_counter() - clock,
             replayed=response.has(b"idempotent-replayed"),
             retry_after=response.has(b"retry-after"),
-            shown=tuple(hold.reservation_id for hold in answer.own_holds),
-            state=answer.state,
-            units=sum(line.quantity for line in answer.lines),
-            expires_at=answer.expires_at,
         )
         self._history.add(attempt)
         return attempt

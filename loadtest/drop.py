@@ -13,8 +13,9 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
+from loadtest.answers import Line
 from loadtest.buyers import Buyer, Claim, Fate, Manner, Shares, Stock, ask, live_out, make_buyer
-from loadtest.calls import Calls, Line, SnapshotAnswer
+from loadtest.calls import Calls, SnapshotAnswer
 from loadtest.history import History
 
 SNAPSHOT_PAUSE_SECONDS = 0.25

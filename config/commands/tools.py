@@ -1,8 +1,6 @@
-"""`dropgate token · verify · duty · loadtest`: tools beside the running system."""
+"""`dropgate token · verify · duty`: tools beside the running system."""
 
 import asyncio
-import subprocess
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +14,6 @@ from config.logs import configure_logs
 from config.ready import ReadyFile
 from config.settings import Settings
 
-LOCUSTFILE = Path(__file__).parent.parent.parent / "loadtest" / "locustfile.py"
 EXIT_BROKEN = 1
 
 
@@ -113,29 +110,6 @@ def duty(
     except (ValueError, InventoryError) as error:
         fail(f"{error}; dropgate sale show tells what there is")
     print(done)
-
-
-def loadtest(
-    scenario: Annotated[str, typer.Argument(help="A user class of loadtest/locustfile.py.")],
-    sale: Annotated[
-        str | None, typer.Option(help="An open sale [default: a new one from config/sales].")
-    ] = None,
-    users: Annotated[int, typer.Option(min=1, help="Simulated users at a time.")] = 100,
-    seconds: Annotated[int, typer.Option(min=1, help="How long.")] = 30,
-    ready_file: Ready = READY,
-) -> None:
-    """Load a running `dropgate up` with Locust, then print the verdict; its status is ours."""
-    try:
-        ready = ReadyFile.read(ready_file)
-    except (OSError, msgspec.DecodeError):
-        fail(f"no ready file at {ready_file}: start dropgate up, or name it with --ready-file")
-    command = [
-        *(sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless", scenario),
-        *("--host", ready.gateway, "--users", str(users), "--spawn-rate", str(users)),
-        *("--run-time", f"{seconds}s", "--ready-file", str(ready_file.absolute())),
-        *(() if sale is None else ("--sale", sale)),
-    ]
-    raise typer.Exit(subprocess.run(command, check=False).returncode)
 
 
 def _with_ready_file(settings: Settings, ready_file: Path) -> Settings:

@@ -7,7 +7,9 @@ SUBJECT = Subject(10, "own data only")
 
 
 async def privacy(context: Context) -> Finding:
-    """Every answer to a buyer names that buyer, and only reservations of that buyer."""
+    """Every answer to a buyer names that buyer, and only reservations of that buyer; whoever comes
+    with a token that is not valid gets none.
+    """
     if context.history is None:
         return SUBJECT.not_judged("no client history")
     to_buyers = [a for a in context.history.attempts if a.caller == "buyer"]
@@ -16,6 +18,11 @@ async def privacy(context: Context) -> Finding:
         f"{a.call} by buyer {a.buyer_id} was answered with data of {a.owner}"
         for a in answers
         if a.owner and a.owner != a.buyer_id
+    ]
+    violations += [
+        f"{a.call} as buyer {a.buyer_id} with a forged token was accepted"
+        for a in context.history.attempts
+        if a.caller == "forger" and a.accepted
     ]
     shown = {(a.reservation_id, a.buyer_id) for a in answers}
     shown |= {(other, a.buyer_id) for a in to_buyers for other in a.shown}

@@ -9,8 +9,9 @@ import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from loadtest.answers import Line
 from loadtest.buyers import Buyer, Claim, Fate, Manner, Shares, Stock, ask, live_out, make_buyer
-from loadtest.calls import Calls, Line, RefusedError, SnapshotAnswer
+from loadtest.calls import Calls, RefusedError, SnapshotAnswer
 from loadtest.history import History
 from tests.support.waiting import POLL_SECONDS, wait_until
 

@@ -26,8 +26,9 @@ import msgspec
 import psutil
 from redis.asyncio import Redis
 
+from loadtest.answers import Line
 from loadtest.buyers import Stock
-from loadtest.calls import Calls, Line
+from loadtest.calls import Calls
 from loadtest.history import NO_ANSWER, Attempt, History
 from loadtest.http_client import HttpClient
 from loadtest.target import Target

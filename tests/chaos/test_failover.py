@@ -10,7 +10,8 @@ import pytest_asyncio
 from redis.exceptions import RedisError
 
 from config.stack.redis import RedisServer
-from loadtest.calls import Calls, Line
+from loadtest.answers import Line
+from loadtest.calls import Calls
 from tests.chaos.fleet import fleet, left_behind
 from tests.chaos.rig import SKU, WAIT_SECONDS, Trial, trial
 from tests.support.sentinel import Replicated, client_of, replicated

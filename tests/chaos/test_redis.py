@@ -4,7 +4,7 @@ import time
 from datetime import datetime
 from pathlib import Path
 
-from loadtest.calls import Line
+from loadtest.answers import Line
 from loadtest.verdict.finding import Outcome
 from tests.chaos.history_checks import history_violations
 from tests.chaos.rig import SKU, WAIT_SECONDS, trial

@@ -1,0 +1,108 @@
+"""What a scenario is made of: the TOML file beside it, with a default for everything.
+
+`[sale]` is what is sold, `[arrivals]` who comes when, `[buyer]` how long people think and how often
+they drop out, `[behaviours]` the weights of what visitors do (see behaviours.py).
+"""
+
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+
+from loadtest.crowd.curves import CURVES
+
+Span = tuple[float, float]  # seconds: drawn evenly between the two
+
+
+class PlanError(ValueError):
+    """A scenario's file says something that cannot be done."""
+
+
+class Item(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One SKU: its share of the stock, and of what buyers want."""
+
+    sku: str
+    stock: float = 1.0
+    demand: float = 1.0
+
+
+class SalePlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The sale a run makes for itself."""
+
+    stock: int = 200
+    hold_seconds: int = 5
+    per_buyer_limit: int = 2
+    items: tuple[Item, ...] = (Item("unit"),)
+
+
+class Arrivals(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How many come and when.
+
+    `users` visitors at a time, each after its own visit replaced by the next (closed loop); or,
+    with a `rate` above 0, a timetable of that many a second at the peak, which `users` serve.
+    `buyers` 0: as many as come in `seconds`.
+    """
+
+    shape: str = "flat"
+    users: int = 50
+    seconds: int = 30
+    rate: float = 0.0
+    buyers: int = 0
+
+
+class BuyerPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Think times, and the shares of buyers who do something else than buy once and pay."""
+
+    think_seconds: Span = (0.2, 1.5)  # between the hold and what becomes of it
+    pause_seconds: Span = (0.0, 0.3)  # before a user of the closed loop is the next visitor
+    repeats: float = 0.1  # send the same key again after the answer
+    comes_back: float = 0.2  # after a refusal, once more with a new key
+    cancels: float = 0.08
+    lapses: float = 0.12
+    looks: float = 0.2  # read their own reservation
+    pries: float = 0.02  # on another buyer's reservation
+    holds: int = 3  # that one hoarder takes in turn and abandons
+    tries: int = 8  # of one bot account at once
+    cuts: int = 2  # connections that a visitor of a storm loses before an answer
+
+
+class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A scenario."""
+
+    name: str
+    sale: SalePlan = SalePlan()
+    arrivals: Arrivals = Arrivals()
+    buyer: BuyerPlan = BuyerPlan()
+    behaviours: dict[str, float] = msgspec.field(default_factory=lambda: {"buy": 1.0})
+
+    @classmethod
+    def beside(cls, scenario_file: str) -> Self:
+        """The plan in the TOML file of the same name; raises PlanError, naming file and field."""
+        path = Path(scenario_file).with_suffix(".toml")
+        try:
+            stored: dict[str, Any] = msgspec.toml.decode(path.read_bytes())
+            plan = msgspec.convert({"name": path.stem, **stored}, type=cls)
+        except (OSError, msgspec.DecodeError) as error:
+            raise PlanError(f"{path}: {error}") from error
+        if plan.arrivals.shape not in CURVES:
+            raise PlanError(f"{path}: no shape {plan.arrivals.shape!r}; there are {list(CURVES)}")
+        return plan
+
+    def spec(self) -> bytes:
+        """The body of `PUT /v1/sales/{sale}`; every item has at least one unit."""
+        whole = sum(item.stock for item in self.sale.items)
+        items = [
+            {
+                "sku": item.sku,
+                "price": {"amount": 4900, "currency": "EUR"},
+                "stock": max(1, round(self.sale.stock * item.stock / whole)),
+            }
+            for item in self.sale.items
+        ]
+        return msgspec.json.encode(
+            {
+                "hold_seconds": self.sale.hold_seconds,
+                "per_buyer_limit": self.sale.per_buyer_limit,
+                "items": items,
+            }
+        )

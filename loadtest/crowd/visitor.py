@@ -1,0 +1,174 @@
+"""One visitor's calls over Locust's client, each counted by Locust and kept in the history."""
+
+import random
+import socket
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from urllib.parse import urlsplit
+
+import gevent
+import msgspec
+from locust.contrib.fasthttp import FastHttpSession
+
+from loadtest.answers import Answer, Asked, Line, remembered, understood
+from loadtest.crowd.arrivals import Arrival
+from loadtest.crowd.run import Run
+from loadtest.history import NO_ANSWER, Attempt
+from loadtest.target import mint_token
+
+SAME_KEY_TRIES_MAX = 5
+FIRST_PAUSE_SECONDS = 0.2
+LATE = "from its due time"  # the request type under which Locust shows the open loop's latency
+
+
+class Visitor:
+    """Somebody who comes once, with an account and a mind of their own."""
+
+    def __init__(self, run: Run, session: FastHttpSession, arrival: Arrival) -> None:
+        """The same seed gives visitor n the same mind, whatever the others do."""
+        self.run, self.plan = run, run.plan.buyer
+        self._session = session
+        self._due = arrival.due
+        self.dice = random.Random(f"{run.options.seed}-{arrival.number}")
+        self.buyer_id = f"{run.plan.name}-{arrival.number:07d}"
+        self._keys = 0
+        skus = list(run.demand)
+        (self.sku,) = self.dice.choices(skus, weights=[run.demand[sku] for sku in skus])
+
+    def happens(self, share: float) -> bool:
+        """Whether something that this share of visitors do happens now."""
+        return self.dice.random() < share
+
+    def think(self) -> None:
+        """As long as people take."""
+        gevent.sleep(self.dice.uniform(*self.plan.think_seconds))
+
+    def new_key(self) -> str:
+        """An Idempotency-Key never used before."""
+        self._keys += 1
+        return f"{self.buyer_id}-{self._keys}"
+
+    def token(self, buyer_id: str = "") -> str:
+        """A token of one's own, or of somebody named."""
+        return mint_token(self.run.target.auth_secret, "buyer", buyer_id or self.buyer_id)
+
+    def _asked(self, call: str, caller: str = "buyer", key: str = "", of: str = "") -> Asked:
+        """The first request of a visit with a timetable has waited since it was due."""
+        asked = Asked(call, caller, self.buyer_id, time.time(), key, of, self._due)
+        self._due = 0.0
+        return asked
+
+    def send(
+        self, asked: Asked, method: str, path: str, token: str, body: object = None
+    ) -> tuple[Attempt, Answer]:
+        """One request. 4xx is an answer, not a failure; whatever ends it, it is remembered."""
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        if asked.key:
+            headers["Idempotency-Key"] = asked.key
+        status, answer = NO_ANSWER, Answer()
+        seen: Mapping[str, str] = {}
+        clock = time.perf_counter()
+        try:
+            with self._session.request(
+                method, path, name=asked.call, headers=headers, json=body, catch_response=True
+            ) as response:
+                status = response.status_code or NO_ANSWER
+                seen = response.headers or {}
+                if 200 <= status < 500:
+                    response.success()
+                answer = understood(status, response.content or b"")
+        finally:
+            attempt = remembered(
+                asked,
+                answer,
+                status=status,
+                seconds=time.perf_counter() - clock,
+                replayed="Idempotent-Replayed" in seen,
+                retry_after="Retry-After" in seen,
+            )
+            self.run.history.add(attempt)
+        if asked.scheduled_at and status != NO_ANSWER:
+            self._session.request_event.fire(
+                request_type=LATE,
+                name=asked.call,
+                response_time=(time.time() - asked.scheduled_at) * 1000,
+                response_length=0,
+                exception=None,
+                context={},
+            )
+        return attempt, answer
+
+    def reserve(self, key: str, quantity: int = 1, token: str = "") -> Attempt:
+        """One try for one's SKU; with a `token` that is not one's own, as a forger."""
+        asked = self._asked("reserve", "forger" if token else "buyer", key)
+        path = f"/v1/sales/{self.run.sale_id}/reservations"
+        body = {"lines": [{"sku": self.sku, "quantity": quantity}]}
+        return self.send(asked, "POST", path, token or self.token(), body)[0]
+
+    def insist(self, key: str, quantity: int = 1) -> Attempt:
+        """The same key until there is an answer that is one: 503 or none at all is not."""
+        return self._until_answered(partial(self.reserve, key, quantity))
+
+    @staticmethod
+    def _until_answered(call: Callable[[], Attempt]) -> Attempt:
+        attempt = call()
+        for number in range(1, SAME_KEY_TRIES_MAX):
+            if attempt.status not in {NO_ANSWER, 503}:
+                break
+            gevent.sleep(FIRST_PAUSE_SECONDS * 2**number)
+            attempt = call()
+        return attempt
+
+    def lose(self, key: str) -> None:
+        """Send a reserve on a connection that is cut before the answer."""
+        asked = self._asked("reserve", key=key)
+        body = msgspec.json.encode({"lines": [Line(self.sku, 1)]})
+        parts = urlsplit(self.run.target.gateway)
+        head = (
+            f"POST /v1/sales/{self.run.sale_id}/reservations HTTP/1.1\r\nHost: {parts.netloc}\r\n"
+            f"Authorization: Bearer {self.token()}\r\nIdempotency-Key: {key}\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        try:
+            with socket.create_connection((parts.hostname, parts.port), timeout=5) as connection:
+                connection.sendall(head.encode() + body)
+                gevent.sleep(self.dice.uniform(0, 0.005))  # cut at any moment of its handling
+        except OSError:
+            gevent.sleep(0)  # lost either way
+        self.run.history.add(
+            remembered(
+                asked, Answer(), status=NO_ANSWER, seconds=0.0, replayed=False, retry_after=False
+            )
+        )
+
+    def _about(
+        self, call: str, reservation_id: str, caller: str, body: object, token: str
+    ) -> Attempt:
+        asked = self._asked(call, caller, of=reservation_id)
+        path = f"/v1/reservations/{reservation_id}"
+        if call == "read":
+            return self.send(asked, "GET", path, token)[0]
+        return self.send(asked, "POST", f"{path}/{call}", token, body)[0]
+
+    def read(self, reservation_id: str) -> Attempt:
+        """Look at a reservation, one's own or another's."""
+        return self._about("read", reservation_id, "buyer", None, self.token())
+
+    def cancel(self, reservation_id: str) -> Attempt:
+        """Give a hold back."""
+        return self._about("cancel", reservation_id, "buyer", {}, self.token())
+
+    def pay(self, reservation_id: str) -> Attempt:
+        """The shop confirms, as often as it takes to know."""
+        body = {"payment_reference": f"pay-{reservation_id[-12:]}"}
+        confirm = partial(
+            self._about, "confirm", reservation_id, "storefront", body, self.run.storefront
+        )
+        return self._until_answered(confirm)
+
+    def browse(self) -> Attempt:
+        """Look at the sale as everybody may see it."""
+        return self.send(
+            self._asked("browse", "anybody"), "GET", f"/v1/sales/{self.run.sale_id}", ""
+        )[0]

@@ -1,0 +1,64 @@
+"""What a run leaves in its folder, for the verdict and the report to read."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from loadtest.history import History
+
+RUN, HISTORY, SAMPLES = "run.json", "history.jsonl", "samples.jsonl"
+VERDICT, REPORT = "verdict.json", "report.html"
+
+
+class RunFacts(msgspec.Struct, frozen=True):
+    """What was run. Times are Unix time; `settings` are shown as they are."""
+
+    scenario: str
+    about: str
+    sale_id: str
+    began_at: float
+    ended_at: float
+    settings: dict[str, Any]
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """The sale at one moment; `waiting` and `active` are None without a waiting room."""
+
+    at: float
+    available: int
+    held: int
+    sold: int
+    waiting: int | None = None
+    active: int | None = None
+
+
+class Record(msgspec.Struct, frozen=True):
+    """One run as it was left."""
+
+    facts: RunFacts
+    samples: tuple[Sample, ...]
+    history: History
+
+    def write(self, folder: Path) -> None:
+        """Leave it in a folder that is made for it."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / RUN).write_bytes(msgspec.json.format(msgspec.json.encode(self.facts)))
+        write_samples(folder / SAMPLES, self.samples)
+        self.history.write(folder / HISTORY)
+
+    @classmethod
+    def read(cls, folder: Path) -> "Record":
+        """Read what `write` left; raises OSError, msgspec.DecodeError."""
+        decoder = msgspec.json.Decoder(Sample)
+        return cls(
+            facts=msgspec.json.decode((folder / RUN).read_bytes(), type=RunFacts),
+            samples=tuple(decoder.decode_lines((folder / SAMPLES).read_bytes())),
+            history=History.read(folder / HISTORY),
+        )
+
+
+def write_samples(path: Path, samples: Sequence[Sample]) -> None:
+    """JSON, one a line."""
+    path.write_bytes(msgspec.json.Encoder().encode_lines(samples))
