@@ -179,6 +179,28 @@ class InventorySettings(Section):
     sweep_bound: PositiveInt = Field(64, description="due holds one reserve may return itself")
 
 
+class WaitingRoomSettings(Section):
+    """How waiting rooms are looked at and paced."""
+
+    refresh_milliseconds: PositiveInt = Field(
+        250, description="pause between a worker's looks at a room"
+    )
+    tick_milliseconds: PositiveInt = Field(
+        250, description="least time between two ticks of a room, over all workers"
+    )
+    quick_milliseconds: PositiveInt = Field(
+        100, description="a look that takes longer, worker and Redis together, slows the room"
+    )
+    stock_factor: PositiveFloat = Field(
+        1.0, description="most live admissions for each unit that is left or may return"
+    )
+    poll_most_seconds: PositiveInt = Field(30, description="longest poll interval told to a buyer")
+    streams_max: PositiveInt = Field(10_000, description="event streams open in one worker")
+    heartbeat_seconds: PositiveFloat = Field(
+        15.0, description="silence of an event stream before a heartbeat"
+    )
+
+
 class OrderWriterSettings(Section):
     """How the ledger is written."""
 
@@ -232,6 +254,7 @@ class Settings(Section):
     gateway: GatewaySettings = GatewaySettings()
     auth: AuthSettings = AuthSettings()
     inventory: InventorySettings = InventorySettings()
+    waiting_room: WaitingRoomSettings = WaitingRoomSettings()
     order_writer: OrderWriterSettings = OrderWriterSettings()
     reconciler: ReconcilerSettings = ReconcilerSettings()
     metrics: MetricsSettings = MetricsSettings()

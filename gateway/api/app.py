@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from aiohttp import web
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from aiohttp.typedefs import Handler
 
-    from gateway.api.responses import Edge
+    from gateway.api.responses import Call, Edge, StreamCall
     from gateway.api.routes import AnyEndpoint
 
 
@@ -29,8 +29,11 @@ def make_app(
 
     app = web.Application(middlewares=[edge_middleware], client_max_size=max_body_bytes)
     for endpoint in endpoints:
-        if isinstance(endpoint, Endpoint):
-            handler = edge.guarded(endpoint.route, endpoint.call, *endpoint.scopes)
+        if isinstance(endpoint, Endpoint) and endpoint.streams:
+            call = cast("StreamCall", endpoint.call)
+            handler = edge.streaming(endpoint.route, call, *endpoint.scopes)
+        elif isinstance(endpoint, Endpoint):
+            handler = edge.guarded(endpoint.route, cast("Call", endpoint.call), *endpoint.scopes)
         else:
             handler = edge.open(endpoint.route, endpoint.call)
         _add(app, endpoint.method, endpoint.path, handler)

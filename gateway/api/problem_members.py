@@ -52,9 +52,12 @@ class SaleNotOpen(_Members, frozen=True):
 
 
 class NotAdmitted(_Members, frozen=True):
-    """Why the `Admission-Token` lets nobody in; `missing` also where it is none of the buyer's."""
+    """Why the buyer is not let in. Of an admission: `missing` (also where it is none of the
+    buyer's, or is not honoured now), `spent` or `expired`. Of a ticket: `ticket` (none of this
+    buyer's for this sale), `ended` (its place had its time, or was used or given up) or `revoked`.
+    """
 
-    reason: Literal["missing", "spent", "expired"]
+    reason: Literal["missing", "spent", "expired", "ticket", "ended", "revoked"]
 
 
 class RateLimited(_Members, frozen=True):

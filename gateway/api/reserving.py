@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from gateway.api.metrics import GatewayMetrics
+    from gateway.api.queue_gate import QueueGate
     from gateway.api.settled import SettledReservations
     from gateway.inventory.batcher import ReserveBatcher
 
@@ -97,11 +98,13 @@ def _shape(
     return body, fingerprint, idempotency_key(headers), buyer_of(principal, body.buyer_id)
 
 
-def _admission(facts: SaleFacts, headers: Mapping[str, str], buyer_id: str) -> Admission:
+def _admission(
+    gate: QueueGate, facts: SaleFacts, headers: Mapping[str, str], buyer_id: str
+) -> Admission:
     """What the buyer's token says, where the sale has a waiting room; whether it still lets anybody
     in only the partition knows, and a replay passes without one.
     """
-    if facts.spec.waiting_room is None:
+    if facts.spec.waiting_room is None or not gate.lets(facts.sale_id, buyer_id):
         return NO_ADMISSION
     try:
         passes = passes_of(facts.hash_key, facts.sale_id)
@@ -137,10 +140,12 @@ class Reserve:
         batcher: ReserveBatcher,
         settled: SettledReservations,
         metrics: GatewayMetrics,
+        gate: QueueGate,
         *,
         deadline_seconds: float,
     ) -> None:
         """`deadline_seconds`: how long to ask again when an outcome is unknown."""
+        self._gate = gate
         self._directory = directory
         self._batcher = batcher
         self._settled = settled
@@ -158,6 +163,8 @@ class Reserve:
         if facts is None:
             _shape(headers, raw, principal)  # a bad request is told so, whatever the sale
             facts = await facts_or_problem(self._directory, sale_id)
+        if self._must_see_room(facts):
+            await self._gate.see(facts)
         ask = self.ask(facts, headers, raw, principal)
         try:
             return await self._decide(ask)
@@ -168,7 +175,14 @@ class Reserve:
     def facts_at_hand(self, sale_id: str) -> SaleFacts | None:
         """Facts of a sale that Redis answers for, where they are known without waiting."""
         facts = self._directory.cached(sale_id)
-        return None if facts is None or facts.state is SaleState.SETTLED else facts
+        if facts is None or facts.state is SaleState.SETTLED or self._must_see_room(facts):
+            return None
+        return facts
+
+    def _must_see_room(self, facts: SaleFacts) -> bool:
+        if facts.spec.waiting_room is None or not facts.opened:
+            return False
+        return facts.state is not SaleState.SETTLED and not self._gate.is_seen(facts.sale_id)
 
     def ask(
         self, facts: SaleFacts, headers: Mapping[str, str], raw: bytes, principal: Principal
@@ -182,7 +196,7 @@ class Reserve:
             buyer_id,
             fingerprint,
             numbered_lines(facts, body.lines),
-            _admission(facts, headers, buyer_id),
+            _admission(self._gate, facts, headers, buyer_id),
         )
 
     def send(self, ask: Ask) -> asyncio.Future[ReserveReply]:

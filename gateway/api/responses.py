@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 
 Call = Callable[[web.Request, Principal], Awaitable[Answer]]
+StreamCall = Callable[[web.Request, Principal], Awaitable[web.StreamResponse]]
 OpenCall = Callable[[web.Request], Awaitable[Answer]]
 
 REQUEST_ID: Final = web.RequestKey("request_id", str)
@@ -83,6 +84,23 @@ class Edge:
             request[ROUTE] = route
             principal = self.authorized(request.headers.get("Authorization"), allowed)
             return response_of(await call(request, principal), request[REQUEST_ID])
+
+        return handle
+
+    def streaming(self, route: str, call: StreamCall, *scopes: Scope) -> Handler:
+        """As `guarded`, for a call that answers for itself, over time; while it does, it is no work
+        in flight: it has a bound of its own.
+        """
+        allowed = frozenset(scopes)
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            request[ROUTE] = route
+            principal = self.authorized(request.headers.get("Authorization"), allowed)
+            self._in_flight -= 1
+            try:
+                return await call(request, principal)
+            finally:
+                self._in_flight += 1
 
         return handle
 

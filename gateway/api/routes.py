@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gateway.admission.tokens import Scope
 from gateway.api import operator_schemas, overview_schemas, schemas
 from gateway.api.health import Alive, Health
-from gateway.api.responses import Call, OpenCall
+from gateway.api.responses import Call, OpenCall, StreamCall
 from gateway.inventory.opening import Verb
 from gateway.inventory.specs import SaleSpec
 from gateway.inventory.types import SaleState
@@ -16,6 +16,7 @@ from gateway.inventory.types import SaleState
 if TYPE_CHECKING:
     from gateway.api.handlers.operations import OperationHandlers
     from gateway.api.handlers.overview import OverviewHandlers
+    from gateway.api.handlers.queue import QueueHandlers
     from gateway.api.handlers.reservations import ReservationHandlers
     from gateway.api.handlers.sales import SaleHandlers
     from gateway.api.handlers.system import SystemHandlers
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _SALE = "/v1/sales/{sale}"
 _RESERVATION = "/v1/reservations/{id}"
 _OPS = (Scope.OPS,)
+_BUYER = (Scope.BUYER,)
 _STOREFRONT = (Scope.STOREFRONT,)
 _OWNERS = (Scope.BUYER, Scope.STOREFRONT)
 _ALL = (Scope.BUYER, Scope.STOREFRONT, Scope.OPS)
@@ -46,16 +48,17 @@ class Endpoint:
     `route` names it in the metrics; `body_optional` where an empty body is an empty object;
     `also_as` are the media types the answer may be asked for in beside JSON; `also_statuses` are
     further statuses with the same answer, `answer_headers` what an answer may carry beside
-    X-Request-Id. `codes` leaves out what any call may answer (description/answers.py).
+    X-Request-Id; `streams` where the call answers for itself, over time. `codes` leaves out what
+    any call may answer (description/answers.py).
     """
 
     method: str
     path: str
     route: str
     summary: str
-    call: Call
+    call: Call | StreamCall
     scopes: tuple[Scope, ...]
-    answer: type
+    answer: type | None
     codes: tuple[str, ...]
     status: int = 200
     body: type | None = None
@@ -66,6 +69,7 @@ class Endpoint:
     also_as: tuple[str, ...] = ()
     also_statuses: tuple[int, ...] = ()
     answer_headers: tuple[str, ...] = ()
+    streams: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +139,36 @@ def reservation_endpoints(handlers: ReservationHandlers) -> tuple[Endpoint, ...]
             "GET", "/v1/orders", "orders", "Orders of a buyer, newest first",
             handlers.orders, _ALL, schemas.OrdersAnswer, (*_READ, "invalid"),
             query=("buyer_id", "cursor"),
+        ),
+    )  # fmt: skip
+
+
+def queue_endpoints(handlers: QueueHandlers) -> tuple[Endpoint, ...]:
+    """Calls of buyers in the waiting room."""
+    queue = f"{_SALE}/queue"
+    kept = ("Cache-Control",)
+    codes = ("not_admitted", "invalid_state")
+    return (
+        Endpoint(
+            "POST", queue, "queue_join", "Join the queue, or find the place one has",
+            handlers.join, _BUYER, schemas.QueueAnswer, (*_WRITE, *codes, "sale_not_open"),
+            body=schemas.EmptyBody, body_optional=True, headers=("Queue-Ticket",),
+            answer_headers=kept,
+        ),
+        Endpoint(
+            "GET", queue, "queue", "How it stands with a ticket",
+            handlers.look, _BUYER, schemas.QueueAnswer, (*_READ, *codes, "invalid"),
+            headers=("Queue-Ticket",), answer_headers=kept,
+        ),
+        Endpoint(
+            "DELETE", queue, "queue_leave", "Give the place up",
+            handlers.leave, _BUYER, schemas.QueueLeft, (*_READ, "invalid_state"),
+        ),
+        Endpoint(
+            "GET", f"{queue}/events", "queue_events", "How it stands with a ticket, as it changes",
+            handlers.events, _BUYER, None, (*_READ, *codes, "invalid"),
+            headers=("Queue-Ticket", "Last-Event-ID"), answer_headers=kept,
+            media_type="text/event-stream", streams=True,
         ),
     )  # fmt: skip
 

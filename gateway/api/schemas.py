@@ -164,6 +164,31 @@ class OrdersAnswer(msgspec.Struct, frozen=True):
     next_cursor: str | None
 
 
+class QueueAnswer(msgspec.Struct, frozen=True):
+    """A place in line. `position` is the number in line, constant, null before a draw; `ahead` are
+    those who will be let in before. Waits are null while nothing honest can be said.
+    `admission_token` is there while `state` is admitted, until `admission_expires_at`.
+    """
+
+    ticket: str
+    state: Literal["waiting", "admitted", "sold_out", "closed"]
+    position: int | None
+    ahead: int | None
+    estimated_wait_seconds: int | None
+    estimated_wait_low_seconds: int | None
+    estimated_wait_high_seconds: int | None
+    poll_after_seconds: int
+    likely_too_late: bool = False
+    admission_token: str | None = None
+    admission_expires_at: Instant | None = None
+
+
+class QueueLeft(msgspec.Struct, frozen=True):
+    """Whether there was a place to give up."""
+
+    left: bool
+
+
 class PublicItem(msgspec.Struct, frozen=True):
     """An item as buyers see it; `availability` is coarse, so that it can be cached."""
 

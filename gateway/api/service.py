@@ -13,11 +13,13 @@ import structlog
 from aiohttp import web
 
 from gateway.admission.tokens import TokenVerifier
+from gateway.admission.waiting_room.rooms import WaitingRooms
 from gateway.api.app import make_app
 from gateway.api.connections import ConnectionBounds, Connections
 from gateway.api.gauges import Gauges
 from gateway.api.handlers.operations import OperationHandlers
 from gateway.api.handlers.overview import OverviewHandlers
+from gateway.api.handlers.queue import QueueHandlers
 from gateway.api.handlers.reservations import ReservationHandlers
 from gateway.api.handlers.sales import SaleHandlers
 from gateway.api.handlers.system import SystemHandlers
@@ -28,6 +30,9 @@ from gateway.api.metrics import GatewayMetrics
 from gateway.api.orders import OrderBook
 from gateway.api.overview import Overview
 from gateway.api.public_sales import PublicSales
+from gateway.api.queue import Queue, RoomFactsReader
+from gateway.api.queue_gate import QueueGate
+from gateway.api.queue_streams import QueueStreams
 from gateway.api.reconciliations import DeadLetters, Reconciliations
 from gateway.api.reservations import ReservationService
 from gateway.api.reserving import Reserve
@@ -37,6 +42,7 @@ from gateway.api.routes import (
     operation_endpoints,
     overview_endpoints,
     public_sale_endpoint,
+    queue_endpoints,
     reservation_endpoints,
     sale_endpoints,
     system_endpoints,
@@ -82,7 +88,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     without a token secret, OSError when the port is taken.
     """
     async with AsyncExitStack() as parts:
-        app, edge, reserve, metrics = await _assemble(settings, parts)
+        app, edge, reserve, metrics, streams = await _assemble(settings, parts)
         gateway = settings.gateway
         _allow_files(gateway.max_connections + OWN_FILES)
         connections = _connections(gateway, metrics)
@@ -105,6 +111,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         _calm_collector()
         _log.info("gateway_serving", address=runner.addresses, worker_slot=gateway.worker_slot)
         await stop.wait()
+        streams.close()
         _log.info("gateway_stopping", worker_slot=gateway.worker_slot)
 
 
@@ -165,7 +172,7 @@ def _server(
 
 async def _assemble(
     settings: Settings, parts: AsyncExitStack
-) -> tuple[web.Application, Edge, Reserve, GatewayMetrics]:
+) -> tuple[web.Application, Edge, Reserve, GatewayMetrics, QueueStreams]:
     """Make every part; `parts` takes them down in the opposite order."""
     if settings.auth.secret is None:
         raise ValueError("auth.secret: the gateway cannot verify tokens without one")
@@ -190,6 +197,8 @@ async def _assemble(
     parts.push_async_callback(_cancelled, listener)
     store = ReservationStore(pool)
     settled = SettledReservations(ledger)
+    rooms = WaitingRooms(settings, pool, store, client, postgres, RoomFactsReader(directory))
+    parts.push_async_callback(_cancelled, asyncio.create_task(rooms.watch()))
     tracing = make_tracing(settings.tracing, "gateway")
     make_reserve: Callable[..., Reserve] = Reserve
     if tracing is not None:
@@ -200,12 +209,20 @@ async def _assemble(
         ReserveBatcher(store, _batcher_bounds(settings)),
         settled,
         metrics,
+        QueueGate(rooms),
         deadline_seconds=gateway.request_deadline_seconds,
     )
     gauges = Gauges(ledger, store, client)
     edge = Edge(verifier, metrics, max_in_flight=gateway.max_in_flight)
     system = SystemHandlers(HealthCheck(pool, ledger, directory), metrics, gauges)
+    queue = Queue(directory, rooms)
+    streams = QueueStreams(
+        queue,
+        streams_max=settings.waiting_room.streams_max,
+        heartbeat_seconds=settings.waiting_room.heartbeat_seconds,
+    )
     endpoints = [
+        *queue_endpoints(QueueHandlers(queue, streams, gateway.max_body_bytes)),
         *_endpoints(settings, reserve, settled, ledger, store, directory, client, metrics, gauges),
         *system_endpoints(system),
     ]
@@ -213,7 +230,7 @@ async def _assemble(
         endpoints = [traced(endpoint, tracing) for endpoint in endpoints]
     system.describe(endpoints)
     app = make_app(edge, endpoints, max_body_bytes=gateway.max_body_bytes)
-    return app, edge, reserve, metrics
+    return app, edge, reserve, metrics, streams
 
 
 def _batcher_bounds(settings: Settings) -> BatcherBounds:

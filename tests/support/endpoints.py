@@ -8,6 +8,7 @@ from gateway.api.routes import (
     operation_endpoints,
     overview_endpoints,
     public_sale_endpoint,
+    queue_endpoints,
     reservation_endpoints,
     sale_endpoints,
     system_endpoints,
@@ -26,6 +27,7 @@ def api_endpoints() -> tuple[AnyEndpoint, ...]:
     handlers = cast("Any", _Handlers())
     return (
         *reservation_endpoints(handlers),
+        *queue_endpoints(handlers),
         *sale_endpoints(handlers),
         *operation_endpoints(handlers),
         *overview_endpoints(handlers),

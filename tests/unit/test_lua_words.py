@@ -13,7 +13,9 @@ from lua.loader import HERE, load_scripts
 
 SCRIPTS = load_scripts()
 # These change a partition's bookkeeping, or nothing: no event tells of them.
-SILENT = {"read", "snapshot", "trim"}
+# Nor of a waiting room's scripts: who waits is no part of a partition's history.
+OF_ROOMS = {name for name in SCRIPTS if name.startswith("queue_")}
+SILENT = {"read", "snapshot", "trim"} | OF_ROOMS
 # Two ways into the next epoch, one event: a server proven to be the same, or rebuilt.
 EVENT_OF = {"restore": "recover"}
 # Scripts that answer about a reservation; the others' words are about a partition or an item.

@@ -1,0 +1,106 @@
+"""How far a room has come, in Postgres: what numbering resumes from when Redis has lost it."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import asyncpg
+import msgspec
+from asyncpg.pool import PoolConnectionProxy
+
+from gateway.admission.waiting_room.draw import SEED_BYTES
+from gateway.inventory.errors import Recovering
+from gateway.inventory.postgres import LEDGER_FAULTS
+from gateway.inventory.queries import Queries
+
+_SQL = Queries(Path(__file__).with_name("checkpoints.sql"))
+
+
+class RoomRecord(msgspec.Struct, frozen=True):
+    """The row of a room. `made`: Redis has had it; `drawn`: None before the draw."""
+
+    seed: bytes
+    made: bool
+    issued: int
+    serving: int
+    lapsed: int
+    drawn: int | None
+    mode: str
+    rate_limit: int
+
+
+class Checkpoints:
+    """Every method raises Recovering when Postgres cannot be had."""
+
+    def __init__(self, pool: asyncpg.Pool, acquire_timeout_seconds: float) -> None:
+        """`pool` may be not connected yet."""
+        self._pool = pool
+        self._acquire_timeout_seconds = acquire_timeout_seconds
+
+    async def read(self, sale_id: str) -> RoomRecord | None:
+        """The record, None where the sale has never had a room."""
+        async with self._connection() as connection:
+            row = await connection.fetchrow(_SQL["room"], sale_id)
+        return None if row is None else _record(row)
+
+    async def opening(
+        self, sale_id: str, opens: Callable[[RoomRecord, list[str]], Awaitable[None]]
+    ) -> RoomRecord:
+        """Let `opens` make the room in Redis from its record and its revoked buyers, while no
+        other worker does; from then on it is known that Redis has had it.
+        """
+        async with self._connection() as connection, connection.transaction():
+            await connection.execute(_SQL["make_room"], sale_id, secrets.token_bytes(SEED_BYTES))
+            record = _record(await connection.fetchrow(_SQL["lock_room"], sale_id))
+            revoked = [row["buyer_id"] for row in await connection.fetch(_SQL["revoked"], sale_id)]
+            await opens(record, revoked)
+            await connection.execute(_SQL["note_made"], sale_id)
+        return record
+
+    async def write(self, sale_id: str, issued: int, serving: int, lapsed: int) -> None:
+        """A checkpoint; one that is behind the last changes nothing."""
+        async with self._connection() as connection:
+            await connection.execute(_SQL["checkpoint"], sale_id, issued, serving, lapsed)
+
+    async def note_draw(self, sale_id: str, count: int) -> int:
+        """How many are in the draw: `count`, or what was noted before."""
+        async with self._connection() as connection:
+            return int(await connection.fetchval(_SQL["note_draw"], sale_id, count))
+
+    async def note_control(self, sale_id: str, mode: str, rate_limit: int) -> None:
+        """What operators have set."""
+        async with self._connection() as connection:
+            await connection.execute(_SQL["note_control"], sale_id, mode, rate_limit)
+
+    async def note_revoked(self, sale_id: str, buyer_id: str) -> None:
+        """That a buyer is turned out."""
+        async with self._connection() as connection:
+            await connection.execute(_SQL["note_revoked"], sale_id, buyer_id)
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[PoolConnectionProxy]:
+        try:
+            connection = await self._pool.acquire(timeout=self._acquire_timeout_seconds)
+        except LEDGER_FAULTS as error:
+            raise Recovering(f"the ledger cannot be reached: {error}") from error
+        try:
+            yield connection
+        except asyncio.CancelledError:
+            connection.terminate()
+            raise
+        except LEDGER_FAULTS as error:
+            connection.terminate()
+            raise Recovering(f"the ledger did not answer: {error}") from error
+        finally:
+            with suppress(*LEDGER_FAULTS):
+                await self._pool.release(connection)
+
+
+def _record(row: asyncpg.Record | None) -> RoomRecord:
+    if row is None:
+        raise Recovering("the room's record is not there")
+    return RoomRecord(**dict(row))

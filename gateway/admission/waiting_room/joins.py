@@ -1,0 +1,73 @@
+"""Joins that come together go out as one script call."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from gateway.admission.waiting_room.store import JoinRequest, RoomStore
+from gateway.inventory.errors import InventoryError, Overloaded
+
+BATCH_MAX = 250
+BATCHES_IN_FLIGHT = 4
+WAITING_MAX = 20_000
+
+
+class JoinBatcher:
+    """Joins of one room; `drawn` is what the callers' places were made with."""
+
+    def __init__(self, store: RoomStore, sale_id: str) -> None:
+        """Nothing is sent before the first `join`."""
+        self._store = store
+        self._sale_id = sale_id
+        self._waiting: deque[tuple[int, JoinRequest, asyncio.Future[int]]] = deque()
+        self._in_flight = 0
+        self._flush_due = False
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def join(self, drawn: int, request: JoinRequest) -> asyncio.Future[int]:
+        """The number; 0 where the ledger must catch up first. Its future raises the store's errors.
+
+        Raises Overloaded, at once, when too many wait.
+        """
+        if len(self._waiting) >= WAITING_MAX:
+            raise Overloaded("too many joins are under way")
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[int] = loop.create_future()
+        self._waiting.append((drawn, request, waiter))
+        if not self._flush_due:
+            self._flush_due = True
+            loop.call_soon(self._flush)
+        return waiter
+
+    def _flush(self) -> None:
+        self._flush_due = False
+        while self._waiting and self._in_flight < BATCHES_IN_FLIGHT:
+            drawn = self._waiting[0][0]
+            batch: list[tuple[JoinRequest, asyncio.Future[int]]] = []
+            while self._waiting and len(batch) < BATCH_MAX and self._waiting[0][0] == drawn:
+                _, request, waiter = self._waiting.popleft()
+                batch.append((request, waiter))
+            self._in_flight += 1
+            task = asyncio.ensure_future(self._run(drawn, batch))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, drawn: int, batch: list[tuple[JoinRequest, asyncio.Future[int]]]) -> None:
+        try:
+            requests = [request for request, _ in batch]
+            numbers = await self._store.join(self._sale_id, drawn, requests)
+            for (_, waiter), number in zip(batch, numbers, strict=True):
+                if not waiter.done():
+                    waiter.set_result(number)
+        except InventoryError as error:
+            for _, waiter in batch:
+                if not waiter.done():
+                    waiter.set_exception(type(error)(*error.args))
+        except BaseException:
+            for _, waiter in batch:
+                waiter.cancel()
+            raise
+        finally:
+            self._in_flight -= 1
+            self._flush()

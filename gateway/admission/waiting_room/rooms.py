@@ -1,0 +1,91 @@
+"""The waiting rooms of one worker: made when first asked for, let go when nobody asks any more."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+
+import asyncpg
+import redis.asyncio as redis_py
+
+from config.settings import Settings
+from gateway.admission.waiting_room.checkpoints import Checkpoints
+from gateway.admission.waiting_room.facts import RoomFacts
+from gateway.admission.waiting_room.room import FactsOf, Room
+from gateway.admission.waiting_room.store import RoomStore
+from gateway.admission.waiting_room.ticking import Ticker
+from gateway.inventory.errors import Overloaded
+from gateway.inventory.pool import ScriptPool
+from gateway.inventory.store import ReservationStore
+
+ROOMS_MAX = 200
+IDLE_SECONDS = 300.0
+SWEEP_SECONDS = 30.0
+
+
+class WaitingRooms:
+    """See the module. `watch` runs for as long as the worker serves."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        pool: ScriptPool,
+        reservations: ReservationStore,
+        client: redis_py.Redis,
+        postgres: asyncpg.Pool,
+        facts_of: FactsOf,
+    ) -> None:
+        """`client` reads outboxes and bitmaps; `facts_of` reads a sale, raising Recovering."""
+        self._settings = settings.waiting_room
+        self._facts_of = facts_of
+        self._store = RoomStore(pool, client)
+        self.checkpoints = Checkpoints(postgres, settings.postgres.acquire_timeout_seconds)
+        self._ticker = Ticker(
+            self._store,
+            reservations,
+            client,
+            self.checkpoints,
+            interval_ms=self._settings.tick_milliseconds,
+            stock_factor=self._settings.stock_factor,
+        )
+        self._rooms: dict[str, Room] = {}
+
+    def known(self, sale_id: str) -> Room | None:
+        """The room, where this worker has it."""
+        return self._rooms.get(sale_id)
+
+    def room(self, facts: RoomFacts) -> Room:
+        """The sale's room; this worker begins to look at it. Raises Overloaded."""
+        room = self._rooms.get(facts.sale_id)
+        if room is None:
+            if len(self._rooms) >= ROOMS_MAX:
+                raise Overloaded("this worker looks at too many waiting rooms")
+            room = self._rooms[facts.sale_id] = Room(
+                facts,
+                self._facts_of,
+                self._store,
+                self._ticker,
+                self.checkpoints,
+                refresh_seconds=self._settings.refresh_milliseconds / 1000,
+                quick_seconds=self._settings.quick_milliseconds / 1000,
+                poll_most_seconds=self._settings.poll_most_seconds,
+            )
+            room.start()
+        room.wanted_at = time.monotonic()
+        return room
+
+    async def watch(self) -> None:
+        """Let go of rooms nobody asks for, until cancelled; then of all."""
+        try:
+            while True:
+                await asyncio.sleep(SWEEP_SECONDS)
+                oldest = time.monotonic() - IDLE_SECONDS
+                for sale_id, room in list(self._rooms.items()):
+                    if room.wanted_at < oldest and not room.alarms:
+                        del self._rooms[sale_id]
+                        await room.stop()
+        finally:
+            rooms, self._rooms = list(self._rooms.values()), {}
+            with suppress(asyncio.CancelledError):
+                await asyncio.gather(*(room.stop() for room in rooms))

@@ -1,0 +1,273 @@
+"""The room's scripts as typed methods: one method, one `queue_*` script.
+
+Every call carries the server's run id (put in by the pool). A room of another run, or with a key
+missing, is RoomLost: whoever can read the ledger's checkpoint opens it again. `Moved` says that the
+draw has been held since the caller last looked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar, cast
+
+import msgspec
+import redis.asyncio as redis_py
+from redis.exceptions import RedisError
+
+from gateway.admission.waiting_room.keys import BuyerDigest, room_keys
+from gateway.inventory.errors import Recovering, ScriptFailure
+from gateway.inventory.pool import ScriptPool
+
+Result = TypeVar("Result")
+NOT_DRAWN = -1
+NEVER_MS = 99_999_999_999_999
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class RoomLost(Recovering):
+    """Redis was asked, and has no room that can be trusted."""
+
+
+class Moved(Recovering):
+    """The caller's idea of the draw is old; look again."""
+
+
+class Wave(msgspec.Struct, frozen=True, array_like=True):
+    """Places up to `up_to` that no earlier wave has may shop until `expires_at` (ms)."""
+
+    up_to: int
+    expires_at: int
+    began_at: int
+
+
+class GoneBlocks(msgspec.Struct, frozen=True, array_like=True):
+    """How many places are gone in each run of `size`, from `first` on."""
+
+    first: int
+    size: int
+    counts: tuple[int, ...]
+
+
+class RoomReading(msgspec.Struct, frozen=True, array_like=True):
+    """A room as it was at `now` (lua/include/room_state.lua). Rates are thousandths of a buyer a
+    second; `drawn` is -1 before a draw, else how many were in it.
+    """
+
+    now: int
+    mode: str
+    opened: int
+    issued: int
+    serving: int
+    lapsed: int
+    drawn: int
+    placed: int
+    lost: int
+    hold_until: int
+    checkpointed: int
+    ticked_at: int
+    rate: int
+    rate_limit: int
+    outflow: int
+    outflow_slow: int
+    stock: int
+    returnable: int
+    revision: int
+    active: int
+    waves: tuple[Wave, ...]
+    blocks: GoneBlocks
+    cursors: tuple[str, ...]
+    window_first: int
+    window: str
+
+
+class Look(msgspec.Struct, frozen=True, array_like=True):
+    """A reading, and who is revoked (digests in hex) where that has changed."""
+
+    reading: RoomReading
+    revoked: tuple[str, ...] | None = None
+
+
+class JoinRequest(msgspec.Struct, frozen=True, gc=False):
+    """One buyer who wants a number; `number` and `place` of the ticket shown, 0 without one;
+    `renew` where that place has ended and a new one is wanted.
+    """
+
+    digest: BuyerDigest
+    number: int = 0
+    place: int = 0
+    renew: bool = False
+
+
+class Opening(msgspec.Struct, frozen=True, array_like=True):
+    """What a room starts from; see lua/queue_open.lua."""
+
+    issued: int
+    serving: int
+    lapsed: int
+    hold_ms: int
+    admission_ms: int
+    rate: int
+    rate_limit: int
+    drawn: int
+    mode: str
+    existed: bool
+    whole: bool
+
+
+class TickRequest(msgspec.Struct, frozen=True, array_like=True):
+    """What one tick is told; see lua/queue_tick.lua."""
+
+    interval_ms: int
+    admission_ms: int = 0
+    most_active: int = 0
+    may_call: bool = False
+    quick: bool = False
+    highest_rate: int = 0
+    rate_step: int = 0
+    stock: int = 0
+    returnable: int = 0
+    checkpointed: int = 0
+    used_places: tuple[int, ...] = ()
+    cursors: tuple[str, ...] = ()
+
+
+class _Envelope(msgspec.Struct, frozen=True, array_like=True):
+    status: str
+    result: msgspec.Raw = msgspec.Raw(b"")
+
+
+_envelope = msgspec.msgpack.Decoder(_Envelope)
+
+
+class RoomStore:
+    """See the module."""
+
+    def __init__(self, pool: ScriptPool, client: redis_py.Redis) -> None:
+        """A store over started or starting connections; `client` reads what no script need give."""
+        self._pool = pool
+        self._client = client
+
+    @property
+    def keeps_every_answer(self) -> bool:
+        """Whether Redis, once back with its data, cannot lack anything it has answered."""
+        return self._pool.durability == "fsync"
+
+    async def open(self, sale_id: str, opening: Opening) -> str:
+        """`made`, `already`, `kept` or `resumed`."""
+        keys = room_keys(sale_id)
+        return await self._call("queue_open", (keys.meta, keys.gone), str, _encode(opening))
+
+    async def join(
+        self, sale_id: str, drawn: int, requests: Sequence[JoinRequest]
+    ) -> tuple[int, ...]:
+        """A number for each request, in their order; 0 where the ledger has to catch up first."""
+        keys = room_keys(sale_id)
+        buckets: dict[int, int] = {}
+        flat: list[int | bool] = []
+        for request in requests:
+            index = buckets.setdefault(request.digest.bucket, 3 + len(buckets))
+            flat += (index, request.number, request.place, request.renew)
+        named = (keys.meta, keys.gone, *(keys.bucket(bucket) for bucket in buckets))
+        digests = b"".join([request.digest.field for request in requests])
+        numbers = await self._call(
+            "queue_join", named, tuple[int, ...], b"%d" % drawn, digests, _encode(flat)
+        )
+        if len(numbers) != len(requests):
+            raise ScriptFailure(f"{len(numbers)} numbers for {len(requests)} buyers")
+        return numbers
+
+    async def find(self, sale_id: str, digest: BuyerDigest) -> int:
+        """The buyer's number, 0 for none."""
+        keys = room_keys(sale_id)
+        named = (keys.meta, keys.gone, keys.bucket(digest.bucket))
+        return await self._call("queue_find", named, int, digest.field)
+
+    async def leave(
+        self, sale_id: str, drawn: int, digest: BuyerDigest, number: int, place: int, verb: str
+    ) -> str:
+        """`verb` leave or revoke: `left`, `revoked`, `unknown` or `too_many`."""
+        keys = room_keys(sale_id)
+        named = (keys.meta, keys.gone, keys.bucket(digest.bucket), keys.revoked)
+        numbers = (b"%d" % number, b"%d" % place)
+        return await self._call(
+            "queue_leave", named, str, b"%d" % drawn, digest.field, *numbers, verb.encode()
+        )
+
+    async def look(self, sale_id: str, revision: int) -> Look:
+        """The room as it is; `revision`: that of the last look, -1 for none."""
+        keys = room_keys(sale_id)
+        named = (keys.meta, keys.gone, keys.revoked)
+        return await self._call("queue_state", named, Look, b"%d" % revision)
+
+    async def tick(self, sale_id: str, request: TickRequest) -> tuple[bool, bool]:
+        """Whether the tick was due, and whether a checkpoint is."""
+        keys = room_keys(sale_id)
+        named = (keys.meta, keys.gone)
+        return await self._call("queue_tick", named, tuple[bool, bool], _encode(request))
+
+    async def note_checkpoint(self, sale_id: str, issued: int) -> None:
+        """Tell the room what number the ledger has: a tick that is never due."""
+        await self.tick(sale_id, TickRequest(interval_ms=NEVER_MS, checkpointed=issued))
+
+    async def control(self, sale_id: str, verb: str, rate: int = 0) -> tuple[str, int]:
+        """The mode and the rate limit after it."""
+        keys = room_keys(sale_id)
+        named = (keys.meta, keys.gone)
+        return await self._call(
+            "queue_control", named, tuple[str, int], verb.encode(), b"%d" % rate
+        )
+
+    async def begin_draw(self, sale_id: str) -> tuple[int, bool]:
+        """How many are in the draw, and whether its places are set already."""
+        keys = room_keys(sale_id)
+        drawn, placed = await self._call(
+            "queue_draw", (keys.meta, keys.gone), tuple[int, int], b"begin"
+        )
+        return drawn, bool(placed)
+
+    async def read_gone(self, sale_id: str, count: int) -> bytes:
+        """The bits of the numbers up to `count`. Raises Recovering."""
+        try:
+            found = await self._client.getrange(room_keys(sale_id).gone, 0, count // 8)
+        except RedisError as error:
+            raise Recovering(f"the places that are gone cannot be read: {error}") from error
+        return cast("bytes", found)  # the client decodes nothing
+
+    async def commit_draw(self, sale_id: str, drawn: int, gone: bytes) -> None:
+        """Set the places that are gone; a draw that is set already stays as it is."""
+        keys = room_keys(sale_id)
+        named = (keys.meta, keys.gone)
+        arguments = (b"commit", b"%d" % drawn, gone)
+        await self._call("queue_draw", named, tuple[int, int], *arguments)
+
+    async def _call(
+        self, script: str, keys: tuple[bytes, ...], result: type[Result], *arguments: bytes
+    ) -> Result:
+        return await self._pool.call(script, keys, *arguments, decode=_decoder(result))
+
+
+_decoders: dict[object, Callable[[bytes], object]] = {}
+
+
+def _decoder(result: type[Result]) -> Callable[[bytes], Result]:
+    """Takes a reply apart: the result, or what the refusal means."""
+    known = _decoders.get(result)
+    if known is None:
+        of_result = msgspec.msgpack.Decoder(result)
+
+        def decode(raw: bytes) -> Result:
+            envelope = _envelope.decode(raw)
+            match envelope.status:
+                case "ok":
+                    return of_result.decode(envelope.result)
+                case "moved":
+                    raise Moved("the draw has been held meanwhile")
+                case "recovering":
+                    what = msgspec.msgpack.decode(envelope.result)
+                    raise RoomLost(f"the waiting room is not to be trusted: {what}")
+            what = msgspec.msgpack.decode(envelope.result)
+            raise ScriptFailure(f"a waiting room's script was called wrongly: {what}")
+
+        known = _decoders[result] = decode
+    return known  # type: ignore[return-value] # kept under its own type

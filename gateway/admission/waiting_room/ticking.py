@@ -1,0 +1,115 @@
+"""A tick: what is left to sell, who has bought, and how fast all answers, told to one script."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+import redis.asyncio as redis_py
+
+from gateway.admission.waiting_room.checkpoints import Checkpoints
+from gateway.admission.waiting_room.facts import RoomFacts
+from gateway.admission.waiting_room.outboxes import cursors_of, flat_cursors, read_used_places
+from gateway.admission.waiting_room.store import RoomReading, RoomStore, TickRequest
+from gateway.inventory.store import ReservationStore
+from gateway.inventory.types import SaleState, Snapshot
+
+# The rate lies between one buyer a second and as many as fill the whole room in one.
+RISE_SECONDS = 20
+
+
+class Stock(msgspec.Struct, frozen=True):
+    """Units a buyer could have now, and units that may come back."""
+
+    available: int
+    returnable: int
+
+
+class Ticker:
+    """Makes the ticks of any room; safe to be called by every worker at once."""
+
+    def __init__(
+        self,
+        rooms: RoomStore,
+        reservations: ReservationStore,
+        client: redis_py.Redis,
+        checkpoints: Checkpoints,
+        *,
+        interval_ms: int,
+        stock_factor: float,
+    ) -> None:
+        """`stock_factor`: live admissions for each unit that is left or may return."""
+        self._rooms = rooms
+        self._reservations = reservations
+        self._client = client
+        self._checkpoints = checkpoints
+        self._interval_ms = interval_ms
+        self._stock_factor = stock_factor
+
+    def is_due(self, reading: RoomReading) -> bool:
+        """Whether nobody has ticked for an interval."""
+        return reading.now - reading.ticked_at >= self._interval_ms
+
+    async def tick(self, facts: RoomFacts, reading: RoomReading, *, quick: bool) -> bool:
+        """One tick, if it is still due; True when the ledger is to be told how far the room is.
+
+        Raises InventoryError: while the stock or Redis cannot be seen nobody is called.
+        """
+        stock = await self._stock(facts)
+        used = await read_used_places(
+            self._client,
+            facts.partitions if facts.opened else (),
+            cursors_of(reading.cursors),
+        )
+        served_by_stock = int(self._stock_factor * (stock.available + stock.returnable))
+        highest = highest_rate(facts)
+        request = TickRequest(
+            interval_ms=self._interval_ms,
+            admission_ms=facts.admission_ms,
+            most_active=min(facts.max_active_buyers, served_by_stock),
+            may_call=facts.state is SaleState.OPEN,
+            quick=quick,
+            highest_rate=highest,
+            rate_step=highest // RISE_SECONDS,
+            stock=stock.available,
+            returnable=stock.returnable,
+            used_places=used.places,
+            cursors=flat_cursors(used.cursors),
+        )
+        _, checkpoint_due = await self._rooms.tick(facts.sale_id, request)
+        return checkpoint_due
+
+    async def checkpoint(self, facts: RoomFacts, reading: RoomReading) -> None:
+        """Tell the ledger how far the room is, and the room that the ledger knows."""
+        await self._checkpoints.write(
+            facts.sale_id, reading.issued, reading.serving, reading.lapsed
+        )
+        await self._rooms.note_checkpoint(facts.sale_id, reading.issued)
+
+    async def _stock(self, facts: RoomFacts) -> Stock:
+        if not facts.opened:
+            left = sum(max(0, facts.units[sku] - facts.floors[sku]) for sku in facts.units)
+            return Stock(left, 0)
+        if facts.state is SaleState.SETTLED:
+            return Stock(0, 0)
+        snapshots = await asyncio.gather(
+            *(self._reservations.snapshot(partition) for partition in facts.partitions)
+        )
+        return stock_of(facts, snapshots)
+
+
+def stock_of(facts: RoomFacts, snapshots: list[Snapshot]) -> Stock:
+    """Over all items: units above the floor, and units on hold."""
+    available: dict[str, int] = {}
+    held = 0
+    for snapshot in snapshots:
+        for account in snapshot.accounts:
+            available[account.sku] = available.get(account.sku, 0) + account.available
+            held += account.held
+    left = sum(max(0, units - facts.floors.get(sku, 0)) for sku, units in available.items())
+    return Stock(left, held)
+
+
+def highest_rate(facts: RoomFacts) -> int:
+    """In thousandths of a buyer a second."""
+    return facts.max_active_buyers * 1000

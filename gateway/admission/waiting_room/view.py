@@ -1,0 +1,171 @@
+"""A room as a worker remembers it: every poll is answered from here, without asking Redis."""
+
+from __future__ import annotations
+
+import random
+from enum import StrEnum
+
+import msgspec
+
+from gateway.admission.waiting_room.draw import Draw
+from gateway.admission.waiting_room.facts import RoomFacts
+from gateway.admission.waiting_room.store import NOT_DRAWN, RoomReading
+
+POLL_LEAST_SECONDS = 2
+# After data was lost the room stands still for longer than those in front may stay away.
+POLL_SHARE_OF_WAIT = 4
+# Slower than this, in thousandths of a buyer a second, nothing honest can be said.
+OUTFLOW_LEAST = 20
+# A range never claims to know the outflow better than this.
+SPREAD = 1.25
+RANGE_MOST = 4
+
+
+class QueueState(StrEnum):
+    """What a buyer in line is told."""
+
+    WAITING = "waiting"
+    ADMITTED = "admitted"
+    SOLD_OUT = "sold_out"
+    CLOSED = "closed"
+
+
+class Ended(Exception):
+    """The place has had its time, or was used, given up or taken away."""
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """How it stands with one buyer. `position` is the place in line, None before a draw; waits are
+    None where nothing can be said yet; `expires_at_ms` is the end of the slot of who is admitted.
+    """
+
+    state: QueueState
+    position: int | None
+    ahead: int | None
+    wait_seconds: tuple[int, int, int] | None
+    poll_after_seconds: int
+    likely_too_late: bool = False
+    expires_at_ms: int = 0
+
+
+class RoomView:
+    """One look at a room; immutable."""
+
+    def __init__(
+        self, facts: RoomFacts, reading: RoomReading, draw: Draw | None, poll_most_seconds: int
+    ) -> None:
+        """`draw`: once it was held."""
+        self.facts = facts
+        self.reading = reading
+        self._draw = draw
+        self._poll_most_seconds = poll_most_seconds
+        self._window = bytes.fromhex(reading.window)
+        self._gone_before = [0]
+        for counted in reading.blocks.counts:
+            self._gone_before.append(self._gone_before[-1] + counted)
+
+    @property
+    def sold_out(self) -> bool:
+        """Whether nothing is left and nothing can come back."""
+        return bool(self.reading.opened) and self.reading.stock + self.reading.returnable <= 0
+
+    @property
+    def told(self) -> tuple[object, ...]:
+        """What everybody is told anew when it changes."""
+        reading = self.reading
+        return (
+            reading.mode, reading.opened, reading.drawn, reading.placed, reading.lost,
+            self.sold_out, self.facts.is_over,
+        )  # fmt: skip
+
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        reading = self.reading
+        return max(0, reading.issued - reading.serving - self._gone_before[-1])
+
+    def place_of(self, number: int) -> int | None:
+        """The place in line of who has this number; None before the draw."""
+        if self.facts.draws:
+            if self.reading.drawn == NOT_DRAWN or not self.reading.placed:
+                return None
+            if self._draw is not None and number <= self._draw.count:
+                return self._draw.place_of(number)
+        return number
+
+    def has_ended(self, place: int, now_ms: int) -> bool:
+        """Whether a place was called and is over."""
+        reading = self.reading
+        if place > reading.serving:
+            return False
+        if place <= reading.lapsed or self._is_gone(place):
+            return True
+        return self._end_of(place) <= now_ms and reading.mode != "queue_all"
+
+    def standing(self, number: int, now_ms: int) -> Standing:
+        """How it stands with who has this number. Raises Ended."""
+        facts, reading = self.facts, self.reading
+        place = self.place_of(number)
+        if facts.is_over:
+            return Standing(QueueState.CLOSED, place, None, None, self._poll_most_seconds)
+        if self.sold_out:
+            return Standing(QueueState.SOLD_OUT, place, None, None, self._poll_most_seconds)
+        if place is None:
+            return Standing(QueueState.WAITING, None, None, None, self._poll_before(now_ms))
+        if self.has_ended(place, now_ms):
+            raise Ended
+        if place <= reading.serving and reading.mode != "queue_all":
+            end = self._end_of(place)
+            left = max(POLL_LEAST_SECONDS, (end - now_ms) // 2000)
+            poll = min(left, self._poll_most_seconds)
+            return Standing(QueueState.ADMITTED, place, 0, (0, 0, 0), poll, expires_at_ms=end)
+        ahead = self.ahead_of(place)
+        wait = self._wait(ahead) if reading.opened else None
+        too_late = bool(reading.opened) and ahead + reading.active >= (
+            reading.stock + reading.returnable
+        )
+        poll = self._poll_after(ahead, wait) if reading.opened else self._poll_before(now_ms)
+        return Standing(QueueState.WAITING, place, ahead, wait, poll, too_late)
+
+    def ahead_of(self, place: int) -> int:
+        """How many will be called before this place."""
+        blocks = self.reading.blocks
+        whole = min((place - blocks.first) // blocks.size, len(blocks.counts))
+        gone = self._gone_before[whole] if whole > 0 else 0
+        return max(0, place - self.reading.serving - 1 - gone)
+
+    def _end_of(self, place: int) -> int:
+        for wave in self.reading.waves:
+            if place <= wave.up_to:
+                return wave.expires_at
+        return 0
+
+    def _is_gone(self, place: int) -> bool:
+        byte, bit = divmod(place - self.reading.window_first, 8)
+        return 0 <= byte < len(self._window) and bool(self._window[byte] & (0x80 >> bit))
+
+    def _wait(self, ahead: int) -> tuple[int, int, int] | None:
+        """Likely, least and most seconds; between what the last seconds and the last minute say."""
+        quick = max(self.reading.outflow, self.reading.outflow_slow)
+        slow = max(min(self.reading.outflow, self.reading.outflow_slow), quick / RANGE_MOST)
+        if quick < OUTFLOW_LEAST:
+            return None
+        low, high = 1000 * ahead / quick / SPREAD, 1000 * ahead / slow * SPREAD
+        return round(2000 * ahead / (quick + slow)), int(low), -int(-high // 1)
+
+    def _poll_after(self, ahead: int, wait: tuple[int, int, int] | None) -> int:
+        if wait is None:
+            near = ahead < self.facts.max_active_buyers
+            return self._spread(POLL_LEAST_SECONDS if near else 4 * POLL_LEAST_SECONDS)
+        return self._spread(wait[1] / POLL_SHARE_OF_WAIT)
+
+    def _poll_before(self, now_ms: int) -> int:
+        """Until it opens; nearer to it, more often."""
+        left = (self.facts.opens_at_ms - now_ms) / 1000
+        return self._spread(left / POLL_SHARE_OF_WAIT if left > 0 else POLL_LEAST_SECONDS)
+
+    def _spread(self, seconds: float) -> int:
+        """Within bounds, and shorter by chance, so that polls do not come in step."""
+        bounded = min(max(seconds, POLL_LEAST_SECONDS), self._poll_most_seconds)
+        chosen = bounded * random.uniform(0.75, 1.0)  # noqa: S311 - spread, no secret
+        return max(POLL_LEAST_SECONDS, round(chosen))
