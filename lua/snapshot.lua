@@ -1,6 +1,7 @@
 -- snapshot: the counters of one partition and the (epoch, sequence) they stand at, read in one
 -- step.
--- Guarantees: writes nothing; needs no fence, since the caller compares what it says.
+-- Guarantees: writes nothing; needs no fence, since the caller compares what it says. It is what
+-- decides whether a partition is lost, so it looks at all of it: every key's type, every counter.
 -- KEYS    1-6 the partition (include/partition.lua)
 -- RETURNS MessagePack {"ok", epoch, wall_ms, shift_ms, {sequence, state, run_id, ledger_sequence,
 --         outbox length, due holds, reservations, {{sku, location, loaded, adjusted, transferred,
@@ -9,18 +10,32 @@
 -- @include partition
 -- @include stock
 
+local KINDS = {'hash', 'hash', 'hash', 'hash', 'zset', 'stream'}
+
+local function counters_of(partition)
+  local accounts = {}
+  for index, account in ipairs(partition.accounts) do
+    local c = stock_of(partition, index)
+    accounts[index] = {
+      account[1], account[2], c.loaded, c.adjusted, c.transferred, c.in_transit, c.available,
+      c.held, c.sold,
+    }
+  end
+  return accounts
+end
+
 local ok, partition, missing = pcall(read_partition, KEYS)
 if not ok or not partition then
   return cmsgpack.pack({'recovering', ok and missing or 'a key has another type'})
 end
-local meta, accounts, paused = partition.meta, {}, {}
-for index, account in ipairs(partition.accounts) do
-  local c = stock_of(partition, index)
-  accounts[index] = {
-    account[1], account[2], c.loaded, c.adjusted, c.transferred, c.in_transit, c.available, c.held,
-    c.sold,
-  }
+for i, kind in ipairs(KINDS) do
+  if redis.call('TYPE', KEYS[i]).ok ~= kind then
+    return cmsgpack.pack({'recovering', 'a ' .. kind})
+  end
 end
+local whole, accounts = pcall(counters_of, partition)
+if not whole then return cmsgpack.pack({'recovering', 'a counter'}) end
+local meta, paused = partition.meta, {}
 for _, item in ipairs(partition.items) do
   if item[5] then paused[#paused + 1] = item[1] end
 end

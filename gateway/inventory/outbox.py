@@ -9,6 +9,7 @@ from hashlib import blake2b
 from typing import cast
 
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from config.settings import RedisSettings
 from gateway.inventory.errors import Recovering
@@ -69,8 +70,15 @@ async def read_outbox(
 
 
 async def read_tail(reader: Redis, partition: PartitionId) -> OutboxEntry | None:
-    """The last entry, or None where there is no stream or nothing in it."""
-    entries = entries_of(await reader.xrevrange(outbox_key(partition), count=1))
+    """The last entry, or None where there is no stream (but perhaps something else) or nothing in
+    it.
+    """
+    try:
+        entries = entries_of(await reader.xrevrange(outbox_key(partition), count=1))
+    except ResponseError as error:
+        if not str(error).startswith("WRONGTYPE"):
+            raise
+        return None
     return entries[0] if entries else None
 
 

@@ -100,6 +100,25 @@ async def test_an_emptied_redis_is_rebuilt_from_the_ledger(up: Up) -> None:
         await run.judge()
 
 
+async def test_a_key_that_is_lost_and_one_of_another_type_are_rebuilt_from_the_ledger(
+    up: Up,
+) -> None:
+    async with trial(up) as run:
+        async with run.load.running():
+            await run.under_way(20)
+            for damage in ("lost", "of another type"):
+                async with run.stopped("gateway", "reconciler"):
+                    await run.drained()
+                    async with run.redis() as redis:
+                        key = f"{{{run.sale_id}:0}}:buyers"
+                        await redis.delete(key)
+                        if damage != "lost":
+                            await redis.set(key, damage)
+                await run.goes_on(served=20, fresh=5)
+        assert (await run.watermark())[0] == 3, "rebuilt twice"
+        await run.judge()
+
+
 def truncate(folder: Path) -> None:
     """Cut the end off the append-only file, in the middle of a command."""
     (log,) = [*folder.glob("appendonlydir/*.incr.aof"), *folder.glob("appendonly.aof")]

@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaError
 from config.settings import EventLogSettings, RedisSettings, Settings
 from config.stack.redis import RedisServer
 from gateway.inventory.errors import InventoryError, Recovering
-from gateway.inventory.keys import PartitionId, relay_key
+from gateway.inventory.keys import PartitionId, partition_keys, relay_key
 from gateway.inventory.opening import open_sale
 from gateway.inventory.pool import ScriptPool
 from gateway.inventory.store import ReservationStore
@@ -253,6 +253,58 @@ async def test_a_redis_that_is_not_the_ledgers_is_rebuilt_from_it(
         await wait_until(applied_too, WAIT_SECONDS)
         assert await deadline_in_ledger(ledger) == found.deadline
         assert "balanced at" in await run_once(own, "reconcile", partition.sale_id)
+
+
+async def test_a_key_that_is_lost_or_of_another_type_is_rebuilt_on_the_running_server(
+    own: Settings,
+    ledger: asyncpg.Connection,
+    store: ReservationStore,
+    partition: PartitionId,
+    server: RedisServer,
+) -> None:
+    client = redis.asyncio.Redis.from_url(server.url)
+    meta, stock, records, *_ = keys = partition_keys(partition)
+
+    async def damage(key: bytes) -> None:
+        await client.set(key, "of another type")
+
+    async def lose(key: bytes) -> None:
+        await client.delete(key)
+
+    async def lose_counter(key: bytes) -> None:
+        await client.hdel(key, "sku:default:held")
+
+    async with pipeline(own):
+        epoch = 1
+        # What is done first is the reserve of another buyer, so that something is there to lose.
+        assert (await reserve(store, partition, "after")).outcome == "accepted"
+        harm = [(damage, key) for key in keys] + [
+            (lose, meta), (lose, records), (lose_counter, stock),
+        ]  # fmt: skip
+        for how, key in harm:
+            at = await store.snapshot(partition)
+
+            async def applied(at: Snapshot = at) -> bool:
+                row = await ledger.fetchrow("SELECT epoch, sequence FROM watermarks")
+                return row is not None and (row["epoch"], row["sequence"]) == (
+                    at.epoch,
+                    at.sequence,
+                )
+
+            await wait_until(applied, WAIT_SECONDS)
+            await how(key)
+
+            async def reopened(after: int = epoch) -> Snapshot | None:
+                found = await answered(store, partition)
+                return found if found is not None and found.epoch > after else None
+
+            snapshot = await wait_until(reopened, WAIT_SECONDS, f"{key!r} is rebuilt")
+            assert snapshot is not None
+            assert (snapshot.accounts[0].held, snapshot.accounts[0].available) == (2, 3)
+            assert (await reserve(store, partition, "before")).outcome == "replayed"
+            epoch = snapshot.epoch
+        assert "balanced at" in await run_once(own, "reconcile", partition.sale_id)
+    await client.aclose()
 
 
 async def test_a_redis_that_could_not_be_asked_is_no_reason_to_rebuild(

@@ -213,6 +213,8 @@ async def test_a_lease_is_taken_when_it_has_run_out_or_is_given_up(
         assert await rival.note({partition: position_of(b"1-1")}) == {partition}
         await long.release([partition])
         assert list(await rival.take([partition])) == [partition]
+        await redis_client.set(relay_key(partition), "not a hash")
+        assert list(await rival.take([partition])) == [partition]
         # A lease from a clock that was ahead is none.
         await redis_client.hincrby(relay_key(partition), "until", LONG_MILLISECONDS)
         assert list(await long.take([partition])) == [partition]

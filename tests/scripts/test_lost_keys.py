@@ -21,7 +21,6 @@ NEEDS = {
     "recover": {"meta", "outbox"},
     "repair": {"meta", "reservations", "buyers", "deadlines", "outbox"},
     "set_state": {"meta", "outbox"},
-    "snapshot": {"meta", "stock", "reservations", "deadlines", "outbox"},
     "trim": {"meta", "outbox"},
 }
 

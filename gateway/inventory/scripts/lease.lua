@@ -8,6 +8,8 @@
 
 local owner, length = ARGV[1], tonumber(ARGV[2])
 if redis.call('EXISTS', KEYS[2]) == 0 then return {0} end
+local kind = redis.call('TYPE', KEYS[1]).ok
+if kind ~= 'hash' and kind ~= 'none' then redis.call('DEL', KEYS[1]) end -- not written by a relay
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local noted = redis.call('HMGET', KEYS[1], 'owner', 'until', 'position')
