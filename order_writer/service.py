@@ -17,6 +17,7 @@ from gateway.inventory.postgres import CONNECTION_FAULTS, create_pool
 from gateway.inventory.scrape import scraped
 from gateway.inventory.tracing import Tracing, make_tracing, now_ns
 from order_writer.backoff import Stopping, stopped_within
+from order_writer.dead_letter_topic import DeadLetterTopic
 from order_writer.faults import PASSING, patiently
 from order_writer.kafka_log import KafkaLog
 from order_writer.listener import Listener
@@ -32,7 +33,7 @@ from order_writer.writer import Writer
 COMPARE_INTERVAL_SECONDS = 1.0
 FETCH_WAIT_SECONDS = 0.25
 CLOSE_TIMEOUT_SECONDS = 3.0
-POOL_CONNECTIONS = 2  # one writes, one listens
+POOL_CONNECTIONS = 3  # one writes, one listens, one tells of dead letters
 
 _LOG = structlog.get_logger()
 
@@ -136,13 +137,17 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         batch_max_events=settings.order_writer.batch_max_events,
     )
     listener = Listener(pool, stop)
-    listening = asyncio.create_task(listener.run(), name="order-writer-listener")
+    beside = [asyncio.create_task(listener.run(), name="order-writer-listener")]
+    if settings.event_log.kind == "kafka":
+        topic = DeadLetterTopic(pool, settings.event_log, stop)
+        beside.append(asyncio.create_task(topic.run(), name="order-writer-dead-letters"))
     try:
         with scraped(settings.metrics, metrics.registry):
             await Service(settings, writer, listener, stop, tracing).run()
     finally:
-        listening.cancel()
-        await asyncio.gather(listening, return_exceptions=True)
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
         await log.close()
         await reader.aclose()
         await _close_pool(pool)

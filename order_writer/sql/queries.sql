@@ -218,6 +218,19 @@ SET status = $2, error = coalesce($3, error),
     resolved_at = CASE WHEN $2 = 'replayed' THEN now() END
 WHERE dead_letter_id = $1;
 
+-- name: letters_to_publish
+-- In the order they were set aside; those that another process has in hand are left to it.
+SELECT dead_letter_id, identity, sale_id, partition, epoch, sequence, reservation_id, reason, error,
+       raw
+FROM dead_letters
+WHERE published_at IS NULL
+ORDER BY dead_letter_id
+LIMIT $1
+FOR UPDATE SKIP LOCKED;
+
+-- name: mark_published
+UPDATE dead_letters SET published_at = now() WHERE dead_letter_id = ANY ($1::bigint[]);
+
 -- name: count_open_letters
 SELECT count(*) FROM dead_letters WHERE status IN ('dead', 'replay_requested');
 

@@ -1,17 +1,21 @@
 """Kafka as the event log, through a real broker."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
 import pytest_asyncio
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
 
 from config.settings import EventLogSettings, Settings
+from config.stack.server import free_port
 from gateway.inventory.events import Position
+from order_writer.dead_letter_topic import DeadLetterTopic
 from order_writer.kafka_log import KafkaLog
-from order_writer.log import Batch, LogEntry
+from order_writer.log import Batch, Foreign, LogEntry
 from order_writer.service import run
-from tests.support.history import Rig, everything, open_rig
+from tests.support.history import UNITS, Rig, everything, open_rig
 from tests.support.pipeline import running
 from tests.support.waiting import wait_until
 
@@ -142,3 +146,113 @@ async def test_what_the_log_never_delivers_is_read_from_the_outbox(
             return (await rig.position(history)).sequence == history.sequence
 
         await wait_until(done, WAIT_SECONDS, "the ledger has caught up with the outbox")
+
+
+async def test_a_dead_letter_is_told_to_its_topic_after_the_table(
+    on_kafka: Settings, rig: Rig, sale_id: str
+) -> None:
+    (history,) = await rig.open_sale(sale_id)
+    history.load()
+    bad = history.garbage(b'{"v":1,"type":"res\x00')
+    await rig.writer.write(Batch(history.entries, [Foreign("topic:0:7", "no key", b"hello")]))
+    settings = on_kafka.event_log
+    away = DeadLetterTopic(
+        rig.writer.pool,
+        settings.model_copy(update={"bootstrap": f"127.0.0.1:{free_port()}"}),
+        rig.writer.stop,
+    )
+    with pytest.raises(KafkaError):
+        await away.publish()
+    assert await rig.ledger.fetchval("SELECT count(published_at) FROM dead_letters") == 0
+
+    topic = DeadLetterTopic(rig.writer.pool, settings, rig.writer.stop)
+    # The second writer's share, and then a crash after Kafka had it and before the mark.
+    assert sorted(await asyncio.gather(topic.publish(), topic.publish())) == [0, 2]
+    assert await topic.publish() == 0
+    await rig.ledger.execute("UPDATE dead_letters SET published_at = NULL WHERE sequence = 2")
+    assert await topic.publish() == 1
+
+    told = await _read_letters(settings, 3)
+    assert [record.value for record in told].count(bad.raw) == 2
+    by_value = {record.value: record for record in told}
+    numbered, unnumbered = dict(by_value[bad.raw].headers), dict(by_value[b"hello"].headers)
+    assert by_value[bad.raw].key == str(history.partition).encode()
+    assert (numbered["epoch"], numbered["sequence"]) == (b"1", b"2")
+    assert numbered["reason"] == b"undecodable"
+    assert unnumbered["reason"] == b"unnumbered"
+    assert by_value[b"hello"].key is None
+    identities = {dict(record.headers)["identity"] for record in told}
+    rows = await rig.ledger.fetch("SELECT identity FROM dead_letters")
+    assert identities == {row["identity"].encode() for row in rows}
+
+
+async def test_a_writer_tells_of_poison_by_itself_and_a_replay_is_not_told_again(
+    on_kafka: Settings, rig: Rig, sale_id: str
+) -> None:
+    (history,) = await rig.open_sale(sale_id)
+    history.load()
+    history.reserve("ann", UNITS + 1)
+    settings = on_kafka.event_log
+    await _produce(settings, history.entries)
+    async with running(run, on_kafka):
+        (told,) = await _read_letters(settings, 1)
+        assert dict(told.headers)["reason"] == b"refused"
+        history.adjust(10)
+        await _produce(settings, history.entries[-1:])
+        await rig.ledger.execute(
+            "UPDATE dead_letters SET status = 'replay_requested' WHERE sequence = 2"
+        )
+
+        async def replayed() -> bool:
+            return await rig.letters() == [(2, "refused", "replayed")]
+
+        await wait_until(replayed, WAIT_SECONDS, "the letter is replayed after the fix")
+    assert len(await _read_letters(settings, 1)) == 1
+
+
+async def test_a_consumer_that_goes_silent_is_replaced(
+    on_kafka: Settings, rig: Rig, sale_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What aiokafka does after some broker restarts: it polls on, and is given nothing."""
+    (history,) = await rig.open_sale(sale_id)
+    everything(history)
+    log = KafkaLog(on_kafka.event_log)
+    monkeypatch.setattr("order_writer.kafka_log.SILENCE_SECONDS", 0.5)
+    stuck = await log._started()
+
+    async def nothing(**_: object) -> dict[TopicPartition, list[object]]:
+        await asyncio.sleep(0.05)
+        return {}
+
+    monkeypatch.setattr(stuck, "getmany", nothing)
+    # With nothing to read, silence is no fault.
+    await wait_until(stuck.assignment, WAIT_SECONDS, "it is given partitions")
+    log._heard_at = 0.0
+    await log.fetch(100, 0.1)
+    assert log._consumer is stuck
+    await _produce(on_kafka.event_log, history.entries)
+    batch = await _fetch(log, len(history.entries))
+    assert [entry.raw for entry in batch.entries] == [entry.raw for entry in history.entries]
+    assert log._consumer is not stuck
+    await log.close()
+
+
+async def _read_letters(
+    settings: EventLogSettings, count: int
+) -> list["ConsumerRecord[bytes, bytes]"]:
+    """The dead letters' topic from its beginning, once it has so many records."""
+    consumer = AIOKafkaConsumer(
+        settings.dead_letter_topic,
+        bootstrap_servers=settings.bootstrap,
+        auto_offset_reset="earliest",
+    )
+    await consumer.start()
+    found: list[ConsumerRecord[bytes, bytes]] = []
+    try:
+        async with asyncio.timeout(WAIT_SECONDS):
+            while len(found) < count:
+                answer = await consumer.getmany(timeout_ms=500)
+                found += [record for records in answer.values() for record in records]
+    finally:
+        await consumer.stop()
+    return found
