@@ -47,10 +47,13 @@ async def _compare(consumer: AIOKafkaConsumer, topic: str) -> None:
     ]
     if not partitions:
         raise Recovering(f"the event log has no topic {topic}")
+    begins = await consumer.beginning_offsets(partitions)
     ends = await consumer.end_offsets(partitions)
     for partition, end in ends.items():
         done = await consumer.committed(partition)
-        if end > (done or 0):
+        # An offset beyond the end is of a log that has lost its end since: what lies there now is
+        # something else. The writers begin it again.
+        if begins[partition] < end != done:
             raise Recovering(
                 f"the ledger is at {done or 0} of {end} in {topic}/{partition.partition}"
             )

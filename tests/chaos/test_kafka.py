@@ -1,16 +1,19 @@
 """With Kafka as the event log: the broker and the relay die, relays fight, the topic repeats."""
 
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
 from tests.chaos.extra import extra
-from tests.chaos.kafka import is_consumed, produce_again, read_sale
+from tests.chaos.kafka import TOPIC, is_consumed, produce_again, read_sale
 from tests.chaos.rig import WAIT_SECONDS, Trial, running_up, trial
 from tests.support.up import Up
 from tests.support.waiting import wait_until
 
+TRUNCATED_BYTES = 2000  # some batches of events, the last one in the middle
 LEDGER_ROWS = """
 SELECT (SELECT count(*) FROM ledger_events WHERE sale_id = $1) AS events,
        (SELECT sum(last_sequence) FROM reservations WHERE sale_id = $1) AS last_sequences,
@@ -82,6 +85,53 @@ async def test_a_topic_replayed_from_its_beginning_changes_nothing(kafka_up: Up)
         await wait_until(lambda: is_consumed(kafka_up), WAIT_SECONDS, "all of it is read again")
         assert await run.ledger_row(LEDGER_ROWS) == before
         await run.judge()
+
+
+async def test_what_the_log_lost_is_made_good_from_the_outbox_though_nobody_buys(
+    kafka_up: Up,
+) -> None:
+    """A broker does not fsync: after a loss of power it may lack what it has acknowledged."""
+    async with trial(kafka_up) as run:
+        async with run.load.running():
+            await run.under_way()
+            async with AsyncExitStack() as silence:
+                async with run.down("order_writer"):
+                    await run.goes_on(served=30, fresh=8)
+                    await silence.enter_async_context(run.stopped("gateway", "reconciler"))
+                    await wait_until(lambda: _is_relayed(run), WAIT_SECONDS, "Kafka has it all")
+                    async with run.down("kafka"):
+                        truncate(kafka_up.data / "kafka")
+                await run.drained()
+                assert len(await read_sale(kafka_up, run.sale_id)) < (await run.watermark())[1]
+            # Recovery compares the log's end with offsets that lie beyond it.
+            await run.kill_and_wait("redis")
+            await run.goes_on(served=30, fresh=8)
+        await run.judge()
+
+
+async def test_two_order_writers_share_the_topic_and_each_dies_in_turn(kafka_up: Up) -> None:
+    async with trial(kafka_up) as run:
+        async with run.load.running():
+            async with extra(kafka_up, "order-writer") as other:
+                await run.under_way()
+                await run.kill_and_wait("order_writer")
+                await run.goes_on(served=30, fresh=8)
+                other.kill()
+                await run.goes_on(served=30, fresh=8)
+            async with run.stopped("gateway", "reconciler"):
+                await run.drained()
+        unserved = [a for a in run.history.of("reserve") if a.status >= 500]
+        assert unserved == []
+        await run.judge()
+
+
+def truncate(folder: Path) -> None:
+    """Cut the last events off every partition of the topic."""
+    logs = [log for log in folder.rglob(f"{TOPIC}-*/*.log") if log.stat().st_size]
+    assert logs
+    for log in logs:
+        with log.open("r+b") as file:
+            file.truncate(max(0, log.stat().st_size - TRUNCATED_BYTES))
 
 
 async def _is_relayed(run: Trial) -> bool:
