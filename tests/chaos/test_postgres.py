@@ -1,9 +1,21 @@
 """Postgres dies or freezes; buyers are served all the same, and the ledger catches up."""
 
-from tests.chaos.rig import trial
+import asyncpg
+
+from tests.chaos.rig import WAIT_SECONDS, Trial, trial
 from tests.support.up import Up
+from tests.support.waiting import wait_until
 
 FROZEN_SECONDS = 5.0
+TERMINATE = """
+SELECT count(pg_terminate_backend(pid)) AS backends FROM pg_stat_activity
+WHERE pid <> pg_backend_pid() AND backend_type = 'client backend' AND $1::text <> ''
+"""
+LOCK_STOCK = "SELECT FROM stock_accounts WHERE sale_id = $1 FOR UPDATE"
+WAITS_FOR_STOCK = """
+SELECT count(*) AS backends FROM pg_stat_activity
+WHERE wait_event_type = 'Lock' AND query LIKE '%stock_accounts%' AND $1::text <> ''
+"""
 
 
 async def test_buyers_do_not_notice_that_postgres_is_killed(up: Up) -> None:
@@ -30,3 +42,42 @@ async def test_a_frozen_postgres_stops_nobody_and_loses_nothing(up: Up) -> None:
         unserved = [a for a in run.history.of("reserve") if a.status >= 500]
         assert unserved == []
         await run.judge()
+
+
+async def test_backends_that_are_terminated_make_no_dead_letters_and_lose_nothing(up: Up) -> None:
+    async with trial(up) as run:
+        async with run.load.running():
+            await run.under_way()
+            for _ in range(5):
+                await wait_until(lambda: _terminated(run), WAIT_SECONDS, "there were some")
+                await run.goes_on(served=20, fresh=5)
+        unserved = [a for a in run.history.of("reserve") if a.status >= 500]
+        assert unserved == []
+        letters = await run.ledger_row("SELECT count(*) FROM dead_letters WHERE sale_id = $1")
+        assert letters["count"] == 0, "an outage is no poison"
+        await run.judge()
+
+
+async def test_a_writer_killed_in_the_middle_of_a_transaction_leaves_no_half_of_it(up: Up) -> None:
+    async with trial(up) as run:
+        async with run.load.running():
+            await run.under_way(20)
+            rival = await asyncpg.connect(up.ready.postgres)
+            try:
+                # The writer inserts its events, and then waits for the stock of the same sale.
+                await rival.execute("BEGIN")
+                await rival.execute(LOCK_STOCK, run.sale_id)
+                await wait_until(lambda: _waits(run), WAIT_SECONDS, "the writer waits for the lock")
+                run.kill("order_writer")
+            finally:
+                await rival.close()
+            await run.goes_on()
+        await run.judge()
+
+
+async def _terminated(run: Trial) -> bool:
+    return bool((await run.ledger_row(TERMINATE))["backends"])
+
+
+async def _waits(run: Trial) -> bool:
+    return bool((await run.ledger_row(WAITS_FOR_STOCK))["backends"])
