@@ -139,6 +139,13 @@ class Calls:
         request = self._request("POST", path, self._token(buyer_id), b"{}")
         return await self._attempt(request, "cancel", "buyer", buyer_id, of=reservation_id)
 
+    async def extend(self, buyer_id: str, reservation_id: str, seconds: int) -> Attempt:
+        """A buyer asks for more time."""
+        path = f"/v1/reservations/{reservation_id}/extend"
+        body = msgspec.json.encode({"seconds": seconds})
+        request = self._request("POST", path, self._token(buyer_id), body)
+        return await self._attempt(request, "extend", "buyer", buyer_id, of=reservation_id)
+
     async def read(self, buyer_id: str, reservation_id: str) -> Attempt:
         """A buyer looks at a reservation; also tried on other buyers' ones."""
         path = f"/v1/reservations/{reservation_id}"
@@ -167,6 +174,12 @@ class Calls:
         if response.status != 200:
             message = f"close: {response.status} {response.body.decode()}"
             raise RefusedError(message)
+
+    async def adjust(self, sku: str, delta: int) -> Response:
+        """An operator puts units in, or takes some out."""
+        body = msgspec.json.encode({"sku": sku, "delta": delta, "reason": "counted again"})
+        path = f"/v1/sales/{self._sale_id}/stock-adjustments"
+        return await self._operate("POST", path, body)
 
     async def snapshot(self) -> SnapshotAnswer | None:
         """The counters, or None where they cannot be had at the moment (503)."""

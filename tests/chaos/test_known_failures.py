@@ -1,0 +1,111 @@
+"""What other shops were beaten by, done here by some while many buy: docs/known_failures.md."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+
+from loadtest.calls import Line
+from tests.chaos.rig import SKU, WAIT_SECONDS, Trial, trial
+from tests.support.up import Up
+from tests.support.waiting import wait_until
+
+UNITS = 300
+TIMES = 8  # how often each is tried
+LIMIT = 2  # of the rig's sales
+HOLD_SECONDS = 2
+
+Abuse = Callable[[Trial, str], Awaitable[None]]
+
+
+async def one_sku_on_two_lines(run: Trial, name: str) -> None:
+    """Each line by itself is within the limit."""
+    beyond = await run.calls.reserve(name, "beyond", (Line(SKU, 1), Line(SKU, LIMIT)))
+    assert (beyond.status, beyond.code) == (409, "limit_exceeded")
+    within = await run.calls.reserve(name, "within", (Line(SKU, 1), Line(SKU, LIMIT - 1)))
+    assert (within.accepted, within.units) == (True, LIMIT)
+
+
+async def many_holds_at_once(run: Trial, name: str) -> None:
+    """A buyer who clicks in many windows."""
+    asked = [run.calls.reserve(name, f"window-{n}", (Line(SKU, 1),)) for n in range(6 * LIMIT)]
+    found = await asyncio.gather(*asked)
+    assert sum(one.accepted for one in found) == LIMIT
+    assert {one.code for one in found if not one.accepted} == {"limit_exceeded"}
+
+
+async def a_cancel_that_is_repeated(run: Trial, name: str) -> None:
+    """At once, and once more when somebody else may have the unit."""
+    held = await run.reserve(name, "first")
+    found = await asyncio.gather(*(run.calls.cancel(name, held.reservation_id) for _ in range(6)))
+    found.append(await run.calls.cancel(name, held.reservation_id))
+    assert {one.status for one in found} == {200}
+
+
+async def a_payment_at_the_deadline(run: Trial, name: str) -> None:
+    """From just before until just after: accepted until some moment, and never again after it."""
+    held = await run.reserve(name, "first")
+    deadline = datetime.fromisoformat(held.expires_at).timestamp()
+    await wait_until(lambda: time.time() > deadline - 0.03, WAIT_SECONDS, "it is nearly over")
+    paying = [run.calls.confirm(name, held.reservation_id, "paid") for _ in range(6)]
+    answers = {one.status for one in await asyncio.gather(*paying)}
+    await wait_until(lambda: time.time() > deadline, WAIT_SECONDS, "it is over")
+    late = await run.calls.confirm(name, held.reservation_id, "paid")
+    assert answers in ({200}, {410}, {200, 410})
+    assert late.status == (200 if 200 in answers else 410), "one winner, and told the same again"
+
+
+async def a_timer_that_is_reset(run: Trial, name: str) -> None:
+    """Time is asked for again and again, and everything else is tried, too."""
+    held = await run.reserve(name, "first")
+    for _ in range(4 * HOLD_SECONDS):
+        await run.calls.extend(name, held.reservation_id, 1)
+        await run.calls.reserve(name, "first", (Line(SKU, 1),))
+    told = await run.calls.read(name, held.reservation_id)
+    first, last = (datetime.fromisoformat(one.expires_at) for one in (held, told))
+    assert (last - first).total_seconds() <= HOLD_SECONDS, "the sale's allowance"
+    await run.calls.cancel(name, held.reservation_id)
+
+
+async def stock_below_what_is_sold(run: Trial, name: str) -> None:
+    """An operator counts again, and finds fewer than buyers have."""
+    held = await run.reserve(name, "first")
+    refused = await run.calls.adjust(SKU, -run.units)
+    assert refused.status == 409
+    assert b"floor_violation" in refused.body
+    await run.calls.cancel(name, held.reservation_id)
+
+
+ABUSES: tuple[Abuse, ...] = (
+    one_sku_on_two_lines,
+    many_holds_at_once,
+    a_cancel_that_is_repeated,
+    a_payment_at_the_deadline,
+    a_timer_that_is_reset,
+    stock_below_what_is_sold,
+)
+
+
+async def test_what_beat_other_shops_changes_nothing_while_many_buy(up: Up) -> None:
+    async with trial(up, units=UNITS, hold_seconds=HOLD_SECONDS) as run:
+        async with run.load.running():
+            await run.under_way(10)
+            await asyncio.gather(
+                *(abuse(run, f"{abuse.__name__}-{n}") for abuse in ABUSES for n in range(TIMES))
+            )
+        await run.judge()
+
+
+async def test_a_partition_in_trouble_holds_up_no_other(up: Up) -> None:
+    async with trial(up, units=20) as bad, trial(up) as run:
+        async with run.load.running():
+            await run.under_way(10)
+            async with bad.redis() as redis:
+                await redis.delete(f"{{{bad.sale_id}:0}}:stock", f"{{{bad.sale_id}:0}}:outbox")
+                await redis.set(f"{{{bad.sale_id}:0}}:outbox", "of another type")
+            await run.goes_on(served=60, fresh=15)
+            await run.drained()
+        unserved = [a for a in run.history.of("reserve") if a.status >= 500]
+        assert unserved == []
+        await run.judge()
+        await bad.judge()
