@@ -5,7 +5,7 @@ import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 
-from loadtest.calls import Line
+from loadtest.answers import Line
 from tests.chaos.rig import SKU, WAIT_SECONDS, Trial, trial
 from tests.support.up import Up
 from tests.support.waiting import wait_until
