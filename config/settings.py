@@ -158,6 +158,11 @@ class GatewaySettings(Section):
     backlog: PositiveInt = Field(4096, description="connections waiting to be accepted")
     max_in_flight: PositiveInt = Field(8192, description="requests at once before 503 overloaded")
     batch_max_requests: PositiveInt = Field(128, description="reserves in one script call")
+    pages: bool = Field(True, description="serve the storefront and operations pages")  # noqa: FBT003
+    demo_shop: bool = Field(
+        False,  # noqa: FBT003 - pydantic's way to name a default
+        description="visitors of the storefront page buy without paying; on loopback only",
+    )
 
 
 class AuthSettings(Section):

@@ -43,6 +43,7 @@ class UpOptions:
     workers: int
     port: int
     ready_file: Path
+    demo_shop: bool = False
 
 
 class LocalStack:
@@ -146,6 +147,7 @@ class LocalStack:
             "port": self._port,
             "workers": self.options.workers,
             "run_dir": self.folder.path / "run",
+            "demo_shop": base.gateway.demo_shop or self.options.demo_shop,
         }
         secret = base.auth.secret or SecretStr(self.folder.secret())
         return base.model_copy(

@@ -56,7 +56,7 @@ async def _demo(folder: Path, event_log: EventLogKind, *, buyers: int, once: boo
     up = Child(
         dropgate_command(
             *("up", "--port", "0", "--workers", str(WORKERS), "--event-log", event_log.value),
-            *("--data-dir", str(folder), "--ready-file", str(ready_file)),
+            *("--data-dir", str(folder), "--ready-file", str(ready_file), "--demo-shop"),
         ),
         log=folder / "up.log",
     )

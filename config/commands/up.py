@@ -35,6 +35,9 @@ def up(
     port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="Port of the gateway; 0: any free one.")
     ] = None,
+    demo_shop: Annotated[
+        bool, typer.Option("--demo-shop", help="Let visitors of the page buy without paying.")
+    ] = False,
     data_dir: Annotated[Path, typer.Option(help="Where servers and logs live.")] = DATA_FOLDER,
     ready_file: Annotated[
         Path | None, typer.Option(help="Written when all serves [default: DATA_DIR/ready.json].")
@@ -50,6 +53,7 @@ def up(
         workers=workers or settings.gateway.workers,
         port=settings.gateway.port if port is None else port,
         ready_file=(ready_file or data_dir / READY_FILE).absolute(),
+        demo_shop=demo_shop,
     )
     try:
         raise typer.Exit(asyncio.run(_up(settings, data_dir, options)))
@@ -87,6 +91,7 @@ def _announce(stack: "LocalStack") -> None:
     lines = [
         "dropgate is serving",
         f"  gateway   {ready.gateway}",
+        f"  pages     {ready.gateway}/ (storefront), {ready.gateway}/ops, {ready.gateway}/docs",
         f"  redis     {ready.redis}",
         f"  postgres  {ready.postgres}",
         *([f"  kafka     {ready.kafka}"] if ready.kafka else []),

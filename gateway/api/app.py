@@ -14,14 +14,18 @@ if TYPE_CHECKING:
 
     from aiohttp.typedefs import Handler
 
-    from gateway.api.responses import Call, Edge, StreamCall
+    from gateway.api.responses import Call, Edge, OpenCall, StreamCall
     from gateway.api.routes import AnyEndpoint
 
 
 def make_app(
-    edge: Edge, endpoints: Sequence[AnyEndpoint], *, max_body_bytes: int
+    edge: Edge,
+    endpoints: Sequence[AnyEndpoint],
+    *,
+    max_body_bytes: int,
+    pages: Sequence[tuple[str, OpenCall]] = (),
 ) -> web.Application:
-    """The application; its one middleware is the edge."""
+    """The application; its one middleware is the edge. `pages` are paths with what serves them."""
 
     @web.middleware
     async def edge_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -37,6 +41,8 @@ def make_app(
         else:
             handler = edge.open(endpoint.route, endpoint.call)
         _add(app, endpoint.method, endpoint.path, handler)
+    for path, page in pages:
+        _add(app, "GET", path, edge.open("page", page))
     return app
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from gateway.admission.tokens import Scope
 from gateway.api import operator_schemas, overview_schemas, schemas
+from gateway.api.demo_shop import DemoPaymentBody, DemoSession
 from gateway.api.health import Alive, Health
 from gateway.api.responses import Call, OpenCall, StreamCall
 from gateway.inventory.opening import Verb
@@ -14,6 +15,7 @@ from gateway.inventory.specs import SaleSpec
 from gateway.inventory.types import SaleState
 
 if TYPE_CHECKING:
+    from gateway.api.handlers.demo_shop import DemoShopHandlers
     from gateway.api.handlers.operations import OperationHandlers
     from gateway.api.handlers.overview import OverviewHandlers
     from gateway.api.handlers.queue import QueueHandlers
@@ -276,6 +278,21 @@ def overview_endpoints(handlers: OverviewHandlers) -> tuple[Endpoint, ...]:
             "GET", "/v1/audit-log", "audit_log", "Who did what, newest first",
             handlers.audit_log, _OPS, overview_schemas.AuditLogAnswer, (*_READ, "invalid"),
             query=("sale_id", "cursor"),
+        ),
+    )  # fmt: skip
+
+
+def demo_shop_endpoints(handlers: DemoShopHandlers) -> tuple[AnyEndpoint, ...]:
+    """Calls that are there only in a demonstration."""
+    return (
+        OpenEndpoint(
+            "POST", "/demo/session", "demo_shop", "Demonstration only: a new visitor's token",
+            handlers.session, DemoSession, ("not_found", "overloaded", "recovering"),
+        ),
+        Endpoint(
+            "POST", "/demo/payments", "demo_shop", "Demonstration only: buy without paying",
+            handlers.pay, (Scope.BUYER,), schemas.ReservationAnswer,
+            (*_WRITE, "hold_expired", "already_resolved"), body=DemoPaymentBody,
         ),
     )  # fmt: skip
 

@@ -16,7 +16,9 @@ from gateway.admission.tokens import TokenVerifier
 from gateway.admission.waiting_room.rooms import WaitingRooms
 from gateway.api.app import make_app
 from gateway.api.connections import ConnectionBounds, Connections
+from gateway.api.demo_shop import DemoShop
 from gateway.api.gauges import Gauges
+from gateway.api.handlers.demo_shop import DemoShopHandlers
 from gateway.api.handlers.operations import OperationHandlers
 from gateway.api.handlers.overview import OverviewHandlers
 from gateway.api.handlers.queue import QueueHandlers
@@ -29,6 +31,7 @@ from gateway.api.ledger import Ledger
 from gateway.api.metrics import GatewayMetrics
 from gateway.api.orders import OrderBook
 from gateway.api.overview import Overview
+from gateway.api.pages import page_calls
 from gateway.api.public_sales import PublicSales
 from gateway.api.queue import Queue, RoomFactsReader
 from gateway.api.queue_gate import QueueGate
@@ -39,6 +42,7 @@ from gateway.api.reserving import Reserve
 from gateway.api.responses import Edge
 from gateway.api.routes import (
     AnyEndpoint,
+    demo_shop_endpoints,
     operation_endpoints,
     overview_endpoints,
     public_sale_endpoint,
@@ -229,7 +233,12 @@ async def _assemble(
     if tracing is not None:
         endpoints = [traced(endpoint, tracing) for endpoint in endpoints]
     system.describe(endpoints)
-    app = make_app(edge, endpoints, max_body_bytes=gateway.max_body_bytes)
+    app = make_app(
+        edge,
+        endpoints,
+        max_body_bytes=gateway.max_body_bytes,
+        pages=page_calls() if gateway.pages else (),
+    )
     return app, edge, reserve, metrics, streams
 
 
@@ -257,9 +266,8 @@ def _endpoints(
         sweep_bound=settings.inventory.sweep_bound,
     )
     snapshots = Snapshots(directory, store, ledger)
-    reservations = ReservationHandlers(
-        reserve, ReservationService(directory, store, settled), OrderBook(ledger), most
-    )
+    service = ReservationService(directory, store, settled)
+    reservations = ReservationHandlers(reserve, service, OrderBook(ledger), most)
     sales = SaleHandlers(
         SaleOperations(directory, ledger, store, bounds),
         StockAdjustments(directory, ledger, store),
@@ -270,7 +278,12 @@ def _endpoints(
     )
     overview = OverviewHandlers(Overview(directory, ledger, snapshots, metrics, gauges))
     operations = OperationHandlers(Reconciliations(directory, ledger), DeadLetters(ledger), most)
+    shop: tuple[AnyEndpoint, ...] = ()
+    if settings.gateway.demo_shop:
+        shop = demo_shop_endpoints(DemoShopHandlers(DemoShop(settings, ledger, service), most))
+        _log.warning("demo_shop_on", detail="anybody on this machine buys without paying")
     return [
+        *shop,
         *reservation_endpoints(reservations),
         public_sale_endpoint(sales),
         *sale_endpoints(sales),

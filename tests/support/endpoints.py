@@ -5,6 +5,7 @@ from typing import Any, cast
 
 from gateway.api.routes import (
     AnyEndpoint,
+    demo_shop_endpoints,
     operation_endpoints,
     overview_endpoints,
     public_sale_endpoint,
@@ -23,7 +24,7 @@ class _Handlers:
 
 
 def api_endpoints() -> tuple[AnyEndpoint, ...]:
-    """Every call below /v1."""
+    """Every call below /v1, and those of a demonstration."""
     handlers = cast("Any", _Handlers())
     return (
         *reservation_endpoints(handlers),
@@ -31,6 +32,7 @@ def api_endpoints() -> tuple[AnyEndpoint, ...]:
         *sale_endpoints(handlers),
         *operation_endpoints(handlers),
         *overview_endpoints(handlers),
+        *demo_shop_endpoints(handlers),
         public_sale_endpoint(handlers),
     )
 

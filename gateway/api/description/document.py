@@ -55,6 +55,7 @@ _TAGS = {
     "dead-letters": "Operations",
     "audit-log": "Operations",
     "sales": "Sales",
+    "demo": "Demonstration",
 }
 _OTHER_TAG = "System"
 

@@ -8,6 +8,7 @@ import msgspec
 
 from gateway.api import operator_schemas as ops
 from gateway.api import schemas
+from gateway.api.demo_shop import DemoPaymentBody
 from gateway.inventory.specs import ItemSpec, Money, SaleSpec
 from gateway.inventory.types import SaleState
 
@@ -79,6 +80,7 @@ _EXAMPLES: dict[type, object] = {
     schemas.ExtendBody: schemas.ExtendBody(60),
     schemas.ReturnBody: {"restock": True, "reason": "damaged"},
     schemas.AdjustBody: schemas.AdjustBody("print-a2", -5, "recount", "berlin"),
+    DemoPaymentBody: DemoPaymentBody(_ID),
     schemas.ReconcileBody: schemas.ReconcileBody(),
     SaleSpec: _SPEC,
     schemas.ReservationAnswer: schemas.ReservationAnswer(

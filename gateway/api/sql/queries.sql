@@ -187,3 +187,8 @@ ORDER BY created_at DESC, sale_id DESC LIMIT $3
 SELECT audit_id, sale_id, actor, action, detail, request_id, occurred_at FROM audit_log
 WHERE ($1::text IS NULL OR sale_id = $1) AND ($2::bigint IS NULL OR audit_id < $2)
 ORDER BY audit_id DESC LIMIT $3
+
+-- name: sale_to_show
+-- The sale a visitor of the demonstration sees first: one that goes on or is to come, else the last.
+SELECT sale_id FROM sales WHERE state <> 'draft'
+ORDER BY state IN ('scheduled', 'open', 'paused') DESC, created_at DESC LIMIT 1

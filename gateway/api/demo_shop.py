@@ -1,0 +1,129 @@
+"""A stand-in for the shop, for demonstrations alone: visitors get a token and "pay" with a click.
+
+In production the shop's own server hands out buyer tokens, takes the money and confirms; no page
+ever holds a token that confirms. Here nobody is asked for money, so this must not be reachable by
+anybody else's buyers: it is off unless asked for, it starts only where the gateway, Redis and
+Postgres are all on this machine, and it answers only callers who address the machine itself and who
+came through no proxy.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from datetime import UTC, datetime
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
+
+import jwt
+import msgspec
+
+from gateway.admission.tokens import Scope
+from gateway.api.problems import not_found
+from gateway.api.rendering import instant
+from gateway.api.sales import SQL
+from gateway.api.schemas import ConfirmBody, ReservationAnswer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from config.settings import Settings
+    from gateway.admission.tokens import Principal
+    from gateway.api.ledger import Ledger
+    from gateway.api.reservations import ReservationService
+
+TOKEN_LIFE_SECONDS = 12 * 3600
+_PROXY_HEADERS = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP")
+
+
+class DemoPaymentBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a visitor pays for."""
+
+    reservation_id: Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
+
+
+class DemoSession(msgspec.Struct, frozen=True):
+    """A new visitor, and the sale to show; null where none was ever scheduled or opened."""
+
+    buyer_id: str
+    token: str
+    expires_at: str
+    sale_id: str | None
+
+
+class DemoShop:
+    """See the module."""
+
+    def __init__(
+        self, settings: Settings, ledger: Ledger, reservations: ReservationService
+    ) -> None:
+        """Raises ValueError where it could be reached from, or would touch, another machine."""
+        check_local(settings)
+        secret = settings.auth.secret
+        if secret is None:
+            raise ValueError("gateway.demo_shop: needs auth.secret, to sign visitors' tokens")
+        self._secret = secret.get_secret_value()
+        self._audience = settings.auth.audience
+        self._ledger = ledger
+        self._reservations = reservations
+
+    async def session(self) -> DemoSession:
+        """A visitor nobody was before."""
+        buyer_id = f"visitor-{secrets.token_hex(6)}"
+        expires = int(time.time()) + TOKEN_LIFE_SECONDS
+        claims = {
+            "sub": buyer_id,
+            "scope": Scope.BUYER.value,
+            "aud": self._audience,
+            "exp": expires,
+        }
+        return DemoSession(
+            buyer_id=buyer_id,
+            token=jwt.encode(claims, self._secret, algorithm="HS256"),
+            expires_at=instant(datetime.fromtimestamp(expires, UTC)),
+            sale_id=await self._ledger.fetchval(SQL["sale_to_show"]),
+        )
+
+    async def pay(self, reservation_id: str, principal: Principal) -> ReservationAnswer:
+        """Confirm the caller's own hold, as a shop does once it has the money.
+
+        The reference is made of the reservation's id: a repeated payment is the same payment.
+        """
+        held = await self._reservations.read(reservation_id, principal)
+        reference = f"demo-{held.reservation_id.rpartition('.')[2]}"
+        done = await self._reservations.confirm(reservation_id, ConfirmBody(reference))
+        return done.reservation
+
+
+def check_local(settings: Settings) -> None:
+    """Raise ValueError unless the gateway and its servers are all on this machine."""
+    named = {
+        "gateway.host": settings.gateway.host,
+        "redis.url": urlsplit(settings.redis.url).hostname,
+        "postgres.dsn": urlsplit(settings.postgres.dsn).hostname,
+    }
+    for name, host in named.items():
+        # No host in a DSN is a socket in the file system.
+        if host and not is_this_machine(host):
+            raise ValueError(
+                f"gateway.demo_shop is on, and {name} is not on this machine ({host}): "
+                "with it anybody could buy without paying; turn it off"
+            )
+
+
+def check_caller_local(headers: Mapping[str, str]) -> None:
+    """Raise Problem not_found for a caller from elsewhere: for them there is no demo shop."""
+    host = urlsplit(f"//{headers.get('Host', '')}").hostname or ""
+    if not is_this_machine(host) or any(name in headers for name in _PROXY_HEADERS):
+        raise not_found("resource")
+
+
+def is_this_machine(host: str) -> bool:
+    """Whether a host name is that of the loopback interface."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

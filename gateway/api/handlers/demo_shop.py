@@ -1,0 +1,39 @@
+"""Calls of the demo shop: parse, make one domain call, render."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.api.bodies import Decoder, read_body
+from gateway.api.demo_shop import DemoPaymentBody, check_caller_local
+from gateway.api.rendering import json_answer
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from gateway.admission.tokens import Principal
+    from gateway.api.demo_shop import DemoShop
+    from gateway.api.problems import Answer
+
+_payment = Decoder(DemoPaymentBody)
+
+
+class DemoShopHandlers:
+    """See the module."""
+
+    def __init__(self, shop: DemoShop, max_body_bytes: int) -> None:
+        """`max_body_bytes` bounds every body here."""
+        self._shop = shop
+        self._max_body_bytes = max_body_bytes
+
+    async def session(self, request: web.Request) -> Answer:
+        """POST /demo/session."""
+        check_caller_local(request.headers)
+        return json_answer(200, await self._shop.session(), ("Cache-Control", "no-store"))
+
+    async def pay(self, request: web.Request, principal: Principal) -> Answer:
+        """POST /demo/payments."""
+        check_caller_local(request.headers)
+        raw = await read_body(request, self._max_body_bytes)
+        body = _payment.decode(request.headers, raw)
+        return json_answer(200, await self._shop.pay(body.reservation_id, principal))

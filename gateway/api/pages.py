@@ -1,0 +1,48 @@
+"""The files of gateway/web over HTTP: from memory, revalidated by ETag, under one strict policy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.api.problems import Answer, Header
+from gateway.api.versions import is_known
+from gateway.web.files import CLIENT_PREFIX, WebFile, web_files
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from gateway.api.responses import OpenCall
+
+# Nothing from another origin, nothing inline, no frame around it, no form that leaves.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+)
+_HEADERS: tuple[Header, ...] = (
+    ("Cache-Control", "no-cache"),
+    ("Content-Security-Policy", POLICY),
+    ("Cross-Origin-Opener-Policy", "same-origin"),
+    ("Referrer-Policy", "no-referrer"),
+    ("X-Content-Type-Options", "nosniff"),
+)
+# A shop may load the client module from a page of another origin.
+_SHARED: tuple[Header, ...] = (("Access-Control-Allow-Origin", "*"),)
+
+
+def page_calls() -> tuple[tuple[str, OpenCall], ...]:
+    """A path and its call for every file."""
+    return tuple((file.path, _serving(file)) for file in web_files())
+
+
+def _serving(file: WebFile) -> OpenCall:
+    tag: Header = ("ETag", f'"{file.digest}"')
+    shared = _SHARED if file.path.startswith(CLIENT_PREFIX) else ()
+    headers = (tag, *_HEADERS, *shared)
+    whole = Answer(200, file.body, headers, file.content_type)
+    unchanged = Answer(304, b"", headers, file.content_type)
+
+    async def serve(request: web.Request) -> Answer:
+        return unchanged if is_known(request.headers, tag) else whole
+
+    return serve

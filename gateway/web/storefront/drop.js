@@ -1,0 +1,310 @@
+/**
+ * One visitor in one sale: everything the page knows, and what the visitor can do. `changed` is
+ * dispatched whenever something is different; the page draws what `stage` says.
+ */
+
+import { NoShop } from "./shop.js";
+
+const OVER = new Set(["cancelled", "expired"]);
+const LOOK_MS = { scheduled: 4000, open: 2000, paused: 3000, closed: 15_000, settled: 60_000, draft: 5000 };
+const LOOK_SOON_MS = 700; // around the opening
+const SOON_MS = 10_000;
+// The two clocks may differ by a part of a second: the gateway is asked until it says so, too.
+const LAPSE_MS = 300;
+const LAPSE_TRIES = 20;
+const LOOK_TROUBLED_MS = 3000;
+
+export class Drop extends EventTarget {
+  sale = null;
+  place = null; // in the queue
+  reservation = null;
+  order = null; // with its events
+  selected = { sku: null, quantity: 1 };
+  busy = null; // join, reserve, pay or cancel, while it is under way
+  trouble = null; // {kind: offline | recovering | busy | rate_limited, until}: said while it lasts
+  refusal = null; // the Problem that ended the last attempt
+  missing = false;
+  connected = true; // whether there is a shop to buy from
+
+  #gate;
+  #shop;
+  #lookTimer = 0;
+  #waiting = null;
+  #others;
+
+  /**
+   * @param {import("/client/v1/dropgate.js").Dropgate} gate
+   * @param {import("./shop.js").DemoShop} shop
+   * @param {string} saleId
+   */
+  constructor(gate, shop, saleId) {
+    super();
+    this.#gate = gate;
+    this.#shop = shop;
+    this.#others = new BroadcastChannel(`dropgate:${saleId}`);
+    this.#others.onmessage = ({ data }) => this.#heard(data);
+  }
+
+  get clock() {
+    return this.#gate.clock;
+  }
+
+  /** Which picture of the sale to draw. */
+  get stage() {
+    if (this.missing) return "missing";
+    if (this.sale === null) return "loading";
+    if (this.reservation?.state === "confirmed") return "ordered";
+    if (this.reservation?.state === "held") return "held"; // whether it lapsed, the gateway says
+    if (this.busy === "reserve") return "reserving";
+    if (this.reservation?.state === "expired") return "lapsed";
+    const { state } = this.sale;
+    if (state === "closed" || state === "settled") return "over";
+    if (this.place?.state === "sold_out") return "sold_out";
+    if (this.refusal?.code === "limit_exceeded") return "limit";
+    if (state === "paused") return "paused";
+    if (state === "open" && this.#soldOut()) return "sold_out";
+    if (this.place?.state === "waiting") return "waiting";
+    if (state === "open") return this.sale.waiting_room && !this.place ? "door" : "buy";
+    return this.#queueOpen() && !this.place ? "early_door" : "before";
+  }
+
+  /** Look at the sale from now on, and pick up what this visitor had begun. */
+  async start() {
+    addEventListener("offline", () => this.#troubled("offline"));
+    addEventListener("online", () => this.#look());
+    addEventListener("visibilitychange", () => {
+      if (document.visibilityState === "visible") this.#look();
+    });
+    await this.#look();
+    if (this.sale === null) return;
+    try {
+      await this.#recall();
+    } catch (error) {
+      this.connected = !(error instanceof NoShop);
+    }
+    if (this.connected && this.reservation === null && this.#gate.unfinished) {
+      await this.reserve(this.#gate.unfinished);
+    }
+    if (this.connected && this.#gate.queue.joined) this.join();
+    this.#tell();
+  }
+
+  select(sku, quantity = this.selected.quantity) {
+    this.selected = { sku, quantity };
+    if (this.refusal?.code === "sold_out") this.refusal = null;
+    this.#tell();
+  }
+
+  /** Take a place in the queue and follow it. */
+  async join() {
+    if (this.#waiting !== null) return;
+    this.#waiting = new AbortController();
+    const following = { signal: this.#waiting.signal, onWait: this.#onWait };
+    await this.#doing("join", async () => {
+      for await (const place of this.#gate.queue.places(following)) {
+        this.place = place;
+        this.busy = null;
+        this.#calm();
+      }
+    });
+    this.#waiting = null;
+  }
+
+  /** Hold what is selected. */
+  async reserve(lines = [this.#line()]) {
+    await this.#doing("reserve", async () => {
+      try {
+        const { reservation } = await this.#gate.reserve(lines, { onWait: this.#onWait });
+        await this.#reserved(reservation);
+      } catch (error) {
+        if (error.code === "limit_exceeded" || error.code === "sold_out") {
+          const own = error.body.own_holds?.[0];
+          if (own) await this.#reserved(await this.#gate.reservation(own.reservation_id));
+          else if (error.code === "limit_exceeded") await this.#recall();
+          if (this.reservation !== null) return;
+        }
+        if (error.code === "not_admitted") this.#readmit();
+        throw error;
+      }
+    });
+    this.#tellOthers();
+  }
+
+  /** Pay for the hold. */
+  async pay() {
+    await this.#doing("pay", async () => {
+      try {
+        await this.#reserved(await this.#shop.pay(this.reservation.reservation_id));
+      } catch (error) {
+        if (error.code !== "hold_expired" && error.code !== "already_resolved") throw error;
+        await this.#reserved(await this.#gate.reservation(this.reservation.reservation_id));
+      }
+    });
+    this.#tellOthers();
+  }
+
+  /** Give the hold back. */
+  async cancel() {
+    const id = this.reservation.reservation_id;
+    await this.#doing("cancel", async () => {
+      await this.#gate.cancel(id, { onWait: this.#onWait });
+      this.reservation = null;
+      this.order = null;
+    });
+    this.#others.postMessage(id);
+  }
+
+  /** From a hold that lapsed, back to the sale. */
+  again() {
+    this.reservation = null;
+    this.order = null;
+    this.refusal = null;
+    if (this.sale.waiting_room) this.#readmit();
+    this.#tell();
+  }
+
+  /** A countdown of the stage has ended: find out what is true now. */
+  async timeIsUp() {
+    for (let tries = 0; this.reservation?.state === "held" && tries < LAPSE_TRIES; tries += 1) {
+      const id = this.reservation.reservation_id;
+      const now = await this.#gate.reservation(id).catch(() => null);
+      if (now !== null && now.state !== "held") return this.#reserved(now);
+      if (now !== null && Date.parse(now.expires_at) > this.clock.now() + LAPSE_MS) {
+        return this.#reserved(now); // it was extended elsewhere
+      }
+      await new Promise((resolve) => { setTimeout(resolve, LAPSE_MS); });
+    }
+    return this.#look();
+  }
+
+  #line() {
+    return { sku: this.selected.sku, quantity: this.selected.quantity };
+  }
+
+  #soldOut() {
+    return this.sale.items.every((item) => item.availability === "none");
+  }
+
+  #queueOpen() {
+    const from = this.sale.waiting_room?.prequeue_at;
+    return Boolean(from) && Date.parse(from) <= this.clock.now();
+  }
+
+  /** The admission is spent or gone: the way in is through the queue again. */
+  #readmit() {
+    this.place = null;
+    this.#gate.queue.forget();
+  }
+
+  #tellOthers() {
+    if (this.reservation !== null) this.#others.postMessage(this.reservation.reservation_id);
+  }
+
+  /** Another tab did something to a reservation. */
+  async #heard(id) {
+    const reservation = await this.#gate.reservation(id);
+    const mine = this.reservation?.reservation_id === id;
+    if (OVER.has(reservation.state)) {
+      if (mine) this.reservation = this.order = null;
+    } else if (mine || this.reservation === null || OVER.has(this.reservation.state)) {
+      await this.#reserved(reservation);
+    }
+    this.#tell();
+  }
+
+  /** Whatever this visitor holds or has bought in this sale, in any tab. */
+  async #recall() {
+    const orders = await this.#gate.orders();
+    const own = orders.find((order) => order.status === "PENDING") ??
+      orders.find((order) => order.status === "CONFIRMED");
+    if (own) await this.#reserved(await this.#gate.reservation(own.order_id));
+    else if (this.reservation?.state === "held") await this.#reserved(
+      await this.#gate.reservation(this.reservation.reservation_id));
+    this.#tell();
+  }
+
+  async #reserved(reservation) {
+    this.reservation = reservation;
+    this.refusal = null;
+    this.#tell();
+    if (reservation.state === "confirmed") await this.#follow(reservation.order_id);
+  }
+
+  /** The order's history once the ledger has it. */
+  async #follow(orderId) {
+    for (let tries = 0; tries < 20; tries += 1) {
+      this.order = await this.#gate.order(orderId);
+      this.#tell();
+      if (this.order.status === "CONFIRMED") return;
+      await new Promise((resolve) => { setTimeout(resolve, 500); });
+    }
+  }
+
+  async #doing(word, work) {
+    if (this.busy !== null) return;
+    this.busy = word;
+    this.refusal = null;
+    this.#tell();
+    try {
+      await work();
+      this.#calm();
+    } catch (error) {
+      this.refusal = error;
+      if (error.passes) this.#onWait(error, LOOK_TROUBLED_MS);
+    } finally {
+      if (this.busy === word) this.busy = null;
+      this.#tell();
+    }
+  }
+
+  #onWait = (error, waitMs) => {
+    const kinds = { rate_limited: "rate_limited", recovering: "recovering", ledger_behind: "recovering" };
+    const kind = kinds[error.code] ?? (error.code ? "busy" : "offline");
+    this.#troubled(kind, performance.now() + waitMs);
+  };
+
+  #troubled(kind, until = null) {
+    this.trouble = { kind, until };
+    this.#tell();
+  }
+
+  #calm() {
+    this.trouble = null;
+    this.#tell();
+  }
+
+  async #look() {
+    clearTimeout(this.#lookTimer);
+    let waitMs = LOOK_TROUBLED_MS;
+    try {
+      this.sale = await this.#gate.sale();
+      this.selected.sku ??= this.#preferred();
+      const lapsed = this.trouble && (this.trouble.until ?? 0) < performance.now();
+      if (lapsed && this.busy === null) this.trouble = null;
+      waitMs = this.#untilNextLook();
+    } catch (error) {
+      this.missing = error.code === "not_found";
+      if (!this.missing) this.#onWait(error, waitMs);
+    }
+    this.#tell();
+    if (!this.missing && document.visibilityState === "visible") {
+      clearTimeout(this.#lookTimer); // another look may have ended meanwhile
+      this.#lookTimer = setTimeout(() => this.#look(), waitMs * (0.85 + 0.3 * Math.random()));
+    }
+  }
+
+  #preferred() {
+    const sellable = this.sale.items.find((item) => item.availability !== "none" && !item.paused);
+    return (sellable ?? this.sale.items[0]).sku;
+  }
+
+  #untilNextLook() {
+    const { state, opens_at: opensAt } = this.sale;
+    const near = opensAt && Math.abs(Date.parse(opensAt) - this.clock.now()) < SOON_MS;
+    return near && state === "scheduled" ? LOOK_SOON_MS : LOOK_MS[state];
+  }
+
+  #tell() {
+    this.dispatchEvent(new Event("changed"));
+  }
+}

@@ -1,0 +1,59 @@
+"""A real Chromium on a real `dropgate up`, both shared by all tests here."""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest_asyncio
+from playwright.async_api import Browser, async_playwright
+
+from tests.browser.shop import Shop
+from tests.browser.visitor import NewVisitor, Visitor
+from tests.support.up import Up
+
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+
+
+@pytest_asyncio.fixture(scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    """The system's Chromium, headless; each visitor has a context of their own in it."""
+    binary = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    assert binary, "no Chromium: install it (Debian: apt-get install chromium)"
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=binary,
+            args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"],
+        )
+        yield browser
+        await browser.close()
+
+
+@pytest_asyncio.fixture(scope="session")
+async def shop() -> AsyncIterator[Shop]:
+    """Two gateway workers with the demo shop, and everything behind them."""
+    up = Up(Path(tempfile.mkdtemp(prefix="dropgate-browser-")), ["--demo-shop", "--workers", "2"])
+    try:
+        ready = await up.start()
+        async with aiohttp.ClientSession() as session:
+            yield Shop(session, ready.gateway, ready.auth_secret)
+    finally:
+        await up.clean()
+
+
+@pytest_asyncio.fixture
+async def new_visitor(browser: Browser, shop: Shop) -> AsyncIterator[NewVisitor]:
+    """Opens a page as somebody new. In the end no page may have complained or asked elsewhere."""
+    visitors: list[Visitor] = []
+
+    async def make(path: str, **options: bool) -> Visitor:
+        visitor = await Visitor.arrived(browser, shop.url, path, **options)
+        visitors.append(visitor)
+        return visitor
+
+    yield make
+    complaints = [complaint for visitor in visitors for complaint in visitor.complaints]
+    await asyncio.gather(*(visitor.context.close() for visitor in visitors))
+    assert not complaints
