@@ -10,6 +10,7 @@ mistakes are reported together (`SettingsError`). A name ends in its unit.
 
 import os
 import tempfile
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -19,6 +20,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
@@ -108,6 +110,9 @@ class PostgresSettings(Section):
         "postgresql://127.0.0.1:5432/dropgate", repr=False, description="the ledger's database"
     )
     pool_size: PositiveInt = Field(8, description="connections per process")
+    read_pool_size: PositiveInt = Field(
+        4, description="connections per gateway worker for orders and other reads"
+    )
     command_timeout_seconds: PositiveFloat = Field(10.0, description="bound on one statement")
     acquire_timeout_seconds: PositiveFloat = Field(2.0, description="bound on waiting for the pool")
 
@@ -129,6 +134,16 @@ class EventLogSettings(Section):
     )
     linger_milliseconds: NonNegativeInt = Field(3, description="how long a produce batch waits")
     request_timeout_milliseconds: PositiveInt = Field(10_000, description="bound on one request")
+
+
+def _check_networks(text: str) -> str:
+    for part in filter(None, map(str.strip, text.split(","))):
+        try:
+            ip_network(part)
+        except ValueError as error:
+            message = f"{part} is no network: give 10.0.0.0/8, fd00::/8 or an address, with commas"
+            raise ValueError(message) from error
+    return text
 
 
 class GatewaySettings(Section):
@@ -157,12 +172,48 @@ class GatewaySettings(Section):
     )
     backlog: PositiveInt = Field(4096, description="connections waiting to be accepted")
     max_in_flight: PositiveInt = Field(8192, description="requests at once before 503 overloaded")
+    max_queue_milliseconds: PositiveInt = Field(
+        1000, description="waiting for a turn before 503 overloaded"
+    )
+    trusted_proxies: Annotated[str, AfterValidator(_check_networks)] = Field(
+        "", description="networks whose forwarded header is believed, with commas"
+    )
+    forwarded_header: Literal["X-Forwarded-For", "Forwarded"] = Field(
+        "X-Forwarded-For", description="the header that those proxies write; no other is read"
+    )
     batch_max_requests: PositiveInt = Field(128, description="reserves in one script call")
     pages: bool = Field(True, description="serve the storefront and operations pages")  # noqa: FBT003
     demo_shop: bool = Field(
         False,  # noqa: FBT003 - pydantic's way to name a default
         description="visitors of the storefront page buy without paying; on loopback only",
     )
+
+
+class RateLimitSettings(Section):
+    """How often somebody may ask. Rates are of one gateway, divided by its workers."""
+
+    network_per_second: NonNegativeFloat = Field(
+        0.0, description="calls of buyers from one client network; 0: no limit"
+    )
+    network_burst: NonNegativeInt = Field(
+        0, description="of them at once after a pause; 0: those of a second"
+    )
+    sale_per_second: NonNegativeFloat = Field(
+        0.0, description="calls of buyers about one sale; 0: no limit"
+    )
+    sale_burst: NonNegativeInt = Field(0, description="as network_burst")
+    gateway_per_second: NonNegativeFloat = Field(
+        0.0, description="calls of buyers in all; 0: no limit"
+    )
+    gateway_burst: NonNegativeInt = Field(0, description="as network_burst")
+    storefront_per_second: NonNegativeFloat = Field(
+        0.0, description="calls of one shop's token; 0: no limit"
+    )
+    storefront_burst: NonNegativeInt = Field(0, description="as network_burst")
+    ops_per_second: NonNegativeFloat = Field(
+        0.0, description="calls of one operator's token; 0: no limit"
+    )
+    ops_burst: NonNegativeInt = Field(0, description="as network_burst")
 
 
 class AuthSettings(Section):
@@ -257,6 +308,7 @@ class Settings(Section):
     postgres: PostgresSettings = PostgresSettings()
     event_log: EventLogSettings = EventLogSettings()
     gateway: GatewaySettings = GatewaySettings()
+    rate_limit: RateLimitSettings = RateLimitSettings()
     auth: AuthSettings = AuthSettings()
     inventory: InventorySettings = InventorySettings()
     waiting_room: WaitingRoomSettings = WaitingRoomSettings()

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import TYPE_CHECKING, Generic, TypeVar
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 import msgspec
+from aiohttp import web
 
+from gateway.admission.shedding import Load
 from gateway.api.problems import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from aiohttp import web
-
+LOAD: Final = web.RequestKey("load", Load)
 BODY_TIMEOUT_SECONDS = 2.0
 DRAIN_MAX_BYTES = 1024 * 1024
 SPEC_MAX_BYTES = 256 * 1024
@@ -40,15 +42,17 @@ async def read_body(request: web.Request, limit_bytes: int) -> bytes:
         return content.read_nowait()  # all of it came with the headers: nothing to wait for
     parts: list[bytes] = []
     size = 0
+    load = request.get(LOAD)
     try:
-        async with asyncio.timeout(BODY_TIMEOUT_SECONDS):
-            while not content.at_eof():
-                part = await content.readany()
-                size += len(part)
-                if size <= limit_bytes:
-                    parts.append(part)
-                elif size > limit_bytes + DRAIN_MAX_BYTES:
-                    break
+        with load.waiting() if load else nullcontext():
+            async with asyncio.timeout(BODY_TIMEOUT_SECONDS):
+                while not content.at_eof():
+                    part = await content.readany()
+                    size += len(part)
+                    if size <= limit_bytes:
+                        parts.append(part)
+                    elif size > limit_bytes + DRAIN_MAX_BYTES:
+                        break
     except TimeoutError as error:
         raise Problem(
             "request_timeout" if size <= limit_bytes else "too_large",

@@ -12,10 +12,11 @@ connection's task is kept asleep by taking its waiter away (`_waiter`), so that 
 stays that of the requests. aiohttp is pinned, and the tests of this module fail where that changes.
 """
 
+from __future__ import annotations
+
 import asyncio
 import re
 import time
-from collections.abc import Callable
 from typing import Any
 
 from aiohttp import HttpVersion11, web
@@ -24,7 +25,7 @@ from multidict import CIMultiDictProxy
 
 from gateway.admission.tokens import Scope
 from gateway.api.connections import Connections
-from gateway.api.problems import Answer, Problem
+from gateway.api.problems import Answer, Problem, Shed
 from gateway.api.protocol import GuardedProtocol, ProblemServer, response_bytes
 from gateway.api.reserving import Ask, Reserve
 from gateway.api.responses import Edge, request_id_of
@@ -34,8 +35,6 @@ from gateway.inventory.keys import SALE_ID
 from gateway.inventory.outcomes import ReserveReply
 
 _PATH = re.compile(f"/v1/sales/({SALE_ID.pattern})/reservations")
-
-Respond = Callable[[bytes, bool], None]
 
 
 class HotPath:
@@ -67,11 +66,11 @@ class HotPath:
 class _Exchange:
     """One request on its way to its answer."""
 
-    __slots__ = ("_ask", "_began", "_path", "_request_id", "_respond")
+    __slots__ = ("_ask", "_began", "_line", "_path", "_request_id")
 
-    def __init__(self, path: HotPath, headers: CIMultiDictProxy[str], respond: Respond) -> None:
+    def __init__(self, path: HotPath, headers: CIMultiDictProxy[str], line: HotProtocol) -> None:
         self._path = path
-        self._respond = respond
+        self._line = line
         self._began = time.perf_counter()
         self._request_id = request_id_of(headers.get("X-Request-Id"))
         self._ask: Ask | None = None
@@ -81,12 +80,14 @@ class _Exchange:
         edge, reserve = self._path.edge, self._path.reserve
         edge.enter()
         try:
-            edge.check_load()
             principal = edge.authorized(headers.get("Authorization"), _SCOPES)
+            edge.admit("reserve", principal, self._line.peer, headers, facts.sale_id)
             ask = self._ask = reserve.ask(facts, headers, body, principal)
             reserve.send(ask).add_done_callback(self._replied)
         except Exception as error:  # noqa: BLE001 - the boundary: everything becomes a problem
             self._finish(edge.problem(error, self._request_id))
+            if isinstance(error, Shed) and error.rests:
+                self._line.rest()
 
     def _replied(self, reply: asyncio.Future[ReserveReply]) -> None:
         path, ask = self._path, self._ask
@@ -110,7 +111,7 @@ class _Exchange:
         answer = outcome.answer(self._request_id) if isinstance(outcome, Problem) else outcome
         self._path.edge.leave("reserve", answer.status, self._began)
         closing = ("Connection", "close") in answer.headers
-        self._respond(response_bytes(answer, self._request_id), closing)
+        self._line.respond(response_bytes(answer, self._request_id), closing=closing)
 
 
 _SCOPES = frozenset({Scope.BUYER, Scope.STOREFRONT})
@@ -167,11 +168,12 @@ class HotProtocol(GuardedProtocol):
         self._manager.requests_count += 1
         self._waiter, self._parked = None, waiter
         self._request_in_progress = True
-        exchange = _Exchange(self._hot_path, message.headers, self._respond)
+        exchange = _Exchange(self._hot_path, message.headers, self)
         exchange.start(facts, message.headers, payload.read_nowait(-1))
         return True
 
-    def _respond(self, response: bytes, closing: bool) -> None:
+    def respond(self, response: bytes, *, closing: bool) -> None:
+        """Send the answer to the request that was taken; ready for the next one."""
         self._request_in_progress = False
         if self._handler_waiter is not None and not self._handler_waiter.done():
             self._handler_waiter.set_result(None)

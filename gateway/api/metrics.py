@@ -13,6 +13,7 @@ from prometheus_client.core import (
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from gateway.admission.shedding import SHED_FROM
 from gateway.api.connections import Ended
 from gateway.api.metrics_file import MetricsFile
 from gateway.api.overview_schemas import GatewayFigures, LatencyFigures
@@ -36,6 +37,9 @@ OUTCOMES = ("accepted", "replayed", *CATALOGUE)
 BUCKETS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 STATUS_CLASSES = ("2xx", "3xx", "4xx", "5xx")
 
+LIMITS = ("buyer", "network", "sale", "gateway", "storefront", "ops")
+KINDS_SHED = tuple(work.value for work in SHED_FROM)
+
 IN_FLIGHT = "in_flight"
 CONNECTIONS = "connections"
 _BUCKET_COUNT = len(BUCKETS_SECONDS) + 1
@@ -43,12 +47,16 @@ _NAMES = (
     IN_FLIGHT,
     CONNECTIONS,
     *(f"ended:{reason}" for reason in Ended),
+    *(f"shed:{work}" for work in KINDS_SHED),
+    *(f"limited:{limit}" for limit in LIMITS),
     *(f"reservation:{outcome}" for outcome in OUTCOMES),
     *(f"request:{route}:{status}" for route in ROUTES for status in STATUS_CLASSES),
     *(f"latency:{route}:{le}" for route in ROUTES for le in (*BUCKETS_SECONDS, "inf", "sum")),
 )
 _SLOTS = {name: slot for slot, name in enumerate(_NAMES)}
 _OUTCOME_SLOTS = {outcome: _SLOTS[f"reservation:{outcome}"] for outcome in OUTCOMES}
+_SHED_SLOTS = {work: _SLOTS[f"shed:{work}"] for work in KINDS_SHED}
+_LIMITED_SLOTS = {limit: _SLOTS[f"limited:{limit}"] for limit in LIMITS}
 _ENDED_SLOTS = {reason.value: _SLOTS[f"ended:{reason}"] for reason in Ended}
 _LATENCY_SLOTS = {route: _SLOTS[f"latency:{route}:{BUCKETS_SECONDS[0]}"] for route in ROUTES}
 _REQUEST_SLOTS = {route: _SLOTS[f"request:{route}:2xx"] for route in ROUTES}
@@ -89,6 +97,14 @@ class GatewayMetrics(Collector):
         """A connection was refused or ended by the gateway, for a reason of Ended."""
         self._values[_ENDED_SLOTS[reason]] += 1.0
 
+    def count_shed(self, work: str) -> None:
+        """One request of this kind refused for too much load."""
+        self._values[_SHED_SLOTS[work]] += 1.0
+
+    def count_limited(self, limit: str) -> None:
+        """One request refused by this rate limit."""
+        self._values[_LIMITED_SLOTS[limit]] += 1.0
+
     def collect(self) -> Iterable[Metric]:
         """Prometheus: the sums of all workers."""
         totals = self._file.totals()
@@ -111,12 +127,12 @@ class GatewayMetrics(Collector):
         in_flight.add_metric([], totals[_SLOTS[IN_FLIGHT]])
         connections = GaugeMetricFamily("dropgate_connections", "Client connections open")
         connections.add_metric([], totals[_SLOTS[CONNECTIONS]])
-        ended = CounterMetricFamily(
-            "dropgate_connections_ended", "Connections refused or ended", labels=["reason"]
+        refused = (
+            _counters("connections_ended", "Connections refused", "reason", _ENDED_SLOTS, totals),
+            _counters("shed", "Requests refused for load", "work", _SHED_SLOTS, totals),
+            _counters("rate_limited", "Requests over a limit", "limit", _LIMITED_SLOTS, totals),
         )
-        for reason, slot in _ENDED_SLOTS.items():
-            ended.add_metric([reason], totals[slot])
-        return (reservations, requests, latency, in_flight, connections, ended)
+        return (reservations, requests, latency, in_flight, connections, *refused)
 
     def figures(self) -> GatewayFigures:
         """The sums of all workers, for those who watch."""
@@ -147,6 +163,15 @@ class GatewayMetrics(Collector):
             counted += totals[first + index]
             buckets.append((le, counted))
         family.add_metric([route], buckets=buckets, sum_value=totals[first + _BUCKET_COUNT])
+
+
+def _counters(
+    name: str, text: str, label: str, slots: dict[str, int], totals: list[float]
+) -> CounterMetricFamily:
+    family = CounterMetricFamily(f"dropgate_{name}", text, labels=[label])
+    for value, slot in slots.items():
+        family.add_metric([value], totals[slot])
+    return family
 
 
 def exposition(*collectors: Collector) -> bytes:

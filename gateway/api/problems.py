@@ -105,6 +105,15 @@ class Problem(Exception):
         return Answer(self.kind.status, _encode(body), headers, CONTENT_TYPE)
 
 
+class Shed(Problem):
+    """Refused for load; `rests`: the connection is left unread for a moment after it."""
+
+    def __init__(self, detail: str, *, rests: bool) -> None:
+        """See the class."""
+        super().__init__("overloaded", detail)
+        self.rests = rests
+
+
 def forbidden(scopes: str) -> Problem:
     """The caller's scope is not among those the call takes."""
     return Problem("forbidden", f"This call takes a token of scope {scopes}.")

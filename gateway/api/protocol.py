@@ -5,6 +5,7 @@ Such answers are problems with a request id too. A connection that sent one is c
 
 from __future__ import annotations
 
+import random
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 # Of what has come of a head that is not whole: far above what clients and proxies send.
 HEAD_MAX_BYTES = 32 * 1024
+# How long a connection is left unread whose caller was told to come back later.
+REST_SECONDS = (0.5, 1.0)
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
 
 
@@ -74,6 +77,7 @@ class GuardedProtocol(ProblemProtocol):
         "_head_since",
         "_line",
         "_paused_since",
+        "peer",
     )
 
     def __init__(self, connections: Connections, server: web.Server, **options: Any) -> None:
@@ -81,6 +85,7 @@ class GuardedProtocol(ProblemProtocol):
         super().__init__(server, **options)
         self._connections = connections
         self._line: asyncio.Transport | None = None
+        self.peer = ""
         self._head_since = self._paused_since = self._ending_since = 0.0
         self._head_bytes = 0
 
@@ -88,7 +93,8 @@ class GuardedProtocol(ProblemProtocol):
         """Protocol callback; one connection too many is told so and closed."""
         self._line = line = cast("asyncio.Transport", transport)
         peer = line.get_extra_info("peername")
-        problem = self._connections.admit(self, peer[0] if peer else "")
+        self.peer = peer[0] if peer else ""
+        problem = self._connections.admit(self, self.peer)
         if problem is None:
             super().connection_made(transport)
             return
@@ -140,6 +146,11 @@ class GuardedProtocol(ProblemProtocol):
             return 0.0
         return now - (self._next_keepalive_close_time - self._keepalive_timeout)
 
+    def rest(self) -> None:
+        """Read no request for a moment: who does not wait as told costs one refusal a second."""
+        self._pause_reading_for_buffer()
+        self._loop.call_later(random.uniform(*REST_SECONDS), self._rested)  # noqa: S311 - spread
+
     def refuse(self, problem: Problem) -> None:
         """Tell the caller of a connection that has no request under way, and close it."""
         self._tell(problem)
@@ -149,6 +160,10 @@ class GuardedProtocol(ProblemProtocol):
         """Drop the connection with all that was not read."""
         if self._line is not None:
             self._line.abort()
+
+    def _rested(self) -> None:
+        if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
+            self._resume_reading_if_drained()
 
     def _tell(self, problem: Problem) -> None:
         request_id = request_id_of(None)

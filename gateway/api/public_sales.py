@@ -1,4 +1,8 @@
-"""A sale as everybody may see it: made at most twice a second per worker, however many ask."""
+"""A sale as everybody may see it: made at most twice a second per worker, however many ask.
+
+Where Redis is slow the last view is shown, counters of some seconds ago with the state of now: this
+is what everybody looks at when there is too much to do, so it never waits for long.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +27,8 @@ if TYPE_CHECKING:
     from gateway.inventory.types import Snapshot
 
 FRESH_SECONDS = 0.5
+STALE_SECONDS = 10.0
+PATIENCE_SECONDS = 0.25
 VIEWS_MAX = 2000
 LOW_SHARE = 0.1
 
@@ -52,17 +58,31 @@ class PublicSales:
 
     async def view(self, sale_id: str) -> PublicView:
         """The sale. Raises Problem not_found, or recovering when its facts cannot be read."""
-        view = self._views.get(sale_id)
+        view = self._usable(sale_id)
         if view is not None and time.monotonic() - view.made_at < FRESH_SECONDS:
-            facts = self._directory.last_known(sale_id)
-            if facts is not None and facts.version == view.version:
-                return view
+            return view
         task = self._making.get(sale_id)
         if task is None:
             task = asyncio.create_task(self._make(sale_id))
             self._making[sale_id] = task
-            task.add_done_callback(lambda _: self._making.pop(sale_id, None))
+            task.add_done_callback(lambda done: self._made(sale_id, done))
+        if view is not None:
+            await asyncio.wait((task,), timeout=PATIENCE_SECONDS)
+            if not task.done():
+                return self._usable(sale_id) or view
         return await asyncio.shield(task)
+
+    def _made(self, sale_id: str, task: asyncio.Task[PublicView]) -> None:
+        self._making.pop(sale_id, None)
+        if not task.cancelled():
+            task.exception()  # seen, although nobody may have waited to the end
+
+    def _usable(self, sale_id: str) -> PublicView | None:
+        """The last view, where it is not too old and shows the sale's state of now."""
+        view, facts = self._views.get(sale_id), self._directory.last_known(sale_id)
+        if view is None or facts is None or facts.version != view.version:
+            return None
+        return view if time.monotonic() - view.made_at < STALE_SECONDS else None
 
     async def _make(self, sale_id: str) -> PublicView:
         facts = await facts_or_problem(self._directory, sale_id)

@@ -7,6 +7,7 @@ until more of them do.
 
 from __future__ import annotations
 
+import random
 from functools import lru_cache
 from math import ceil
 from typing import TYPE_CHECKING
@@ -34,9 +35,13 @@ def rate_headers(quota: Quota, remaining: int) -> tuple[Header, Header]:
     return _headers(quota, remaining, used * quota.window_seconds / quota.requests)
 
 
-def rate_limited(quota: Quota, wait_seconds: float, detail: str) -> Problem:
-    """429: `wait_seconds` until one more request is within the limit."""
-    again = max(1, ceil(wait_seconds))
+def rate_limited(
+    quota: Quota, wait_seconds: float, detail: str, *, spread_seconds: int = 0
+) -> Problem:
+    """429: `wait_seconds` until one more request is within the limit. Retry-After is later by up to
+    `spread_seconds`, by chance.
+    """
+    again = max(1, ceil(wait_seconds)) + random.randint(0, spread_seconds)  # noqa: S311 - no secret
     headers = (*_headers(quota, 0, wait_seconds), ("Retry-After", str(again)))
     return Problem("rate_limited", detail, headers=headers, limit=quota.name)
 

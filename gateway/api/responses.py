@@ -12,20 +12,28 @@ import time
 from collections.abc import Awaitable, Callable
 from itertools import count
 from secrets import token_hex
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 import structlog
 from aiohttp import web
 
+from gateway.admission.client_address import network_of
+from gateway.admission.shedding import Load, work_of
 from gateway.admission.tokens import InvalidToken, Principal, Scope, TokenVerifier
+from gateway.api.bodies import LOAD
 from gateway.api.ledger import LedgerUnavailable
-from gateway.api.problems import Answer, Problem, forbidden, not_found
+from gateway.api.problems import Answer, Problem, Shed, forbidden, not_found
+from gateway.api.rate_headers import Quota, rate_limited
 from gateway.api.reserving import recovering
 from gateway.inventory.errors import Overloaded, Recovering, UnknownOutcome
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
+    from multidict import CIMultiDictProxy
 
+    from gateway.admission.client_address import ClientAddresses
+    from gateway.admission.rate_limits import RateLimits
+    from gateway.admission.rates import Refusal
     from gateway.api.metrics import GatewayMetrics
 
 
@@ -34,6 +42,9 @@ StreamCall = Callable[[web.Request, Principal], Awaitable[web.StreamResponse]]
 OpenCall = Callable[[web.Request], Awaitable[Answer]]
 
 REQUEST_ID: Final = web.RequestKey("request_id", str)
+SPREAD_SECONDS: Final = 2
+# The route of what machines ask: never limited.
+SYSTEM: Final = "system"
 ROUTE: Final = web.RequestKey("route", str)
 
 # Unique without asking the kernel for randomness each time; an id is a name, not a secret.
@@ -64,17 +75,30 @@ def response_of(answer: Answer, request_id: str) -> web.Response:
     return response
 
 
+class Resting(Protocol):
+    """A connection that can be left unread for a moment."""
+
+    def rest(self) -> None:
+        """See the class."""
+
+
 class Edge:
     """Wraps the calls for the router; `middleware` is the application's only one."""
 
     def __init__(
-        self, verifier: TokenVerifier, metrics: GatewayMetrics, *, max_in_flight: int
+        self,
+        verifier: TokenVerifier,
+        metrics: GatewayMetrics,
+        load: Load,
+        limits: RateLimits | None,
+        addresses: ClientAddresses,
     ) -> None:
-        """`max_in_flight`: requests at once, above which the answer is 503 overloaded."""
+        """`limits` None: nobody asks too often."""
         self._verifier = verifier
         self._metrics = metrics
-        self._max_in_flight = max_in_flight
-        self._in_flight = 0
+        self._load = load
+        self._limits = limits
+        self._addresses = addresses
 
     def guarded(self, route: str, call: Call, *scopes: Scope) -> Handler:
         """A handler for callers whose token has one of the scopes."""
@@ -83,6 +107,7 @@ class Edge:
         async def handle(request: web.Request) -> web.StreamResponse:
             request[ROUTE] = route
             principal = self.authorized(request.headers.get("Authorization"), allowed)
+            self._admit_request(route, principal, request)
             return response_of(await call(request, principal), request[REQUEST_ID])
 
         return handle
@@ -96,11 +121,9 @@ class Edge:
         async def handle(request: web.Request) -> web.StreamResponse:
             request[ROUTE] = route
             principal = self.authorized(request.headers.get("Authorization"), allowed)
-            self._in_flight -= 1
-            try:
+            self._admit_request(route, principal, request)
+            with self._load.waiting():
                 return await call(request, principal)
-            finally:
-                self._in_flight += 1
 
         return handle
 
@@ -109,6 +132,8 @@ class Edge:
 
         async def handle(request: web.Request) -> web.StreamResponse:
             request[ROUTE] = route
+            if route != SYSTEM:
+                self._admit_request(route, None, request)
             return response_of(await call(request), request[REQUEST_ID])
 
         return handle
@@ -125,17 +150,38 @@ class Edge:
 
     def enter(self) -> None:
         """A request came in; `leave` must follow."""
-        self._in_flight += 1
+        self._load.in_flight += 1
         self._metrics.began()
 
-    def check_load(self) -> None:
-        """Raise Problem overloaded past the bound on requests at once."""
-        if self._in_flight > self._max_in_flight:
-            raise Problem("overloaded", "Too many requests at once.")
+    def admit(
+        self,
+        route: str,
+        principal: Principal | None,
+        peer: str,
+        headers: CIMultiDictProxy[str],
+        sale_id: str | None,
+    ) -> None:
+        """Let the call in, or raise Problem: Shed under load, rate_limited for too many.
+
+        `principal` None: no token is asked for; `peer`: the address that the connection is from.
+        """
+        work = work_of(route, None if principal is None else principal.scope)
+        if self._load.sheds(work):
+            self._metrics.count_shed(work.value)
+            shop = principal is not None and principal.scope is Scope.STOREFRONT
+            rests = not shop and not self._addresses.proxied(peer, headers)
+            raise Shed("There is too much to do at once.", rests=rests)
+        if self._limits is None:
+            return
+        network = network_of(self._addresses.client_of(peer, headers))
+        refusal = self._limits.refusal(principal, network, sale_id, time.monotonic())
+        if refusal is not None:
+            self._metrics.count_limited(refusal.rate.name)
+            raise too_often(refusal)
 
     def leave(self, route: str, status: int, began: float) -> None:
         """A request was answered; `began` is the time.perf_counter() of its start."""
-        self._in_flight -= 1
+        self._load.in_flight -= 1
         self._metrics.ended(route, status, time.perf_counter() - began)
 
     def problem(self, error: BaseException, request_id: str) -> Problem:
@@ -150,6 +196,7 @@ class Edge:
         began = time.perf_counter()
         request_id = request_id_of(request.headers.get("X-Request-Id"))
         request[REQUEST_ID] = request_id
+        request[LOAD] = self._load
         self.enter()
         status = 500
         try:
@@ -163,11 +210,25 @@ class Edge:
         self, request: web.Request, handler: Handler, request_id: str
     ) -> web.StreamResponse:
         try:
-            self.check_load()
             return await handler(request)
         except Exception as error:  # noqa: BLE001 - the boundary: everything becomes a problem
             problem = self.problem(error, request_id)
+            if isinstance(problem, Shed) and problem.rests:
+                cast("Resting", request.protocol).rest()
             return response_of(problem.answer(request_id), request_id)
+
+    def _admit_request(self, route: str, principal: Principal | None, request: web.Request) -> None:
+        sale_id = request.match_info.get("sale")
+        self.admit(route, principal, request.remote or "", request.headers, sale_id)
+
+
+def too_often(refusal: Refusal) -> Problem:
+    """429, by the limit that a worker keeps."""
+    rate = refusal.rate
+    quota = Quota(rate.name, rate.burst, rate.burst / rate.per_second)
+    detail = f"The limit of this {rate.name} is reached; ask again after Retry-After."
+    # Many share such a limit: those who were refused together must not come back together.
+    return rate_limited(quota, refusal.wait_seconds, detail, spread_seconds=SPREAD_SECONDS)
 
 
 def problem_of(error: BaseException) -> Problem:

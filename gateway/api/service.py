@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 import structlog
 from aiohttp import web
 
+from gateway.admission.client_address import ClientAddresses, parse_networks
+from gateway.admission.rate_limits import RateLimits
+from gateway.admission.shedding import Load
 from gateway.admission.tokens import TokenVerifier
 from gateway.admission.waiting_room.rooms import WaitingRooms
 from gateway.api.app import make_app
@@ -95,7 +98,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         app, edge, reserve, metrics, streams = await _assemble(settings, parts)
         gateway = settings.gateway
         _allow_files(gateway.max_connections + OWN_FILES)
-        connections = _connections(gateway, metrics)
+        connections = _connections(gateway, metrics, _addresses(gateway))
         watch = asyncio.create_task(connections.watch())
         parts.push_async_callback(_cancelled, watch)
         application = web.AppRunner(app, handle_signals=False)
@@ -138,14 +141,25 @@ def _allow_files(wanted: int) -> None:
         _log.warning("file_limit_low", limit=most, wanted=wanted)
 
 
-def _connections(gateway: GatewaySettings, metrics: GatewayMetrics) -> Connections:
+def _addresses(gateway: GatewaySettings) -> ClientAddresses:
+    return ClientAddresses(parse_networks(gateway.trusted_proxies), gateway.forwarded_header)
+
+
+def _connections(
+    gateway: GatewaySettings, metrics: GatewayMetrics, addresses: ClientAddresses
+) -> Connections:
     bounds = ConnectionBounds(
         max_connections=gateway.max_connections,
         max_per_address=gateway.max_connections_per_address,
         head_seconds=gateway.head_timeout_seconds,
         unread_seconds=gateway.unread_timeout_seconds,
     )
-    return Connections(bounds, count=metrics.count_connections, ended=metrics.connection_ended)
+    return Connections(
+        bounds,
+        count=metrics.count_connections,
+        ended=metrics.connection_ended,
+        exempt=addresses.trusts,
+    )
 
 
 def _server(
@@ -191,6 +205,10 @@ async def _assemble(
     postgres = await create_pool(settings.postgres)
     parts.callback(postgres.terminate)
     ledger = Ledger(postgres, settings.postgres.acquire_timeout_seconds)
+    reading = await create_pool(settings.postgres, size=settings.postgres.read_pool_size)
+    parts.callback(reading.terminate)
+    # Reads have connections of their own: however slow or many, state calls find theirs free.
+    reads = Ledger(reading, settings.postgres.acquire_timeout_seconds)
     pool = ScriptPool(settings.redis, load_scripts())
     parts.push_async_callback(pool.stop)
     await pool.start()
@@ -200,7 +218,7 @@ async def _assemble(
     listener = asyncio.create_task(directory.listen())
     parts.push_async_callback(_cancelled, listener)
     store = ReservationStore(pool)
-    settled = SettledReservations(ledger)
+    settled = SettledReservations(reads)
     rooms = WaitingRooms(settings, pool, store, client, postgres, RoomFactsReader(directory))
     parts.push_async_callback(_cancelled, asyncio.create_task(rooms.watch()))
     tracing = make_tracing(settings.tracing, "gateway")
@@ -208,16 +226,20 @@ async def _assemble(
     if tracing is not None:
         parts.callback(tracing.close)
         make_reserve = partial(TracedReserve, tracing)
+    batcher = ReserveBatcher(store, _batcher_bounds(settings))
     reserve = make_reserve(
         directory,
-        ReserveBatcher(store, _batcher_bounds(settings)),
+        batcher,
         settled,
         metrics,
         QueueGate(rooms),
         deadline_seconds=gateway.request_deadline_seconds,
     )
-    gauges = Gauges(ledger, store, client)
-    edge = Edge(verifier, metrics, max_in_flight=gateway.max_in_flight)
+    gauges = Gauges(reads, store, client)
+    load = Load(gateway.max_in_flight, gateway.max_queue_milliseconds / 1000, batcher.queue_seconds)
+    parts.push_async_callback(_cancelled, asyncio.create_task(load.watch()))
+    limits = RateLimits(settings.rate_limit, gateway.workers)
+    edge = Edge(verifier, metrics, load, limits if limits.enabled else None, _addresses(gateway))
     system = SystemHandlers(HealthCheck(pool, ledger, directory), metrics, gauges)
     queue = Queue(directory, rooms)
     streams = QueueStreams(
@@ -227,7 +249,9 @@ async def _assemble(
     )
     endpoints = [
         *queue_endpoints(QueueHandlers(queue, streams, gateway.max_body_bytes)),
-        *_endpoints(settings, reserve, settled, ledger, store, directory, client, metrics, gauges),
+        *_endpoints(
+            settings, reserve, settled, ledger, reads, store, directory, client, metrics, gauges
+        ),
         *system_endpoints(system),
     ]
     if tracing is not None:
@@ -244,7 +268,9 @@ async def _assemble(
 
 def _batcher_bounds(settings: Settings) -> BatcherBounds:
     return BatcherBounds(
-        max_batch=settings.gateway.batch_max_requests, max_in_flight=settings.gateway.max_in_flight
+        max_batch=settings.gateway.batch_max_requests,
+        max_in_flight=settings.gateway.max_in_flight,
+        max_queue_seconds=settings.gateway.max_queue_milliseconds / 1000,
     )
 
 
@@ -253,6 +279,7 @@ def _endpoints(
     reserve: Reserve,
     settled: SettledReservations,
     ledger: Ledger,
+    reads: Ledger,
     store: ReservationStore,
     directory: SaleDirectory,
     client: redis_py.Redis,
@@ -265,9 +292,9 @@ def _endpoints(
         outbox_bound=settings.inventory.outbox_bound_events,
         sweep_bound=settings.inventory.sweep_bound,
     )
-    snapshots = Snapshots(directory, store, ledger)
+    snapshots = Snapshots(directory, store, reads)
     service = ReservationService(directory, store, settled)
-    reservations = ReservationHandlers(reserve, service, OrderBook(ledger), most)
+    reservations = ReservationHandlers(reserve, service, OrderBook(reads), most)
     sales = SaleHandlers(
         SaleOperations(directory, ledger, store, bounds),
         StockAdjustments(directory, ledger, store),
@@ -276,7 +303,7 @@ def _endpoints(
         PublicSales(directory, snapshots),
         most,
     )
-    overview = OverviewHandlers(Overview(directory, ledger, snapshots, metrics, gauges))
+    overview = OverviewHandlers(Overview(directory, reads, snapshots, metrics, gauges))
     operations = OperationHandlers(Reconciliations(directory, ledger), DeadLetters(ledger), most)
     shop: tuple[AnyEndpoint, ...] = ()
     if settings.gateway.demo_shop:

@@ -16,6 +16,10 @@ from gateway.inventory.store import ReservationStore
 from gateway.inventory.types import ReserveRequest
 
 _NUMBERS = 2**31
+# Fewer than these are answered soon, or by an error of their own, whatever a batch takes.
+BUSY_WAITING = 256
+# Of a batch's own time in the average that the next ones are expected to take.
+NEWEST_SHARE = 0.2
 
 Admission = tuple[int, int]  # its number, and when it ends: see ReserveRequest
 NO_ADMISSION: Admission = (0, 0)
@@ -24,12 +28,14 @@ NO_ADMISSION: Admission = (0, 0)
 @dataclass(frozen=True, slots=True)
 class BatcherBounds:
     """`max_batch` requests in a call (the script takes 512), `batches_in_flight` calls a partition,
-    `max_in_flight` requests in all.
+    `max_in_flight` requests in all; who would wait longer than `max_queue_seconds` for its turn is
+    refused at once.
     """
 
     max_batch: int = 128
     batches_in_flight: int = 1
     max_in_flight: int = 8192
+    max_queue_seconds: float = 1.0
 
 
 @dataclass(slots=True)
@@ -41,6 +47,13 @@ class _Lane:
     )
     in_flight: int = 0
     flush_due: bool = False
+    began: float = 0.0  # of the call under way, on the loop's clock
+    call_seconds: float = 0.0  # what a call takes, on average
+
+    def queue_seconds(self, now: float, max_batch: int) -> float:
+        """How long a request that comes now waits until its call goes out, as far as is known."""
+        ahead = len(self.waiting) / max_batch * self.call_seconds
+        return max(ahead, now - self.began) if self.in_flight else ahead
 
 
 class ReserveBatcher:
@@ -56,6 +69,12 @@ class ReserveBatcher:
         self.in_flight = 0
         self.batches = 0
         self.batched_requests = 0
+
+    def queue_seconds(self) -> float:
+        """How long a request waits for its turn now, for the partition most behind."""
+        now, most = asyncio.get_running_loop().time(), self._bounds.max_batch
+        busy = (lane for lane in self._lanes.values() if len(lane.waiting) >= BUSY_WAITING)
+        return max((lane.queue_seconds(now, most) for lane in busy), default=0.0)
 
     async def reserve(
         self,
@@ -86,12 +105,17 @@ class ReserveBatcher:
             message = f"{self.in_flight} reserves are under way"
             raise Overloaded(message)
         loop = asyncio.get_running_loop()
-        self._number = (self._number + 1) % _NUMBERS
-        request = ReserveRequest(self._number, token, buyer_id, fingerprint, lines, *admission)
-        waiter: asyncio.Future[ReserveReply] = loop.create_future()
         lane = self._lanes.get(partition)
         if lane is None:
             lane = self._lanes[partition] = _Lane()
+        elif len(lane.waiting) >= BUSY_WAITING:
+            wait = lane.queue_seconds(loop.time(), self._bounds.max_batch)
+            if wait > self._bounds.max_queue_seconds:
+                message = f"{len(lane.waiting)} reserves wait, {wait:.1f} s"
+                raise Overloaded(message)
+        self._number = (self._number + 1) % _NUMBERS
+        request = ReserveRequest(self._number, token, buyer_id, fingerprint, lines, *admission)
+        waiter: asyncio.Future[ReserveReply] = loop.create_future()
         lane.waiting.append((request, waiter))
         self.in_flight += 1
         if not lane.flush_due and lane.in_flight < self._bounds.batches_in_flight:
@@ -120,6 +144,8 @@ class ReserveBatcher:
         lane: _Lane,
         batch: list[tuple[ReserveRequest, asyncio.Future[ReserveReply]]],
     ) -> None:
+        loop = asyncio.get_running_loop()
+        lane.began = began = loop.time()
         self.batches += 1
         self.batched_requests += len(batch)
         try:
@@ -136,6 +162,8 @@ class ReserveBatcher:
                 waiter.cancel()
             raise
         finally:
+            took = loop.time() - began
+            lane.call_seconds += NEWEST_SHARE * (took - lane.call_seconds)
             self.in_flight -= len(batch)
             lane.in_flight -= 1
             self._flush(partition, lane)

@@ -62,7 +62,7 @@ def shown_default(name: str, value: object) -> str:
     """A default as the reference shows it."""
     if name == "gateway.run_dir":
         return "`dropgate-<uid>` in the folder for temporary files"
-    if value is None:
+    if value is None or value == "":
         return "none"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 

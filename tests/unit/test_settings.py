@@ -130,3 +130,18 @@ def test_the_shortest_secret_has_32_bytes_not_characters() -> None:
     AuthSettings.model_validate({"secret": "é" * 16})
     with pytest.raises(ValidationError):
         AuthSettings.model_validate({"secret": "x" * 31})
+
+
+def test_the_production_example_is_one() -> None:
+    """It loads, and limits everybody who may be limited."""
+    settings = load_settings(Path(__file__).parents[2] / "config" / "production.example.toml")
+    assert settings.gateway.trusted_proxies
+    assert settings.gateway.max_connections_per_address
+    values = settings.rate_limit.model_dump()
+    assert not [name for name, value in values.items() if not value]
+
+
+def test_a_wrong_proxy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DROPGATE_GATEWAY__TRUSTED_PROXIES", "10.0.0.0/8, 10.1.1.1/8")
+    with pytest.raises(SettingsError, match=r"10\.1\.1\.1/8 is no network"):
+        load_settings()
