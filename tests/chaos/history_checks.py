@@ -4,7 +4,7 @@ The verdict compares answers with the ledger; these checks need nothing but the 
 returns what it found wrong, in words.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from itertools import accumulate
 
@@ -17,11 +17,16 @@ LEFT_BY = {"confirm": "confirmed", "cancel": "cancelled"}
 CLOCK_SECONDS = 0.05
 FOR_GOOD = float("inf")
 
+# From when until when (Unix time) how many units are surely a buyer's.
+Held = tuple[float, float, int]
 
-def history_violations(history: History, units: int) -> list[str]:
-    """Everything wrong with the answers of a sale of `units`, by all checks of this module."""
+
+def history_violations(history: History, units: int, limit: int) -> list[str]:
+    """Everything wrong with the answers of a sale of `units`, of which each buyer may have `limit`,
+    by all checks of this module.
+    """
     found = [text for check in CHECKS for text in check(history)]
-    return found + oversold(history, units)
+    return found + oversold(history, units) + over_limit(history, limit)
 
 
 def shared_ids(history: History) -> list[str]:
@@ -78,33 +83,83 @@ def lost_accepts(history: History) -> list[str]:
     ]
 
 
-def oversold(history: History, units: int) -> list[str]:
-    """At no moment do buyers surely have more units than there are.
+def outlived_holds(history: History) -> list[str]:
+    """Nothing is told to be held when the deadline told with it is over."""
+    return [
+        f"{a.reservation_id}: {a.call} answered held, until {a.expires_at}"
+        for a in history.attempts
+        if a.accepted and a.state == "held" and a.started_at > _deadline(a) + CLOCK_SECONDS
+    ]
 
-    A buyer surely has the units of a reservation from the answer on until a cancel is sent or the
-    last deadline told has come; for good once a confirm was answered.
+
+def late_payments(history: History) -> list[str]:
+    """No payment is taken that was first told of when the hold was over."""
+    told: dict[str, float] = {}
+    for a in history.of("confirm"):  # also those without an answer: they may have been heard
+        told[a.reservation_id] = min(a.started_at, told.get(a.reservation_id, FOR_GOOD))
+    return [
+        f"{a.reservation_id}: paid for, though its hold ended at {a.expires_at}"
+        for a in history.of("confirm")
+        if a.accepted and told[a.reservation_id] > _deadline(a) + CLOCK_SECONDS
+    ]
+
+
+def oversold(history: History, units: int) -> list[str]:
+    """At no moment do buyers surely have more units than there are."""
+    most = _most(held for _, held in _surely_held(history))
+    return [f"{most} units were promised at once, of {units}"] if most > units else []
+
+
+def over_limit(history: History, limit: int) -> list[str]:
+    """At no moment does a buyer surely have more units than one may have."""
+    by_buyer: dict[str, list[Held]] = {}
+    for buyer, held in _surely_held(history):
+        by_buyer.setdefault(buyer, []).append(held)
+    most_of = {buyer: _most(helds) for buyer, helds in by_buyer.items()}
+    return [
+        f"{buyer} was promised {most} units at once, of {limit}"
+        for buyer, most in most_of.items()
+        if most > limit
+    ]
+
+
+def _surely_held(history: History) -> Iterator[tuple[str, Held]]:
+    """Each reservation's buyer, and from when until when how many units are surely the buyer's.
+
+    That is from the answer on until a cancel is sent or the last deadline told has come; for good
+    once a confirm was answered.
     """
     given_back: dict[tuple[str, str], float] = {}
     for a in history.of("cancel"):  # also those without an answer: they may have been heard
         place = (a.reservation_id, a.buyer_id)
         given_back[place] = min(a.started_at, given_back.get(place, a.started_at))
-    changes: list[tuple[float, int]] = []
     for identifier, attempts in _by_reservation(history).items():
         first = min(_ended_at(a) for a in attempts)
-        quantity = max(a.units for a in attempts)
         owner = next(a.buyer_id for a in attempts)
         until = min(_kept_until(attempts), given_back.get((identifier, owner), FOR_GOOD))
         if until > first:
-            changes += [(first, quantity), (until, -quantity)]
-    most = max(accumulate(change for _, change in sorted(changes)), default=0)
-    return [f"{most} units were promised at once, of {units}"] if most > units else []
+            yield owner, (first, until, max(a.units for a in attempts))
+
+
+def _most(helds: Iterable[Held]) -> int:
+    """The most units at any moment."""
+    changes: list[tuple[float, int]] = []
+    for since, until, quantity in helds:
+        changes += [(since, quantity), (until, -quantity)]
+    return max(accumulate(change for _, change in sorted(changes)), default=0)
+
+
+def _deadline(attempt: Attempt) -> float:
+    """Told in this answer; of one that tells none, never."""
+    told = attempt.expires_at
+    return datetime.fromisoformat(told).timestamp() if told else FOR_GOOD
 
 
 def _kept_until(attempts: list[Attempt]) -> float:
     """When the units may have gone back by themselves."""
     if any(a.call == "confirm" for a in attempts):
         return FOR_GOOD
-    told = [datetime.fromisoformat(a.expires_at).timestamp() for a in attempts if a.expires_at]
+    told = [_deadline(a) for a in attempts if a.expires_at]
     return max(told, default=0.0) - CLOCK_SECONDS
 
 
@@ -126,4 +181,6 @@ CHECKS: tuple[Callable[[History], list[str]], ...] = (
     changed_answers,
     resolved_otherwise,
     lost_accepts,
+    outlived_holds,
+    late_payments,
 )

@@ -45,6 +45,7 @@ from tests.support.waiting import wait_until
 WAIT_SECONDS = 60.0
 CONNECTIONS = 64
 SKU = "shoe"
+LIMIT = 2  # units of it for each buyer
 ADMISSION = 9  # the invariant about waiting rooms, of which these sales have none
 
 
@@ -222,7 +223,7 @@ class Trial:
             for finding in verdict.findings
             if finding.outcome is not Outcome.HELD and finding.invariant != ADMISSION
         ]
-        unheld += history_violations(self.history, self.units)
+        unheld += history_violations(self.history, self.units, LIMIT)
         unheld += self.crashes.found()
         assert not unheld, "\n".join(unheld)
         after = self.up.ready.pids
@@ -255,7 +256,7 @@ async def trial(
     client = HttpClient(gateway or up.ready.gateway, CONNECTIONS)
     history = History(complete=True)
     calls = Calls(Target.from_ready_file(up.ready_path), sale_id, client, history)
-    stock = Stock(SKU, units, limit=2)
+    stock = Stock(SKU, units, LIMIT)
     await calls.create_and_open(
         msgspec.json.encode(
             {

@@ -8,8 +8,10 @@ from loadtest.history import NO_ANSWER, Attempt, History
 from tests.chaos.history_checks import history_violations
 
 UNITS = 2
+LIMIT = 1
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 IN_A_MINUTE = "2026-11-21T12:01:00.000Z"
+IN_TWO_MINUTES = "2026-11-21T12:02:00.000Z"
 
 
 def attempt(call: str, buyer: str, second: float, status: int = 200, **facts: object) -> Attempt:
@@ -37,7 +39,7 @@ HONEST = (
     attempt("cancel", "cleo", 8, NO_ANSWER),
     attempt("reserve", "dan", 9, 201),
     attempt("cancel", "dan", 70, 410, code="hold_expired"),
-    attempt("reserve", "eve", 71, 201, expires_at="2026-11-21T12:02:00.000Z"),
+    attempt("reserve", "eve", 71, 201, expires_at=IN_TWO_MINUTES),
 )
 LIES = {
     "one id for two buyers": attempt("reserve", "eve", 72, 201, reservation_id="s.0.ann"),
@@ -46,9 +48,28 @@ LIES = {
     "a cancelled one confirmed": attempt("confirm", "ben", 72, state="confirmed"),
     "an accepted one forgotten": attempt("read", "eve", 72, 404),
     "other units than before": attempt("read", "eve", 72, units=2),
-    "one more than there are": attempt(
-        "reserve", "fay", 72, 201, expires_at="2026-11-21T12:02:00.000Z"
+    "held when the hold is over": attempt("read", "cleo", 72, expires_at=IN_A_MINUTE),
+    "paid for when the hold was over": attempt(
+        "confirm", "dan", 72, state="confirmed", expires_at=IN_A_MINUTE
     ),
+    "two for one who may have one": attempt(
+        "reserve", "ann", 72, 201, key="l", reservation_id="s.0.more", expires_at=IN_TWO_MINUTES
+    ),
+    "one more than there are": attempt("reserve", "fay", 72, 201, expires_at=IN_TWO_MINUTES),
+}
+
+
+TOLD = {
+    "one id for two buyers": "answered to",
+    "a confirmed one expired": "answered expired after",
+    "a cancelled one is back": "answered held after",
+    "a cancelled one confirmed": "was answered as",
+    "an accepted one forgotten": "404",
+    "other units than before": "different units",
+    "held when the hold is over": "answered held, until",
+    "paid for when the hold was over": "paid for, though",
+    "two for one who may have one": "ann was promised 2",
+    "one more than there are": "units were promised at once",
 }
 
 
@@ -60,14 +81,21 @@ def history_of(*attempts: Attempt) -> History:
 
 
 def test_an_honest_history_has_no_violations() -> None:
-    assert history_violations(history_of(*HONEST), UNITS) == []
+    assert history_violations(history_of(*HONEST), UNITS, LIMIT) == []
 
 
 @pytest.mark.parametrize("lie", LIES)
 def test_a_lie_is_found(lie: str) -> None:
-    assert history_violations(history_of(*HONEST, LIES[lie]), UNITS) != []
+    found = history_violations(history_of(*HONEST, LIES[lie]), UNITS, LIMIT)
+    assert [text for text in found if TOLD[lie] in text], found
+
+
+def test_a_payment_told_of_in_time_may_be_answered_late() -> None:
+    unheard = attempt("confirm", "dan", 59, NO_ANSWER)
+    heard = attempt("confirm", "dan", 72, state="confirmed", expires_at=IN_A_MINUTE)
+    assert history_violations(history_of(*HONEST[:-2], unheard, heard), UNITS, LIMIT) == []
 
 
 def test_answers_of_concurrent_calls_may_come_in_any_order() -> None:
     at_once = attempt("read", "ann", 5.05, state="held")
-    assert history_violations(history_of(*HONEST, at_once), UNITS) == []
+    assert history_violations(history_of(*HONEST, at_once), UNITS, LIMIT) == []

@@ -6,13 +6,12 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 
 from loadtest.answers import Line
-from tests.chaos.rig import SKU, WAIT_SECONDS, Trial, trial
+from tests.chaos.rig import LIMIT, SKU, WAIT_SECONDS, Trial, trial
 from tests.support.up import Up
 from tests.support.waiting import wait_until
 
 UNITS = 300
 TIMES = 8  # how often each is tried
-LIMIT = 2  # of the rig's sales
 HOLD_SECONDS = 2
 
 Abuse = Callable[[Trial, str], Awaitable[None]]

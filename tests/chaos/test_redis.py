@@ -7,7 +7,7 @@ from pathlib import Path
 from loadtest.answers import Line
 from loadtest.verdict.finding import Outcome
 from tests.chaos.history_checks import history_violations
-from tests.chaos.rig import SKU, WAIT_SECONDS, trial
+from tests.chaos.rig import LIMIT, SKU, WAIT_SECONDS, trial
 from tests.support.up import Up
 from tests.support.waiting import wait_until
 
@@ -71,7 +71,7 @@ async def test_what_was_only_in_a_lost_redis_is_lost_once_and_never_sold_twice(u
         broken = [f for f in (await run.verdict()).findings if f.outcome is Outcome.BROKEN]
         assert [finding.invariant for finding in broken] == [2], "and the verdict names it"
         assert lost.reservation_id in broken[0].examples[0]
-        forgotten, promised = history_violations(run.history, run.units)
+        forgotten, promised = history_violations(run.history, run.units, LIMIT)
         assert lost.reservation_id in forgotten
         assert promised == "21 units were promised at once, of 20", "and 20 of them are sold"
 
