@@ -46,6 +46,10 @@ WAIT_SECONDS = 60.0
 CONNECTIONS = 64
 SKU = "shoe"
 LIMIT = 2  # units of it for each buyer
+TERMINATE = """
+SELECT count(pg_terminate_backend(pid)) AS backends FROM pg_stat_activity
+WHERE pid <> pg_backend_pid() AND backend_type = 'client backend' AND $1::text <> ''
+"""
 ADMISSION = 9  # the invariant about waiting rooms, of which these sales have none
 
 
@@ -186,6 +190,10 @@ class Trial:
             await connection.close()
         assert row is not None
         return row
+
+    async def terminate_backends(self) -> int:
+        """End every other connection to Postgres; how many there were."""
+        return int((await self.ledger_row(TERMINATE))["backends"])
 
     @asynccontextmanager
     async def redis(self) -> AsyncIterator["Redis"]:

@@ -2,13 +2,13 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
+from tests.chaos.damage import truncate_topic
 from tests.chaos.extra import extra
-from tests.chaos.kafka import TOPIC, is_consumed, produce_again, read_sale
+from tests.chaos.kafka import is_consumed, produce_again, read_sale
 from tests.chaos.rig import WAIT_SECONDS, Trial, running_up, trial
 from tests.support.up import Up
 from tests.support.waiting import wait_until
@@ -100,7 +100,7 @@ async def test_what_the_log_lost_is_made_good_from_the_outbox_though_nobody_buys
                     await silence.enter_async_context(run.stopped("gateway", "reconciler"))
                     await wait_until(lambda: _is_relayed(run), WAIT_SECONDS, "Kafka has it all")
                     async with run.down("kafka"):
-                        truncate(kafka_up.data / "kafka")
+                        truncate_topic(kafka_up.data / "kafka", TRUNCATED_BYTES)
                 await run.drained()
                 assert len(await read_sale(kafka_up, run.sale_id)) < (await run.watermark())[1]
             # Recovery compares the log's end with offsets that lie beyond it.
@@ -123,15 +123,6 @@ async def test_two_order_writers_share_the_topic_and_each_dies_in_turn(kafka_up:
         unserved = [a for a in run.history.of("reserve") if a.status >= 500]
         assert unserved == []
         await run.judge()
-
-
-def truncate(folder: Path) -> None:
-    """Cut the last events off every partition of the topic."""
-    logs = [log for log in folder.rglob(f"{TOPIC}-*/*.log") if log.stat().st_size]
-    assert logs
-    for log in logs:
-        with log.open("r+b") as file:
-            file.truncate(max(0, log.stat().st_size - TRUNCATED_BYTES))
 
 
 async def _is_relayed(run: Trial) -> bool:

@@ -7,10 +7,6 @@ from tests.support.up import Up
 from tests.support.waiting import wait_until
 
 FROZEN_SECONDS = 5.0
-TERMINATE = """
-SELECT count(pg_terminate_backend(pid)) AS backends FROM pg_stat_activity
-WHERE pid <> pg_backend_pid() AND backend_type = 'client backend' AND $1::text <> ''
-"""
 LOCK_STOCK = "SELECT FROM stock_accounts WHERE sale_id = $1 FOR UPDATE"
 WAITS_FOR_STOCK = """
 SELECT count(*) AS backends FROM pg_stat_activity
@@ -49,7 +45,7 @@ async def test_backends_that_are_terminated_make_no_dead_letters_and_lose_nothin
         async with run.load.running():
             await run.under_way()
             for _ in range(5):
-                await wait_until(lambda: _terminated(run), WAIT_SECONDS, "there were some")
+                await wait_until(run.terminate_backends, WAIT_SECONDS, "there were some")
                 await run.goes_on(served=20, fresh=5)
         unserved = [a for a in run.history.of("reserve") if a.status >= 500]
         assert unserved == []
@@ -73,10 +69,6 @@ async def test_a_writer_killed_in_the_middle_of_a_transaction_leaves_no_half_of_
                 await rival.close()
             await run.goes_on()
         await run.judge()
-
-
-async def _terminated(run: Trial) -> bool:
-    return bool((await run.ledger_row(TERMINATE))["backends"])
 
 
 async def _waits(run: Trial) -> bool:

@@ -10,12 +10,14 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 
+from tests.chaos.damage import KEYS, lose_key, retype_key, truncate_redis, truncate_topic
 from tests.chaos.rig import Trial, trial
 from tests.support.up import Up
 
 SHORT_RUN_MINUTES = 0.3
 FAULTS_PER_SALE_MAX = 4
 FREEZE_SECONDS_MAX = 3.0
+TRUNCATED_BYTES_MAX = 4000
 SERVERS = frozenset({"redis", "postgres", "kafka"})
 
 Fault = Callable[[Trial, random.Random], Awaitable[str]]
@@ -74,9 +76,45 @@ async def flush(run: Trial, rng: random.Random) -> str:
     return "emptied redis"
 
 
+async def damage_key(run: Trial, rng: random.Random) -> str:
+    """One key of the partition is lost, or overwritten, after the ledger has all of it."""
+    damage, key = rng.choice((lose_key, retype_key)), rng.choice(KEYS)
+    async with run.stopped("gateway", "reconciler"):
+        await run.drained()
+        async with run.redis() as redis:
+            await damage(redis, run.sale_id, key)
+    return f"{damage.__name__} {key}"
+
+
+async def cut_end_of_redis(run: Trial, rng: random.Random) -> str:
+    """A disk lost the last bytes of what Redis had written; the ledger had them."""
+    lost_bytes = rng.randint(1, TRUNCATED_BYTES_MAX)
+    async with run.stopped("gateway", "reconciler"):
+        await run.drained()
+        async with run.down("redis"):
+            truncate_redis(run.up.data / "redis", lost_bytes)
+    return f"cut {lost_bytes} bytes off redis"
+
+
+async def cut_end_of_log(run: Trial, rng: random.Random) -> str:
+    """A broker lost the last events it had acknowledged, whether the ledger had them or not."""
+    if "kafka" not in run.up.ready.pids:
+        return "there is no kafka to cut"
+    lost_bytes = rng.randint(1, TRUNCATED_BYTES_MAX)
+    async with run.down("kafka"):
+        truncate_topic(run.up.data / "kafka", lost_bytes)
+    return f"cut {lost_bytes} bytes off kafka"
+
+
+async def terminate(run: Trial, rng: random.Random) -> str:
+    """Postgres ends every connection."""
+    del rng
+    return f"terminated {await run.terminate_backends()} backends"
+
+
 FAULTS: tuple[Fault, ...] = (
     *(kill_one, kill_one, kill_several, kill_while_down),
-    *(freeze, hang_up, flush),
+    *(freeze, hang_up, flush, damage_key, cut_end_of_redis, cut_end_of_log, terminate),
 )
 
 

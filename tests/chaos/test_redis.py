@@ -2,10 +2,10 @@
 
 import time
 from datetime import datetime
-from pathlib import Path
 
 from loadtest.answers import Line
 from loadtest.verdict.finding import Outcome
+from tests.chaos.damage import lose_key, retype_key, truncate_redis
 from tests.chaos.history_checks import history_violations
 from tests.chaos.rig import LIMIT, SKU, WAIT_SECONDS, trial
 from tests.support.up import Up
@@ -47,7 +47,7 @@ async def test_a_redis_that_lost_its_last_bytes_is_rebuilt_from_the_ledger(up: U
             async with run.stopped("gateway", "reconciler"):
                 await run.drained()  # else the lost bytes would be all there was of an answer
                 async with run.down("redis"):
-                    truncate(run.up.data / "redis")
+                    truncate_redis(run.up.data / "redis", TRUNCATED_BYTES)
             await run.goes_on()
         assert run.logged("reconciler", "partition_rebuilt")
         await run.judge()
@@ -106,21 +106,11 @@ async def test_a_key_that_is_lost_and_one_of_another_type_are_rebuilt_from_the_l
     async with trial(up) as run:
         async with run.load.running():
             await run.under_way(20)
-            for damage in ("lost", "of another type"):
+            for damage in (lose_key, retype_key):
                 async with run.stopped("gateway", "reconciler"):
                     await run.drained()
                     async with run.redis() as redis:
-                        key = f"{{{run.sale_id}:0}}:buyers"
-                        await redis.delete(key)
-                        if damage != "lost":
-                            await redis.set(key, damage)
+                        await damage(redis, run.sale_id, "buyers")
                 await run.goes_on(served=20, fresh=5)
         assert (await run.watermark())[0] == 3, "rebuilt twice"
         await run.judge()
-
-
-def truncate(folder: Path) -> None:
-    """Cut the end off the append-only file, in the middle of a command."""
-    (log,) = [*folder.glob("appendonlydir/*.incr.aof"), *folder.glob("appendonly.aof")]
-    with log.open("r+b") as file:
-        file.truncate(log.stat().st_size - TRUNCATED_BYTES)

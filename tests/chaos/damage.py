@@ -1,0 +1,34 @@
+"""Damage to what servers have on disk or in memory, beyond killing them."""
+
+from pathlib import Path
+
+from redis.asyncio import Redis
+
+from tests.chaos.kafka import TOPIC
+
+KEYS = ("meta", "stock", "reservations", "buyers", "deadlines", "outbox")
+
+
+def truncate_redis(folder: Path, lost_bytes: int) -> None:
+    """Cut the end off the append-only file of a Redis that is down, wherever that falls."""
+    (log,) = [*folder.glob("appendonlydir/*.incr.aof"), *folder.glob("appendonly.aof")]
+    with log.open("r+b") as file:
+        file.truncate(max(0, log.stat().st_size - lost_bytes))
+
+
+def truncate_topic(folder: Path, lost_bytes: int) -> None:
+    """Cut the last events off every partition of the topic of a broker that is down."""
+    logs = [log for log in folder.rglob(f"{TOPIC}-*/*.log") if log.stat().st_size]
+    for log in logs:
+        with log.open("r+b") as file:
+            file.truncate(max(0, log.stat().st_size - lost_bytes))
+
+
+async def lose_key(redis: Redis, sale_id: str, name: str) -> None:
+    """One key of the partition is gone."""
+    await redis.delete(f"{{{sale_id}:0}}:{name}")
+
+
+async def retype_key(redis: Redis, sale_id: str, name: str) -> None:
+    """One key of the partition is something else."""
+    await redis.set(f"{{{sale_id}:0}}:{name}", "something else")
