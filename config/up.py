@@ -218,6 +218,11 @@ def _redis_overrides(settings: Settings) -> dict[str, str]:
             "dropgate up has one Redis and no replica: set DROPGATE_REDIS__DURABILITY to fsync or "
             "relaxed, or run the processes themselves on your own servers"
         )
+    if settings.redis.sentinels is not None:
+        raise StackError(
+            "dropgate up runs a Redis of its own, which no Sentinel watches: unset "
+            "DROPGATE_REDIS__SENTINELS, or run the processes themselves on your own servers"
+        )
     return {"appendfsync": "everysec"} if settings.redis.durability == "relaxed" else {}
 
 

@@ -184,15 +184,22 @@ async def test_a_taken_port_is_a_clear_error(new_up: NewUp) -> None:
     assert "--port" in up.output
 
 
-async def test_a_durability_it_cannot_keep_is_refused(
-    new_up: NewUp, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("variable", "value", "reason"),
+    [
+        ("DROPGATE_REDIS__DURABILITY", "replica", "no replica"),
+        ("DROPGATE_REDIS__SENTINELS", "127.0.0.1:26379", "no Sentinel"),
+    ],
+)
+async def test_a_redis_it_does_not_run_is_refused(
+    new_up: NewUp, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, reason: str
 ) -> None:
-    monkeypatch.setenv("DROPGATE_REDIS__DURABILITY", "replica")
+    monkeypatch.setenv(variable, value)
     up = new_up()
     up.launch()
     assert await asyncio.to_thread(up.process.wait, WAIT_SECONDS) == 1
-    assert "no replica" in up.output
-    assert "DROPGATE_REDIS__DURABILITY" in up.output
+    assert reason in up.output
+    assert variable in up.output
 
 
 async def test_sigterm_stops_all_and_the_folder_continues_with_nothing_lost(

@@ -1,5 +1,6 @@
 """A Redis that restarts: the same history goes on under the next epoch, another is rebuilt."""
 
+import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -305,6 +306,43 @@ async def test_a_key_that_is_lost_or_of_another_type_is_rebuilt_on_the_running_s
             epoch = snapshot.epoch
         assert "balanced at" in await run_once(own, "reconcile", partition.sale_id)
     await client.aclose()
+
+
+async def test_in_mode_relaxed_the_last_answers_may_be_lost_but_no_unit_is_sold_twice(
+    settings: Settings, servers_folder: Path
+) -> None:
+    """A machine that dies takes with it what was not on its disk yet."""
+    folder = servers_folder / unique("redis")
+    server = RedisServer(folder, overrides={"appendfsync": "everysec"})
+    await server.start()
+    own = settings.model_copy(update={"redis": RedisSettings(url=server.url, durability="relaxed")})
+    ledger = await asyncpg.connect(own.postgres.dsn)
+    async with open_store(own.redis) as (_, store):
+        partition = await create_sale(ledger, unique("relaxed"), one_item(2))
+        await open_sale(ledger, store, partition.sale_id, BOUNDS, actor="test")
+        async with running(run_order_writer, own):
+            assert (await reserve(store, partition, "before")).outcome == "accepted"
+
+            async def applied() -> bool:
+                return bool(await ledger.fetchval("SELECT sequence FROM watermarks") == 3)
+
+            await wait_until(applied, WAIT_SECONDS)
+        (log,) = folder.glob("appendonlydir/*.incr.aof")
+        written_bytes = log.stat().st_size
+        assert (await reserve(store, partition, "lost")).outcome == "accepted"
+        server.kill()
+        assert await server.child.wait_exit(WAIT_SECONDS)
+        os.truncate(log, written_bytes)
+        await server.start()
+        async with pipeline(own):
+            # The only unit that is left is the one that was promised to somebody it has forgotten.
+            snapshot = await recovered(store, partition)
+            assert (snapshot.accounts[0].held, snapshot.accounts[0].available) == (2, 0)
+            assert (await reserve(store, partition, "lost")).outcome == "sold_out"
+            assert (await reserve(store, partition, "before")).outcome == "replayed"
+            assert "balanced at" in await run_once(own, "reconcile", partition.sale_id)
+    await ledger.close()
+    await server.stop()
 
 
 async def test_a_redis_that_could_not_be_asked_is_no_reason_to_rebuild(
