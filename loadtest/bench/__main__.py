@@ -14,6 +14,7 @@ from loadtest.bench.charts import draw_charts
 from loadtest.bench.engine.holds import run_holds
 from loadtest.bench.engine.rates import run_rates
 from loadtest.bench.facts import Facts, gather_facts
+from loadtest.bench.headline_part import run_headline
 from loadtest.bench.http_part import run_http
 from loadtest.bench.ledger_part import run_ledger
 from loadtest.bench.measurements import Results
@@ -23,6 +24,7 @@ from loadtest.bench.report import all_grids, json_lines, markdown, print_grids
 from loadtest.bench.say import Say
 from loadtest.bench.stack import StackError, run_stack
 from loadtest.bench.verdicts import Verdict, run_verdicts
+from loadtest.bench.waiting_part import run_waiting
 from loadtest.bench.wrk import WrkError, require_wrk
 
 WIDTH_WITHOUT_TERMINAL = 200
@@ -53,6 +55,10 @@ async def _measure(options: Options, say: Say) -> tuple[Facts, Results, list[Ver
         await run_holds(options, results, say)
     if "ledger" in options.parts:
         await run_ledger(options, results, say)
+    if "headline" in options.parts:
+        await run_headline(options, results, say)
+    if "waiting" in options.parts:
+        await run_waiting(options, results, say)
     if "verdicts" in options.parts:
         verdicts = await run_verdicts(options, say)
     return facts, results, verdicts

@@ -36,6 +36,11 @@ class Snapshot(msgspec.Struct, frozen=True):
         return self.items[0].available
 
     @property
+    def sold(self) -> int:
+        """Units paid for."""
+        return self.items[0].sold
+
+    @property
     def promised(self) -> int:
         """Units held or sold."""
         return self.items[0].held + self.items[0].sold
@@ -73,12 +78,15 @@ class Gate:
             raise StackError(f"{method} {path}: {response.status} {response.body.decode()}")
         return response
 
-    async def open_sale(self, sale_id: str, stock: int, limit: int) -> None:
+    async def open_sale(
+        self, sale_id: str, stock: int, limit: int, waiting_room: object = None
+    ) -> None:
         """Create and open a sale of one item in one partition."""
         spec = {
             "items": [{"sku": SKU, "price": {"amount": 4900, "currency": "EUR"}, "stock": stock}],
             "hold_seconds": HOLD_SECONDS,
             "per_buyer_limit": limit,
+            **({"waiting_room": waiting_room} if waiting_room else {}),
         }
         await self.call("PUT", f"/v1/sales/{sale_id}", msgspec.json.encode(spec))
         await self.call("POST", f"/v1/sales/{sale_id}/open")

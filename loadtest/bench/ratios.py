@@ -10,6 +10,7 @@ from loadtest.bench.measurements import Results, Summary
 BUYERS = "64 buyers"
 TIMES = " x"
 LAG_TARGET_MS = 1000.0
+HEADLINE_SETTINGS = ("undisturbed", "Redis killed in the middle")
 POSTGRES_ALONE = ("postgres_conditional", "postgres_skip_locked")
 
 
@@ -89,6 +90,40 @@ def _best(results: Results, names: Sequence[str]) -> str:
         return summary.median if summary else 0.0
 
     return max(names, key=rate)
+
+
+def headline_rows(results: Results) -> list[Row]:
+    """Every unit sold, once, and everybody answered: a run whose verdict is bad reached nothing."""
+    rows = []
+    for setting in HEADLINE_SETTINGS:
+        found = {
+            metric: summary.median
+            for metric in ("units", "buyers", "sold", "holds", "seconds")
+            if (summary := results.find("headline", "dropgate", setting, metric)) is not None
+        }
+        if not found:
+            rows.append(Row("10,000 units, 500,000 buyers", setting, 10_000, " sold", None))
+            continue
+        what = f"{found['units']:,.0f} units, {found['buyers']:,.0f} buyers"
+        reached = found["sold"] if found["holds"] else 0.0
+        note = f"all answered in {found['seconds']:.1f} s" if found["holds"] else "BROKEN"
+        rows.append(Row(what, setting, found["units"], " sold", reached, note))
+    return rows
+
+
+def waiting_rows(results: Results) -> list[Row]:
+    """What a waiting buyer takes of Redis, and a poll."""
+    waiting = results.find("waiting", "dropgate", "over HTTP", "waiting")
+    what = f"{waiting.median:,.0f} waiting buyers" if waiting else "1,000,000 waiting buyers"
+    rows = []
+    for against, metric, target, unit in (
+        ("Redis memory of each", "redis_bytes_each", 32, " bytes"),
+        ("Redis calls of a poll", "redis_calls_per_poll", 0.01, ""),
+    ):
+        found = results.find("waiting", "dropgate", "over HTTP", metric)
+        reached = found.median if found else None
+        rows.append(Row(what, against, target, unit, reached, at_least=False))
+    return rows
 
 
 def _engine_rows(results: Results) -> list[Row]:
@@ -178,5 +213,7 @@ def ratio_rows(results: Results) -> list[Row]:
         ),
         *_engine_rows(results),
         _lag_row(results),
+        *headline_rows(results),
+        *waiting_rows(results),
         _memory_row(results),
     ]

@@ -21,7 +21,11 @@ TITLE_OF_PART = {
     "holds": "One more reserve beside many live holds",
     "storm": "All holds come due at once",
     "ledger": "From the answer to the row in the ledger",
+    "headline": "The headline: 10,000 units, 500,000 buyers",
+    "waiting": "A million buyers in the waiting room, over HTTP",
 }
+
+ONE_RUN_PARTS = ("headline", "waiting")
 
 
 class Grid(msgspec.Struct, frozen=True):
@@ -97,18 +101,35 @@ def part_grid(part: str, summaries: Sequence[Summary]) -> Grid:
         )
         for contestant, setting in lines
     )
-    heads = tuple(
-        metric.replace("_per_second", "/s").replace("per_second", "/s").replace("_", " ")
-        for metric in metrics
-    )
+    heads = tuple(_metric_title(metric) for metric in metrics)
     return Grid(TITLE_OF_PART[part], ("contestant", "setting", *heads), rows)
+
+
+def one_run_grid(part: str, summaries: Sequence[Summary]) -> Grid:
+    """A part of single runs with many numbers each: a line for each number, a column for a run."""
+    own = [s for s in summaries if s.part == part]
+    settings = list(dict.fromkeys(s.setting for s in own))
+    cells = {(s.setting, s.metric): spread(s) for s in own}
+    rows = tuple(
+        (_metric_title(metric), *(cells.get((setting, metric), "") for setting in settings))
+        for metric in dict.fromkeys(s.metric for s in own)
+    )
+    return Grid(TITLE_OF_PART[part], ("", *settings), rows)
+
+
+def _metric_title(metric: str) -> str:
+    return metric.replace("_per_second", "/s").replace("per_second", "/s").replace("_", " ")
 
 
 def all_grids(results: Results, rows: Sequence[Row], verdicts: Sequence[Verdict]) -> list[Grid]:
     """Everything measured, the targets last."""
     summaries = results.summaries()
     measured = {summary.part for summary in summaries}
-    grids = [part_grid(part, summaries) for part in TITLE_OF_PART if part in measured]
+    grids = [
+        one_run_grid(part, summaries) if part in ONE_RUN_PARTS else part_grid(part, summaries)
+        for part in TITLE_OF_PART
+        if part in measured
+    ]
     if verdicts:
         grids.append(verdict_grid(verdicts))
     return [*grids, ratio_grid(rows)]
