@@ -17,8 +17,8 @@ import msgspec
 from gateway.api.operator_schemas import AccountingAnswer, AccountingLine
 from gateway.api.problems import Problem
 from gateway.api.rendering import instant
+from gateway.api.schemas import Total
 from gateway.inventory.queries import Queries
-from gateway.inventory.specs import Money
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
@@ -67,8 +67,8 @@ async def read_accounting(connection: PoolConnectionProxy, sale_id: str) -> Acco
         sale_id=sale_id,
         settled_at=instant(sale["settled_at"]),
         settled_by=sale["settled_by"],
-        revenue=Money(sum(line.revenue for line in lines), currency),
-        refunded=Money(sum(line.refunded for line in lines), currency),
+        revenue=Total(sum(line.revenue for line in lines), currency),
+        refunded=Total(sum(line.refunded for line in lines), currency),
         lines=lines,
     )
 

@@ -16,6 +16,8 @@ from gateway.api.problems import Problem
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from multidict import MultiMapping
+
 LOAD: Final = web.RequestKey("load", Load)
 BODY_TIMEOUT_SECONDS = 2.0
 DRAIN_MAX_BYTES = 1024 * 1024
@@ -112,6 +114,19 @@ def idempotency_key(headers: Mapping[str, str]) -> str:
     if not _KEY.fullmatch(key) or (given[0] == '"' and not quoted):
         raise Problem("malformed", "Idempotency-Key: 1 to 255 visible ASCII characters.")
     return key
+
+
+def query_of(given: MultiMapping[str], *names: str) -> dict[str, str | None]:
+    """The query's parameters by name, None where one is missing.
+
+    Raises Problem invalid for any other, and for one that is there twice: none of the two counts.
+    """
+    unknown = set(given) - set(names)
+    if unknown:
+        raise Problem("invalid", f"There is no parameter {min(unknown)}.")
+    if len(given) > len(set(given)):
+        raise Problem("invalid", "A parameter may be given once.")
+    return {name: given.get(name) for name in names}
 
 
 def check_text(name: str, text: str, most_bytes: int) -> str:

@@ -29,6 +29,7 @@ def decode_cursor(text: str) -> Cursor:
         cursor = msgspec.json.decode(raw, type=Cursor)
     except (ValueError, msgspec.DecodeError) as error:
         raise Problem("invalid", "cursor: not one this call gave out.") from error
-    if cursor.created_at.tzinfo is None or not cursor.identifier.isprintable():
+    known = cursor.created_at.tzinfo is not None and 1970 <= cursor.created_at.year < 5000
+    if not known or not cursor.identifier.isprintable():
         raise Problem("invalid", "cursor: not one this call gave out.")
     return cursor

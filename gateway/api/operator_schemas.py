@@ -6,8 +6,8 @@ from typing import Literal
 
 import msgspec
 
-from gateway.api.schemas import Instant
-from gateway.inventory.specs import ItemSpec, Money
+from gateway.api.schemas import Instant, Total
+from gateway.inventory.specs import ItemSpec
 from gateway.inventory.types import SaleState
 
 
@@ -143,8 +143,8 @@ class AccountingAnswer(msgspec.Struct, frozen=True):
     sale_id: str
     settled_at: Instant
     settled_by: str
-    revenue: Money
-    refunded: Money
+    revenue: Total
+    refunded: Total
     lines: tuple[AccountingLine, ...]
 
 

@@ -14,9 +14,8 @@ import msgspec
 from gateway.api.cursors import Cursor, decode_cursor, encode_cursor
 from gateway.api.rendering import StateName, instant
 from gateway.api.sales import SQL
-from gateway.api.schemas import OrderAnswer, OrderEventAnswer, OrderLineAnswer
+from gateway.api.schemas import OrderAnswer, OrderEventAnswer, OrderLineAnswer, Total
 from gateway.inventory.events import Position, event_id
-from gateway.inventory.specs import Money
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -155,7 +154,7 @@ def _order(record: OrderRecord, events: tuple[OrderEventAnswer, ...]) -> OrderAn
         buyer_id=record.buyer_id,
         status=STATUS_OF_STATE[record.state],
         lines=record.lines,
-        total=Money(total, record.currency),
+        total=Total(total, record.currency),
         expires_at=instant(record.deadline),
         payment_reference=record.payment_reference,
         events=events,

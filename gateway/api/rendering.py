@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Literal, cast
 import msgspec
 
 from gateway.api.problems import Answer, Header
-from gateway.api.schemas import LineAnswer, OwnHold, ReservationAnswer
+from gateway.api.schemas import LineAnswer, OwnHold, ReservationAnswer, Total
 from gateway.inventory.events import Position, event_id
 from gateway.inventory.keys import PartitionId, ReservationId
-from gateway.inventory.specs import Money
 from gateway.inventory.types import Reservation, ReservationState
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ def _second(seconds: int) -> str:
 @lru_cache(maxsize=4096)
 def _priced(
     catalog: Catalog, lines: tuple[int, ...], currency: str
-) -> tuple[tuple[LineAnswer, ...], Money]:
+) -> tuple[tuple[LineAnswer, ...], Total]:
     """Lines and their total; in a drop nearly everybody's are the same."""
     answers = line_answers(catalog, lines)
     return answers, total_of(answers, currency)
@@ -67,9 +66,9 @@ def line_answers(catalog: Catalog, lines: Sequence[int]) -> tuple[LineAnswer, ..
     return tuple(answers)
 
 
-def total_of(lines: Sequence[LineAnswer], currency: str) -> Money:
+def total_of(lines: Sequence[LineAnswer], currency: str) -> Total:
     """What the lines cost together."""
-    return Money(sum(line.quantity * line.unit_price for line in lines), currency)
+    return Total(sum(line.quantity * line.unit_price for line in lines), currency)
 
 
 def reservation_answer(

@@ -50,8 +50,8 @@ class Endpoint:
     `route` names it in the metrics; `body_optional` where an empty body is an empty object;
     `also_as` are the media types the answer may be asked for in beside JSON; `also_statuses` are
     further statuses with the same answer, `answer_headers` what an answer may carry beside
-    X-Request-Id; `streams` where the call answers for itself, over time. `codes` leaves out what
-    any call may answer (description/answers.py).
+    X-Request-Id; `streams` where the call answers for itself, over time: each event's data is an
+    `answer`. `codes` leaves out what any call may answer (description/answers.py).
     """
 
     method: str
@@ -72,6 +72,7 @@ class Endpoint:
     also_statuses: tuple[int, ...] = ()
     answer_headers: tuple[str, ...] = ()
     streams: bool = False
+    required_headers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +161,7 @@ def queue_endpoints(handlers: QueueHandlers) -> tuple[Endpoint, ...]:
         Endpoint(
             "GET", queue, "queue", "How it stands with a ticket",
             handlers.look, _BUYER, schemas.QueueAnswer, (*_READ, *codes, "invalid"),
-            headers=("Queue-Ticket",), answer_headers=kept,
+            required_headers=("Queue-Ticket",), answer_headers=kept,
         ),
         Endpoint(
             "DELETE", queue, "queue_leave", "Give the place up",
@@ -168,8 +169,8 @@ def queue_endpoints(handlers: QueueHandlers) -> tuple[Endpoint, ...]:
         ),
         Endpoint(
             "GET", f"{queue}/events", "queue_events", "How it stands with a ticket, as it changes",
-            handlers.events, _BUYER, None, (*_READ, *codes, "invalid"),
-            headers=("Queue-Ticket", "Last-Event-ID"), answer_headers=kept,
+            handlers.events, _BUYER, schemas.QueueAnswer, (*_READ, *codes, "invalid"),
+            headers=("Last-Event-ID",), required_headers=("Queue-Ticket",), answer_headers=kept,
             media_type="text/event-stream", streams=True,
         ),
     )  # fmt: skip

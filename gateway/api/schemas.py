@@ -90,6 +90,13 @@ class EmptyBody(_Body, frozen=True):
     """Calls that take no body also take an empty object."""
 
 
+class Total(msgspec.Struct, frozen=True):
+    """What lines cost together, in minor units; below 2^53."""
+
+    amount: int
+    currency: str
+
+
 class LineAnswer(msgspec.Struct, frozen=True):
     """Units promised at one location."""
 
@@ -107,7 +114,7 @@ class ReservationAnswer(msgspec.Struct, frozen=True):
     sale_id: str
     buyer_id: str
     lines: tuple[LineAnswer, ...]
-    total: Money
+    total: Total
     state: Literal["held", "confirmed", "cancelled", "expired"]
     expires_at: Instant
     event_id: str
@@ -150,7 +157,7 @@ class OrderAnswer(msgspec.Struct, frozen=True):
     buyer_id: str
     status: Literal["PENDING", "CONFIRMED", "CANCELLED", "EXPIRED"]
     lines: tuple[OrderLineAnswer, ...]
-    total: Money
+    total: Total
     expires_at: Instant
     payment_reference: str | None
     events: tuple[OrderEventAnswer, ...]

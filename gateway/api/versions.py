@@ -23,10 +23,10 @@ def version_tag(version: int, digest: str = "") -> Header:
 
 def wanted_version(headers: Mapping[str, str]) -> int | None:
     """The version If-Match names; None for any. Raises Problem where no version can match."""
-    given = headers.get("If-Match", "").strip()
-    if not given or given == "*":
+    given = headers.get("If-Match")
+    if given is None or given.strip() == "*":
         return None
-    match = _TAG.fullmatch(given)
+    match = _TAG.fullmatch(given.strip())
     if match is None:
         raise Problem("version_mismatch", "If-Match: give one ETag of this sale.")
     return int(match.group(1))

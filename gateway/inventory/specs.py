@@ -12,6 +12,8 @@ import msgspec
 from gateway.inventory.keys import NAME
 
 UNITS_MAX = 1_000_000_000
+# What every client can read as a whole number (RFC 8259 section 6).
+TOTAL_MAX = 2**53 - 1
 ACCOUNTS_MAX = 400
 DEFAULT_LOCATION = "default"
 
@@ -126,6 +128,12 @@ def _check_items(spec: SaleSpec) -> None:
         if sum(units.values()) < item.floor or sum(units.values()) > UNITS_MAX:
             message = f"item {item.sku}: stock must lie between the floor and {UNITS_MAX}"
             raise SpecError(message)
+    dearest = sum(
+        item.price.amount * (item.per_buyer_limit or spec.per_buyer_limit) for item in spec.items
+    )
+    if dearest > TOTAL_MAX:
+        message = f"items: price times per_buyer_limit, summed, must not exceed {TOTAL_MAX}"
+        raise SpecError(message)
     if sum(len(item.units_by_location) for item in spec.items) > ACCOUNTS_MAX:
         message = f"items: at most {ACCOUNTS_MAX} pairs of sku and location"
         raise SpecError(message)

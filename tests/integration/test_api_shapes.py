@@ -1,9 +1,11 @@
 """What is not a request of the contract is refused before it reaches Redis, never with a 500."""
 
 import asyncio
+import base64
 import time
 
 import jwt
+import msgspec
 import pytest
 import redis.asyncio
 
@@ -264,6 +266,7 @@ async def test_other_bodies_are_as_strict(api: Api) -> None:
 async def test_sales_that_cannot_be(api: Api, sale_id: str) -> None:
     path = f"/v1/sales/{sale_id}"
     item = {"sku": "s", "price": {"amount": 1, "currency": "EUR"}, "stock": 1}
+    dear = item | {"price": {"amount": 10**8, "currency": "EUR"}}
     for body in (
         sale_body(items=[]),
         sale_body(partitions=2),
@@ -290,11 +293,44 @@ async def test_sales_that_cannot_be(api: Api, sale_id: str) -> None:
         sale_body(items=[item | {"price": {"amount": 1, "currency": "eur"}}]),
         sale_body(items=[item | {"price": {"amount": -1, "currency": "EUR"}}]),
         sale_body(items=[item | {"name": "a\u0000b"}]),
+        sale_body(items=[dear], per_buyer_limit=10**9),
     ):
         assert (await api.ops("PUT", path, body)).told == (422, "invalid"), body
     for name in ("UPPER", "under_score", "-dash", "x" * 65):
         assert (await api.ops("PUT", f"/v1/sales/{name}", sale_body())).told == (422, "invalid")
     assert (await api.call("GET", path)).told == (404, "not_found")
+
+
+async def test_a_query_says_one_thing_and_nothing_else(api: Api) -> None:
+    far = {"created_at": "0001-01-01T00:00:00+23:59", "identifier": "x"}
+    cursors = [
+        base64.urlsafe_b64encode(msgspec.json.encode(each)).decode()
+        for each in (far, list(far.values()), 7)
+    ]
+    for query in (
+        *(
+            "buyer_id=b&buyer_id=b",
+            "buyer_id=b&more=1",
+            "buyer_id=other",
+            "buyer_id=",
+            "cursor=%00",
+        ),
+        *(f"cursor={cursor}" for cursor in (*cursors, "nonsense", "a")),
+    ):
+        told = (await api.buyer("b", "GET", f"/v1/orders?{query}")).told
+        assert told == (422, "invalid"), query
+    for path in ("/v1/dead-letters", "/v1/audit-log", "/v1/sales"):
+        assert (await api.ops("GET", f"{path}?cursor=")).status == 200
+        for query in ("cursor=1&cursor=1", "cursor=x", "more=1", f"cursor={cursors[1]}"):
+            assert (await api.ops("GET", f"{path}?{query}")).told == (422, "invalid"), query
+
+
+async def test_an_empty_if_match_is_no_condition_left_out(api: Api) -> None:
+    sale = await api.open_sale()
+    for tag in ("", "2", "W/", '"x"', '"1", "2"'):
+        told = (await api.ops("POST", f"/v1/sales/{sale}/pause", If_Match=tag)).told
+        assert told == (412, "version_mismatch"), tag
+    assert (await api.ops("POST", f"/v1/sales/{sale}/pause", If_Match="*")).status == 200
 
 
 async def test_what_is_not_there(api: Api) -> None:

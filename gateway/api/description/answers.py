@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 SCHEMA = "#/components/schemas/{name}"
 # Any call may answer these, so the endpoints do not name them.
-ANY_CALL = ("malformed", "overloaded", "internal")
+ANY_CALL = ("malformed", "rate_limited", "overloaded", "internal")
 ANY_GUARDED_CALL = ("unauthenticated", "forbidden")
 
+_EVENTS = "text/event-stream"
 _TEXT: Json = {"type": "string"}
 _SECONDS: Json = {"type": "integer", "minimum": 0}
 _HEADERS: dict[str, tuple[str, Json]] = {
@@ -105,6 +106,8 @@ def _done(endpoint: AnyEndpoint, status: int) -> Json:
     }
     if status == 304:
         return answer
+    if endpoint.media_type == _EVENTS and endpoint.answer is not None:
+        return answer | {"content": {_EVENTS: {"schema": _event(endpoint.answer)}}}
     schema = _TEXT if endpoint.media_type.startswith("text/") else {"type": "object"}
     content: Json = {endpoint.media_type: {"schema": schema}}
     if endpoint.answer is not None:
@@ -115,6 +118,24 @@ def _done(endpoint: AnyEndpoint, status: int) -> Json:
     for media_type in endpoint.also_as if isinstance(endpoint, Endpoint) else ():
         content[media_type] = {"schema": _TEXT}
     return answer | {"content": content}
+
+
+def _event(data: type) -> Json:
+    """A server-sent event; `problem` is the last one of a stream."""
+    told = [ref(data.__name__), ref("Problem")]
+    return {
+        "type": "object",
+        "required": ["event", "data"],
+        "properties": {
+            "event": {"type": "string"},
+            "id": {"type": "string"},
+            "data": {
+                "type": "string",
+                "contentMediaType": "application/json",
+                "contentSchema": {"oneOf": told},
+            },
+        },
+    }
 
 
 def _problems(endpoint: AnyEndpoint) -> dict[int, list[str]]:

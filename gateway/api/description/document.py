@@ -141,6 +141,9 @@ def _parameters(endpoint: AnyEndpoint) -> Iterator[Json]:
         yield _parameter(name, "path", parameter) | {"required": True}
     for name in endpoint.headers:
         yield _parameter(name, "header", IN_HEADERS[name])
+    for name in endpoint.required_headers if isinstance(endpoint, Endpoint) else ():
+        header = _parameter(name, "header", IN_HEADERS[name])
+        yield header | {"required": True, "schema": {"minLength": 1} | header["schema"]}
     for name in endpoint.query if isinstance(endpoint, Endpoint) else ():
         yield _parameter(name, "query", IN_QUERY[name])
 

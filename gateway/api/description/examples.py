@@ -17,7 +17,7 @@ _ID = f"{_SALE}.0.wHyr31ky6qeG0hqHGDT4eQ"
 _EVENT = f"{_SALE}:0:1-3"
 _DEADLINE = "2026-11-21T12:50:53.312Z"
 _LATER = "2026-11-21T18:00:00.000Z"
-_TOTAL = Money(32000, "EUR")
+_TOTAL = schemas.Total(32000, "EUR")
 _LINES = (
     schemas.LineAnswer("print-a2", 1, "berlin", 25000),
     schemas.LineAnswer("poster", 2, "default", 3500),
@@ -42,7 +42,7 @@ _ORDER = schemas.OrderAnswer(
     buyer_id="buyer-17",
     status="PENDING",
     lines=(schemas.OrderLineAnswer("print-a2", "berlin", 1, 0, 0, 25000),),
-    total=Money(25000, "EUR"),
+    total=schemas.Total(25000, "EUR"),
     expires_at=_DEADLINE,
     payment_reference=None,
     events=(schemas.OrderEventAnswer("PENDING", "2026-11-21T12:40:53.312Z", _EVENT, {}),),
@@ -141,8 +141,8 @@ _EXAMPLES: dict[type, object] = {
         _SALE,
         settled_at=_LATER,
         settled_by="alice",
-        revenue=Money(10500, "EUR"),
-        refunded=Money(3500, "EUR"),
+        revenue=schemas.Total(10500, "EUR"),
+        refunded=schemas.Total(3500, "EUR"),
         lines=(
             ops.AccountingLine(
                 sku="poster",

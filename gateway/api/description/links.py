@@ -12,6 +12,8 @@ _RESERVED = {"id": "$response.body#/reservation_id"}
 _SAME = {"id": "$request.path.id"}
 _SALE = {"sale": "$request.path.sale"}
 _SEEN = {**_SALE, "header.If-Match": "$response.header.ETag"}
+_TICKET = {**_SALE, "header.Queue-Ticket": "$response.body#/ticket"}
+_ADMITTED = {**_SALE, "header.Admission-Token": "$response.body#/admission_token"}
 _ITEM = {**_SALE, "sku": "$request.path.sku"}
 _OF_BUYER = {"query.buyer_id": "$response.body#/buyer_id"}
 
@@ -31,6 +33,11 @@ def _links(parameters: dict[str, str], *operation_ids: str) -> tuple[Link, ...]:
 _OF_OPEN = _links(
     _SALE, "sale", "snapshot", "adjust", "pause_sale", "close_sale", "reserve", "reconcile"
 )
+_OF_LINE = (
+    *_links(_TICKET, "queue", "queue_events"),
+    Link("queue_leave", _SALE),
+    Link("reserve", _ADMITTED),
+)
 
 LINKS: dict[str, tuple[Link, ...]] = {
     "reserve": (
@@ -48,15 +55,14 @@ LINKS: dict[str, tuple[Link, ...]] = {
         Link(
             "orders",
             {
-                "query.buyer_id": "$request.query.buyer_id",
+                "query.buyer_id": "$response.body#/orders/0/buyer_id",
                 "query.cursor": "$response.body#/next_cursor",
             },
         ),
     ),
-    "sale_put": (
-        *_links(_SEEN, "sale_put", "open_sale"),
-        Link("sale", _SALE),
-    ),
+    "queue_join": _OF_LINE,
+    "queue": _OF_LINE,
+    "sale_put": (*_links(_SEEN, "open_sale"), Link("sale", _SALE)),
     "open_sale": _OF_OPEN,
     "resume_sale": _OF_OPEN,
     "pause_sale": _links(_SEEN, "resume_sale", "close_sale"),

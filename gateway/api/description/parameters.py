@@ -36,8 +36,7 @@ Key = Annotated[
         examples=["checkout-81723"],
     ),
 ]
-Signed = Annotated[str, msgspec.Meta(min_length=1, max_length=4096, pattern="^[!-~]+$")]
-Cursor = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
+Cursor = Annotated[str, msgspec.Meta(max_length=512)]
 Tag = Annotated[str, msgspec.Meta(min_length=1, max_length=512, pattern="^[ -~]+$")]
 
 
@@ -65,7 +64,9 @@ IN_QUERY = {
         BuyerId, "Whose. A buyer may leave it out; others must give it. At most 128 bytes."
     ),
     "sale_id": Parameter(SaleId, "Only what is about this sale."),
-    "cursor": Parameter(Cursor, "`next_cursor` of the page before."),
+    "cursor": Parameter(
+        Cursor, "`next_cursor` of the page before; empty or left out for the first."
+    ),
 }
 IN_HEADERS = {
     "Idempotency-Key": Parameter(
@@ -77,11 +78,11 @@ IN_HEADERS = {
     "If-Match": Parameter(
         Tag, "An ETag of the sale: change it only if it is still that version. `*` is any."
     ),
-    "If-None-Match": Parameter(Tag, "ETags that are at hand: 304 where one is still right."),
+    "If-None-Match": Parameter(str, "ETags that are at hand: 304 where one is still right."),
     "Admission-Token": Parameter(
-        Signed, "What the waiting room gave; required where the sale has one."
+        str, "What the waiting room gave; required where the sale has one."
     ),
-    "Queue-Ticket": Parameter(Signed, "The ticket that joining the queue gave."),
+    "Queue-Ticket": Parameter(str, "The ticket that joining the queue gave."),
     "Last-Event-ID": Parameter(Number, "The last event that arrived, to go on after it."),
 }
 

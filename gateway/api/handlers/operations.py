@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.api.bodies import Decoder, read_body
+from gateway.api.bodies import Decoder, query_of, read_body
 from gateway.api.handlers.sales import caller_of
 from gateway.api.problems import Answer, Problem, not_found
 from gateway.api.rendering import json_answer
@@ -47,9 +47,9 @@ class OperationHandlers:
 
     async def dead_letters(self, request: web.Request, _principal: Principal) -> Answer:
         """GET /v1/dead-letters."""
-        cursor = request.query.get("cursor")
-        if set(request.query) - {"cursor"} or (cursor is not None and not is_identifier(cursor)):
-            raise Problem("invalid", "cursor: the only parameter, and one this call gave out.")
+        cursor = query_of(request.query, "cursor")["cursor"]
+        if cursor and not is_identifier(cursor):
+            raise Problem("invalid", "cursor: not one this call gave out.")
         page = await self._dead_letters.page(int(cursor) if cursor else None)
         return json_answer(200, page)
 

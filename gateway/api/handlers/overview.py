@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.api.bodies import query_of
 from gateway.api.handlers.operations import is_identifier
 from gateway.api.problems import Answer, Problem
 from gateway.api.rendering import json_answer
@@ -25,7 +26,7 @@ class OverviewHandlers:
 
     async def sales(self, request: web.Request, _principal: Principal) -> Answer:
         """GET /v1/sales."""
-        given = _parameters(request, "cursor")
+        given = query_of(request.query, "cursor")
         return json_answer(200, await self._overview.sales(given["cursor"]))
 
     async def figures(self, request: web.Request, _principal: Principal) -> Answer:
@@ -34,19 +35,11 @@ class OverviewHandlers:
 
     async def audit_log(self, request: web.Request, _principal: Principal) -> Answer:
         """GET /v1/audit-log."""
-        given = _parameters(request, "sale_id", "cursor")
+        given = query_of(request.query, "sale_id", "cursor")
         sale_id, cursor = given["sale_id"], given["cursor"]
         if sale_id is not None and not SALE_ID.fullmatch(sale_id):
             raise Problem("invalid", "sale_id: not the id of a sale.")
-        if cursor is not None and not is_identifier(cursor):
+        if cursor and not is_identifier(cursor):
             raise Problem("invalid", "cursor: not one this call gave out.")
         page = await self._overview.audit_log(sale_id, int(cursor) if cursor else None)
         return json_answer(200, page)
-
-
-def _parameters(request: web.Request, *names: str) -> dict[str, str | None]:
-    """The parameters of the query by name. Raises Problem invalid for any other."""
-    unknown = set(request.query) - set(names)
-    if unknown:
-        raise Problem("invalid", f"There is no parameter {min(unknown)}.")
-    return {name: request.query.get(name) for name in names}

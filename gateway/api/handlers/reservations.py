@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.admission.tokens import Principal, Scope
-from gateway.api.bodies import Decoder, check_text, idempotency_key, read_body
+from gateway.api.bodies import Decoder, check_text, idempotency_key, query_of, read_body
 from gateway.api.orders import pending_order
 from gateway.api.problems import Answer, Problem, not_found
 from gateway.api.rendering import REPLAYED, json_answer
@@ -93,10 +93,8 @@ class ReservationHandlers:
 
     async def orders(self, request: web.Request, principal: Principal) -> Answer:
         """GET /v1/orders."""
-        unknown = set(request.query) - {"buyer_id", "cursor"}
-        if unknown:
-            raise Problem("invalid", f"There is no parameter {min(unknown)}.")
-        given = request.query.get("buyer_id")
+        query = query_of(request.query, "buyer_id", "cursor")
+        given = query["buyer_id"]
         if principal.scope is Scope.BUYER:
             if given not in {None, principal.subject}:
                 raise Problem("invalid", "buyer_id: leave it out, or give the token's own.")
@@ -104,7 +102,7 @@ class ReservationHandlers:
         if not given:
             raise Problem("invalid", "buyer_id: say whose orders.")
         check_text("buyer_id", given, SUBJECT_BYTES_MAX)
-        page = await self._orders.of_buyer(given, request.query.get("cursor"))
+        page = await self._orders.of_buyer(given, query["cursor"])
         return json_answer(200, OrdersAnswer(page.orders, page.next_cursor))
 
     async def _body(self, request: web.Request) -> bytes:
