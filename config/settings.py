@@ -12,7 +12,7 @@ import os
 import tempfile
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -25,6 +25,7 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     SecretStr,
+    model_validator,
 )
 
 # The shortest HS256 key that RFC 7518 section 3.2 allows.
@@ -190,7 +191,16 @@ class GatewaySettings(Section):
 
 
 class RateLimitSettings(Section):
-    """How often somebody may ask. Rates are of one gateway, divided by its workers."""
+    """How often somebody may ask. Rates are of one gateway, divided by its workers; a buyer's is of
+    all gateways together.
+    """
+
+    buyer_per_second: NonNegativeFloat = Field(
+        0.0, description="reserves of one buyer in a sale; 0: no limit"
+    )
+    buyer_burst: NonNegativeInt = Field(
+        0, le=10_000, description="of them at once after a pause; 0: those of a second"
+    )
 
     network_per_second: NonNegativeFloat = Field(
         0.0, description="calls of buyers from one client network; 0: no limit"
@@ -214,6 +224,23 @@ class RateLimitSettings(Section):
         0.0, description="calls of one operator's token; 0: no limit"
     )
     ops_burst: NonNegativeInt = Field(0, description="as network_burst")
+
+    @property
+    def buyer_requests(self) -> int:
+        """How many reserves a buyer may make at once."""
+        return self.buyer_burst or max(1, round(self.buyer_per_second))
+
+    @property
+    def buyer_window_seconds(self) -> float:
+        """Over which as many come back."""
+        return self.buyer_requests / self.buyer_per_second
+
+    @model_validator(mode="after")
+    def _check_buyer_window(self) -> Self:
+        if self.buyer_per_second and not 0.001 <= self.buyer_window_seconds <= 86_400:
+            message = "buyer_burst must come back within a millisecond to a day"
+            raise ValueError(message)
+        return self
 
 
 class AuthSettings(Section):

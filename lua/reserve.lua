@@ -3,12 +3,15 @@
 -- limit, once per reservation id; an accepted one and its event are one step. Where there is a
 -- waiting room it spends the buyer's admission, which nothing can spend again. Requests are decided
 -- in order; each reply echoes its request's number. A refusal writes nothing and binds nothing.
--- KEYS    1-6 the partition (include/partition.lua)
+-- KEYS    1-6 the partition (include/partition.lua)  7-8 with a rate limit: its buckets
 -- ARGV    1 run_id  2 epoch
 --         3 MessagePack {{number, token, buyer, fingerprint, {item, account or 0, quantity,
---         ...}, admission number or 0, its expiry wall_ms}, ...}
+--         ...}, admission number or 0, its expiry wall_ms, whether it counts towards the
+--         rate limit}, ...}
+--         4 with a rate limit: MessagePack {requests, ms} (include/buckets.lua)
 -- RETURNS MessagePack {"ok", epoch, wall_ms, shift_ms, {{number, outcome, detail ...}, ...}}; the
---         outcomes are those of gateway/inventory/outcomes.py.
+--         outcomes are those of gateway/inventory/outcomes.py. With a rate limit, behind that: how
+--         many requests each one's buyer has left, -1 where it did not count.
 -- @include status
 -- @include arguments
 -- @include record
@@ -17,6 +20,7 @@
 -- @include reservation
 -- @include expiry
 -- @include placement
+-- @include buckets
 
 local MOST_REQUESTS, MOST_LINES, MOST_HOLDS_SHOWN, MOST_OWN_SWEPT = 512, 64, 8, 1000
 
@@ -24,7 +28,7 @@ local function check(partition, request)
   if type(request) ~= 'table' or not is_integer(request[1], 0, 2 ^ 31)
      or not is_token(request[2]) or not is_text(request[3], 128) or not is_fingerprint(request[4])
      or not are_lines(request[5], MOST_LINES) or not is_integer(request[6], 0, LATEST)
-     or not is_integer(request[7], 0, LATEST) then
+     or not is_integer(request[7], 0, LATEST) or type(request[8]) ~= 'boolean' then
     return false
   end
   local lines = request[5]
@@ -46,6 +50,7 @@ local function prefetch(partition, requests)
     partition.records[tokens[i]] = records[i] and cmsgpack.unpack(records[i]) or false
     partition.buyers[buyers[i]] = known[i] and cmsgpack.unpack(known[i]) or {}
   end
+  if partition.buckets then fetch_buckets(partition.buckets, buyers) end
 end
 
 local function is_open(partition)
@@ -126,12 +131,18 @@ end
 
 local function decide(partition, request)
   local number, token, buyer_id = request[1], request[2], request[3]
+  local buckets = partition.buckets
+  if buckets then buckets.left = -1 end
   local record = record_of(partition, token)
   if record then
     if record[BUYER] ~= buyer_id or record[FINGERPRINT] ~= request[4] then
       return {number, 'key_reused'}
     end
     return {number, 'replayed', view(partition, token, record)}
+  end
+  if buckets and request[8] then
+    local wait_ms = take_from_bucket(buckets, buyer_id)
+    if wait_ms then return {number, 'rate_limited', wait_ms} end
   end
   if not is_open(partition) then return {number, 'not_open', partition.meta.state} end
   if is_behind(partition) then return {number, 'ledger_behind'} end
@@ -155,7 +166,7 @@ local function decide(partition, request)
   return {number, 'accepted', view(partition, token, record)}
 end
 
-local partition, refusal = open_partition(KEYS, ARGV[1], ARGV[2])
+local partition, refusal = open_partition({unpack(KEYS, 1, 6)}, ARGV[1], ARGV[2])
 if not partition then return refusal end
 local requests = unpacked(ARGV[3] or '')
 if not requests or #requests == 0 or #requests > MOST_REQUESTS then
@@ -164,8 +175,16 @@ end
 for _, request in ipairs(requests) do
   if not check(partition, request) then return malformed('request') end
 end
+if #KEYS > 6 or ARGV[4] then
+  partition.buckets = open_buckets({unpack(KEYS, 7)}, ARGV[4] or '', partition.wall)
+  if not partition.buckets then return malformed('rate limit') end
+end
 prefetch(partition, requests)
-local results = {}
-for i, request in ipairs(requests) do results[i] = decide(partition, request) end
+local results, remaining = {}, partition.buckets and {} or nil
+for i, request in ipairs(requests) do
+  results[i] = decide(partition, request)
+  if remaining then remaining[i] = partition.buckets.left end
+end
 flush(partition)
-return reply(partition, results)
+if partition.buckets then flush_buckets(partition.buckets) end
+return reply(partition, results, remaining)

@@ -19,6 +19,7 @@ from gateway.admission.tokens import Principal, Scope
 from gateway.api.bodies import Decoder, check_json, check_text, idempotency_key
 from gateway.api.ledger import LedgerUnavailable
 from gateway.api.problems import Answer, Problem, not_found
+from gateway.api.rate_headers import Quota, rate_headers, rate_limited
 from gateway.api.rendering import REPLAYED, json_answer, own_holds, reservation_answer
 from gateway.api.sales import SaleDirectory, SaleFacts, UnknownSale
 from gateway.api.schemas import LineBody, ReserveBody
@@ -122,6 +123,7 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
     fingerprint: str
     lines: tuple[int, ...]
     admission: Admission
+    metered: bool
 
 
 @lru_cache(maxsize=1024)
@@ -142,14 +144,18 @@ class Reserve:
         metrics: GatewayMetrics,
         gate: QueueGate,
         *,
+        buyer_quota: Quota | None,
         deadline_seconds: float,
     ) -> None:
-        """`deadline_seconds`: how long to ask again when an outcome is unknown."""
+        """`buyer_quota` is the limit the store was given; `deadline_seconds`: how long to ask again
+        when an outcome is unknown.
+        """
         self._gate = gate
         self._directory = directory
         self._batcher = batcher
         self._settled = settled
         self._metrics = metrics
+        self._buyer_quota = buyer_quota
         self._deadline_seconds = deadline_seconds
 
     async def __call__(
@@ -197,6 +203,8 @@ class Reserve:
             fingerprint,
             numbered_lines(facts, body.lines),
             _admission(self._gate, facts, headers, buyer_id),
+            # Shops have a limit of their own: theirs are the buyers of a whole storefront.
+            principal.scope is Scope.BUYER,
         )
 
     def send(self, ask: Ask) -> asyncio.Future[ReserveReply]:
@@ -209,13 +217,17 @@ class Reserve:
             ask.fingerprint,
             ask.lines,
             ask.admission,
+            metered=ask.metered,
         )
 
     def answer(self, ask: Ask, reply: ReserveReply) -> Answer | Problem:
         """What the caller is told."""
-        detail = reply.detail
+        detail, quota = reply.detail, self._buyer_quota
+        told = () if quota is None or reply.remaining < 0 else rate_headers(quota, reply.remaining)
         if not isinstance(detail, Reservation):
-            problem = _refusal(ask.facts, ask.identifier.partition, reply)
+            problem = self._refusal(ask, reply)
+            if reply.outcome != Outcome.RATE_LIMITED:
+                problem.headers += told
             self._metrics.count_reservation(problem.kind.code)
             return problem
         self._metrics.count_reservation(reply.outcome)
@@ -223,7 +235,15 @@ class Reserve:
         location = ("Location", f"/v1/reservations/{body.reservation_id}")
         if reply.outcome == Outcome.REPLAYED:
             return json_answer(201, body, location, REPLAYED)
-        return json_answer(201, body, location)
+        return json_answer(201, body, location, *told)
+
+    def _refusal(self, ask: Ask, reply: ReserveReply) -> Problem:
+        if reply.outcome == Outcome.RATE_LIMITED and isinstance(reply.detail, int):
+            if self._buyer_quota is None:
+                raise RuntimeError("a limit was reached where there is none")
+            detail = "This buyer reserves too often in this sale."
+            return rate_limited(self._buyer_quota, reply.detail / 1000, detail)
+        return _refusal(ask.facts, ask.identifier.partition, reply)
 
     async def insist(self, ask: Ask, doubt: Exception) -> Answer | Problem:
         """The answer although a first try ended in `doubt`: asks again with the same id within the

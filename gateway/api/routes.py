@@ -104,9 +104,9 @@ def reservation_endpoints(handlers: ReservationHandlers) -> tuple[Endpoint, ...]
             "POST", f"{_SALE}/reservations", "reserve", "Hold units; this is the order",
             handlers.reserve, _OWNERS, reservation,
             (*_WRITE, "idempotency_key_required", "idempotency_key_reused", "sale_not_open",
-             "not_admitted", "limit_exceeded", "sold_out", "ledger_behind"),
+             "rate_limited", "not_admitted", "limit_exceeded", "sold_out", "ledger_behind"),
             status=201, body=schemas.ReserveBody, headers=("Idempotency-Key", "Admission-Token"),
-            answer_headers=("Location", "Idempotent-Replayed"),
+            answer_headers=("Location", "Idempotent-Replayed", "RateLimit", "RateLimit-Policy"),
         ),
         Endpoint(
             "GET", _RESERVATION, "reservation", "A reservation as it is now",

@@ -39,6 +39,7 @@ from gateway.api.public_sales import PublicSales
 from gateway.api.queue import Queue, RoomFactsReader
 from gateway.api.queue_gate import QueueGate
 from gateway.api.queue_streams import QueueStreams
+from gateway.api.rate_headers import Quota
 from gateway.api.reconciliations import DeadLetters, Reconciliations
 from gateway.api.reservations import ReservationService
 from gateway.api.reserving import Reserve
@@ -67,6 +68,7 @@ from gateway.inventory.pool import ScriptPool
 from gateway.inventory.postgres import create_pool
 from gateway.inventory.store import ReservationStore
 from gateway.inventory.tracing import make_tracing
+from gateway.inventory.types import BuyerRate
 from lua.loader import load_scripts
 
 if TYPE_CHECKING:
@@ -74,7 +76,7 @@ if TYPE_CHECKING:
 
     import redis.asyncio as redis_py
 
-    from config.settings import GatewaySettings, Settings
+    from config.settings import GatewaySettings, RateLimitSettings, Settings
 
 STOP_SECONDS = 4.0
 LINGERING_SECONDS = 1.0
@@ -217,7 +219,8 @@ async def _assemble(
     directory = SaleDirectory(ledger, settings.postgres)
     listener = asyncio.create_task(directory.listen())
     parts.push_async_callback(_cancelled, listener)
-    store = ReservationStore(pool)
+    buyer_rate, buyer_quota = _buyer_rate(settings.rate_limit)
+    store = ReservationStore(pool, buyer_rate)
     settled = SettledReservations(reads)
     rooms = WaitingRooms(settings, pool, store, client, postgres, RoomFactsReader(directory))
     parts.push_async_callback(_cancelled, asyncio.create_task(rooms.watch()))
@@ -233,6 +236,7 @@ async def _assemble(
         settled,
         metrics,
         QueueGate(rooms),
+        buyer_quota=buyer_quota,
         deadline_seconds=gateway.request_deadline_seconds,
     )
     gauges = Gauges(reads, store, client)
@@ -264,6 +268,15 @@ async def _assemble(
         pages=page_calls() if gateway.pages else (),
     )
     return app, edge, reserve, metrics, streams
+
+
+def _buyer_rate(limits: RateLimitSettings) -> tuple[BuyerRate | None, Quota | None]:
+    """One buyer's rate in the scripts' terms and in those of the answers; None: no limit."""
+    if not limits.buyer_per_second:
+        return None, None
+    requests, window_seconds = limits.buyer_requests, limits.buyer_window_seconds
+    rate = BuyerRate(requests, max(1, round(window_seconds * 1000)))
+    return rate, Quota("buyer", requests, window_seconds)
 
 
 def _batcher_bounds(settings: Settings) -> BatcherBounds:

@@ -84,9 +84,13 @@ class ReserveBatcher:
         fingerprint: str,
         lines: tuple[int, ...],
         admission: Admission = NO_ADMISSION,
+        *,
+        metered: bool = False,
     ) -> ReserveReply:
         """The script's answer to one request. Raises as `enqueue` and its future do."""
-        return await self.enqueue(partition, token, buyer_id, fingerprint, lines, admission)
+        return await self.enqueue(
+            partition, token, buyer_id, fingerprint, lines, admission, metered=metered
+        )
 
     def enqueue(
         self,
@@ -96,6 +100,8 @@ class ReserveBatcher:
         fingerprint: str,
         lines: tuple[int, ...],
         admission: Admission = NO_ADMISSION,
+        *,
+        metered: bool = False,
     ) -> asyncio.Future[ReserveReply]:
         """A future with the script's answer to one request, or with Recovering or UnknownOutcome as
         the store raises them. Raises Overloaded, nothing having been sent, when too many are under
@@ -114,7 +120,9 @@ class ReserveBatcher:
                 message = f"{len(lane.waiting)} reserves wait, {wait:.1f} s"
                 raise Overloaded(message)
         self._number = (self._number + 1) % _NUMBERS
-        request = ReserveRequest(self._number, token, buyer_id, fingerprint, lines, *admission)
+        request = ReserveRequest(
+            self._number, token, buyer_id, fingerprint, lines, *admission, metered
+        )
         waiter: asyncio.Future[ReserveReply] = loop.create_future()
         lane.waiting.append((request, waiter))
         self.in_flight += 1

@@ -11,6 +11,7 @@ key                   type         holds
 `{sale:p}:buyers`       hash         buyer id → counts and own active holds
 `{sale:p}:deadlines`    sorted set   token → deadline of each active hold
 `{sale:p}:outbox`       stream       `epoch-sequence` → event
+`{sale:p}:buckets:0`, `:1` hash      buyer id → when the buyer's rate limit is whole again; expire
 `{sale:p}:synced`       string       nothing; written before WAIT in durability replica
 `{sale:p}:relay`        hash         how far the relay has come, and which relay it is (lease)
 ====================  ===========  ==========================================================
@@ -60,6 +61,12 @@ def partition_keys(partition: PartitionId) -> tuple[bytes, ...]:
     tag = f"{{{partition.sale_id}:{partition.number}}}"
     names = ("meta", "stock", "reservations", "buyers", "deadlines", "outbox")
     return tuple(f"{tag}:{name}".encode() for name in names)
+
+
+@lru_cache(maxsize=4096)
+def bucket_keys(partition: PartitionId) -> tuple[bytes, ...]:
+    """The two hashes of the buyers' rate limit, which take turns and expire by themselves."""
+    return tuple(f"{{{partition}}}:buckets:{turn}".encode() for turn in (0, 1))
 
 
 def sync_key(keys: tuple[bytes, ...]) -> bytes:

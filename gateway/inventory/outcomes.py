@@ -18,6 +18,7 @@ class Outcome(StrEnum):
     REPLAYED = "replayed"
     KEY_REUSED = "key_reused"
     NOT_OPEN = "not_open"
+    RATE_LIMITED = "rate_limited"
     LEDGER_BEHIND = "ledger_behind"
     NOT_ADMITTED = "not_admitted"
     LIMIT_EXCEEDED = "limit_exceeded"
@@ -40,10 +41,11 @@ class Outcome(StrEnum):
 class ReserveReply(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Reply to one request of a batch.
 
-    `detail`: the reservation (accepted, replayed), the sale's state (not_open), `missing`, `spent`
-    or `expired` (not_admitted), the item's number (limit_exceeded, sold_out). `more`: the limit,
-    the own holds following (limit_exceeded), the own holds (sold_out), the paused item's number
-    (not_open).
+    `detail`: the reservation (accepted, replayed), ms to wait (rate_limited), the sale's state
+    (not_open), `missing`, `spent` or `expired` (not_admitted), the item's number (limit_exceeded,
+    sold_out). `more`: the limit, the own holds following (limit_exceeded), the own holds
+    (sold_out), the paused item's number (not_open). `remaining`, which the store fills in: requests
+    the buyer has left, -1 where this one did not count.
     """
 
     number: int
@@ -51,6 +53,7 @@ class ReserveReply(msgspec.Struct, frozen=True, array_like=True, gc=False):
     detail: Reservation | int | str | None = None
     more: int | tuple[Reservation, ...] | None = None
     holds: tuple[Reservation, ...] = ()
+    remaining: int = -1
 
 
 class EdgeReply(msgspec.Struct, frozen=True, array_like=True):

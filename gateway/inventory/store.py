@@ -9,14 +9,16 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import msgspec
+from msgspec.structs import force_setattr
 
 from gateway.inventory.errors import PartitionLost, Recovering, ScriptFailure
 from gateway.inventory.events import Position
-from gateway.inventory.keys import PartitionId, partition_keys
+from gateway.inventory.keys import PartitionId, bucket_keys, partition_keys
 from gateway.inventory.outcomes import AdjustReply, EdgeReply, ReserveReply
 from gateway.inventory.pool import MisroutedReply, ScriptPool
 from gateway.inventory.types import (
     AccountCounters,
+    BuyerRate,
     RepairRequest,
     Reservation,
     ReserveRequest,
@@ -31,8 +33,8 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 class _Envelope(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """`ok`: epoch, wall_ms, shift_ms, result. `fenced`: epoch, whether the run is the trusted one.
-    `recovering` and `malformed`: a word.
+    """`ok`: epoch, wall_ms, shift_ms, result, and under a rate limit what remains to each request.
+    `fenced`: epoch, whether the run is the trusted one. `recovering` and `malformed`: a word.
     """
 
     status: str
@@ -40,6 +42,7 @@ class _Envelope(msgspec.Struct, frozen=True, array_like=True, gc=False):
     wall_ms: int | bool = 0
     shift_ms: int = 0
     result: msgspec.Raw = msgspec.Raw(b"")
+    remaining: tuple[int, ...] = ()
 
 
 class ExpireReply(msgspec.Struct, frozen=True, array_like=True):
@@ -91,9 +94,12 @@ _reservations = msgspec.msgpack.Decoder(tuple[Reservation | bool, ...])
 class ReservationStore:
     """See the module. Safe for concurrent use by the tasks of one event loop."""
 
-    def __init__(self, pool: ScriptPool) -> None:
-        """A store over started or starting connections."""
+    def __init__(self, pool: ScriptPool, buyer_rate: BuyerRate | None = None) -> None:
+        """A store over started or starting connections; None: buyers may reserve as often as they
+        like.
+        """
         self._pool = pool
+        self._buyer_rate = None if buyer_rate is None else _encode(buyer_rate)
         self._epochs: dict[PartitionId, int] = {}
 
     async def load(self, partition: PartitionId, config: bytes, epoch: int = FIRST_EPOCH) -> str:
@@ -115,9 +121,17 @@ class ReservationStore:
                 if request.number != reply.number:
                     message = f"reply {reply.number} where {request.number} was due"
                     raise MisroutedReply(message)
+            if envelope.remaining:
+                for reply, remaining in zip(replies, envelope.remaining, strict=True):
+                    force_setattr(reply, "remaining", remaining)
             return replies
 
-        return await self._fenced("reserve", partition, (_encode(requests),), decode)
+        batch = _encode(requests)
+        if self._buyer_rate is None:
+            return await self._fenced("reserve", partition, (batch,), decode)
+        return await self._fenced(
+            "reserve", partition, (batch, self._buyer_rate), decode, bucket_keys(partition)
+        )
 
     async def confirm(
         self,
@@ -276,15 +290,18 @@ class ReservationStore:
         partition: PartitionId,
         arguments: tuple[bytes, ...],
         decode: Callable[[_Envelope], Result],
+        more_keys: tuple[bytes, ...] = (),
     ) -> Result:
         """Call under the epoch this store knows, once more under the one it is taught."""
         try:
             return await self._call_decoded(
-                name, partition, self._epoch(partition), arguments, decode
+                name, partition, self._epoch(partition), arguments, decode, more_keys=more_keys
             )
         except _NewerEpoch as lesson:
             self._epochs[partition] = lesson.epoch
-        return await self._call_decoded(name, partition, self._epoch(partition), arguments, decode)
+        return await self._call_decoded(
+            name, partition, self._epoch(partition), arguments, decode, more_keys=more_keys
+        )
 
     async def _call(
         self,
@@ -304,6 +321,7 @@ class ReservationStore:
         arguments: tuple[bytes, ...],
         decode: Callable[[_Envelope], Result],
         at_run: str | None = None,
+        more_keys: tuple[bytes, ...] = (),
     ) -> Result:
         def checked(raw: bytes) -> Result:
             envelope = _envelope.decode(raw)
@@ -313,7 +331,7 @@ class ReservationStore:
 
         return await self._pool.call(
             name,
-            partition_keys(partition),
+            partition_keys(partition) + more_keys,
             b"%d" % epoch,
             *arguments,
             decode=checked,

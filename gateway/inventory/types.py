@@ -35,7 +35,8 @@ class ReserveRequest(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One reserve of a batch; `number` comes back with its reply.
 
     `admission` is the number of the buyer's admission, 0 where there is none; it ends at
-    `admission_expires_at` on the server's clock.
+    `admission_expires_at` on the server's clock. `metered`: it counts towards the buyer's rate
+    limit, where there is one.
     """
 
     number: int
@@ -45,6 +46,16 @@ class ReserveRequest(msgspec.Struct, frozen=True, array_like=True, gc=False):
     lines: tuple[int, ...]
     admission: int = 0
     admission_expires_at: int = 0
+    metered: bool = False
+
+
+class BuyerRate(msgspec.Struct, frozen=True, array_like=True):
+    """How often one buyer may reserve in a sale: so many at once, and as many again evenly over
+    each window; the argument of lua/include/buckets.lua.
+    """
+
+    requests: int
+    window_ms: int
 
 
 class Reservation(msgspec.Struct, frozen=True, array_like=True, gc=False):

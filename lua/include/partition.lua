@@ -166,6 +166,8 @@ local function flush(partition)
   end
 end
 
-local function reply(partition, result)
-  return cmsgpack.pack({'ok', partition.meta.epoch, partition.wall, partition.meta.shift, result})
+-- `more` goes behind the result, where there is more.
+local function reply(partition, result, more)
+  return cmsgpack.pack(
+    {'ok', partition.meta.epoch, partition.wall, partition.meta.shift, result, more})
 end

@@ -144,7 +144,8 @@ class PartitionMachine(RuleBasedStateMachine):
         model = self.model
         if model.epoch + ahead < 2 or model.sequence + off < 0:
             return
-        self._set_clock(model.last_time - outage)
+        if model.sale.rate is None:  # a bucket knows no time before its own
+            self._set_clock(model.last_time - outage)
         closed = Position(model.epoch if ahead else model.epoch - 1, model.sequence + off)
         alive_at = model.last_time + alive - 100
         answer = self.rig.recover(run_id, model.epoch + ahead, closed, alive_at)
@@ -241,8 +242,8 @@ class PartitionMachine(RuleBasedStateMachine):
     # -- plumbing ---------------------------------------------------------------------------------
 
     def _reserve(self, batch: tuple[Ask, ...]) -> None:
-        answer = self._call("reserve", self.rig.pack_asks(*batch))
-        replies = answer.read(tuple[ReserveReply, ...])
+        answer = self._checked(self.rig.call_reserve(*batch))
+        replies = self.rig.replies(answer)
         expected = self.model.reserve(int(answer.wall_ms), batch)
         assert len(replies) == len(expected)
         for reply, wanted in zip(replies, expected, strict=True):
@@ -261,7 +262,9 @@ class PartitionMachine(RuleBasedStateMachine):
 
     def _call(self, name: str, *request: object) -> Answer:
         packed = request[0] if isinstance(request[0], bytes) else self.rig.pack(request)
-        answer = self.rig.call(name, packed)
+        return self._checked(self.rig.call(name, packed))
+
+    def _checked(self, answer: Answer) -> Answer:
         assert (answer.status, answer.detail) == ("ok", self.model.epoch), answer
         assert answer.shift_ms == self.model.shift
         assert answer.wall_ms >= self.model.last_time
@@ -311,6 +314,7 @@ class PartitionMachine(RuleBasedStateMachine):
         ends_at = {"late": self.model.last_time, "last moment": self.model.last_time + 1}
         return dataclasses.replace(
             ask,
+            metered=self.admissions % 5 > 0,
             admission=numbers.get(shown, self.admissions),
             admission_ends_at=ends_at.get(shown, FAR_MS),
         )

@@ -80,6 +80,7 @@ class Partition:
             for number, (sku, location, item, units) in enumerate(sale.accounts, start=1)
         }
         self.claims: dict[str, Claim] = {}
+        self.full_at: dict[str, int] = {}  # µs, by buyer: no part of what is folded
         self.outbox: list[Event] = []
         self.emit(
             Load,

@@ -74,5 +74,13 @@ MUTANTS = (
         "an event without its admission", "(admission and string.format(", "(nil and string.format("
     ),
     Mutant("an admission late by one", "[7] <= partition.wall", "[7] < partition.wall"),
+    Mutant("one above the rate", "if room < 0 then", "if room + buckets.interval < 0 then"),
+    Mutant("a rate that forgets", "if #fields == 0 then return end", "do return end"),
+    Mutant(
+        "a rate that refusals use up",
+        "if room < 0 then return",
+        "if room < 0 then buckets.full_at[buyer] = full_at; buckets.changed[buyer] = true; return",
+    ),
+    Mutant("a rate of one turn", "read_turn(buckets, buckets.last, buckets.turn - 1, buyers)", ""),
     Mutant("a watermark that goes back", "watermark = math.max(watermark,", "local _ = ("),
 )

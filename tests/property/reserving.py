@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from msgspec.structs import force_setattr
+
 from gateway.inventory.events import Expire, Reserve
 from gateway.inventory.outcomes import ReserveReply
 from gateway.inventory.types import Reservation, ReservationState
@@ -42,6 +44,28 @@ class Reserving(Partition):
             if (known.buyer, known.fingerprint) != (ask.buyer, ask.fingerprint):
                 return ReserveReply(number, "key_reused")
             return ReserveReply(number, "replayed", self.view(known, batch.wall))
+        remaining, wait_ms = self._metered(ask, batch.wall)
+        if wait_ms:
+            return ReserveReply(number, "rate_limited", wait_ms, remaining=0)
+        reply = self._judge(number, ask, batch)
+        force_setattr(reply, "remaining", remaining)
+        return reply
+
+    def _metered(self, ask: Ask, wall: int) -> tuple[int, int]:
+        """Requests the buyer has left, -1 where this one does not count; ms until it may come."""
+        if self.sale.rate is None or not ask.metered:
+            return -1, 0
+        requests, window_ms = self.sale.rate
+        interval = window_ms * 1000 // requests
+        now = wall * 1000
+        full_at = max(self.full_at.get(ask.buyer, 0), now) + interval
+        room = now + requests * interval - full_at
+        if room < 0:
+            return 0, -(room // 1000)
+        self.full_at[ask.buyer] = full_at
+        return room // interval, 0
+
+    def _judge(self, number: int, ask: Ask, batch: Batch) -> ReserveReply:
         wanted = self._wanted(ask)
         refusal = self._closed(number, wanted, batch.wall)
         refusal = refusal or self._unadmitted(number, ask, batch.wall)

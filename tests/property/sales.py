@@ -42,6 +42,7 @@ sales = st.builds(
     split=st.booleans(),
     fingerprint=st.just("config-1"),
     waiting_room=st.sampled_from((False, False, True)),
+    rate=st.sampled_from((None,) * 4 + ((3, 1000), (40, 60_000), (7, 600_000))),
 )
 
 # Items and places are taken by the length of their names, so that any line suits any sale.

@@ -51,6 +51,7 @@ MET = {
     ("reserve", "not_admitted"),
     ("reserve", "not_open"),
     ("reserve", "overloaded"),
+    ("reserve", "rate_limited"),
     ("reserve", "replayed"),
     ("reserve", "sold_out"),
     ("return_units", "not_sold"),

@@ -13,13 +13,14 @@ Decoded = TypeVar("Decoded")
 
 
 class Answer(msgspec.Struct, frozen=True, array_like=True):
-    """The envelope of every reply: `ok` has all five fields, a refusal fewer."""
+    """The envelope of every reply: `ok` has all but the last, a refusal fewer."""
 
     status: str
     detail: int | str
     wall_ms: int | bool = 0
     shift_ms: int = 0
     result: msgspec.Raw = msgspec.Raw(b"\xc0")
+    remaining: tuple[int, ...] = ()
 
     def read(self, kind: type[Decoded]) -> Decoded:
         """The result of a script that was answered `ok`."""

@@ -12,7 +12,7 @@ import msgspec
 import redis
 
 from gateway.inventory.events import Position
-from gateway.inventory.keys import PartitionId, partition_keys
+from gateway.inventory.keys import PartitionId, bucket_keys, partition_keys
 from gateway.inventory.outcomes import AdjustReply, EdgeReply, ReserveReply
 from gateway.inventory.types import Reservation
 from lua.loader import Script, load_scripts
@@ -51,6 +51,11 @@ class Rig:
         """The partition's six keys."""
         return partition_keys(PartitionId(self.sale.sale_id, self.sale.number))
 
+    @property
+    def bucket_keys(self) -> tuple[bytes, ...]:
+        """The two of the rate limit."""
+        return bucket_keys(PartitionId(self.sale.sale_id, self.sale.number))
+
     @staticmethod
     def pack(value: object) -> bytes:
         """An argument."""
@@ -88,8 +93,24 @@ class Rig:
 
     def reserve(self, *asks: Ask) -> tuple[ReserveReply, ...]:
         """A batch, numbered from 0."""
-        answer = self.call("reserve", self.pack_asks(*asks))
-        return answer.read(tuple[ReserveReply, ...])
+        return self.replies(self.call_reserve(*asks))
+
+    def call_reserve(self, *asks: Ask) -> Answer:
+        """A batch under the sale's rate limit, where it has one."""
+        batch = self.pack_asks(*asks)
+        if self.sale.rate is None:
+            return self.call("reserve", batch)
+        keys = self.keys + self.bucket_keys
+        head = (self.run_id.encode(), b"%d" % self.epoch)
+        return self.raw("reserve", *head, batch, _pack(self.sale.rate), keys=keys)
+
+    @staticmethod
+    def replies(answer: Answer) -> tuple[ReserveReply, ...]:
+        """As the store tells them."""
+        replies = answer.read(tuple[ReserveReply, ...])
+        for reply, remaining in zip(replies, answer.remaining or (-1,) * len(replies), strict=True):
+            msgspec.structs.force_setattr(reply, "remaining", remaining)
+        return replies
 
     def pack_asks(self, *asks: Ask) -> bytes:
         """The third argument of `reserve`."""
@@ -97,7 +118,7 @@ class Rig:
             [
                 (
                     *(number, token(a.name), a.buyer, a.fingerprint, self.sale.triples(a.lines)),
-                    *(a.admission, a.admission_ends_at),
+                    *(a.admission, a.admission_ends_at, a.metered),
                 )
                 for number, a in enumerate(asks)
             ]

@@ -36,6 +36,7 @@ class Sale:
     split: bool = False
     fingerprint: str = "config-1"
     waiting_room: bool = False
+    rate: tuple[int, int] | None = None  # requests and ms; no part of what is loaded
 
     @property
     def accounts(self) -> tuple[tuple[str, str, int, int], ...]:
@@ -106,6 +107,7 @@ class Ask:
     fingerprint: str = "order-1"
     admission: int = 0
     admission_ends_at: int = FAR_MS
+    metered: bool = False
 
 
 def token(name: str) -> str:

@@ -68,7 +68,7 @@ PLACES: dict[str, tuple[Wrong, ...]] = {
 }
 REQUEST: tuple[Wrong, ...] = (
     *((*NO_NUMBERS, 2**40), NO_TOKENS, (*NO_TEXTS, "x" * 129), NO_FINGERPRINTS, NO_LINES),
-    *(NO_INSTANTS, NO_INSTANTS),
+    *(NO_INSTANTS, NO_INSTANTS, (None, 0, 1, "true", [])),
 )
 LOAD: tuple[Wrong, ...] = (
     (None, 7, "", "-drop", "Drop", "a" * 65, "a.b", "a\x00", "a:b", 'a"'),
@@ -106,7 +106,7 @@ def test_one_place_of_a_reserve_is_wrong(rig: Rig) -> None:
     """The whole batch is refused, wherever in it the bad request stands."""
     prepare(rig)
     *head, _ = arguments(rig, "reserve")
-    good: list[object] = [0, token("new"), "cid", "order-1", [2, 0, 1], 0, 0]
+    good: list[object] = [0, token("new"), "cid", "order-1", [2, 0, 1], 0, 0, False]
     with rig.unchanged():
         for request in _variants(good, REQUEST):
             _expect_malformed(rig, "reserve", tuple(head), [request])

@@ -23,7 +23,7 @@ KEY_NAMES = ("meta", "stock", "reservations", "buyers", "deadlines", "outbox")
 # What an active hold needs beside its event.
 HOLD_KEYS = ("reservations", "buyers", "deadlines")
 
-Request = tuple[int, str, str, str, tuple[int, int, int], int, int]
+Request = tuple[int, str, str, str, tuple[int, int, int], int, int, bool]
 
 
 def assembled_scripts() -> dict[str, bytes]:
@@ -41,7 +41,7 @@ def requests(first: int, count: int) -> list[Request]:
 def _request(number: int) -> Request:
     buyer = f"buyer-{number:08d}"
     token = urlsafe_b64encode(blake2b(buyer.encode(), digest_size=16).digest())[:22].decode()
-    return (number % 2**20, token, buyer, "AAAAAAAAAAA", (1, 0, 1), 0, 0)
+    return (number % 2**20, token, buyer, "AAAAAAAAAAA", (1, 0, 1), 0, 0, False)
 
 
 def batches(first: int, count: int, size: int) -> list[bytes]:
