@@ -36,7 +36,8 @@ class Answer(msgspec.Struct, frozen=True):
 class Asked(msgspec.Struct, frozen=True):
     """One request before its answer: `of` is the reservation it is about, `key` a reserve's key.
 
-    `scheduled_at` is when a timetable wanted it sent; 0 where there was no timetable.
+    `scheduled_at` is when a timetable wanted it sent; 0 where there was no timetable. `admission`
+    is the Admission-Token sent with it.
     """
 
     call: str
@@ -46,6 +47,7 @@ class Asked(msgspec.Struct, frozen=True):
     key: str = ""
     of: str = ""
     scheduled_at: float = 0.0
+    admission: str = ""
 
 
 _answers = msgspec.json.Decoder(Answer)
@@ -83,4 +85,5 @@ def remembered(
         units=sum(line.quantity for line in answer.lines),
         expires_at=answer.expires_at,
         scheduled_at=asked.scheduled_at,
+        admission=asked.admission,
     )

@@ -39,9 +39,9 @@ CERTAIN_REFUSALS = frozenset(
 class Attempt(msgspec.Struct, frozen=True, gc=False):
     """One HTTP request as its client saw it.
 
-    `call` is reserve, confirm, cancel, read, browse, join or poll; `caller` the scope of its token,
-    or `forger` where the token is one nobody may use. `key` is the Idempotency-Key of a reserve,
-    `reservation_id` the one answered (reserve) or asked about.
+    `call` is reserve, confirm, cancel, read, browse, join, poll or leave; `caller` the scope of its
+    token, or `forger` where the token is one nobody may use. `key` is the Idempotency-Key of a
+    reserve, `reservation_id` the one answered (reserve) or asked about.
     `owner` is the buyer the answer names, `shown` other reservations it contains. `state`, `units`
     and `expires_at` are those of the reservation in the answer. `admission` is the Admission-Token
     that was sent. `started_at` is Unix time, as is `scheduled_at`: when a timetable wanted the

@@ -11,6 +11,7 @@ import gevent
 import msgspec
 
 from loadtest.crowd.visitor import Visitor
+from loadtest.crowd.waiting import enter
 from loadtest.history import Attempt
 
 Behaviour = Callable[[Visitor], None]
@@ -54,6 +55,8 @@ def _pry(visitor: Visitor) -> None:
 
 def buy(visitor: Visitor) -> None:
     """Reserve, sometimes again with the same key, then pay, give back or forget."""
+    if not enter(visitor):
+        return
     plan, key = visitor.plan, visitor.new_key()
     attempt = visitor.insist(key)
     if not attempt.accepted and visitor.happens(plan.comes_back):
@@ -71,12 +74,16 @@ def buy(visitor: Visitor) -> None:
 def hoard(visitor: Visitor) -> None:
     """Take as much as one account may, abandon it, and take it again: nothing is ever paid."""
     for _ in range(visitor.plan.holds):
+        if not enter(visitor):
+            return
         visitor.insist(visitor.new_key(), visitor.run.plan.sale.per_buyer_limit)
         visitor.think()
 
 
 def one_account(visitor: Visitor) -> None:
     """A bot: many reserves of one account at once, each with a key of its own."""
+    if not enter(visitor):
+        return
     keys = [visitor.new_key() for _ in range(visitor.plan.tries)]
     attempts = _together([partial(visitor.reserve, key) for key in keys])
     for attempt in attempts:
@@ -121,6 +128,8 @@ def forge(visitor: Visitor) -> None:
 
 def replay(visitor: Visitor) -> None:
     """One account's token and key in several places at once: shared, or stolen."""
+    if not enter(visitor):
+        return
     key = visitor.new_key()
     attempts = _together([partial(visitor.reserve, key) for _ in range(visitor.plan.tries)])
     accepted = next((attempt for attempt in attempts if attempt.accepted), None)
@@ -128,8 +137,17 @@ def replay(visitor: Visitor) -> None:
         _live_out(visitor, accepted.reservation_id)
 
 
+def barge(visitor: Visitor) -> None:
+    """Past the queue: without an admission, with a made-up one, with another buyer's."""
+    for admission in ("", "bm90LWFuLWFkbWlzc2lvbg", visitor.run.last_admission):
+        visitor.admission = admission
+        visitor.reserve(visitor.new_key())
+
+
 def storm(visitor: Visitor) -> None:
     """Connections that break before the answer, then the same key many times."""
+    if not enter(visitor):
+        return
     key = visitor.new_key()
     for _ in range(visitor.plan.cuts):
         visitor.lose(key)
@@ -149,5 +167,5 @@ def look(visitor: Visitor) -> None:
 
 BEHAVIOURS: dict[str, Behaviour] = {
     behaviour.__name__: behaviour
-    for behaviour in (buy, hoard, one_account, forge, replay, storm, look)
+    for behaviour in (buy, hoard, one_account, forge, replay, barge, storm, look)
 }

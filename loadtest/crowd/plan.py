@@ -1,9 +1,11 @@
 """What a scenario is made of: the TOML file beside it, with a default for everything.
 
-`[sale]` is what is sold, `[arrivals]` who comes when, `[buyer]` how long people think and how often
-they drop out, `[behaviours]` the weights of what visitors do (see behaviours.py).
+`[sale]` is what is sold, `[room]` how buyers are let in, `[arrivals]` who comes when, `[buyer]` how
+long people think and how often they drop out, `[behaviours]` the weights of what visitors do (see
+behaviours.py).
 """
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
@@ -50,6 +52,15 @@ class Arrivals(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     buyers: int = 0
 
 
+class RoomPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A waiting room before the sale; with `prequeue_seconds` buyers join before it opens."""
+
+    max_active_buyers: int = 100
+    admission_seconds: int = 10
+    order: str = "fifo"
+    prequeue_seconds: float = 0.0
+
+
 class BuyerPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Think times, and the shares of buyers who do something else than buy once and pay."""
 
@@ -61,6 +72,8 @@ class BuyerPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lapses: float = 0.12
     looks: float = 0.2  # read their own reservation
     pries: float = 0.02  # on another buyer's reservation
+    leaves_queue: float = 0.02  # at each look at the queue, half of them without a word
+    ignores_admission: float = 0.02  # let in, and never came back
     holds: int = 3  # that one hoarder takes in turn and abandons
     tries: int = 8  # of one bot account at once
     cuts: int = 2  # connections that a visitor of a storm loses before an answer
@@ -71,6 +84,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     name: str
     sale: SalePlan = SalePlan()
+    room: RoomPlan | None = None
     arrivals: Arrivals = Arrivals()
     buyer: BuyerPlan = BuyerPlan()
     behaviours: dict[str, float] = msgspec.field(default_factory=lambda: {"buy": 1.0})
@@ -88,8 +102,11 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise PlanError(f"{path}: no shape {plan.arrivals.shape!r}; there are {list(CURVES)}")
         return plan
 
-    def spec(self) -> bytes:
-        """The body of `PUT /v1/sales/{sale}`; every item has at least one unit."""
+    def spec(self, now: float) -> bytes:
+        """The body of `PUT /v1/sales/{sale}` at this Unix time; every item has at least one unit.
+
+        With a pre-queue the sale opens by itself, and buyers may join at once.
+        """
         whole = sum(item.stock for item in self.sale.items)
         items = [
             {
@@ -99,10 +116,27 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             }
             for item in self.sale.items
         ]
-        return msgspec.json.encode(
-            {
-                "hold_seconds": self.sale.hold_seconds,
-                "per_buyer_limit": self.sale.per_buyer_limit,
-                "items": items,
+        spec: dict[str, Any] = {
+            "hold_seconds": self.sale.hold_seconds,
+            "per_buyer_limit": self.sale.per_buyer_limit,
+            "items": items,
+        }
+        if self.room is not None:
+            spec["waiting_room"] = {
+                "max_active_buyers": self.room.max_active_buyers,
+                "admission_seconds": self.room.admission_seconds,
+                "order": self.room.order,
             }
-        )
+            if self.room.prequeue_seconds:
+                spec["waiting_room"]["prequeue_at"] = _instant(now)
+                spec["opens_at"] = _instant(now + self.room.prequeue_seconds)
+        return msgspec.json.encode(spec)
+
+    @property
+    def opens_by_itself(self) -> bool:
+        """Whether the sale's file says when it opens."""
+        return self.room is not None and self.room.prequeue_seconds > 0
+
+
+def _instant(unix: float) -> str:
+    return datetime.fromtimestamp(unix, UTC).isoformat(timespec="milliseconds")

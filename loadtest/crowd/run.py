@@ -48,8 +48,9 @@ class Run:
         self.storefront = mint_token(self.target.auth_secret, "storefront", "loadtest-shop")
         self._operations = Operations(self.target, self.sale_id)
         if not options.sale:
-            self._operations.create(self.plan.spec())
-            self._operations.open()
+            self._operations.create(self.plan.spec(time.time()))
+            if not self.plan.opens_by_itself:
+                self._operations.open()
         skus = self._operations.skus()
         demand = {item.sku: item.demand for item in self.plan.sale.items}
         self.demand = {sku: demand.get(sku, 1.0) for sku in skus}
@@ -64,6 +65,8 @@ class Run:
         self.folder = options.output / f"{self.plan.name}-{stamp}"
         self._sampling = gevent.spawn(self._sample)
         self.judging: gevent.Greenlet | None = None
+        self.is_ending = False  # nobody waits in line any more
+        self.last_admission = ""  # one that somebody was given, for others to try
 
     def _sample(self) -> None:
         while True:
@@ -118,6 +121,7 @@ class Hooks:
         events.init_command_line_parser.add_listener(self._add_options)  # type: ignore[no-untyped-call]
         events.init.add_listener(self._initialize)  # type: ignore[no-untyped-call]
         events.test_start.add_listener(self._start)  # type: ignore[no-untyped-call]
+        events.test_stopping.add_listener(self._end)  # type: ignore[no-untyped-call]
         events.test_stop.add_listener(self._stop)  # type: ignore[no-untyped-call]
         events.quitting.add_listener(self._quit)  # type: ignore[no-untyped-call]
 
@@ -153,6 +157,11 @@ class Hooks:
             )
         except (OSError, RefusedError, msgspec.DecodeError) as error:
             print(f"the run could not start: {error}", file=sys.stderr)
+
+    def _end(self, environment: Environment, **_: object) -> None:
+        run = find_run(environment)
+        if run is not None:
+            run.is_ending = True
 
     def _stop(self, environment: Environment, **_: object) -> None:
         """Judge beside Locust, whose web UI goes on."""

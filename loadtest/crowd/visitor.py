@@ -33,6 +33,7 @@ class Visitor:
         self.dice = random.Random(f"{run.options.seed}-{arrival.number}")
         self.buyer_id = f"{run.plan.name}-{arrival.number:07d}"
         self._keys = 0
+        self.admission = ""  # what lets this buyer reserve, where there is a waiting room
         skus = list(run.demand)
         (self.sku,) = self.dice.choices(skus, weights=[run.demand[sku] for sku in skus])
 
@@ -55,17 +56,30 @@ class Visitor:
 
     def _asked(self, call: str, caller: str = "buyer", key: str = "", of: str = "") -> Asked:
         """The first request of a visit with a timetable has waited since it was due."""
-        asked = Asked(call, caller, self.buyer_id, time.time(), key, of, self._due)
+        asked = Asked(
+            *(call, caller, self.buyer_id, time.time(), key, of, self._due),
+            admission=self.admission if call == "reserve" else "",
+        )
         self._due = 0.0
         return asked
 
     def send(
-        self, asked: Asked, method: str, path: str, token: str, body: object = None
+        self,
+        asked: Asked,
+        method: str,
+        path: str,
+        token: str,
+        body: object = None,
+        ticket: str = "",
     ) -> tuple[Attempt, Answer]:
         """One request. 4xx is an answer, not a failure; whatever ends it, it is remembered."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         if asked.key:
             headers["Idempotency-Key"] = asked.key
+        if asked.admission:
+            headers["Admission-Token"] = asked.admission
+        if ticket:
+            headers["Queue-Ticket"] = ticket
         status, answer = NO_ANSWER, Answer()
         seen: Mapping[str, str] = {}
         clock = time.perf_counter()
@@ -99,6 +113,12 @@ class Visitor:
             )
         return attempt, answer
 
+    def queue(self, call: str, ticket: str = "") -> tuple[Attempt, Answer]:
+        """Join the waiting room, look at it (poll) or leave it."""
+        method = {"join": "POST", "poll": "GET", "leave": "DELETE"}[call]
+        path = f"/v1/sales/{self.run.sale_id}/queue"
+        return self.send(self._asked(call), method, path, self.token(), ticket=ticket)
+
     def reserve(self, key: str, quantity: int = 1, token: str = "") -> Attempt:
         """One try for one's SKU; with a `token` that is not one's own, as a forger."""
         asked = self._asked("reserve", "forger" if token else "buyer", key)
@@ -128,11 +148,12 @@ class Visitor:
         head = (
             f"POST /v1/sales/{self.run.sale_id}/reservations HTTP/1.1\r\nHost: {parts.netloc}\r\n"
             f"Authorization: Bearer {self.token()}\r\nIdempotency-Key: {key}\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
         )
+        head += f"Admission-Token: {self.admission}\r\n" if self.admission else ""
         try:
             with socket.create_connection((parts.hostname, parts.port), timeout=5) as connection:
-                connection.sendall(head.encode() + body)
+                connection.sendall(head.encode() + b"\r\n" + body)
                 gevent.sleep(self.dice.uniform(0, 0.005))  # cut at any moment of its handling
         except OSError:
             gevent.sleep(0)  # lost either way

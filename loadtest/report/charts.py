@@ -204,27 +204,18 @@ def _stock(samples: Sequence[Sample], began_at: float) -> Chart | None:
     return Chart("Where the units are", caption, _svg(draw, "seconds", "units"))
 
 
-def _queue(samples: Sequence[Sample], began_at: float) -> Chart | None:
-    seen = [s for s in samples if s.waiting is not None]
-    if len(seen) < 2:
+def _queue(series: Series) -> Chart | None:
+    if not series.waiting:
         return None
 
     def draw(axes: Axes) -> None:
-        x = [s.at - began_at for s in seen]
-        axes.fill_between(
-            x, [s.waiting or 0 for s in seen], label="waiting", color=PAINT["calm"], linewidth=0
-        )
-        axes.plot(
-            x,
-            [s.active or 0 for s in seen],
-            label="admitted and active",
-            color=PAINT["warm"],
-            linewidth=2,
-        )
+        x = series.at_seconds
+        axes.fill_between(x, series.waiting, label="waiting", color=PAINT["calm"], linewidth=0)
+        axes.plot(x, series.inside, label="let in", color=PAINT["warm"], linewidth=2)
         axes.set_xlim(x[0], x[-1])
         axes.set_ylim(bottom=0)
 
-    caption = "Buyers in line, and buyers who are in and have not finished."
+    caption = "As buyers themselves were told: in line, and let in without a hold yet."
     return Chart("The queue", caption, _svg(draw, "seconds", "buyers"))
 
 
@@ -235,7 +226,7 @@ def draw_charts(record: Record, series: Series) -> list[Chart]:
         _flow(series),
         _answers(series),
         _stock(record.samples, began_at),
-        _queue(record.samples, began_at),
+        _queue(series),
         _latency(series),
         _distribution(record),
     ]

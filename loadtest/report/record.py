@@ -24,14 +24,12 @@ class RunFacts(msgspec.Struct, frozen=True):
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """The sale at one moment; `waiting` and `active` are None without a waiting room."""
+    """The sale at one moment."""
 
     at: float
     available: int
     held: int
     sold: int
-    waiting: int | None = None
-    active: int | None = None
 
 
 class Record(msgspec.Struct, frozen=True):

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate
 
 import msgspec
 
@@ -50,6 +51,40 @@ class Series(msgspec.Struct, frozen=True):
     paid: tuple[float, ...]
     answers: dict[str, tuple[float, ...]]  # reserves by outcome, most frequent first
     reserve_ms: dict[str, tuple[float | None, ...]]
+    waiting: tuple[int, ...]  # in line at the end of each slice; empty without a waiting room
+    inside: tuple[int, ...]  # let in, without a hold yet
+
+
+class _Queue:
+    """Who is in line and who is inside, as the buyers themselves were told."""
+
+    def __init__(self, slices: "_Slices") -> None:
+        self._slices = slices
+        self._line = [0] * (slices.count + 1)
+        self._inside = [0] * (slices.count + 1)
+        self._where: dict[str, list[int]] = {}  # the row that counts this buyer now
+
+    def see(self, attempt: Attempt) -> None:
+        """One answer, in the order of time."""
+        buyer, at = attempt.buyer_id, self._slices.of(_ended(attempt))
+        if attempt.call in {"join", "poll"} and attempt.accepted:
+            rows = {"waiting": self._line, "admitted": self._inside}
+            self._move(buyer, rows.get(attempt.state), at)
+        elif attempt.call == "leave" or (attempt.call == "reserve" and attempt.accepted):
+            self._move(buyer, None, at)
+
+    def _move(self, buyer: str, row: list[int] | None, at: int) -> None:
+        before = self._where.pop(buyer, None)
+        if before is not None:
+            before[at] -= 1
+        if row is not None:
+            row[at] += 1
+            self._where[buyer] = row
+
+    def rows(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """(waiting, inside); empty where nobody ever queued."""
+        line, inside = accumulate(self._line[:-1]), accumulate(self._inside[:-1])
+        return (tuple(line), tuple(inside)) if any(self._line) or any(self._inside) else ((), ())
 
 
 class _Slices:
@@ -114,6 +149,10 @@ def series_of(record: Record) -> Series:
     admitted = _first_of_each_buyer(
         a for a in attempts if a.call in {"join", "poll"} and a.state == "admitted"
     )
+    queue = _Queue(slices)
+    for attempt in sorted(attempts, key=_ended):
+        queue.see(attempt)
+    waiting, inside = queue.rows()
     outcomes = Counter(outcome(a) for a in reserves)
     reserve_ms = {
         "p50": _latency(slices, answered, sent_ms, 0.5),
@@ -133,6 +172,8 @@ def series_of(record: Record) -> Series:
             for name, _ in outcomes.most_common()
         },
         reserve_ms=reserve_ms,
+        waiting=waiting,
+        inside=inside,
     )
 
 

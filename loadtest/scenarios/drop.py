@@ -1,4 +1,4 @@
-"""Thundering herd: everybody waits for the opening, then everybody comes at once."""
+"""Thundering herd: a pre-queue, a draw at the opening, and buyers let in a few at a time."""
 
 from loadtest.crowd.users import scenario
 

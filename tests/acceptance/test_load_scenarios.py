@@ -72,12 +72,14 @@ def codes(record: Record) -> set[str]:
 # What shows that a scenario did what it is for.
 DID: dict[str, Callable[[Record], bool]] = {
     "drop": lambda r: (
-        len({a.buyer_id for a in r.history.attempts}) == 120 and "sold_out" in codes(r)
+        len({a.buyer_id for a in r.history.attempts}) == 120
+        and any(a.admission for a in r.history.of("reserve"))
+        and {"waiting", "admitted", "sold_out"} <= {a.state for a in r.history.of("poll")}
     ),
     "steady": lambda r: any(a.scheduled_at for a in r.history.of("reserve")),
     "hot_sku": lambda r: len(r.history.reservations()) > 0,
     "hoarders": lambda r: any(a.units == 4 for a in r.history.of("reserve")),
-    "bots": lambda r: codes(r) >= {"unauthenticated", "limit_exceeded"},
+    "bots": lambda r: codes(r) >= {"unauthenticated", "not_admitted"},
     "retry_storm": lambda r: (
         "no answer" in codes(r) and any(a.replayed for a in r.history.of("reserve"))
     ),

@@ -47,7 +47,7 @@ def test_every_scenario_has_a_plan_and_a_locustfile() -> None:
         plan = Plan.beside(str(FOLDER / f"{name}.py"))
         assert plan.name == name
         assert "scenario(__file__" in (FOLDER / f"{name}.py").read_text()
-        spec = msgspec.json.decode(plan.spec())
+        spec = msgspec.json.decode(plan.spec(0.0))
         assert all(item["stock"] >= 1 for item in spec["items"])
 
 
@@ -112,6 +112,30 @@ def test_series_count_each_answer_once() -> None:
     counts = {name: sum(rates) * series.step_seconds for name, rates in series.answers.items()}
     assert counts == {"accepted": 1, "replayed": 1, "sold_out": 1, "no answer": 1}
     assert sum(series.arrivals) * series.step_seconds == 4
+
+
+def test_the_queue_is_what_its_buyers_were_told() -> None:
+    def told(call: str, buyer: str, at: float, state: str = "") -> Attempt:
+        return Attempt(call, "buyer", buyer, 200, at, 0.0, state=state)
+
+    series = series_of(
+        record(
+            told("join", "a", 1000.1, "waiting"),
+            told("join", "b", 1000.2, "waiting"),
+            told("poll", "a", 1001.1, "admitted"),
+            told("reserve", "a", 1002.1),
+            told("leave", "b", 1003.1),
+        )
+    )
+    steps = round(1 / series.step_seconds)
+    assert series.waiting[steps - 1 :: steps] == (2, 1, 1, 0)
+    assert series.inside[steps - 1 :: steps] == (0, 1, 0, 0)
+
+
+def test_a_sale_with_a_pre_queue_opens_by_itself() -> None:
+    spec = msgspec.json.decode(Plan.beside(str(FOLDER / "drop.py")).spec(1_800_000_000.0))
+    assert spec["waiting_room"]["prequeue_at"] == "2027-01-15T08:00:00.000+00:00"
+    assert spec["opens_at"] == "2027-01-15T08:00:04.000+00:00"
 
 
 @pytest.mark.parametrize("whole", [0.1, 3.0, 59.0, 3600.0, 1e6])
