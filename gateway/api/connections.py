@@ -61,7 +61,7 @@ class Connections:
         exempt: Callable[[str], bool] = lambda _: False,
     ) -> None:
         """`count` is told of +1 and -1, `ended` of reasons; `exempt` addresses, those of proxies,
-        have no bound of their own.
+        have no bound of their own, and keep what they hold ready.
         """
         self._bounds = bounds
         self._count = count
@@ -108,13 +108,17 @@ class Connections:
         """End what has lasted too long; `now` is the loop's time."""
         bounds = self._bounds
         pressed = len(self._open) >= PRESSED_SHARE * bounds.max_connections
-        for protocol in list(self._open):
+        for protocol, address in list(self._open.items()):
             if protocol.unread_for(now) > bounds.unread_seconds:
                 self._ended(Ended.UNREAD)
                 protocol.abort()
             elif protocol.head_for(now) > bounds.head_seconds:
                 self._ended(Ended.HEAD)
                 protocol.refuse(Problem("request_timeout", "The request's head did not arrive."))
-            elif pressed and protocol.idle_for(now) > PRESSED_IDLE_SECONDS:
+            elif (
+                pressed
+                and protocol.idle_for(now) > PRESSED_IDLE_SECONDS
+                and not self._exempt(address)
+            ):
                 self._ended(Ended.PRESSED)
                 protocol.force_close()
