@@ -7,6 +7,7 @@ looked at again all the time, so that nobody stays with a primary that was repla
 
 import asyncio
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -123,6 +124,12 @@ class FollowingConnection(Connection):
             await self.disconnect()
             raise RedisConnectionError("Redis was replaced as the primary")
         await super().check_health()  # type: ignore[no-untyped-call]
+
+    async def _send_packed_command(self, command: Iterable[bytes]) -> None:
+        try:
+            await super()._send_packed_command(command)
+        except RuntimeError as error:  # what uvloop raises where the connection has just been lost
+            raise RedisConnectionError(str(error)) from error
 
 
 class FollowingTlsConnection(FollowingConnection, SSLConnection):

@@ -1,11 +1,12 @@
 """All processes of dropgate on servers of a test's own: a Redis that Sentinel watches."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from config.ready import ReadyFile
+from config.settings import EventLogSettings
 from config.stack.server import HOST, free_port
 from tests.chaos.extra import extra, listens
 from tests.support.sentinel import MASTER, Replicated
@@ -43,19 +44,28 @@ class Fleet:
 
 @asynccontextmanager
 async def fleet(
-    folder: Path, servers: Replicated, postgres: str, **own: str
+    folder: Path,
+    servers: Replicated,
+    postgres: str,
+    event_log: EventLogSettings | None = None,
+    **own: str,
 ) -> AsyncIterator[Fleet]:
-    """Order writer, reconciler and gateway, all of which find Redis through Sentinel."""
+    """Order writer, reconciler, gateway and, with Kafka, a relay; Sentinel tells them the way."""
     made = Fleet(folder, servers, postgres, free_port())
     (folder / "logs").mkdir(parents=True)
     made.ready.write(made.ready_path)
     own = {"REDIS__SENTINELS": servers.sentinels, "REDIS__SENTINEL_MASTER": MASTER, **own}
+    if event_log is not None:
+        own |= {
+            f"EVENT_LOG__{name.upper()}": str(value)
+            for name, value in event_log.model_dump(exclude_unset=True).items()
+        }
     gateway = {"GATEWAY__PORT": str(made.port), "GATEWAY__RUN_DIR": str(folder / "run")}
-    async with (
-        extra(made, "order-writer", **own),
-        extra(made, "reconciler", **own),
-        extra(made, "gateway", **own, **gateway),
-    ):
+    async with AsyncExitStack() as stack:
+        behind = ["order-writer", "reconciler"] + ["relay"] * (event_log is not None)
+        for command in behind:
+            await stack.enter_async_context(extra(made, command, **own))
+        await stack.enter_async_context(extra(made, "gateway", **own, **gateway))
         await wait_until(lambda: listens(made.port), START_SECONDS, "the gateway listens")
         yield made
 

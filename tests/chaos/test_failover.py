@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest_asyncio
 from redis.exceptions import RedisError
 
+from config.settings import EventLogSettings
 from config.stack.redis import RedisServer
 from loadtest.answers import Line
 from loadtest.calls import Calls
@@ -49,11 +50,11 @@ async def test_a_replica_that_lacks_the_last_writes_takes_over_and_nothing_told_
 
 
 async def test_an_old_primary_that_still_has_clients_promises_nothing(
-    servers: Replicated, postgres_dsn: str, tmp_path: Path
+    servers: Replicated, postgres_dsn: str, kafka_event_log: EventLogSettings, tmp_path: Path
 ) -> None:
     durability = {"REDIS__DURABILITY": "replica"}
     async with (
-        fleet(tmp_path / "fleet", servers, postgres_dsn, **durability) as stage,
+        fleet(tmp_path / "fleet", servers, postgres_dsn, kafka_event_log, **durability) as stage,
         left_behind(stage, **durability) as gateway,
         trial(stage) as run,
         run.calls_at(gateway) as beyond,

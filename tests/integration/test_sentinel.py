@@ -1,11 +1,14 @@
 """Where the primary is, as Sentinels tell it, and what they may not be combined with."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
+import uvloop
 from pydantic import ValidationError
 from redis.exceptions import RedisError
 
@@ -140,6 +143,21 @@ async def test_a_replica_is_not_taken_for_the_primary(tmp_path: Path) -> None:
             assert not pool.connected
     finally:
         await alone.stop()
+
+
+def test_a_connection_that_is_lost_just_now_is_an_outage_and_no_defect(redis_url: str) -> None:
+    async def ask() -> None:
+        async with create_reader(RedisSettings(url=redis_url)) as reader:
+            pool: Any = reader.connection_pool
+            connection = await pool.get_connection()
+            connection._writer.transport.abort()
+            with pytest.raises(RedisError):
+                await connection.send_command("PING")
+            await pool.release(connection)
+            assert await reader.ping()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # as in production
+        runner.run(ask())
 
 
 @pytest.mark.parametrize(
