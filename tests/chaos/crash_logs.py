@@ -7,6 +7,7 @@ from typing import Self
 import msgspec
 
 INNERMOST_FRAMES = 4
+BARE_LINES_MAX = 60
 
 
 class _Frame(msgspec.Struct):
@@ -47,9 +48,16 @@ class CrashLogs:
         ]
 
     def _found_in(self, path: Path) -> list[str]:
-        raw = path.read_bytes()[self.starts_bytes.get(path, 0) :]
-        lines = [_decoded(line) for line in raw.splitlines() if b'"exception"' in line]
-        return [f"{line.event}: {_told(raised)}" for line in lines for raised in line.exception[:1]]
+        raw = path.read_bytes()[self.starts_bytes.get(path, 0) :].splitlines()
+        lines = [_decoded(line) for line in raw if b'"exception"' in line]
+        told = [f"{line.event}: {_told(raised)}" for line in lines for raised in line.exception[:1]]
+        # What the interpreter itself says of a process that ends without having logged why.
+        plain = [number for number, line in enumerate(raw) if line.startswith(b"Traceback (")]
+        return told + [f"a bare traceback: {_text_from(raw, number)}" for number in plain]
+
+
+def _text_from(lines: list[bytes], number: int) -> str:
+    return b"\n".join(lines[number : number + BARE_LINES_MAX]).decode(errors="replace")
 
 
 def _decoded(line: bytes) -> _Line:
