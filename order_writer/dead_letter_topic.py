@@ -10,9 +10,9 @@ import asyncio
 import asyncpg
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
 
 from config.settings import EventLogSettings
+from gateway.inventory.kafka import kafka_within, stop_client
 from order_writer import ledger
 from order_writer.backoff import Backoff, stopped_within
 from order_writer.faults import PASSING
@@ -21,7 +21,6 @@ INTERVAL_SECONDS = 1.0
 MOST_LETTERS_PER_ROUND = 100
 # Below the ledger's idle_in_transaction_session_timeout: the rows are locked meanwhile.
 PRODUCE_TIMEOUT_SECONDS = 8.0
-STOP_TIMEOUT_SECONDS = 2.0
 
 Headers = list[tuple[str, bytes]]
 
@@ -73,7 +72,7 @@ class DeadLetterTopic:
             request_timeout_ms=self._settings.request_timeout_milliseconds,
         )
         try:
-            async with asyncio.timeout(PRODUCE_TIMEOUT_SECONDS):
+            async with kafka_within(PRODUCE_TIMEOUT_SECONDS):
                 await producer.start()
                 sent = [
                     await producer.send(
@@ -86,7 +85,7 @@ class DeadLetterTopic:
                 ]
                 await asyncio.gather(*sent)
         finally:
-            await _stop(producer)
+            await stop_client(producer)
 
 
 def _key(letter: asyncpg.Record) -> bytes | None:
@@ -98,11 +97,3 @@ def _key(letter: asyncpg.Record) -> bytes | None:
 def _headers(letter: asyncpg.Record) -> Headers:
     names = ("identity", "dead_letter_id", "reason", "error", "epoch", "sequence", "reservation_id")
     return [(name, str(letter[name]).encode()) for name in names if letter[name] is not None]
-
-
-async def _stop(producer: AIOKafkaProducer) -> None:
-    try:
-        async with asyncio.timeout(STOP_TIMEOUT_SECONDS):
-            await producer.stop()
-    except (KafkaError, TimeoutError, OSError) as error:
-        _LOG.warning("producer_left_behind", error=repr(error))

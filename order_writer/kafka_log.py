@@ -6,23 +6,20 @@ event can be sought again where it must be. The client is known to go silent aft
 and to hang while the broker is away: every wait has a deadline, a silent consumer is replaced.
 """
 
-import asyncio
 import re
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaError
 
 from config.settings import EventLogSettings
+from gateway.inventory.kafka import FAULTS, kafka_within, stop_client
 from gateway.inventory.keys import SALE_ID, PartitionId
 from order_writer.log import Batch, Foreign, LogEntry, LogOffset, Watermark, parse_position
 
 PATIENCE_SECONDS = 2.0
 START_TIMEOUT_SECONDS = 15.0
-STOP_TIMEOUT_SECONDS = 2.0
 COMMIT_TIMEOUT_SECONDS = 5.0
 SILENCE_SECONDS = 5.0
 REWIND_TIMEOUT_SECONDS = 30.0
@@ -73,11 +70,11 @@ class KafkaLog:
         consumer = await self._started()
         try:
             # The client may hang inside: its own time-out is not to be trusted.
-            async with asyncio.timeout(wait_seconds + SILENCE_SECONDS):
+            async with kafka_within(wait_seconds + SILENCE_SECONDS):
                 answer = await consumer.getmany(
                     timeout_ms=int(wait_seconds * 1000), max_records=most_entries
                 )
-        except (KafkaError, TimeoutError, OSError):
+        except FAULTS:
             # What it had in hand may be gone: the next one begins at what was committed.
             await self.close()
             raise
@@ -104,9 +101,9 @@ class KafkaLog:
             return
         offsets, self._fetched = self._fetched, {}
         try:
-            async with asyncio.timeout(COMMIT_TIMEOUT_SECONDS):
+            async with kafka_within(COMMIT_TIMEOUT_SECONDS):
                 await self._consumer.commit(offsets)
-        except (KafkaError, TimeoutError, OSError) as error:
+        except FAULTS as error:
             _LOG.warning("offset_commit_failed", error=repr(error))
             await self.close()
 
@@ -119,11 +116,11 @@ class KafkaLog:
             max_poll_records=MAX_POLL_RECORDS,
         )
         try:
-            async with asyncio.timeout(REWIND_TIMEOUT_SECONDS):
+            async with kafka_within(REWIND_TIMEOUT_SECONDS):
                 await consumer.start()
                 return await self._scan(consumer, mark, most_entries)
         finally:
-            await _stop(consumer)
+            await stop_client(consumer)
 
     async def _scan(
         self, consumer: AIOKafkaConsumer, mark: Watermark, most_entries: int
@@ -158,7 +155,7 @@ class KafkaLog:
         """Leave the group; a client that hangs is left behind."""
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
-            await _stop(consumer)
+            await stop_client(consumer)
 
     async def _started(self) -> AIOKafkaConsumer:
         if self._consumer is not None:
@@ -174,10 +171,10 @@ class KafkaLog:
             request_timeout_ms=self._settings.request_timeout_milliseconds,
         )
         try:
-            async with asyncio.timeout(START_TIMEOUT_SECONDS):
+            async with kafka_within(START_TIMEOUT_SECONDS):
                 await consumer.start()
         except BaseException:
-            await _stop(consumer)
+            await stop_client(consumer)
             raise
         self._consumer, self._fetched = consumer, {}
         self._heard_at = time.monotonic()
@@ -187,11 +184,11 @@ class KafkaLog:
         """Nothing for a while: replace the consumer unless it is at the end of its partitions."""
         self._heard_at = time.monotonic()
         try:
-            async with asyncio.timeout(SILENCE_SECONDS):
+            async with kafka_within(SILENCE_SECONDS):
                 places = consumer.assignment()
                 ends = await consumer.end_offsets(places) if places else {}
                 behind = [p for p in places if await consumer.position(p) < ends[p]]
-        except (KafkaError, TimeoutError, OSError) as error:
+        except FAULTS as error:
             _LOG.warning("consumer_replaced", reason=repr(error))
         else:
             if not behind and places:
@@ -206,11 +203,3 @@ async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
         return numbers
     await consumer._client.force_metadata_update()  # noqa: SLF001
     return consumer.partitions_for_topic(topic) or set()
-
-
-async def _stop(consumer: Any) -> None:
-    try:
-        async with asyncio.timeout(STOP_TIMEOUT_SECONDS):
-            await consumer.stop()
-    except (KafkaError, TimeoutError, OSError) as error:
-        _LOG.warning("consumer_left_behind", error=repr(error))

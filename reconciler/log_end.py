@@ -5,13 +5,11 @@ has lost and the ledger has not applied yet; they must be applied first, or an a
 reservation would be fenced off. A Kafka that cannot be asked keeps the partition closed.
 """
 
-import asyncio
-
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
 
 from config.settings import EventLogSettings
 from gateway.inventory.errors import Recovering
+from gateway.inventory.kafka import FAULTS, kafka_within, stop_client
 
 ASK_SECONDS = 10.0
 
@@ -30,13 +28,13 @@ async def require_log_applied(settings: EventLogSettings) -> None:
         request_timeout_ms=settings.request_timeout_milliseconds,
     )
     try:
-        async with asyncio.timeout(ASK_SECONDS):
+        async with kafka_within(ASK_SECONDS):
             await consumer.start()
             await _compare(consumer, settings.topic)
-    except (KafkaError, TimeoutError, OSError) as error:
+    except FAULTS as error:
         raise Recovering(f"the event log cannot be asked for its end: {error!r}") from error
     finally:
-        await consumer.stop()
+        await stop_client(consumer)
 
 
 async def _compare(consumer: AIOKafkaConsumer, topic: str) -> None:

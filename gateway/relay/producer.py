@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
 
 from config.settings import EventLogSettings
+from gateway.inventory.kafka import FAULTS, kafka_within, stop_client
 from gateway.inventory.keys import PartitionId
 from gateway.inventory.outbox import OutboxEntry
 from gateway.inventory.tracing import Role, Tracing, now_ns, reservation_of, traceparent_of
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 BATCH_MAX_BYTES = 131_072
 START_TIMEOUT_SECONDS = 10.0
-STOP_TIMEOUT_SECONDS = 2.0
 
 _log = structlog.get_logger()
 
@@ -60,13 +59,13 @@ class EventProducer:
         acknowledgements: list[asyncio.Future[object]] = []
         failure: str | None = None
         try:
-            async with asyncio.timeout(deadline_seconds):
+            async with kafka_within(deadline_seconds):
                 for event in events:
                     acknowledgement = await self._send(producer, event)
                     acknowledgement.add_done_callback(_look_at)
                     acknowledgements.append(acknowledgement)
                 await asyncio.gather(*acknowledgements)
-        except (KafkaError, TimeoutError, OSError) as error:
+        except FAULTS as error:
             failure = str(error) or type(error).__name__
         acknowledged = acknowledged_of(events, acknowledgements)
         if failure is not None:
@@ -80,22 +79,17 @@ class EventProducer:
         """Send a message that is no partition's event. Raises LogUnavailable."""
         producer = await self._started()
         try:
-            async with asyncio.timeout(self._settings.request_timeout_milliseconds / 1000):
+            async with kafka_within(self._settings.request_timeout_milliseconds / 1000):
                 await producer.send_and_wait(topic, value.encode(), key=key.encode())
-        except (KafkaError, TimeoutError, OSError) as error:
+        except FAULTS as error:
             await self.close()
             raise LogUnavailable(str(error) or type(error).__name__) from error
 
     async def close(self) -> None:
         """Give the producer up, without waiting long for it."""
         producer, self._producer = self._producer, None
-        if producer is None:
-            return
-        try:
-            async with asyncio.timeout(STOP_TIMEOUT_SECONDS):
-                await producer.stop()
-        except (KafkaError, TimeoutError, OSError) as error:
-            _log.warning("producer_left_behind", error=str(error) or type(error).__name__)
+        if producer is not None:
+            await stop_client(producer)
 
     async def _send(self, producer: AIOKafkaProducer, event: Outgoing) -> asyncio.Future[object]:
         position = event.entry.position
@@ -125,9 +119,9 @@ class EventProducer:
             request_timeout_ms=self._settings.request_timeout_milliseconds,
         )
         try:
-            async with asyncio.timeout(START_TIMEOUT_SECONDS):
+            async with kafka_within(START_TIMEOUT_SECONDS):
                 await self._producer.start()
-        except (KafkaError, TimeoutError, OSError) as error:
+        except FAULTS as error:
             await self.close()
             raise LogUnavailable(str(error) or type(error).__name__) from error
         return self._producer

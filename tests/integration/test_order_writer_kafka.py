@@ -11,6 +11,7 @@ from aiokafka.errors import KafkaError
 from config.settings import EventLogSettings, Settings
 from config.stack.server import free_port
 from gateway.inventory.events import Position
+from gateway.inventory.kafka import kafka_within
 from order_writer.dead_letter_topic import DeadLetterTopic
 from order_writer.kafka_log import KafkaLog
 from order_writer.log import Batch, Foreign, LogEntry
@@ -235,6 +236,32 @@ async def test_a_consumer_that_goes_silent_is_replaced(
     assert [entry.raw for entry in batch.entries] == [entry.raw for entry in history.entries]
     assert log._consumer is not stuck
     await log.close()
+
+
+async def test_a_consumer_that_cancels_itself_does_not_end_the_writer(
+    on_kafka: Settings, rig: Rig, sale_id: str
+) -> None:
+    """While the broker is away, stopping cancels a fetch in the pause before it tries again."""
+    await rig.open_sale(sale_id)
+    log = KafkaLog(on_kafka.event_log)
+    consumer = await log._started()
+    retrying = asyncio.create_task(asyncio.sleep(WAIT_SECONDS))
+    consumer._fetcher._pending_tasks.add(retrying)
+    await log.close()
+    assert retrying.cancelled()
+    connections = consumer._client._conns.values()
+    assert connections
+    assert not any(connection.connected() for connection in connections)
+
+    async def cancelled_from_outside() -> None:
+        async with kafka_within(WAIT_SECONDS):
+            await asyncio.sleep(WAIT_SECONDS)
+
+    task = asyncio.create_task(cancelled_from_outside())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 async def _read_letters(
