@@ -10,6 +10,7 @@ from config.commands import configuration, sales, services, tools
 from config.commands.demo import demo
 from config.commands.letters import letters_app
 from config.commands.loadtest import loadtest
+from config.commands.queue import queue_app
 from config.commands.top import top
 from config.commands.up import up
 from config.sources import CONFIG_VARIABLE
@@ -43,6 +44,7 @@ app.command()(services.migrate)
 app.add_typer(sales.sale_app, name="sale", no_args_is_help=True)
 app.add_typer(sales.stock_app, name="stock", no_args_is_help=True)
 app.command()(sales.reconcile)
+app.add_typer(queue_app, name="queue", no_args_is_help=True)
 app.add_typer(letters_app, name="dead-letters", no_args_is_help=True)
 app.command()(top)
 app.command()(tools.verify)

@@ -141,3 +141,22 @@ def _heading(answer: dict[str, Any]) -> Text:
     return Text.assemble(
         (answer["sale_id"], "bold"), " ", state_text(answer["state"]), f" · {facts}"
     )
+
+
+def queue_view(answer: dict[str, Any]) -> RenderableType:
+    """A waiting room in figures."""
+    made = table("waiting room", ">value", title=f"{answer['sale_id']}: {answer['mode']}")
+    limit = "none" if answer["rate_limit"] is None else f"{answer['rate_limit']:g}"
+    rows = (
+        ("waiting", f"{answer['waiting']:,}"),
+        ("let in now", f"{answer['admitted']:,} of {answer['max_active_buyers']:,}"),
+        ("last place called", f"{answer['serving']:,} of {answer['issued']:,}"),
+        ("let in a second", f"{answer['outflow']:.1f}"),
+        ("over a minute", f"{answer['outflow_minute']:.1f}"),
+        ("rate, and its bound", f"{answer['rate']:g}, {limit}"),
+        ("units left, may return", f"{answer['units_left']:,}, {answer['units_may_return']:,}"),
+        ("turned out", f"{answer['revoked']:,}"),
+    )
+    for row in rows:
+        made.add_row(*row)
+    return made

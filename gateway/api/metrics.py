@@ -30,8 +30,8 @@ ROUTES = (
     "reserve", "reservation", "confirm", "cancel", "extend", "returns", "order", "orders",
     "sale_put", "sale", "sale_state", "item_state", "adjust", "snapshot", "accounting", "reconcile",
     "reconciliations", "dead_letters", "dead_letter_replay", "adjust_preview", "sales", "figures",
-    "audit_log", "queue", "queue_join", "queue_leave", "queue_events", "demo_shop", "page",
-    "system", "other",
+    "audit_log", "queue", "queue_join", "queue_leave", "queue_events", "queue_figures",
+    "queue_control", "queue_draw", "queue_audit", "demo_shop", "page", "system", "other",
 )  # fmt: skip
 OUTCOMES = ("accepted", "replayed", *CATALOGUE)
 BUCKETS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
-from gateway.api.schemas import Instant, Total
+from gateway.api.schemas import BuyerId, Instant, Line255, Total
 from gateway.inventory.specs import ItemSpec
 from gateway.inventory.types import SaleState
 
@@ -18,6 +18,42 @@ class WaitingRoomAnswer(msgspec.Struct, frozen=True):
     admission_seconds: int
     prequeue_at: Instant | None
     order: Literal["fifo", "draw"]
+
+
+class QueueFigures(msgspec.Struct, frozen=True):
+    """A waiting room as operators see it. `serving` is the last place that was called; rates are
+    buyers a second, `rate` the most that are called now, `outflow` what was called in the last
+    seconds and the last minute; `drawn` how many were in the draw, null where none was held.
+    """
+
+    sale_id: str
+    mode: Literal["open", "paused", "queue_all"]
+    issued: int
+    waiting: int
+    serving: int
+    admitted: int
+    max_active_buyers: int
+    rate: float
+    rate_limit: float | None
+    outflow: float
+    outflow_minute: float
+    units_left: int
+    units_may_return: int
+    revoked: int
+    drawn: int | None
+
+
+class QueueRateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Most buyers called in a second, 0.001 to 1,000,000; null for no bound of the operator's."""
+
+    per_second: Annotated[float, msgspec.Meta(ge=0.001, le=1_000_000)] | None
+
+
+class QueueRevokeBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whom to turn out, and why; the reason is kept in the audit log."""
+
+    buyer_id: BuyerId
+    reason: Line255
 
 
 class SaleAnswer(msgspec.Struct, frozen=True):

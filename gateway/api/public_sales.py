@@ -15,9 +15,9 @@ import msgspec
 
 from gateway.api.rendering import instant
 from gateway.api.reserving import facts_or_problem
-from gateway.api.schemas import PublicItem, PublicSale
+from gateway.api.schemas import PublicItem, PublicSale, PublicWaitingRoom
 from gateway.inventory.errors import InventoryError
-from gateway.inventory.specs import Money
+from gateway.inventory.specs import Money, WaitingRoomSpec
 from gateway.inventory.types import SaleState
 
 if TYPE_CHECKING:
@@ -114,6 +114,7 @@ def _public_sale(facts: SaleFacts, snapshots: tuple[Snapshot, ...] | None) -> Pu
         opens_at=instant(spec.opens_at) if spec.opens_at else None,
         closes_at=instant(spec.closes_at) if spec.closes_at else None,
         hold_seconds=spec.hold_seconds,
+        waiting_room=_waiting_room(spec.waiting_room),
         items=tuple(
             PublicItem(
                 sku=item.sku,
@@ -126,6 +127,12 @@ def _public_sale(facts: SaleFacts, snapshots: tuple[Snapshot, ...] | None) -> Pu
             for item in facts.catalog.items
         ),
     )
+
+
+def _waiting_room(spec: WaitingRoomSpec | None) -> PublicWaitingRoom | None:
+    if spec is None:
+        return None
+    return PublicWaitingRoom(instant(spec.prequeue_at) if spec.prequeue_at else None, spec.order)
 
 
 def _availability(

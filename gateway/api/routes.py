@@ -176,6 +176,51 @@ def queue_endpoints(handlers: QueueHandlers) -> tuple[Endpoint, ...]:
     )  # fmt: skip
 
 
+def queue_operation_endpoints(handlers: QueueHandlers) -> tuple[AnyEndpoint, ...]:
+    """Calls of operators about a waiting room, and what everybody may check."""
+    queue = f"{_SALE}/queue"
+    figures = operator_schemas.QueueFigures
+    verbs = (
+        ("pause", "pause", "Let nobody in for now"),
+        ("queue-all", "queue_all", "Let nobody in, and make those wait who were"),
+        ("resume", "resume", "Let buyers in again"),
+    )
+    controls = tuple(
+        Endpoint(
+            "POST", f"{queue}/{word}", "queue_control", summary,
+            handlers.controlling(verb), _OPS, figures, (*_WRITE, "invalid_state"),
+            body=schemas.EmptyBody, body_optional=True,
+        )
+        for word, verb, summary in verbs
+    )  # fmt: skip
+    return (
+        Endpoint(
+            "GET", f"{queue}/figures", "queue_figures", "The waiting room in figures",
+            handlers.figures, _OPS, figures, (*_READ, "invalid_state"),
+        ),
+        *controls,
+        Endpoint(
+            "POST", f"{queue}/rate", "queue_control", "Bound how many are let in a second",
+            handlers.set_rate, _OPS, figures, (*_WRITE, "invalid_state"),
+            body=operator_schemas.QueueRateBody,
+        ),
+        Endpoint(
+            "POST", f"{queue}/revoke", "queue_control", "Turn a buyer out",
+            handlers.revoke, _OPS, figures, (*_WRITE, "invalid_state"),
+            body=operator_schemas.QueueRevokeBody,
+        ),
+        OpenEndpoint(
+            "GET", f"{queue}/draw", "queue_draw", "The draw: its commitment, then its seed",
+            handlers.draw, schemas.DrawAnswer, ("not_found", "recovering", "invalid_state"),
+            answer_headers=("Cache-Control",),
+        ),
+        OpenEndpoint(
+            "GET", "/queue/audit", "queue_audit", "A page that checks a draw in the browser",
+            handlers.audit, media_type="text/html", answer_headers=("Content-Security-Policy",),
+        ),
+    )  # fmt: skip
+
+
 def sale_endpoints(handlers: SaleHandlers) -> tuple[Endpoint, ...]:
     """Calls of operators about a sale."""
     states = tuple(

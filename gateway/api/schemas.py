@@ -207,6 +207,25 @@ class PublicItem(msgspec.Struct, frozen=True):
     availability: Literal["plenty", "low", "none", "unknown"]
 
 
+class PublicWaitingRoom(msgspec.Struct, frozen=True):
+    """How buyers are let in; `prequeue_at`: from when they may join before the opening."""
+
+    prequeue_at: Instant | None
+    order: Literal["fifo", "draw"]
+
+
+class DrawAnswer(msgspec.Struct, frozen=True):
+    """The draw of a sale, for whoever wants to check it. `commitment` is SHA-256 of the seed; both
+    are in hex. Seed and count are null until the draw was held; `count` is how many were in it.
+    """
+
+    sale_id: str
+    commitment: str
+    seed: str | None
+    count: int | None
+    drawn_at: Instant | None
+
+
 class PublicSale(msgspec.Struct, frozen=True):
     """A sale as buyers see it."""
 
@@ -217,3 +236,4 @@ class PublicSale(msgspec.Struct, frozen=True):
     closes_at: Instant | None
     hold_seconds: int
     items: tuple[PublicItem, ...]
+    waiting_room: PublicWaitingRoom | None

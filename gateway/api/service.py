@@ -38,6 +38,7 @@ from gateway.api.pages import page_calls
 from gateway.api.public_sales import PublicSales
 from gateway.api.queue import Queue, RoomFactsReader
 from gateway.api.queue_gate import QueueGate
+from gateway.api.queue_operations import QueueOperations
 from gateway.api.queue_streams import QueueStreams
 from gateway.api.rate_headers import Quota
 from gateway.api.reconciliations import DeadLetters, Reconciliations
@@ -51,6 +52,7 @@ from gateway.api.routes import (
     overview_endpoints,
     public_sale_endpoint,
     queue_endpoints,
+    queue_operation_endpoints,
     reservation_endpoints,
     sale_endpoints,
     system_endpoints,
@@ -251,8 +253,15 @@ async def _assemble(
         streams_max=settings.waiting_room.streams_max,
         heartbeat_seconds=settings.waiting_room.heartbeat_seconds,
     )
+    queue_handlers = QueueHandlers(
+        queue,
+        streams,
+        QueueOperations(queue, directory, ledger),
+        gateway.max_body_bytes,
+    )
     endpoints = [
-        *queue_endpoints(QueueHandlers(queue, streams, gateway.max_body_bytes)),
+        *queue_endpoints(queue_handlers),
+        *queue_operation_endpoints(queue_handlers),
         *_endpoints(
             settings, reserve, settled, ledger, reads, store, directory, client, metrics, gauges
         ),

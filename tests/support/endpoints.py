@@ -10,6 +10,7 @@ from gateway.api.routes import (
     overview_endpoints,
     public_sale_endpoint,
     queue_endpoints,
+    queue_operation_endpoints,
     reservation_endpoints,
     sale_endpoints,
     system_endpoints,
@@ -29,6 +30,7 @@ def api_endpoints() -> tuple[AnyEndpoint, ...]:
     return (
         *reservation_endpoints(handlers),
         *queue_endpoints(handlers),
+        *queue_operation_endpoints(handlers),
         *sale_endpoints(handlers),
         *operation_endpoints(handlers),
         *overview_endpoints(handlers),

@@ -6,6 +6,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 
 import asyncpg
@@ -29,6 +30,7 @@ class RoomRecord(msgspec.Struct, frozen=True):
     serving: int
     lapsed: int
     drawn: int | None
+    drawn_at: datetime | None
     mode: str
     rate_limit: int
 

@@ -4,14 +4,14 @@ INSERT INTO waiting_rooms (sale_id, seed, commitment) VALUES ($1, $2, sha256($2)
 ON CONFLICT (sale_id) DO NOTHING
 
 -- name: lock_room
-SELECT seed, made, issued, serving, lapsed, drawn, mode, rate_limit
+SELECT seed, made, issued, serving, lapsed, drawn, drawn_at, mode, rate_limit
 FROM waiting_rooms WHERE sale_id = $1 FOR UPDATE
 
 -- name: note_made
 UPDATE waiting_rooms SET made = true WHERE sale_id = $1 AND NOT made
 
 -- name: room
-SELECT seed, made, issued, serving, lapsed, drawn, mode, rate_limit
+SELECT seed, made, issued, serving, lapsed, drawn, drawn_at, mode, rate_limit
 FROM waiting_rooms WHERE sale_id = $1
 
 -- name: checkpoint

@@ -133,6 +133,11 @@ class Room:
             del self.alarms[event]
 
     @property
+    def revoked_buyers(self) -> int:
+        """How many operators have turned out."""
+        return len(self._revoked)
+
+    @property
     def is_seen(self) -> bool:
         """Whether this worker has ever seen the room."""
         return self._view is not None
@@ -267,7 +272,7 @@ class Room:
                 self.facts = await self._facts_of(self.facts.sale_id)
                 await self._look_and_tick(late_seconds)
             except RoomLost as error:
-                _log.warning("waiting_room_lost", sale=self.facts.sale_id, reason=str(error))
+                _log.info("waiting_room_not_there", sale=self.facts.sale_id, reason=str(error))
                 await self._reopen()
             except InventoryError as error:
                 _log.warning("waiting_room_unseen", sale=self.facts.sale_id, reason=str(error))

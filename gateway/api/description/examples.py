@@ -103,6 +103,7 @@ _EXAMPLES: dict[type, object] = {
         opens_at=None,
         closes_at=None,
         hold_seconds=600,
+        waiting_room=None,
         items=(
             schemas.PublicItem(
                 sku="print-a2",
@@ -164,6 +165,8 @@ _EXAMPLES: dict[type, object] = {
     ),
     ops.ReconciliationAnswer: _RECONCILIATION,
     ops.ReconciliationsAnswer: ops.ReconciliationsAnswer((_RECONCILIATION,)),
+    ops.QueueRateBody: ops.QueueRateBody(20.0),
+    ops.QueueRevokeBody: ops.QueueRevokeBody("buyer-17", "a bot"),
     ops.DeadLetterAnswer: _LETTER,
     ops.DeadLettersAnswer: ops.DeadLettersAnswer((_LETTER,), None),
 }

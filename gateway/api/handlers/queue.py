@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.api.bodies import Decoder, read_body
+from gateway.admission.tokens import SUBJECT_BYTES_MAX
+from gateway.api.bodies import Decoder, check_text, read_body
+from gateway.api.handlers.sales import REASON_BYTES_MAX, caller_of
+from gateway.api.operator_schemas import QueueRateBody, QueueRevokeBody
+from gateway.api.problems import Answer
+from gateway.api.queue_audit import AUDIT_PAGE
 from gateway.api.rendering import json_answer
 from gateway.api.schemas import EmptyBody, QueueLeft
 
@@ -12,11 +17,14 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from gateway.admission.tokens import Principal
-    from gateway.api.problems import Answer
     from gateway.api.queue import Queue
+    from gateway.api.queue_operations import QueueOperations
     from gateway.api.queue_streams import QueueStreams
+    from gateway.api.responses import Call
 
 _empty = Decoder(EmptyBody)
+_rate = Decoder(QueueRateBody)
+_revoke = Decoder(QueueRevokeBody)
 TICKET = "Queue-Ticket"
 _NOT_KEPT = ("Cache-Control", "no-store")
 
@@ -24,8 +32,15 @@ _NOT_KEPT = ("Cache-Control", "no-store")
 class QueueHandlers:
     """See the module."""
 
-    def __init__(self, queue: Queue, streams: QueueStreams, max_body_bytes: int) -> None:
+    def __init__(
+        self,
+        queue: Queue,
+        streams: QueueStreams,
+        operations: QueueOperations,
+        max_body_bytes: int,
+    ) -> None:
         """`max_body_bytes` bounds every body here."""
+        self._operations = operations
         self._queue = queue
         self._streams = streams
         self._max_body_bytes = max_body_bytes
@@ -51,3 +66,42 @@ class QueueHandlers:
     async def events(self, request: web.Request, principal: Principal) -> web.StreamResponse:
         """GET /v1/sales/{sale}/queue/events."""
         return await self._streams.serve(request, principal)
+
+    async def figures(self, request: web.Request, _principal: Principal) -> Answer:
+        """GET /v1/sales/{sale}/queue/figures."""
+        return json_answer(200, await self._operations.figures(request.match_info["sale"]))
+
+    def controlling(self, verb: str) -> Call:
+        """POST /v1/sales/{sale}/queue/pause · queue-all · resume."""
+
+        async def control(request: web.Request, principal: Principal) -> Answer:
+            _empty.decode_optional(request.headers, await read_body(request, self._max_body_bytes))
+            sale_id, caller = request.match_info["sale"], caller_of(request, principal)
+            return json_answer(200, await self._operations.control(sale_id, verb, caller))
+
+        return control
+
+    async def set_rate(self, request: web.Request, principal: Principal) -> Answer:
+        """POST /v1/sales/{sale}/queue/rate."""
+        raw = await read_body(request, self._max_body_bytes)
+        body = _rate.decode(request.headers, raw)
+        sale_id, caller = request.match_info["sale"], caller_of(request, principal)
+        return json_answer(200, await self._operations.set_rate(sale_id, body.per_second, caller))
+
+    async def revoke(self, request: web.Request, principal: Principal) -> Answer:
+        """POST /v1/sales/{sale}/queue/revoke."""
+        raw = await read_body(request, self._max_body_bytes)
+        body = _revoke.decode(request.headers, raw)
+        buyer_id = check_text("buyer_id", body.buyer_id, SUBJECT_BYTES_MAX)
+        reason = check_text("reason", body.reason, REASON_BYTES_MAX)
+        sale_id, caller = request.match_info["sale"], caller_of(request, principal)
+        return json_answer(200, await self._operations.revoke(sale_id, buyer_id, reason, caller))
+
+    async def draw(self, request: web.Request) -> Answer:
+        """GET /v1/sales/{sale}/queue/draw: for everybody."""
+        found = await self._operations.draw(request.match_info["sale"])
+        return json_answer(200, found, ("Cache-Control", "public, max-age=1"))
+
+    async def audit(self, _request: web.Request) -> Answer:
+        """GET /queue/audit: a page that checks a draw in the reader's own browser."""
+        return AUDIT_PAGE

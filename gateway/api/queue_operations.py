@@ -1,0 +1,118 @@
+"""What operators do with a waiting room: see it, pause it, pace it, turn a buyer out; and its draw.
+
+Each change has its audit row first, then takes effect in Redis, then is kept in the ledger, so that
+it outlives Redis. All may be repeated.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Literal, cast
+
+from gateway.admission.waiting_room.draw import commitment_of
+from gateway.api.audit import Caller, write_audit
+from gateway.api.operator_schemas import QueueFigures
+from gateway.api.problems import Problem
+from gateway.api.rendering import instant
+from gateway.api.reserving import facts_or_problem
+from gateway.api.schemas import DrawAnswer
+
+if TYPE_CHECKING:
+    from gateway.admission.waiting_room.checkpoints import RoomRecord
+    from gateway.api.ledger import Ledger
+    from gateway.api.queue import Queue
+    from gateway.api.sales import SaleDirectory
+
+MILLI = 1000
+DRAW_FRESH_SECONDS = 1.0
+DRAWS_MAX = 1000
+
+
+class QueueOperations:
+    """Every method raises Problem, LedgerUnavailable or InventoryError."""
+
+    def __init__(self, queue: Queue, directory: SaleDirectory, ledger: Ledger) -> None:
+        """Over the worker's waiting rooms and the ledger's audit log."""
+        self._queue = queue
+        self._draws: dict[str, tuple[DrawAnswer, float]] = {}
+        self._directory = directory
+        self._ledger = ledger
+
+    async def figures(self, sale_id: str) -> QueueFigures:
+        """The room as it was seen last, a fraction of a second ago."""
+        room = await self._queue.room_of(sale_id)
+        view = room.view
+        reading = view.reading
+        return QueueFigures(
+            sale_id=sale_id,
+            mode=cast("Literal['open', 'paused', 'queue_all']", reading.mode),
+            issued=reading.issued,
+            waiting=view.waiting,
+            serving=reading.serving,
+            admitted=reading.active,
+            max_active_buyers=room.facts.max_active_buyers,
+            rate=reading.rate / MILLI,
+            rate_limit=reading.rate_limit / MILLI if reading.rate_limit else None,
+            outflow=reading.outflow / MILLI,
+            outflow_minute=reading.outflow_slow / MILLI,
+            units_left=reading.stock,
+            units_may_return=reading.returnable,
+            revoked=room.revoked_buyers,
+            drawn=reading.drawn if room.facts.draws and reading.drawn >= 0 else None,
+        )
+
+    async def control(self, sale_id: str, verb: str, caller: Caller) -> QueueFigures:
+        """`verb`: pause, queue_all or resume."""
+        room = await self._queue.room_of(sale_id)
+        await self._audit(caller, f"queue_{verb.removeprefix('queue_')}", sale_id)
+        await room.control(verb)
+        return await self.figures(sale_id)
+
+    async def set_rate(
+        self, sale_id: str, per_second: float | None, caller: Caller
+    ) -> QueueFigures:
+        """Bound how many are called in a second."""
+        room = await self._queue.room_of(sale_id)
+        await self._audit(caller, "queue_rate", sale_id, per_second=per_second)
+        await room.control("rate", 0 if per_second is None else max(1, round(per_second * MILLI)))
+        return await self.figures(sale_id)
+
+    async def revoke(
+        self, sale_id: str, buyer_id: str, reason: str, caller: Caller
+    ) -> QueueFigures:
+        """Turn a buyer out for good: the place is gone, an admission is honoured no more."""
+        room = await self._queue.room_of(sale_id)
+        await self._audit(caller, "queue_revoke", sale_id, buyer_id=buyer_id, reason=reason)
+        if await room.revoke(buyer_id) == "too_many":
+            detail = "As many buyers are revoked as a waiting room can keep."
+            raise Problem("invalid_state", detail, reason="revoked")
+        return await self.figures(sale_id)
+
+    async def draw(self, sale_id: str) -> DrawAnswer:
+        """The commitment, and once the draw was held all that is needed to check it."""
+        facts = await facts_or_problem(self._directory, sale_id)
+        if facts.spec.waiting_room is None or facts.spec.waiting_room.order != "draw":
+            raise Problem("invalid_state", "The sale has no draw.")
+        known = self._draws.get(sale_id)
+        if known is not None and (known[0].seed or time.monotonic() < known[1]):
+            return known[0]
+        answer = _draw_answer(sale_id, await (await self._queue.room_of(sale_id)).record())
+        self._draws[sale_id] = (answer, time.monotonic() + DRAW_FRESH_SECONDS)
+        while len(self._draws) > DRAWS_MAX:
+            self._draws.pop(next(iter(self._draws)))
+        return answer
+
+    async def _audit(self, caller: Caller, action: str, sale_id: str, **detail: object) -> None:
+        async with self._ledger.transaction() as connection:
+            await write_audit(connection, caller, action, sale_id, **detail)
+
+
+def _draw_answer(sale_id: str, record: RoomRecord) -> DrawAnswer:
+    held = record.drawn is not None
+    return DrawAnswer(
+        sale_id=sale_id,
+        commitment=commitment_of(record.seed).hex(),
+        seed=record.seed.hex() if held else None,
+        count=record.drawn,
+        drawn_at=instant(record.drawn_at) if record.drawn_at else None,
+    )
