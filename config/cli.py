@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from config.commands import configuration, sales, services, tools
+from config.commands import configuration, sales, services, tokens, tools
 from config.commands.demo import demo
 from config.commands.letters import letters_app
 from config.commands.loadtest import loadtest
@@ -49,7 +49,8 @@ app.add_typer(letters_app, name="dead-letters", no_args_is_help=True)
 app.command()(top)
 app.command()(tools.verify)
 app.command()(tools.duty)
-app.command()(tools.token)
+app.command()(tokens.token)
+app.command()(tokens.jwks)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(loadtest)
 app.add_typer(configuration.app, name="config")
 

@@ -64,6 +64,25 @@ def _check_dsn(dsn: str) -> str:
     return dsn
 
 
+def _check_other_secrets(secrets: SecretStr) -> SecretStr:
+    for _, key in named_keys(secrets):
+        _check_secret(SecretStr(key))
+    return secrets
+
+
+def named_keys(secrets: SecretStr) -> list[tuple[str | None, str]]:
+    """(key id, key) of each entry `kid=key` or `key`."""
+    entries = [entry.strip().partition("=") for entry in secrets.get_secret_value().split(",")]
+    return [(left, right) if sign else (None, left) for left, sign, right in entries]
+
+
+def _check_jwks(source: str) -> str:
+    if "://" in source and not source.startswith(("https://", "http://")):
+        message = "must be a file, or a URL that starts with https:// or http://"
+        raise ValueError(message)
+    return source
+
+
 def _check_secret(secret: SecretStr) -> SecretStr:
     if len(secret.get_secret_value().encode()) < MIN_SECRET_BYTES:
         message = f"must have at least {MIN_SECRET_BYTES} bytes (openssl rand -hex 32 makes one)"
@@ -249,8 +268,32 @@ class AuthSettings(Section):
     secret: Annotated[SecretStr, AfterValidator(_check_secret)] | None = Field(
         None, description="HS256 key, its UTF-8 bytes"
     )
+    other_secrets: Annotated[SecretStr, AfterValidator(_check_other_secrets)] | None = Field(
+        None,
+        description="more HS256 keys that verify, with commas; `kid=key` for tokens of that key id",
+    )
+    jwks: Annotated[str, AfterValidator(_check_jwks)] | None = Field(
+        None, description="URL or file of the public keys (JWK Set) for EdDSA and RS256"
+    )
+    jwks_refresh_seconds: PositiveFloat = Field(300.0, description="pause between reads of it")
+    jwks_least_pause_seconds: PositiveFloat = Field(
+        10.0, description="least pause before it is read again for an unknown key id"
+    )
+    jwks_stale_seconds: PositiveFloat = Field(
+        3600.0, description="how long the last good set goes on while it cannot be read"
+    )
     audience: str = Field("dropgate", description="required aud of a token")
     leeway_seconds: NonNegativeInt = Field(30, description="clock difference tolerated in exp")
+
+    @property
+    def hs256_keys(self) -> tuple[tuple[str | None, str], ...]:
+        """(key id, key) of every shared secret, the one that signs first."""
+        found: list[tuple[str | None, str]] = []
+        if self.secret is not None:
+            found.append((None, self.secret.get_secret_value()))
+        if self.other_secrets is not None:
+            found += named_keys(self.other_secrets)
+        return tuple(found)
 
 
 class InventorySettings(Section):

@@ -36,10 +36,11 @@ def gateway(
     if slot is not None:
         changes["worker_slot"] = slot
     settings = settings.model_copy(update={"gateway": settings.gateway.model_copy(update=changes)})
-    if settings.auth.secret is None:
+    if not settings.auth.hs256_keys and settings.auth.jwks is None:
         fail(
-            "no token secret: set DROPGATE_AUTH__SECRET to at least 32 bytes "
-            "(openssl rand -hex 32 makes one)"
+            "no way to verify tokens: set DROPGATE_AUTH__SECRET to at least 32 bytes "
+            "(openssl rand -hex 32 makes one), or DROPGATE_AUTH__JWKS to the public keys of who "
+            "signs them"
         )
     if slot is None and settings.gateway.workers > 1:
         raise typer.Exit(run_service("gateway-supervisor", _supervise_workers, settings))

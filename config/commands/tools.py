@@ -1,4 +1,4 @@
-"""`dropgate token · verify · duty`: tools beside the running system."""
+"""`dropgate verify · duty`: tools beside the running system."""
 
 import asyncio
 from enum import StrEnum
@@ -17,14 +17,6 @@ from config.settings import Settings
 EXIT_BROKEN = 1
 
 
-class Scope(StrEnum):
-    """What a token allows."""
-
-    BUYER = "buyer"
-    STOREFRONT = "storefront"
-    OPS = "ops"
-
-
 class Duty(StrEnum):
     """Duties of the reconciler that can be run by hand."""
 
@@ -32,32 +24,6 @@ class Duty(StrEnum):
     RECONCILE = "reconcile"
     RECOVER = "recover"
     TRIM = "trim"
-
-
-def token(
-    scope: Annotated[Scope, typer.Option(help="What the token allows.")],
-    sub: Annotated[str, typer.Option(help="Whose token; for scope buyer the buyer's id.")],
-    ttl: Annotated[int, typer.Option(min=1, help="Life in seconds.")] = 3600,
-    ready_file: Ready = READY,
-) -> None:
-    """Print a development token."""
-    from config.client import make_token
-
-    settings = _with_ready_file(settings_or_exit(), ready_file)
-    if settings.auth.secret is None:
-        fail(
-            f"no secret to sign with: name the ready file of dropgate up with --ready-file (there "
-            f"is none at {ready_file}), or set DROPGATE_AUTH__SECRET"
-        )
-    print(
-        make_token(
-            settings.auth.secret.get_secret_value(),
-            scope=scope.value,
-            subject=sub,
-            audience=settings.auth.audience,
-            life_seconds=ttl,
-        )
-    )
 
 
 def verify(
@@ -72,7 +38,7 @@ def verify(
     from loadtest.verdict.run import Verdict
     from loadtest.verdict.run import verify as run
 
-    settings = _with_ready_file(settings_or_exit(), ready_file)
+    settings = with_ready_file(settings_or_exit(), ready_file)
     configure_logs(settings.log, "verify")
 
     async def judge() -> Verdict:
@@ -102,7 +68,7 @@ def duty(
     from gateway.inventory.errors import InventoryError
     from reconciler.duty import run_once
 
-    settings = _with_ready_file(settings_or_exit(), ready_file)
+    settings = with_ready_file(settings_or_exit(), ready_file)
     configure_logs(settings.log, "duty")
     try:
         with servers_needed():
@@ -112,7 +78,7 @@ def duty(
     print(done)
 
 
-def _with_ready_file(settings: Settings, ready_file: Path) -> Settings:
+def with_ready_file(settings: Settings, ready_file: Path) -> Settings:
     """The settings with the addresses and secret of a running `dropgate up`, if there is one."""
     if not ready_file.exists():
         return settings

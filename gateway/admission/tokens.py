@@ -1,8 +1,12 @@
 """Bearer tokens: who calls, and as what.
 
-HS256 is on the hot path, so it is verified here with `hmac` and msgspec; the algorithm is the
-verifier's, never the token's. Everything that is not a valid token of this audience is one and the
-same `InvalidToken`: its message is for the caller and never has the token in it.
+HS256 is on the hot path, so it is verified here with `hmac` and msgspec. EdDSA and RS256 are
+verified by PyJWT with keys of a JWK Set; a signature costs as much as several reservations, so each
+such token is checked once and remembered until it expires. The key decides the algorithm, never the
+token: shared secrets are for HS256 alone, a public key for the one algorithm it was made for.
+
+Everything that is not a valid token of this audience is one and the same `InvalidToken`: its
+message is for the caller and never has the token in it.
 """
 
 from __future__ import annotations
@@ -13,12 +17,23 @@ from binascii import Error as Base64Error
 from binascii import a2b_base64
 from enum import StrEnum
 from functools import lru_cache
+from hashlib import blake2b
 from hmac import compare_digest, digest
+from typing import TYPE_CHECKING, NamedTuple
 
+import jwt
 import msgspec
+
+from gateway.admission.keyring import Keyring, UnknownKey
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.admission.key_set import PublicKey
 
 TOKEN_BYTES_MAX = 4096
 SUBJECT_BYTES_MAX = 128
+REMEMBERED_MAX = 200_000
 
 
 class InvalidToken(Exception):
@@ -40,8 +55,16 @@ class Principal(msgspec.Struct, frozen=True):
     scope: Scope
 
 
+class Secret(NamedTuple):
+    """A shared secret for HS256; with a `kid` it verifies only tokens that name it or none."""
+
+    key: bytes
+    kid: str | None = None
+
+
 class _Header(msgspec.Struct, frozen=True):
     alg: str
+    kid: str | None = None
     crit: msgspec.Raw | None = None
 
 
@@ -54,7 +77,14 @@ class _Claims(msgspec.Struct, frozen=True):
     iat: int | float = 0
 
 
+class _Remembered(NamedTuple):
+    principal: Principal
+    expires_at: float
+    generation: int
+
+
 _claims = msgspec.json.Decoder(_Claims)
+_jws = jwt.PyJWS()
 _URL_TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 _PADDING = (b"", None, b"==", b"=")
 
@@ -71,13 +101,13 @@ def _decoded(segment: bytes) -> bytes:
 
 
 @lru_cache(maxsize=256)
-def _is_hs256(segment: bytes) -> bool:
-    """Whether a header names HS256 and demands nothing we do not know (`crit`)."""
+def _header_of(segment: bytes) -> _Header | None:
+    """The header where it can be read and demands nothing we do not know (`crit`)."""
     try:
         header = msgspec.json.decode(_decoded(segment), type=_Header)
     except (msgspec.DecodeError, UnicodeDecodeError, InvalidToken):
-        return False
-    return header.alg == "HS256" and header.crit is None
+        return None
+    return header if header.crit is None else None
 
 
 def is_subject(text: str) -> bool:
@@ -86,16 +116,25 @@ def is_subject(text: str) -> bool:
 
 
 class TokenVerifier:
-    """Verifies HS256 tokens of one audience; `leeway_seconds` tolerates clocks that differ."""
+    """Verifies tokens of one audience; `leeway_seconds` tolerates clocks that differ."""
 
-    def __init__(self, secret: str, audience: str, leeway_seconds: int) -> None:
-        """`secret`: the key is its UTF-8 bytes."""
-        self._key = secret.encode()
+    def __init__(
+        self,
+        secrets: Sequence[Secret],
+        audience: str,
+        leeway_seconds: int,
+        keyring: Keyring | None = None,
+    ) -> None:
+        """`secrets` verify HS256, the keys of `keyring` EdDSA and RS256; either may be missing."""
+        self._secrets = tuple(secrets)
+        self._named = {secret.kid: (secret,) for secret in secrets if secret.kid is not None}
         self._audience = audience
         self._leeway_seconds = leeway_seconds
+        self._keyring = keyring
+        self._remembered: dict[bytes, _Remembered] = {}
 
     def verify_header(self, authorization: str | None) -> Principal:
-        """The caller of an `Authorization` header. Raises InvalidToken."""
+        """The caller of an `Authorization` header. Raises InvalidToken, KeysUnavailable."""
         if authorization is None:
             raise InvalidToken("a bearer token is required")
         scheme, _, token = authorization.partition(" ")
@@ -104,24 +143,67 @@ class TokenVerifier:
         return self.verify(token.strip(" "))
 
     def verify(self, token: str) -> Principal:
-        """The caller a token names. Raises InvalidToken."""
+        """The caller a token names. Raises InvalidToken, KeysUnavailable."""
         if len(token) > TOKEN_BYTES_MAX or not token.isascii():
             raise InvalidToken("the token is not a JWT")
         signed, _, signature = token.encode().rpartition(b".")
-        header, dot, payload = signed.partition(b".")
-        if not dot or b"." in payload or not _is_hs256(header):
-            raise InvalidToken("the token is not a JWT signed with HS256")
-        expected = urlsafe_b64encode(digest(self._key, signed, "sha256")).rstrip(b"=")
-        if not compare_digest(expected, signature):
+        header_segment, dot, payload = signed.partition(b".")
+        header = _header_of(header_segment) if dot and b"." not in payload else None
+        if header is None:
+            raise InvalidToken("the token is not a JWT")
+        if header.alg == "HS256":
+            self._check_secret(header, signed, signature)
+        elif self._keyring is not None and header.alg in {"EdDSA", "RS256"}:
+            return self._by_public_key(self._keyring, header, token, payload)
+        else:
+            raise InvalidToken("the token is not signed with an algorithm that is taken here")
+        claims = self._checked(payload)
+        return Principal(claims.sub, claims.scope)
+
+    def _check_secret(self, header: _Header, signed: bytes, signature: bytes) -> None:
+        secrets = self._secrets
+        if header.kid is not None and header.kid in self._named:
+            secrets = self._named[header.kid]
+        for secret in secrets:
+            expected = urlsafe_b64encode(digest(secret.key, signed, "sha256")).rstrip(b"=")
+            if compare_digest(expected, signature):
+                return
+        raise InvalidToken("the token's signature is wrong")
+
+    def _by_public_key(
+        self, keyring: Keyring, header: _Header, token: str, payload: bytes
+    ) -> Principal:
+        keyring.check_usable()
+        name = blake2b(token.encode(), digest_size=16).digest()
+        known = self._remembered.get(name)
+        if known is not None and known.generation == keyring.generation:
+            if known.expires_at <= time.time() - self._leeway_seconds:
+                del self._remembered[name]
+                raise InvalidToken("the token has expired")
+            return known.principal
+        try:
+            keys = keyring.candidates(header.kid, header.alg)
+        except UnknownKey as error:
+            raise InvalidToken("the token was signed with a key that is not known") from error
+        if not any(_signed_by(key, token) for key in keys):
             raise InvalidToken("the token's signature is wrong")
+        claims = self._checked(payload)
+        principal = Principal(claims.sub, claims.scope)
+        self._remember(name, _Remembered(principal, claims.exp, keyring.generation))
+        return principal
+
+    def _remember(self, name: bytes, found: _Remembered) -> None:
+        self._remembered.pop(name, None)
+        self._remembered[name] = found
+        while len(self._remembered) > REMEMBERED_MAX:
+            self._remembered.pop(next(iter(self._remembered)))
+
+    def _checked(self, payload: bytes) -> _Claims:
+        """The claims, which are those of a caller of this audience, now."""
         try:
             claims = _claims.decode(_decoded(payload))
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise InvalidToken("the token lacks sub, aud, exp or a known scope") from error
-        self._check(claims)
-        return Principal(claims.sub, claims.scope)
-
-    def _check(self, claims: _Claims) -> None:
         now, leeway = time.time(), self._leeway_seconds
         if claims.exp <= now - leeway:
             raise InvalidToken("the token has expired")
@@ -132,3 +214,13 @@ class TokenVerifier:
             raise InvalidToken("the token is for another audience")
         if not is_subject(claims.sub):
             raise InvalidToken("the token's sub is not 1 to 128 bytes of printable text")
+        return claims
+
+
+def _signed_by(key: PublicKey, token: str) -> bool:
+    """Whether the key signed it, by the key's own algorithm."""
+    try:
+        _jws.decode(token, key.key, algorithms=[key.algorithm])
+    except jwt.PyJWTError:
+        return False
+    return True

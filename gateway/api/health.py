@@ -11,6 +11,7 @@ from gateway.api.ledger import LedgerUnavailable
 from gateway.api.sales import SQL
 
 if TYPE_CHECKING:
+    from gateway.admission.keyring import Keyring
     from gateway.api.ledger import Ledger
     from gateway.api.sales import SaleDirectory
     from gateway.inventory.pool import ScriptPool
@@ -44,8 +45,15 @@ class Health(msgspec.Struct, frozen=True):
 class HealthCheck:
     """Looks at every part."""
 
-    def __init__(self, pool: ScriptPool, ledger: Ledger, directory: SaleDirectory) -> None:
-        """The parts."""
+    def __init__(
+        self,
+        pool: ScriptPool,
+        ledger: Ledger,
+        directory: SaleDirectory,
+        keyring: Keyring | None = None,
+    ) -> None:
+        """The parts; `keyring` where there is one."""
+        self._keyring = keyring
         self._pool = pool
         self._ledger = ledger
         self._directory = directory
@@ -61,11 +69,15 @@ class HealthCheck:
         status: Literal["ready", "degraded", "not_ready"] = "ready"
         if postgres == "down":
             status = "degraded" if self._directory.sells_alone else "not_ready"
+        degraded = ("postgres",) if status == "degraded" else ()
+        if self._keyring is not None and self._keyring.state == "none":
+            degraded = (*degraded, "token_keys")
+            status = "degraded" if status == "ready" else status
         if redis == "down":
             status = "not_ready"
         return Health(
             status=status,
-            degraded=("postgres",) if status == "degraded" else (),
+            degraded=degraded if status == "degraded" else (),
             redis=redis,
             postgres=postgres,
             sales_listener="up" if self._directory.listening else "down",

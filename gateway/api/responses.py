@@ -18,6 +18,7 @@ import structlog
 from aiohttp import web
 
 from gateway.admission.client_address import network_of
+from gateway.admission.keyring import KeysUnavailable
 from gateway.admission.shedding import Load, work_of
 from gateway.admission.tokens import InvalidToken, Principal, Scope, TokenVerifier
 from gateway.api.bodies import LOAD
@@ -144,6 +145,9 @@ class Edge:
             principal = self._verifier.verify_header(authorization)
         except InvalidToken as error:
             raise Problem("unauthenticated", f"{error}.") from error
+        except KeysUnavailable as error:
+            detail = "The keys that such a token is checked with are being read; ask again."
+            raise Problem("recovering", detail) from error
         if principal.scope not in allowed:
             raise forbidden(" or ".join(sorted(allowed)))
         return principal

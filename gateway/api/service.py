@@ -13,9 +13,10 @@ import structlog
 from aiohttp import web
 
 from gateway.admission.client_address import ClientAddresses, parse_networks
+from gateway.admission.keyring import Keyring, keyring_of
 from gateway.admission.rate_limits import RateLimits
 from gateway.admission.shedding import Load
-from gateway.admission.tokens import TokenVerifier
+from gateway.admission.tokens import Secret, TokenVerifier
 from gateway.admission.waiting_room.rooms import WaitingRooms
 from gateway.api.app import make_app
 from gateway.api.connections import ConnectionBounds, Connections
@@ -78,7 +79,7 @@ if TYPE_CHECKING:
 
     import redis.asyncio as redis_py
 
-    from config.settings import GatewaySettings, RateLimitSettings, Settings
+    from config.settings import AuthSettings, GatewaySettings, RateLimitSettings, Settings
 
 STOP_SECONDS = 4.0
 LINGERING_SECONDS = 1.0
@@ -196,13 +197,7 @@ async def _assemble(
     settings: Settings, parts: AsyncExitStack
 ) -> tuple[web.Application, Edge, Reserve, GatewayMetrics, QueueStreams]:
     """Make every part; `parts` takes them down in the opposite order."""
-    if settings.auth.secret is None:
-        raise ValueError("auth.secret: the gateway cannot verify tokens without one")
-    verifier = TokenVerifier(
-        settings.auth.secret.get_secret_value(),
-        settings.auth.audience,
-        settings.auth.leeway_seconds,
-    )
+    verifier, keyring = await _verifier(settings.auth, parts)
     gateway = settings.gateway
     metrics = GatewayMetrics(gateway.run_dir, gateway.worker_slot)
     parts.callback(metrics.close)
@@ -246,7 +241,7 @@ async def _assemble(
     parts.push_async_callback(_cancelled, asyncio.create_task(load.watch()))
     limits = RateLimits(settings.rate_limit, gateway.workers)
     edge = Edge(verifier, metrics, load, limits if limits.enabled else None, _addresses(gateway))
-    system = SystemHandlers(HealthCheck(pool, ledger, directory), metrics, gauges)
+    system = SystemHandlers(HealthCheck(pool, ledger, directory, keyring), metrics, gauges)
     queue = Queue(directory, rooms)
     streams = QueueStreams(
         queue,
@@ -286,6 +281,20 @@ def _buyer_rate(limits: RateLimitSettings) -> tuple[BuyerRate | None, Quota | No
     requests, window_seconds = limits.buyer_requests, limits.buyer_window_seconds
     rate = BuyerRate(requests, max(1, round(window_seconds * 1000)))
     return rate, Quota("buyer", requests, window_seconds)
+
+
+async def _verifier(
+    auth: AuthSettings, parts: AsyncExitStack
+) -> tuple[TokenVerifier, Keyring | None]:
+    """Who verifies tokens, and the public keys for that. Raises ValueError where nothing can."""
+    secrets = [Secret(key.encode(), kid) for kid, key in auth.hs256_keys]
+    keyring = keyring_of(auth)
+    if not secrets and keyring is None:
+        raise ValueError("auth.secret or auth.jwks: the gateway cannot verify tokens without one")
+    if keyring is not None:
+        await keyring.refresh()
+        parts.push_async_callback(_cancelled, asyncio.create_task(keyring.run()))
+    return TokenVerifier(secrets, auth.audience, auth.leeway_seconds, keyring), keyring
 
 
 def _batcher_bounds(settings: Settings) -> BatcherBounds:

@@ -7,11 +7,11 @@ import time
 import jwt
 import pytest
 
-from gateway.admission.tokens import InvalidToken, Principal, Scope, TokenVerifier
+from gateway.admission.tokens import InvalidToken, Principal, Scope, Secret, TokenVerifier
 
 SECRET = "a-secret-of-at-least-32-bytes-für-tests"
 LEEWAY = 30
-verifier = TokenVerifier(SECRET, "dropgate", LEEWAY)
+verifier = TokenVerifier((Secret(SECRET.encode()),), "dropgate", LEEWAY)
 
 
 def claims(**changes: object) -> dict[str, object]:
