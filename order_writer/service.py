@@ -16,7 +16,7 @@ from gateway.inventory.outbox import create_reader
 from gateway.inventory.postgres import CONNECTION_FAULTS, create_pool
 from gateway.inventory.scrape import scraped
 from gateway.inventory.tracing import Tracing, make_tracing, now_ns
-from order_writer.backoff import Stopping, stopped_within
+from order_writer.backoff import Backoff, Stopping, stopped_within
 from order_writer.dead_letter_topic import DeadLetterTopic
 from order_writer.faults import PASSING, patiently
 from order_writer.kafka_log import KafkaLog
@@ -58,6 +58,7 @@ class Service:
         self._replay = Replay(writer)
         self._listener = listener
         self._stop = stop
+        self._log_away = Backoff(stop)
         self._next_compare = 0.0
 
     async def run(self) -> None:
@@ -66,7 +67,7 @@ class Service:
             await patiently(self._stop, "read_watermarks", self._watch.refresh)
             _LOG.info("order_writer_started")
             while not self._stop.is_set():
-                batch = await patiently(self._stop, "fetch", self._fetch)
+                batch = await self._fetch_or_wait()
                 if batch.entries or batch.foreign:
                     began_ns = now_ns()
                     await self._writer.write(batch)
@@ -75,6 +76,20 @@ class Service:
                     await self._writer.log.commit()
                 await self._duties()
         _LOG.info("order_writer_stopped")
+
+    async def _fetch_or_wait(self) -> Batch:
+        """A batch; an empty one after a pause where the log is away. The duties go on meanwhile,
+        and with them the ledger: what the outboxes have beyond it is read from there.
+        """
+        try:
+            batch = await self._fetch()
+        except PASSING as error:
+            failures = self._log_away.failures + 1
+            _LOG.warning("trying_again", what="fetch", failures=failures, error=repr(error))
+            await self._log_away.wait()
+            return Batch([], [])
+        self._log_away.reset()
+        return batch
 
     async def _fetch(self) -> Batch:
         """A batch; one that is not full is given a moment to fill, so that commits stay few."""

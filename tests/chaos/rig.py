@@ -193,7 +193,10 @@ class Trial:
 
     async def terminate_backends(self) -> int:
         """End every other connection to Postgres; how many there were."""
-        return int((await self.ledger_row(TERMINATE))["backends"])
+        try:
+            return int((await self.ledger_row(TERMINATE))["backends"])
+        except AWAY:  # it is still being started again, and ends no connection but ours
+            return 0
 
     @asynccontextmanager
     async def redis(self) -> AsyncIterator["Redis"]:

@@ -149,6 +149,21 @@ async def test_what_the_log_never_delivers_is_read_from_the_outbox(
         await wait_until(done, WAIT_SECONDS, "the ledger has caught up with the outbox")
 
 
+async def test_the_ledger_follows_while_the_broker_is_away(
+    on_kafka: Settings, rig: Rig, sale_id: str
+) -> None:
+    (history,) = await rig.open_sale(sale_id)
+    everything(history)
+    nobody = on_kafka.event_log.model_copy(update={"bootstrap": f"127.0.0.1:{free_port()}"})
+    async with running(run, on_kafka.model_copy(update={"event_log": nobody})):
+        await rig.put(history.entries)
+
+        async def done() -> bool:
+            return (await rig.position(history)).sequence == history.sequence
+
+        await wait_until(done, WAIT_SECONDS, "the ledger has caught up with the outbox")
+
+
 async def test_a_dead_letter_is_told_to_its_topic_after_the_table(
     on_kafka: Settings, rig: Rig, sale_id: str
 ) -> None:
