@@ -9,8 +9,6 @@ them together gives, so a run may be cut anywhere.
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
-import msgspec
-
 from gateway.inventory.events import (
     Adjust,
     Cancel,
@@ -26,9 +24,8 @@ from gateway.inventory.events import (
     ReturnUnits,
     SetState,
 )
-from order_writer.details import Cancelled, Confirmed, Extended, Returned
 from order_writer.errors import IntegrityViolation
-from order_writer.items import Item, ReservationEvent
+from order_writer.items import Item
 from order_writer.letters import dead_letter, mark_row
 from order_writer.reservations import Reservations
 from order_writer.rows import (
@@ -36,12 +33,10 @@ from order_writer.rows import (
     Folded,
     LedgerRow,
     LoadedRow,
-    OrderEventRow,
     PausedRow,
     ShiftRow,
 )
 
-_encode = msgspec.json.encode
 _TYPES = {
     kind: str(kind.__struct_config__.tag)
     for kind in (
@@ -108,7 +103,6 @@ class Fold:
     def _reserve(self, event: Reserve) -> None:
         self._reservations.accept(event)
         self._move(event, event.lines, (0, -1, 1, 0))
-        self._happened(event, "PENDING", "{}")
 
     def _confirm(self, event: Confirm) -> None:
         reservation = self._reservations.step(event, "held", "confirmed")
@@ -117,32 +111,24 @@ class Fold:
             reservation.confirm(line)
         self._move(event, event.lines, (0, 0, -1, 1))
         self._move(event, event.released, (0, 1, -1, 0))
-        detail = Confirmed(event.payment_reference, event.lines, event.released)
-        self._happened(event, "CONFIRMED", _encode(detail).decode())
 
     def _cancel(self, event: Cancel) -> None:
         self._reservations.step(event, "held", "cancelled")
         self._move(event, event.lines, (0, 1, -1, 0))
-        self._happened(event, "CANCELLED", _encode(Cancelled(event.actor)).decode())
 
     def _expire(self, event: Expire) -> None:
         self._reservations.step(event, "held", "expired")
         self._move(event, event.lines, (0, 1, -1, 0))
-        self._happened(event, "EXPIRED", "{}")
 
     def _extend(self, event: Extend) -> None:
         reservation = self._reservations.step(event, "held", "held")
         reservation.deadline, reservation.extended_ms = event.deadline, event.extended_ms
-        detail = Extended(event.deadline, event.extended_ms)
-        self._happened(event, "EXTENDED", _encode(detail).decode())
 
     def _return_units(self, event: ReturnUnits) -> None:
         reservation = self._reservations.step(event, "confirmed", "confirmed")
         for line in event.lines:
             reservation.take_back(line)
         self._move(event, event.lines, (0, 1, 0, -1) if event.restock else (-1, 0, 0, -1))
-        detail = Returned(event.lines, event.restock, event.reason, event.return_key)
-        self._happened(event, "RETURNED", _encode(detail).decode())
 
     def _adjust(self, event: Adjust) -> None:
         counters = self._account(event, event.sku, event.location)
@@ -187,13 +173,6 @@ class Fold:
             counters[1] += available * quantity
             counters[2] += held * quantity
             counters[3] += sold * quantity
-
-    def _happened(self, event: ReservationEvent, status: str, detail: str) -> None:
-        self._out.order_events.append(
-            OrderEventRow(
-                event.reservation_id, event.epoch, event.sequence, status, event.occurred_at, detail
-            )
-        )
 
     _handlers: ClassVar[dict[type[Event], Callable[[Any, Any], None]]] = {
         Load: _load,

@@ -4,6 +4,7 @@ The number an item has comes from the log. An event whose own fields name anothe
 or sale is as unreadable as broken JSON: applying it would put it in the wrong place.
 """
 
+import re
 from collections.abc import Iterable
 
 import msgspec
@@ -24,6 +25,7 @@ from order_writer.log import LogEntry
 
 ReservationEvent = Reserve | Confirm | Cancel | Expire | Extend | ReturnUnits
 _MOST_ERROR_CHARACTERS = 1000
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")  # the escape itself, not one that is escaped
 
 
 class Death(msgspec.Struct, frozen=True, gc=False):
@@ -76,6 +78,11 @@ def decode_items(entries: Iterable[LogEntry]) -> list[Item]:
             or not _belongs(event, entry.partition)
         ):
             items.append(_unreadable(entry, fingerprint, "the event names another place"))
+            continue
+        if b"\\u0000" in raw and _NUL.search(raw):
+            # Told here, as the payload's column would take it and never give it back.
+            death = Death("refused", "a text holds NUL, which PostgreSQL cannot store")
+            items.append(Item(entry, fingerprint, event, death))
             continue
         items.append(Item(entry, fingerprint, event))
     return items

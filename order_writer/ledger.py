@@ -11,19 +11,48 @@ from typing import Any
 import asyncpg
 import msgspec
 
+from config.settings import PostgresSettings
 from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId
+from gateway.inventory.postgres import create_pool
 from gateway.inventory.queries import Queries
 from order_writer.errors import IntegrityViolation
 from order_writer.items import Item
 from order_writer.log import LogOffset, Watermark
 from order_writer.plan import ClosedEpoch
-from order_writer.rows import Folded, columns
+from order_writer.rows import (
+    Folded,
+    LedgerRow,
+    LineChange,
+    LineRow,
+    ReservationChange,
+    ReservationRow,
+    columns,
+)
 
 QUERIES = Queries(Path(__file__).parent / "sql" / "queries.sql")
 _decode_offsets = msgspec.json.Decoder(dict[str, int]).decode
 
 Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
+NamedRow = LedgerRow | ReservationRow | LineRow
+# Rows are found by key: no plan reads a table whole because it has no statistics of it yet.
+_BY_KEY = {
+    "plan_cache_mode": "force_custom_plan", "enable_hashjoin": "off", "enable_mergejoin": "off",
+}  # fmt: skip
+_POSTGRES_EPOCH_MS = 946_684_800_000  # 2000-01-01 in milliseconds since 1970
+
+
+async def open_pool(settings: PostgresSettings, *, size: int) -> asyncpg.Pool:
+    """Connections as the statements here need them."""
+    return await create_pool(settings, size=size, prepare=prepare, server_settings=_BY_KEY)
+
+
+async def prepare(connection: Connection) -> None:
+    """Let the connection take instants as milliseconds since 1970; once for each connection."""
+    await connection.set_type_codec(
+        "timestamptz", schema="pg_catalog", encoder=_microseconds, decoder=_milliseconds,
+        format="tuple",
+    )  # fmt: skip
 
 
 async def lock_watermarks(
@@ -84,20 +113,22 @@ async def contradicted(connection: Connection, items: Sequence[Item]) -> list[It
     return [numbered[key] for key in sorted(found)]
 
 
-async def write(connection: Connection, folded: Folded, *, history: str) -> None:
-    """Store what was folded; `history` is the statement that puts the events in ledger_events."""
+async def write(connection: Connection, folded: Folded, *, replayed: bool = False) -> None:
+    """Store what was folded; `replayed` events take the void numbers that were held for them."""
     if folded.loaded:
         unequal = await connection.fetchval(QUERIES["unequal_accounts"], *columns(folded.loaded))
         if unequal:
             raise IntegrityViolation("loaded with other stock than the ledger opened it with")
     # Deadlines move before this batch's own holds come in: those are on the moved clock already.
     await _write(connection, "shift_deadlines", folded.shifts, counted=False)
-    await _write(connection, history, folded.ledger)
-    await _write(connection, "insert_reservations", folded.reservations)
-    await _write(connection, "change_reservations", folded.changes)
-    await _write(connection, "insert_order_lines", folded.lines)
-    await _write(connection, "change_order_lines", folded.line_changes)
-    await _write(connection, "insert_order_events", folded.order_events)
+    if replayed:
+        await _write(connection, "fill_void", folded.ledger)
+    else:
+        await _add(connection, "ledger_events", folded.ledger)
+    await _add(connection, "reservations", folded.reservations)
+    await _change(connection, "change_reservations", folded.changes)
+    await _add(connection, "order_lines", folded.lines)
+    await _change(connection, "change_order_lines", folded.line_changes)
     await _write(connection, "change_accounts", folded.accounts)
     await _write(connection, "pause_items", folded.paused)
     await _write(connection, "insert_dead_letters", folded.dead, counted=False)
@@ -115,15 +146,60 @@ async def stop_partitions(connection: Connection, reasons: dict[PartitionId, str
         await connection.execute(QUERIES["stop_partitions"], *columns(rows))
 
 
+async def _add(connection: Connection, table: str, rows: Sequence[NamedRow]) -> None:
+    """Rows that are new, as the plan has proven, or the table's key refuses them.
+
+    In binary: half the work of sending arrays, here and in Postgres.
+    """
+    if not rows:
+        return
+    try:
+        await connection.copy_records_to_table(table, records=rows, columns=rows[0]._fields)
+    except (ValueError, OverflowError) as error:
+        # The client could not even send a value: out of range for its column, or no valid text.
+        raise IntegrityViolation(f"{table}: {error}") from error
+
+
+async def _change(
+    connection: Connection, name: str, rows: Sequence[ReservationChange] | Sequence[LineChange]
+) -> None:
+    """Rows that are there already, sale by sale."""
+    if not rows:
+        return
+    by_sale: dict[str, list[ReservationChange | LineChange]] = {}
+    for row in rows:
+        by_sale.setdefault(row.reservation_id.partition(".")[0], []).append(row)
+    numbers = await connection.fetch(QUERIES["ledger_numbers"], list(by_sale))
+    for sale_id, number in numbers:
+        own = by_sale[sale_id]
+        status = await connection.execute(QUERIES[name].format(sale=number), *columns(own))
+        _require(name, status, own)
+
+
 async def _write(
     connection: Connection, name: str, rows: Sequence[tuple[Any, ...]], *, counted: bool = True
 ) -> None:
     if not rows:
         return
     status = await connection.execute(QUERIES[name], *columns(rows))
+    if counted:
+        _require(name, status, rows)
+
+
+def _require(name: str, status: str, rows: Sequence[object]) -> None:
+    """As many rows were changed as asked for; one less is a contradiction."""
     changed = int(status.rpartition(" ")[2])
-    if counted and changed != len(rows):
+    if changed != len(rows):
         raise IntegrityViolation(f"{name}: {changed} rows of {len(rows)}")
+
+
+def _microseconds(instant_ms: int) -> tuple[int]:
+    """As Postgres keeps it, since 2000."""
+    return ((instant_ms - _POSTGRES_EPOCH_MS) * 1000,)
+
+
+def _milliseconds(stored: tuple[int]) -> int:
+    return stored[0] // 1000 + _POSTGRES_EPOCH_MS
 
 
 def _readable(items: Sequence[Item]) -> list[Item]:

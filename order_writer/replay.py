@@ -77,7 +77,7 @@ class Replay:
             await ledger.lock_watermarks(connection, [item.entry.partition])
             if await connection.fetchval(ledger.QUERIES["stands_before"], letter["dead_letter_id"]):
                 raise _Refused("an earlier event of the same reservation is still set aside")
-            await ledger.write(connection, folded, history="fill_void")
+            await ledger.write(connection, folded, replayed=True)
             await connection.execute(
                 ledger.QUERIES["settle_letter"], letter["dead_letter_id"], "replayed", None
             )

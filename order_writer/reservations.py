@@ -11,15 +11,16 @@ from order_writer.rows import Folded, LineChange, LineRow, ReservationChange, Re
 
 
 class _Line:
-    """Units of one line; of an earlier run's line only what changes, so `quantity` stays 0."""
+    """What the run adds to one line."""
 
-    __slots__ = ("confirmed", "quantity", "returned", "unit_price")
+    __slots__ = ("confirmed", "returned")
 
-    def __init__(self, quantity: int = 0, unit_price: int = 0) -> None:
-        self.quantity = quantity
-        self.unit_price = unit_price
+    def __init__(self) -> None:
         self.confirmed = 0
         self.returned = 0
+
+
+_UNTOUCHED = _Line()
 
 
 class FoldedReservation:
@@ -44,15 +45,14 @@ class FoldedReservation:
         self.deadline: int | None = None
         self.extended_ms: int | None = None
         self.payment_reference: str | None = None
-        self._lines: dict[tuple[str, str], _Line] = {}
+        self._lines: dict[tuple[str, str], _Line] | None = None  # most runs only accept
 
     def accept(self, event: Reserve) -> None:
         """Begin as a new hold."""
         self.accepted, self.state = event, "held"
         self.deadline, self.extended_ms = event.deadline, 0
-        for line in event.lines:
-            self._lines[line.sku, line.location] = _Line(line.quantity, line.unit_price)
-        if len(self._lines) != len(event.lines):
+        lines = event.lines
+        if len(lines) > 1 and len({(line.sku, line.location) for line in lines}) < len(lines):
             raise IntegrityViolation(f"{event.reservation_id} has a line twice")
 
     def confirm(self, line: EventLine) -> None:
@@ -71,11 +71,15 @@ class FoldedReservation:
             self._add_new(out, self.accepted)
 
     def _line(self, line: EventLine) -> _Line:
-        known = self._lines.get((line.sku, line.location))
+        if self._lines is None:
+            self._lines = {}
+        key = (line.sku, line.location)
+        known = self._lines.get(key)
         if known is None:
-            if self.accepted is not None:
+            accepted = self.accepted
+            if accepted and all((own.sku, own.location) != key for own in accepted.lines):
                 raise IntegrityViolation(f"{self.last.reservation_id} has no line of {line.sku}")
-            known = self._lines[line.sku, line.location] = _Line()
+            known = self._lines[key] = _Line()
         return known
 
     def _add_new(self, out: Folded, accepted: Reserve) -> None:
@@ -88,11 +92,13 @@ class FoldedReservation:
                 last.sequence, accepted.occurred_at, last.occurred_at, accepted.admission,
             )
         )  # fmt: skip
-        for (sku, location), line in self._lines.items():
+        changed = self._lines or {}
+        for line in accepted.lines:
+            added = changed.get((line.sku, line.location), _UNTOUCHED)
             out.lines.append(
                 LineRow(
-                    reservation_id, sku, location, line.quantity, line.confirmed, line.returned,
-                    line.unit_price,
+                    reservation_id, last.sale_id, line.sku, line.location, line.quantity,
+                    added.confirmed, added.returned, line.unit_price,
                 )
             )  # fmt: skip
 
@@ -104,7 +110,7 @@ class FoldedReservation:
                 self.payment_reference, last.epoch, last.sequence, last.occurred_at,
             )
         )  # fmt: skip
-        for (sku, location), line in self._lines.items():
+        for (sku, location), line in (self._lines or {}).items():
             out.line_changes.append(
                 LineChange(last.reservation_id, sku, location, line.confirmed, line.returned)
             )

@@ -1,6 +1,7 @@
-"""Rows of the ledger as the fold makes them; the order of the fields is that of sql/queries.sql.
+"""Rows of the ledger as the fold makes them.
 
-Instants are milliseconds since 1970; Postgres turns them into timestamps.
+The fields of a row that is only ever added are named as the columns of its table; the order of the
+others' is that of their statement in sql/queries.sql. Instants are milliseconds since 1970.
 """
 
 from collections.abc import Sequence
@@ -61,6 +62,7 @@ class LineRow(NamedTuple):
     """A line of a reservation accepted in this batch."""
 
     reservation_id: str
+    sale_id: str
     sku: str
     location: str
     quantity: int
@@ -77,17 +79,6 @@ class LineChange(NamedTuple):
     location: str
     confirmed: int
     returned: int
-
-
-class OrderEventRow(NamedTuple):
-    """What happened to an order; `detail` is JSON."""
-
-    reservation_id: str
-    epoch: int
-    sequence: int
-    status: str
-    occurred_at: int
-    detail: str
 
 
 class AccountChange(NamedTuple):
@@ -166,7 +157,6 @@ class Folded:
     lines: list[LineRow] = field(default_factory=list)
     changes: list[ReservationChange] = field(default_factory=list)
     line_changes: list[LineChange] = field(default_factory=list)
-    order_events: list[OrderEventRow] = field(default_factory=list)
     accounts: list[AccountChange] = field(default_factory=list)
     loaded: list[LoadedRow] = field(default_factory=list)
     paused: list[PausedRow] = field(default_factory=list)

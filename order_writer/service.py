@@ -13,10 +13,15 @@ import structlog
 
 from config.settings import Settings
 from gateway.inventory.outbox import create_reader
-from gateway.inventory.postgres import CONNECTION_FAULTS, create_pool
+from gateway.inventory.postgres import CONNECTION_FAULTS
 from gateway.inventory.scrape import scraped
 from gateway.inventory.tracing import Tracing, make_tracing, now_ns
+<<<<<<< HEAD
 from order_writer.backoff import Backoff, Stopping, stopped_within
+=======
+from order_writer import ledger
+from order_writer.backoff import Stopping, stopped_within
+>>>>>>> 706717a (Keep each sale's history in partitions of its own, and copy into them)
 from order_writer.dead_letter_topic import DeadLetterTopic
 from order_writer.faults import PASSING, patiently
 from order_writer.kafka_log import KafkaLog
@@ -138,7 +143,7 @@ def create_log(settings: Settings) -> EventLog:
 
 async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Run an order writer until `stop` is set; what is under way is finished or left untouched."""
-    pool = await create_pool(settings.postgres, size=POOL_CONNECTIONS)
+    pool = await ledger.open_pool(settings.postgres, size=POOL_CONNECTIONS)
     reader = create_reader(settings.redis, connections=2)
     log = create_log(settings)
     metrics = WriterMetrics()

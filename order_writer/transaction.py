@@ -85,7 +85,7 @@ async def _apply(connection: ledger.Connection, groups: dict[PartitionId, list[I
     for partition, work in works.items():
         _fold(fold, report, partition, work, waiting)
     folded = fold.result()
-    await ledger.write(connection, folded, history="insert_ledger_events")
+    await ledger.write(connection, folded)
     await ledger.advance(connection, folded)
     await ledger.stop_partitions(connection, report.stopped)
     report.repeated = len(repeated)

@@ -151,7 +151,7 @@ class Writer:
     async def _set_aside(self, foreign: Sequence[Foreign]) -> None:
         async with self.pool.acquire() as connection, connection.transaction():
             letters = Folded(dead=[foreign_letter(one) for one in foreign])
-            await ledger.write(connection, letters, history="insert_ledger_events")
+            await ledger.write(connection, letters)
         self.metrics.dead_letters.inc(len(foreign))
         _LOG.error("foreign_set_aside", letters=len(foreign), source=foreign[0].source)
 

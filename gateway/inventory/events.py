@@ -18,7 +18,7 @@ Text = Annotated[str, msgspec.Meta(max_length=255)]
 Value = Annotated[str, msgspec.Meta(max_length=4096)]
 
 
-class EventLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class EventLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """Units of one item at one location."""
 
     sku: Text
@@ -45,7 +45,8 @@ class Position(msgspec.Struct, frozen=True, forbid_unknown_fields=True, order=Tr
     sequence: Ordinal
 
 
-class _Numbered(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
+# Without gc: an event is in no cycle, and the order writer has thousands of them at a time.
+class _Numbered(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", gc=False):
     v: Literal[1]
     event_id: Text
     sale_id: Text

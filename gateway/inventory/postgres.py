@@ -4,6 +4,9 @@ Reads and writes go to the primary. A connection whose query was cut short is te
 handed on: what it would read next is another caller's answer.
 """
 
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
+
 import asyncpg
 
 from config.settings import PostgresSettings
@@ -28,13 +31,24 @@ _SERVER_SETTINGS = {
 }
 
 
-async def create_pool(settings: PostgresSettings, *, size: int | None = None) -> asyncpg.Pool:
-    """A pool of at most `size` (default: the setting's) connections; connects when first used."""
+async def create_pool(
+    settings: PostgresSettings,
+    *,
+    size: int | None = None,
+    prepare: Callable[[asyncpg.Connection], Coroutine[Any, Any, None]] | None = None,
+    server_settings: Mapping[str, str] | None = None,
+) -> asyncpg.Pool:
+    """A pool of at most `size` (default: the setting's) connections; connects when first used.
+
+    `prepare` is done once to each connection before anyone has it; `server_settings` are added to
+    the bounds that every session has.
+    """
     return await asyncpg.create_pool(
         settings.dsn,
         min_size=0,
         max_size=size or settings.pool_size,
         command_timeout=settings.command_timeout_seconds,
         timeout=settings.acquire_timeout_seconds,
-        server_settings=_SERVER_SETTINGS,
+        server_settings={**_SERVER_SETTINGS, **(server_settings or {})},
+        init=prepare,
     )

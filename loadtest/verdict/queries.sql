@@ -45,13 +45,13 @@ SELECT e.partition, e.epoch, e.sequence, e.kind, e.payload ->> 'reservation_id',
        f.available * line.quantity, f.held * line.quantity, f.sold * line.quantity
 FROM events e
 JOIN effect f USING (kind)
-CROSS JOIN LATERAL jsonb_to_recordset(e.payload -> f.part)
+CROSS JOIN LATERAL json_to_recordset(e.payload -> f.part)
     AS line (sku text, location text, quantity bigint)
 UNION ALL
 SELECT e.partition, e.epoch, e.sequence, e.kind, NULL, NULL, account.sku, account.location,
        account.units, 0, account.units, 0, 0
 FROM events e
-CROSS JOIN LATERAL jsonb_to_recordset(e.payload -> 'accounts')
+CROSS JOIN LATERAL json_to_recordset(e.payload -> 'accounts')
     AS account (sku text, location text, units bigint)
 WHERE e.kind = 'load'
 UNION ALL
@@ -191,7 +191,7 @@ SELECT format('buyer %s holds or owns %s of %s, limit %s', r.buyer_id,
               sum(CASE r.state WHEN 'held' THEN l.quantity ELSE l.confirmed - l.returned END),
               l.sku, i.per_buyer_limit)
 FROM reservations r
-JOIN order_lines l USING (reservation_id)
+JOIN order_lines l USING (sale_id, reservation_id)
 JOIN sale_items i ON i.sale_id = r.sale_id AND i.sku = l.sku
 WHERE r.sale_id = $1 AND r.state IN ('held', 'confirmed')
 GROUP BY r.buyer_id, l.sku, i.per_buyer_limit
@@ -370,7 +370,7 @@ FROM (
 FULL JOIN (
     SELECT o.reservation_id, o.sku, o.location,
            ARRAY[o.quantity, o.confirmed, o.returned]::bigint[] AS units
-    FROM order_lines o JOIN reservations r USING (reservation_id) WHERE r.sale_id = $1
+    FROM order_lines o WHERE o.sale_id = $1
 ) l USING (reservation_id, sku, location)
 WHERE f.units IS DISTINCT FROM l.units
 LIMIT 1000;
@@ -383,7 +383,7 @@ SELECT format('%s: %s-%s is missing from %s', coalesce(s.reservation_id, o.reser
 FROM steps s
 FULL JOIN (
     SELECT e.reservation_id, e.epoch, e.sequence
-    FROM order_events e JOIN reservations r USING (reservation_id) WHERE r.sale_id = $1
+    FROM order_events e WHERE e.sale_id = $1
 ) o ON (o.reservation_id, o.epoch, o.sequence) = (s.reservation_id, s.epoch, s.sequence)
 WHERE o.reservation_id IS NULL OR s.reservation_id IS NULL
 LIMIT 1000;

@@ -1,5 +1,8 @@
 -- Statements of the order writer. All are set-based: arrays in, one row of each array per event,
--- reservation or account. Instants are milliseconds since 1970.
+-- reservation or account. Instants are milliseconds since 1970. What is only ever added (events,
+-- reservations, their lines) has no statement here: ledger.py copies it in.
+-- `{sale}` stands for sales.ledger_number: a statement about many rows of one sale names its partition,
+-- so that its plan is of one table, however many sales there are.
 
 -- name: lock_watermarks
 -- In key order everywhere, so that two writers never wait for each other in a circle.
@@ -23,6 +26,9 @@ JOIN unnest($1::text[], $2::integer[]) AS k (sale_id, partition) USING (sale_id,
 WHERE d.status IN ('dead', 'replay_requested')
   AND d.reason <> 'fenced' AND d.reservation_id IS NOT NULL;
 
+-- name: ledger_numbers
+SELECT sale_id, ledger_number FROM sales WHERE sale_id = ANY($1::text[]);
+
 -- name: contradicted
 -- Of these numbers, those that the history has with other bytes, or does not have at all. A void
 -- number contradicts nothing: a readable copy may turn up after an unreadable one.
@@ -33,59 +39,29 @@ LEFT JOIN ledger_events AS e USING (sale_id, partition, epoch, sequence)
 WHERE e.fingerprint IS NULL OR (e.fingerprint <> k.fingerprint AND e.type <> 'void')
 ORDER BY k.sale_id, k.partition, k.epoch, k.sequence;
 
--- name: insert_ledger_events
-INSERT INTO ledger_events (sale_id, partition, epoch, sequence, type, reservation_id, occurred_at,
-                           fingerprint, payload)
-SELECT sale_id, partition, epoch, sequence, type, reservation_id,
-       coalesce(instant(occurred_at), now()), fingerprint, payload::jsonb
-FROM unnest($1::text[], $2::integer[], $3::integer[], $4::bigint[], $5::text[], $6::text[],
-            $7::bigint[], $8::bytea[], $9::text[])
-    AS e (sale_id, partition, epoch, sequence, type, reservation_id, occurred_at, fingerprint,
-          payload);
-
 -- name: fill_void
 -- A replayed event takes the number its dead letter held.
 UPDATE ledger_events AS e
 SET type = u.type, reservation_id = u.reservation_id, occurred_at = instant(u.occurred_at),
-    fingerprint = u.fingerprint, payload = u.payload::jsonb
+    fingerprint = u.fingerprint, payload = u.payload::json
 FROM unnest($1::text[], $2::integer[], $3::integer[], $4::bigint[], $5::text[], $6::text[],
             $7::bigint[], $8::bytea[], $9::text[])
     AS u (sale_id, partition, epoch, sequence, type, reservation_id, occurred_at, fingerprint,
           payload)
 WHERE e.sale_id = u.sale_id AND e.partition = u.partition AND e.epoch = u.epoch
-  AND e.sequence = u.sequence AND e.type = 'void';
+  AND e.sequence = u.sequence AND e.type = 'void' AND e.sale_id = ANY($1::text[]);
 
 -- name: shift_deadlines
 -- After an outage every hold keeps the time it had left.
 UPDATE reservations AS r
 SET deadline = r.deadline + u.shift_ms * interval '1 millisecond'
 FROM unnest($1::text[], $2::integer[], $3::bigint[]) AS u (sale_id, partition, shift_ms)
-WHERE r.sale_id = u.sale_id AND r.partition = u.partition AND r.state = 'held';
-
--- name: insert_reservations
-INSERT INTO reservations (reservation_id, sale_id, partition, buyer_id, state, fingerprint,
-                          deadline, extended_ms, payment_reference, accepted_epoch,
-                          accepted_sequence, last_epoch, last_sequence, created_at, updated_at,
-                          admission)
-SELECT reservation_id, sale_id, partition, buyer_id, state, fingerprint, instant(deadline),
-       extended_ms, payment_reference, accepted_epoch, accepted_sequence, last_epoch,
-       last_sequence, instant(created_at), instant(updated_at), admission
-FROM unnest($1::text[], $2::text[], $3::integer[], $4::text[], $5::text[], $6::text[],
-            $7::bigint[], $8::bigint[], $9::text[], $10::integer[], $11::bigint[],
-            $12::integer[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[])
-    AS r (reservation_id, sale_id, partition, buyer_id, state, fingerprint, deadline, extended_ms,
-          payment_reference, accepted_epoch, accepted_sequence, last_epoch, last_sequence,
-          created_at, updated_at, admission);
-
--- name: insert_order_lines
-INSERT INTO order_lines (reservation_id, sku, location, quantity, confirmed, returned, unit_price)
-SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::integer[], $5::integer[],
-                     $6::integer[], $7::bigint[]);
+WHERE r.sale_id = u.sale_id AND r.partition = u.partition AND r.state = 'held'
+  AND r.sale_id = ANY($1::text[]);
 
 -- name: change_reservations
--- Only from the state the events require; a row less than asked for is a contradiction. By the id
--- alone (it names sale and partition), so that no plan can prefer the index by sale.
-UPDATE reservations AS r
+-- Only from the state the events require; a row less than asked for is a contradiction.
+UPDATE reservations_{sale} AS r
 SET state = u.state,
     deadline = coalesce(instant(u.deadline), r.deadline),
     extended_ms = coalesce(u.extended_ms, r.extended_ms),
@@ -98,17 +74,11 @@ FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::
 WHERE r.reservation_id = u.reservation_id AND r.state = u.required;
 
 -- name: change_order_lines
-UPDATE order_lines AS l
+UPDATE order_lines_{sale} AS l
 SET confirmed = l.confirmed + u.confirmed, returned = l.returned + u.returned
 FROM unnest($1::text[], $2::text[], $3::text[], $4::integer[], $5::integer[])
     AS u (reservation_id, sku, location, confirmed, returned)
 WHERE l.reservation_id = u.reservation_id AND l.sku = u.sku AND l.location = u.location;
-
--- name: insert_order_events
-INSERT INTO order_events (reservation_id, epoch, sequence, status, occurred_at, detail)
-SELECT reservation_id, epoch, sequence, status, instant(occurred_at), detail::jsonb
-FROM unnest($1::text[], $2::integer[], $3::bigint[], $4::text[], $5::bigint[], $6::text[])
-    AS e (reservation_id, epoch, sequence, status, occurred_at, detail);
 
 -- name: change_accounts
 UPDATE stock_accounts AS a

@@ -98,7 +98,7 @@ WITH effect (type, part, restock, available, held, sold, adjusted) AS (VALUES
     FROM later
     JOIN effect e ON e.type = later.type
         AND (e.restock IS NULL OR e.restock = (payload ->> 'restock')::boolean)
-    CROSS JOIN LATERAL jsonb_array_elements(payload -> e.part) AS line
+    CROSS JOIN LATERAL json_array_elements(payload -> e.part) AS line
     UNION ALL
     SELECT payload ->> 'sku', payload ->> 'location', (payload ->> 'delta')::bigint, 0, 0,
         (payload ->> 'delta')::bigint
@@ -132,7 +132,8 @@ SELECT r.reservation_id, r.buyer_id, r.state, r.fingerprint,
 FROM reservations r
 CROSS JOIN LATERAL (
     SELECT json_agg(json_build_array(sku, location, quantity, confirmed, returned))::text AS packed
-    FROM order_lines l WHERE l.reservation_id = r.reservation_id
+    FROM order_lines l
+    WHERE l.reservation_id = r.reservation_id AND l.sale_id = r.sale_id
 ) AS lines
 WHERE r.sale_id = $1 AND r.partition = $2
     AND (r.accepted_epoch, r.accepted_sequence) > ($3::int, $4::bigint)
@@ -147,14 +148,15 @@ SELECT r.reservation_id, r.buyer_id, r.state, r.fingerprint,
 FROM reservations r
 CROSS JOIN LATERAL (
     SELECT json_agg(json_build_array(sku, location, quantity, confirmed, returned))::text AS packed
-    FROM order_lines l WHERE l.reservation_id = r.reservation_id
+    FROM order_lines l
+    WHERE l.reservation_id = r.reservation_id AND l.sale_id = ANY(sales_of($1::text[]))
 ) AS lines
-WHERE r.reservation_id = ANY($1::text[])
+WHERE r.reservation_id = ANY($1::text[]) AND r.sale_id = ANY(sales_of($1::text[]))
 
 -- name: changed_between
 -- Reservations with an event in (($3, $4), ($5, $6)], in the order of the events, $7 at a time.
 SELECT e.epoch, e.sequence, e.reservation_id, r.buyer_id
-FROM ledger_events e JOIN reservations r USING (reservation_id)
+FROM ledger_events e JOIN reservations r USING (sale_id, reservation_id)
 WHERE e.sale_id = $1 AND e.partition = $2
     AND (e.epoch, e.sequence) > ($3::int, $4::bigint)
     AND (e.epoch, e.sequence) <= ($5::int, $6::bigint)
@@ -162,7 +164,8 @@ ORDER BY e.epoch, e.sequence
 LIMIT $7
 
 -- name: known_reservations
-SELECT reservation_id FROM reservations WHERE reservation_id = ANY($1::text[])
+SELECT reservation_id FROM reservations
+WHERE reservation_id = ANY($1::text[]) AND sale_id = ANY(sales_of($1::text[]))
 
 -- name: buyers_page
 SELECT DISTINCT buyer_id FROM reservations
@@ -180,14 +183,14 @@ WITH effect (type, part, units) AS (VALUES
     SELECT r.buyer_id, l.sku,
         CASE r.state WHEN 'held' THEN l.quantity WHEN 'confirmed' THEN l.confirmed - l.returned
             ELSE 0 END::bigint AS units
-    FROM reservations r JOIN order_lines l USING (reservation_id)
+    FROM reservations r JOIN order_lines l USING (sale_id, reservation_id)
     WHERE r.sale_id = $1 AND r.partition = $2 AND r.buyer_id = ANY($3::text[])
     UNION ALL
     SELECT e.payload ->> 'buyer_id', line ->> 'sku',
         -(line ->> 'quantity')::bigint * effect.units
     FROM ledger_events e
     JOIN effect ON effect.type = e.type
-    CROSS JOIN LATERAL jsonb_array_elements(e.payload -> effect.part) AS line
+    CROSS JOIN LATERAL json_array_elements(e.payload -> effect.part) AS line
     WHERE e.sale_id = $1 AND e.partition = $2 AND (e.epoch, e.sequence) > ($4::int, $5::bigint)
         AND e.payload ->> 'buyer_id' = ANY($3::text[])
 )

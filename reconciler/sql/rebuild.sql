@@ -32,7 +32,7 @@ WITH lines AS (
         array_agg(l.confirmed ORDER BY a.position) AS confirmed,
         array_agg(l.returned ORDER BY a.position) AS returned
     FROM reservations r
-    JOIN order_lines l USING (reservation_id)
+    JOIN order_lines l USING (sale_id, reservation_id)
     JOIN stock_accounts a USING (sale_id, partition, sku, location)
     WHERE r.sale_id = $1 AND r.partition = $2
     GROUP BY l.reservation_id

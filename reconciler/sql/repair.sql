@@ -1,17 +1,17 @@
 -- What single reservations are repaired from.
 
 -- name: records
--- As `records` of rebuild.sql, for the reservations named, each with the keys of its returns. These
--- are found by the order's events: `ledger_events` has no index by reservation.
+-- As `records` of rebuild.sql, for the reservations named, each with the keys of its returns.
 WITH lines AS (
     SELECT l.reservation_id, array_agg(a.position ORDER BY a.position) AS accounts,
         array_agg(l.quantity ORDER BY a.position) AS quantities,
         array_agg(l.confirmed ORDER BY a.position) AS confirmed,
         array_agg(l.returned ORDER BY a.position) AS returned
     FROM reservations r
-    JOIN order_lines l USING (reservation_id)
+    JOIN order_lines l USING (sale_id, reservation_id)
     JOIN stock_accounts a USING (sale_id, partition, sku, location)
-    WHERE r.reservation_id = ANY($1::text[])
+    WHERE r.reservation_id = ANY($1::text[]) AND r.sale_id = ANY(sales_of($1::text[]))
+        AND l.sale_id = ANY(sales_of($1::text[]))
     GROUP BY l.reservation_id
 )
 SELECT r.reservation_id, r.state, r.last_epoch, r.last_sequence, r.accepted_epoch,
@@ -19,10 +19,9 @@ SELECT r.reservation_id, r.state, r.last_epoch, r.last_sequence, r.accepted_epoc
     r.extended_ms, r.buyer_id, r.fingerprint, r.payment_reference, lines.accounts,
     lines.quantities, lines.confirmed, lines.returned,
     array(SELECT (e.payload ->> 'return_key') || ':' || (e.payload ->> 'fingerprint')
-          FROM order_events o
-          JOIN ledger_events e ON e.sale_id = r.sale_id AND e.partition = r.partition
-              AND e.epoch = o.epoch AND e.sequence = o.sequence
-          WHERE o.reservation_id = r.reservation_id AND o.status = 'RETURNED'
-          ORDER BY o.epoch, o.sequence) AS return_keys
+          FROM ledger_events e
+          WHERE (e.sale_id, e.reservation_id) = (r.sale_id, r.reservation_id)
+              AND e.sale_id = ANY(sales_of($1::text[])) AND e.type = 'return_units'
+          ORDER BY e.epoch, e.sequence) AS return_keys
 FROM reservations r JOIN lines USING (reservation_id)
-WHERE r.reservation_id = ANY($1::text[])
+WHERE r.reservation_id = ANY($1::text[]) AND r.sale_id = ANY(sales_of($1::text[]))

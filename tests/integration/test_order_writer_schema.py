@@ -3,9 +3,45 @@
 import asyncio
 
 import asyncpg
+import msgspec
 import pytest
 
+from config.settings import Settings
 from order_writer.schema import MigrationError, migrate, read_migrations
+from tests.support.history import open_rig
+
+PARTITIONED = next(m.number for m in read_migrations() if m.name.endswith("partitions_by_sale"))
+# What an earlier release had written: a resolved order with a void number beside it, and a hold.
+LEDGER_OF_TWO_SALES = """
+INSERT INTO sales (sale_id, state, spec, partitions, currency, hash_key)
+VALUES ('first', 'open', '{}', 1, 'EUR', sha256('a')),
+       ('second', 'open', '{}', 1, 'EUR', sha256('b'));
+INSERT INTO watermarks (sale_id, partition, epoch, sequence)
+VALUES ('first', 0, 1, 3), ('second', 0, 1, 1);
+INSERT INTO reservations
+VALUES ('first.0.ann', 'first', 0, 'ann', 'cancelled', 'f', now(), 0, NULL, 1, 1, 1, 2, now(),
+        now()),
+       ('second.0.bob', 'second', 0, 'bob', 'held', 'f', now(), 0, NULL, 1, 4, 1, 4, now(), now());
+INSERT INTO order_lines VALUES ('first.0.ann', 'shoe', 'default', 2, 0, 0, 100),
+                               ('second.0.bob', 'shoe', 'default', 1, 0, 0, 100);
+INSERT INTO ledger_events VALUES
+    ('first', 0, 1, 1, 'reserve', 'first.0.ann', now(), '\\x01', '{"lines": []}'),
+    ('first', 0, 1, 2, 'cancel', 'first.0.ann', now(), '\\x02', '{"actor": "ann"}'),
+    ('first', 0, 1, 3, 'void', NULL, now(), '\\x03', '{}'),
+    ('second', 0, 1, 4, 'reserve', 'second.0.bob', now(), '\\x04', '{"lines": []}');
+"""
+KEPT = (
+    "SELECT * FROM reservations ORDER BY reservation_id",
+    (
+        "SELECT reservation_id, sku, location, quantity, confirmed, returned, unit_price"
+        " FROM order_lines ORDER BY reservation_id"
+    ),
+    (
+        "SELECT sale_id, partition, epoch, sequence, type, reservation_id, fingerprint,"
+        " payload::text FROM ledger_events ORDER BY sequence"
+    ),
+    "SELECT sale_id, partition, epoch, sequence FROM watermarks ORDER BY sale_id",
+)
 
 
 async def test_migrating_twice_is_migrating_once(empty_postgres_dsn: str) -> None:
@@ -31,6 +67,97 @@ async def test_a_database_of_a_newer_release_is_an_error(postgres_dsn: str) -> N
     await _execute(postgres_dsn, "INSERT INTO schema_migrations VALUES (9999, 'later', 'x')")
     with pytest.raises(MigrationError, match="9999"):
         await migrate(postgres_dsn)
+
+
+async def test_what_was_in_the_ledger_is_there_after_it_is_partitioned(
+    empty_postgres_dsn: str,
+) -> None:
+    before = [migration for migration in read_migrations() if migration.number < PARTITIONED]
+    ledger = await asyncpg.connect(empty_postgres_dsn)
+    try:
+        for migration in before:
+            await ledger.execute(migration.script)
+        await ledger.execute(LEDGER_OF_TWO_SALES)
+        kept = {query: await ledger.fetch(query) for query in KEPT}
+        assert all(kept.values())
+        await ledger.execute(read_migrations()[PARTITIONED - 1].script)
+        for query, rows in kept.items():
+            assert await ledger.fetch(query) == rows, query
+        statuses = await ledger.fetch("SELECT status, detail FROM order_events ORDER BY sequence")
+        assert [(row["status"], msgspec.json.decode(row["detail"])) for row in statuses] == [
+            ("PENDING", {}), ("CANCELLED", {"actor": "ann"}), ("PENDING", {}),
+        ]  # fmt: skip
+        held_where = await ledger.fetchval(
+            "SELECT tableoid::regclass::text FROM order_lines WHERE sale_id = 'second'"
+        )
+        assert held_where == "order_lines_2"
+    finally:
+        await ledger.close()
+
+
+async def test_a_settled_sale_is_archived_by_detaching_it(settings: Settings) -> None:
+    async with open_rig(settings) as rig:
+        (settled,) = await rig.open_sale("settled")
+        (other,) = await rig.open_sale("other")
+        for history in (settled, other):
+            history.load()
+            history.reserve("ann")
+        await rig.writer.apply(settled.entries + other.entries)
+        number = await rig.ledger.fetchval(
+            "SELECT ledger_number FROM sales WHERE sale_id = 'settled'"
+        )
+        for table in ("order_lines", "reservations", "ledger_events"):
+            own = f"{table}_{number}"
+            await rig.ledger.execute(f"ALTER TABLE {table} DETACH PARTITION {own} CONCURRENTLY")
+            assert await rig.ledger.fetchval(f"SELECT count(*) FROM {own}") > 0  # noqa: S608
+            await rig.ledger.execute(f"DROP TABLE {own}")
+        assert await rig.state_of(settled, "ann") is None
+        other.confirm("ann")
+        await rig.writer.apply(other.entries)
+        assert await rig.state_of(other, "ann") == "confirmed"
+
+
+async def test_a_sale_is_opened_while_another_ones_rows_are_read_and_written(
+    settings: Settings,
+) -> None:
+    async with open_rig(settings) as rig:
+        (first,) = await rig.open_sale("first")
+        first.load()
+        first.reserve("ann")
+        await rig.writer.apply(first.entries)
+        busy = await asyncpg.connect(settings.postgres.dsn)
+        try:
+            async with busy.transaction():
+                await busy.execute("UPDATE reservations SET extended_ms = 1")
+                await rig.ledger.execute("SET lock_timeout = '1s'")
+                await rig.open_sale("second")
+        finally:
+            await busy.close()
+
+
+@pytest.mark.parametrize(
+    ("constraint", "statement"),
+    [
+        ("order_line_of_reservation", ("INSERT INTO order_lines VALUES"
+         " ('sale.0.nobody', 'sale', 'shoe', 'default', 1, 0, 0, 100)")),
+        ("order_line_immutable", "UPDATE order_lines SET unit_price = 1"),
+        ("order_line_immutable", "UPDATE order_lines SET quantity = 9"),
+        (None, "DELETE FROM reservations"),
+        (None, "DELETE FROM ledger_events"),
+        (None, "UPDATE ledger_events SET payload = '{}'"),
+    ],
+)  # fmt: skip
+async def test_history_only_grows(
+    settings: Settings, constraint: str | None, statement: str
+) -> None:
+    async with open_rig(settings) as rig:
+        (history,) = await rig.open_sale("sale")
+        history.load()
+        history.reserve("ann")
+        await rig.writer.apply(history.entries)
+        with pytest.raises(asyncpg.IntegrityConstraintViolationError) as refusal:
+            await rig.ledger.execute(statement)
+        assert refusal.value.constraint_name == constraint
 
 
 async def _execute(dsn: str, statement: str) -> None:

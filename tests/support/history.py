@@ -13,7 +13,7 @@ from config.settings import Settings
 from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId, outbox_key
 from gateway.inventory.outbox import create_reader
-from gateway.inventory.postgres import create_pool
+from order_writer.ledger import open_pool
 from order_writer.log import EventLog, LogEntry
 from order_writer.metrics import WriterMetrics
 from order_writer.outbox import Outbox
@@ -264,7 +264,7 @@ async def open_rig(
     settings: Settings, *, log: EventLog | None = None, batch_max_events: int = 2000
 ) -> AsyncIterator[Rig]:
     """A writer that reads the outbox unless it is given another log."""
-    pool = await create_pool(settings.postgres, size=2)
+    pool = await open_pool(settings.postgres, size=2)
     reader = create_reader(settings.redis)
     used = log or OutboxLog(
         create_reader(settings.redis, connections=1),

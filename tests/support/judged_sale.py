@@ -20,7 +20,7 @@ from loadtest.history import History
 from loadtest.verdict.run import Verdict, verify
 from order_writer.fold import Fold
 from order_writer.items import decode_items
-from order_writer.ledger import advance, write
+from order_writer.ledger import advance, prepare, write
 from order_writer.outbox import Outbox
 from tests.support.admissions import FAR_MS
 from tests.support.partitions import BOUNDS, FINGERPRINT, HASH_KEY, open_store, token_of
@@ -88,7 +88,7 @@ class JudgedSale:
         fold.add(decode_items(entries))
         folded = fold.result()
         async with self.ledger.transaction():
-            await write(self.ledger, folded, history="insert_ledger_events")
+            await write(self.ledger, folded)
             await advance(self.ledger, folded)
 
     async def execute(self, *statements: str) -> None:
@@ -154,6 +154,7 @@ async def live_sale(
     """The sale, alive and whole."""
     dsn = settings.postgres.dsn
     connection = await asyncpg.connect(dsn)
+    await prepare(connection)
     async with open_store(settings.redis) as (_, store):
         await connection.execute(
             "INSERT INTO sales (sale_id, state, spec, partitions, currency, hash_key) "

@@ -35,12 +35,6 @@ def test_a_reservation_resolved_in_its_run_is_stored_in_its_last_state() -> None
     (line,) = folded.lines
     assert (line.quantity, line.confirmed, line.returned) == (3, 2, 1)
     assert folded.changes == []
-    assert [event.status for event in folded.order_events] == [
-        "PENDING",
-        "EXTENDED",
-        "CONFIRMED",
-        "RETURNED",
-    ]
 
 
 def test_a_reservation_of_an_earlier_run_is_a_change_with_what_it_requires() -> None:

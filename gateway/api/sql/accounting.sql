@@ -24,7 +24,7 @@ WITH adjusted_for AS (
            sum(CASE WHEN (e.payload->>'restock')::boolean THEN quantity ELSE 0 END) AS restocked,
            sum(CASE WHEN (e.payload->>'restock')::boolean THEN 0 ELSE quantity END) AS written_off
     FROM ledger_events e
-    CROSS JOIN LATERAL jsonb_array_elements(e.payload->'lines') AS line
+    CROSS JOIN LATERAL json_array_elements(e.payload->'lines') AS line
     CROSS JOIN LATERAL CAST(line->>'quantity' AS bigint) AS quantity
     WHERE e.sale_id = $1 AND e.type = 'return_units'
     GROUP BY 1, 2, 3
@@ -37,7 +37,7 @@ WITH adjusted_for AS (
     SELECT l.sku, l.location, sum(l.confirmed) AS confirmed,
            sum((l.confirmed - l.returned) * l.unit_price) AS revenue,
            sum(l.returned * l.unit_price) AS refunded
-    FROM reservations r JOIN order_lines l USING (reservation_id)
+    FROM reservations r JOIN order_lines l USING (sale_id, reservation_id)
     WHERE r.sale_id = $1 AND l.confirmed > 0
     GROUP BY l.sku, l.location
 ), stock AS (

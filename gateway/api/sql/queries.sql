@@ -83,20 +83,22 @@ SELECT r.reservation_id, r.sale_id, r.partition, r.buyer_id, r.state, r.fingerpr
        r.extended_ms, r.payment_reference, r.accepted_epoch, r.accepted_sequence, r.created_at,
        s.currency
 FROM reservations r JOIN sales s USING (sale_id)
-WHERE r.reservation_id = ANY($1::text[])
+WHERE r.reservation_id = ANY($1::text[]) AND r.sale_id = ANY(sales_of($1::text[]))
 
 -- name: lines_by_reservation
 SELECT l.reservation_id, l.sku, l.location, l.quantity, l.confirmed, l.returned, l.unit_price
 FROM order_lines l
-JOIN reservations r USING (reservation_id)
+JOIN reservations r USING (sale_id, reservation_id)
 JOIN stock_accounts a
   ON (a.sale_id, a.partition, a.sku, a.location) = (r.sale_id, r.partition, l.sku, l.location)
-WHERE l.reservation_id = ANY($1::text[])
+WHERE l.reservation_id = ANY($1::text[]) AND l.sale_id = ANY(sales_of($1::text[]))
+  AND r.sale_id = ANY(sales_of($1::text[]))
 ORDER BY l.reservation_id, a.position
 
 -- name: order_events_by_reservation
 SELECT reservation_id, epoch, sequence, status, occurred_at, detail
-FROM order_events WHERE reservation_id = ANY($1::text[])
+FROM order_events
+WHERE reservation_id = ANY($1::text[]) AND sale_id = ANY(sales_of($1::text[]))
 ORDER BY reservation_id, epoch, sequence
 
 -- name: orders_of_buyer
