@@ -68,6 +68,31 @@ local function count_for_buyer(partition, buyer, record)
   end
 end
 
+-- Fields of a hash, in few calls: a call for each costs more than all else done with it.
+local function read_fields(key, names, found)
+  for from = 1, #names, 1000 do
+    local values = redis.call('HMGET', key, unpack(names, from, math.min(from + 999, #names)))
+    for i, value in ipairs(values) do found[names[from + i - 1]] = value end
+  end
+  return found
+end
+
+-- Which of the records are stored already, by token; their buyers are read with them.
+local function read_known(partition, records)
+  local tokens, buyers, ids = {}, partition.buyers, {}
+  for i, entry in ipairs(records) do
+    tokens[i] = entry[1]
+    local id = entry[2][BUYER]
+    if buyers[id] == nil then
+      buyers[id] = false
+      ids[#ids + 1] = id
+    end
+  end
+  read_fields(KEYS[4], ids, buyers)
+  for _, id in ipairs(ids) do buyers[id] = buyers[id] and cmsgpack.unpack(buyers[id]) or {} end
+  return read_fields(KEYS[3], tokens, {})
+end
+
 local function chunk(request)
   local records = request[2]
   if type(records) ~= 'table' or #records == 0 or #records > MOST_RECORDS then
@@ -80,14 +105,15 @@ local function chunk(request)
   for _, entry in ipairs(records) do
     if not is_entry(entry, partition.accounts) then return malformed('record') end
   end
-  local fields, stored = {}, {}
+  local known = read_known(partition, records)
+  local fields = {}
   for _, entry in ipairs(records) do
     local token, record = entry[1], entry[2]
-    if not stored[token] and redis.call('HEXISTS', KEYS[3], token) == 0 then
-      stored[token] = true
+    if not known[token] then
+      known[token] = true
       fields[#fields + 1] = token
       fields[#fields + 1] = cmsgpack.pack(record)
-      local buyer = buyer_of(partition, record[BUYER])
+      local buyer = partition.buyers[record[BUYER]]
       partition.changed_buyers[record[BUYER]] = true
       count_for_buyer(partition, buyer, record)
       if entry[3] then
