@@ -5,8 +5,13 @@ that were active get the time back that the outage took: their deadlines move by
 here, and in the ledger when it applies the `recover` event that the commit writes.
 """
 
+import asyncio
+import time
+from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 import asyncpg
@@ -17,28 +22,29 @@ from asyncpg.pool import PoolConnectionProxy
 from gateway.inventory.catalog import PartitionBounds, load_config
 from gateway.inventory.errors import Recovering
 from gateway.inventory.events import Position
-from gateway.inventory.keys import PartitionId, parse_reservation_id
+from gateway.inventory.keys import PartitionId
 from gateway.inventory.queries import Queries
 from gateway.inventory.specs import SaleSpec
 from gateway.inventory.store import ReservationStore
 from gateway.inventory.types import (
-    ConfirmedRecord,
-    Record,
-    ReservationState,
     RestoreBegin,
     RestoreChunk,
     RestoreCommit,
     RestoreEntry,
     RestoreStage,
-    ReturnedRecord,
 )
+from reconciler.ledger_records import FACTS, record_of, token_of
 
-CHUNK_RECORDS = 1000
+# Redis answers others between the chunks, which take it some milliseconds each. Those under way at
+# once share a sync of the disk.
+CHUNK_RECORDS = 500
+CHUNKS_UNDER_WAY = 4
+PAGE_ROWS = 2000
 READ_TIMEOUT_SECONDS = 120.0
 
 _sql = Queries(Path(__file__).parent / "sql" / "rebuild.sql")
 _log = structlog.get_logger()
-_STATES = {state.name.lower(): state for state in ReservationState}
+_BY_ID = itemgetter(0)
 
 LedgerConnection = asyncpg.Connection | PoolConnectionProxy
 
@@ -64,6 +70,7 @@ async def rebuild(
     Raises Recovering when a newer epoch has begun elsewhere or what is in Redis at the end is not
     what was sent, and whatever a lost server raises: begin again.
     """
+    began = time.monotonic()
     async with (
         ledger.acquire() as connection,
         connection.transaction(isolation="repeatable_read", readonly=True),
@@ -72,8 +79,7 @@ async def rebuild(
         state, begin = await _begin(connection, bounds, plan.partition)
         if await _stage(store, plan, begin, {"begun", "already"}) == "already":
             return 0
-        async for chunk in _chunks(connection, plan):
-            await _stage(store, plan, chunk, {"stored"})
+        waited = await _send(store, plan, _chunks(connection, plan))
         counts = await connection.fetchrow(_sql["counts"], *place, timeout=READ_TIMEOUT_SECONDS)
     if counts is None:
         raise Recovering(f"{plan.partition}: the ledger counts nothing")
@@ -92,6 +98,8 @@ async def rebuild(
         epoch=plan.epoch,
         reservations=counts["reservations"],
         shift_ms=plan.shift_ms,
+        seconds=round(time.monotonic() - began, 3),
+        redis_wait_seconds=round(waited, 3),
     )
     return int(counts["reservations"])
 
@@ -121,58 +129,64 @@ async def _begin(
     return sale["state"], RestoreBegin(msgspec.Raw(config), counters)
 
 
+async def _send(
+    store: ReservationStore, plan: Rebuild, chunks: AsyncIterator[RestoreChunk]
+) -> float:
+    """All chunks, some of them under way while the next are read; their order does not matter.
+    Returns the seconds that were spent waiting for Redis.
+    """
+    under_way: deque[asyncio.Task[str]] = deque()
+    waited = 0.0
+    try:
+        async for chunk in chunks:
+            if len(under_way) == CHUNKS_UNDER_WAY:
+                full = time.monotonic()
+                await under_way.popleft()
+                waited += time.monotonic() - full
+            under_way.append(asyncio.create_task(_stage(store, plan, chunk, {"stored"})))
+        while under_way:
+            await under_way.popleft()
+        return waited
+    finally:
+        for task in under_way:
+            task.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
+
+
 async def _chunks(connection: LedgerConnection, plan: Rebuild) -> AsyncIterator[RestoreChunk]:
     place = (plan.partition.sale_id, plan.partition.number)
     rows = await connection.fetch(_sql["return_keys"], *place, timeout=READ_TIMEOUT_SECONDS)
     return_keys = {row["reservation_id"]: tuple(row["keys"]) for row in rows}
+    async for page in _pages(connection, place):
+        entries = []
+        for reservation_id, own in groupby(page, _BY_ID):
+            keys = return_keys.get(reservation_id, ()) if return_keys else ()
+            entries.append(_entry(plan, list(own), keys))
+        for start in range(0, len(entries), CHUNK_RECORDS):
+            yield RestoreChunk(tuple(entries[start : start + CHUNK_RECORDS]))
+
+
+async def _pages(
+    connection: LedgerConnection, place: tuple[str, int]
+) -> AsyncIterator[list[asyncpg.Record]]:
+    """Rows in the order of their reservations, of which none is on two pages."""
+    await connection.execute(_sql["read_in_order"])
     cursor = await connection.cursor(_sql["records"], *place, timeout=READ_TIMEOUT_SECONDS)
-    while page := await cursor.fetch(CHUNK_RECORDS, timeout=READ_TIMEOUT_SECONDS):
-        yield RestoreChunk(
-            tuple(_entry(row, plan.shift_ms, return_keys.get(row[0], ())) for row in page)
-        )
+    rest: list[asyncpg.Record] = []
+    while page := await cursor.fetch(PAGE_ROWS, timeout=READ_TIMEOUT_SECONDS):
+        rows = [*rest, *page]
+        cut = len(rows) - 1
+        while cut and rows[cut - 1][0] == rows[-1][0]:
+            cut -= 1
+        rest = rows[cut:]
+        yield rows[:cut]
+    yield rest
 
 
-def _entry(row: asyncpg.Record, shift_ms: int, return_keys: tuple[str, ...]) -> RestoreEntry:
-    record = record_of(row, _deadline(row, shift_ms), return_keys)
-    return record if row["admission"] is None else (*record, row["admission"])
-
-
-def _deadline(row: asyncpg.Record, shift_ms: int) -> int:
-    return int(row["deadline_ms"]) + (shift_ms if row["state"] == "held" else 0)
-
-
-def record_of(
-    row: asyncpg.Record, deadline: int, return_keys: tuple[str, ...]
-) -> tuple[str, Record]:
-    """The record as lua/include/record.lua has it, behind its token; `deadline` is on the
-    partition's clock.
-    """
-    identifier = parse_reservation_id(row["reservation_id"])
-    if identifier is None:
-        raise Recovering(f"{row['reservation_id']} is no reservation id")
-    state = _STATES[row["state"]]
-    amounts = row["confirmed"] if state is ReservationState.CONFIRMED else row["quantities"]
-    facts = (
-        state.value,
-        row["last_epoch"],
-        row["last_sequence"],
-        row["accepted_epoch"],
-        row["accepted_sequence"],
-        deadline,
-        row["extended_ms"],
-        row["buyer_id"],
-        row["fingerprint"],
-        _flat(row["accounts"], amounts),
-    )
-    if row["payment_reference"] is None:
-        return identifier.token, Record(*facts)
-    if not return_keys:
-        return identifier.token, ConfirmedRecord(*facts, row["payment_reference"])
-    returned = _flat(row["accounts"], row["returned"])
-    return identifier.token, ReturnedRecord(*facts, row["payment_reference"], returned, return_keys)
-
-
-def _flat(accounts: list[int], amounts: list[int]) -> tuple[int, ...]:
-    """{account, quantity, ...} without the empty ones."""
-    pairs = zip(accounts, amounts, strict=True)
-    return tuple(value for pair in pairs if pair[1] > 0 for value in pair)
+def _entry(plan: Rebuild, rows: list[asyncpg.Record], return_keys: tuple[str, ...]) -> RestoreEntry:
+    first = rows[0]
+    shift_ms = plan.shift_ms if first[1] == "held" else 0
+    lines = [row[FACTS : FACTS + 4] for row in rows]
+    token = token_of(plan.partition, first[0])
+    record = record_of(first, lines, shift_ms, return_keys)
+    return (token, record) if first[-1] is None else (token, record, first[-1])

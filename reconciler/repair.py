@@ -34,9 +34,9 @@ from reconciler.compare import COUNTERS, Comparison
 from reconciler.context import OUTAGES, Context, sql
 from reconciler.differences import Difference, Kind
 from reconciler.judging import SAME, Judge, LedgerReservation
+from reconciler.ledger_records import FACTS, record_of, token_of
 from reconciler.limits import read_numbers
 from reconciler.reading import Reading, read_buyers, read_records
-from reconciler.rebuild import record_of
 
 # Looks at one that moves, and sendings of a call whose reply was lost.
 TRIES_MAX = 3
@@ -152,9 +152,10 @@ class Repair:
         known = {row.token: row for row in map(LedgerReservation.of, rows)}
         records: dict[str, Record] = {}
         for row in stored:
-            deadline = row["deadline_ms"] - reading.shift_ms
-            token, record = record_of(row, deadline, tuple(row["return_keys"]))
-            records[token] = record
+            lines = list(zip(*row[FACTS : FACTS + 4], strict=True))
+            token = token_of(self.partition, row["reservation_id"])
+            keys = tuple(row["return_keys"])
+            records[token] = record_of(row, lines, -reading.shift_ms, keys)
         judge = Judge(self.partition, self.comparison.places)
         well = []
         for token, repair_id in tokens.items():

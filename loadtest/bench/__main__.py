@@ -20,6 +20,7 @@ from loadtest.bench.ledger_part import run_ledger
 from loadtest.bench.measurements import Results
 from loadtest.bench.options import Options, parse_options
 from loadtest.bench.ratios import ratio_rows
+from loadtest.bench.rebuild_part import run_rebuild
 from loadtest.bench.report import all_grids, json_lines, markdown, print_grids
 from loadtest.bench.say import Say
 from loadtest.bench.stack import StackError, run_stack
@@ -55,6 +56,8 @@ async def _measure(options: Options, say: Say) -> tuple[Facts, Results, list[Ver
         await run_holds(options, results, say)
     if "ledger" in options.parts:
         await run_ledger(options, results, say)
+    if "rebuild" in options.parts:
+        await run_rebuild(options, results, say)
     if "headline" in options.parts:
         await run_headline(options, results, say)
     if "waiting" in options.parts:

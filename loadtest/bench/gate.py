@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import asyncpg
 import msgspec
@@ -90,6 +90,14 @@ class Gate:
         }
         await self.call("PUT", f"/v1/sales/{sale_id}", msgspec.json.encode(spec))
         await self.call("POST", f"/v1/sales/{sale_id}/open")
+
+    async def wait_until_open(self, sale_id: str) -> None:
+        """Until its partitions answer again; while they are recovered they do not."""
+        while True:
+            with suppress(StackError):
+                await self.snapshot(sale_id)
+                return
+            await asyncio.sleep(POLL_SECONDS)
 
     async def snapshot(self, sale_id: str) -> Snapshot:
         """Counters now."""

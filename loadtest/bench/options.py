@@ -6,7 +6,7 @@ from pathlib import Path
 
 from loadtest.bench.contestants import CONTESTANTS
 
-PARTS = ("http", "verdicts", "engine", "ledger", "headline", "waiting")
+PARTS = ("http", "verdicts", "engine", "ledger", "headline", "waiting", "rebuild")
 DEFAULT_OUTPUT = Path("docs/benchmarks")
 
 

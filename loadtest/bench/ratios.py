@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from loadtest.bench import rebuild_part
 from loadtest.bench.engine import holds, rates
 from loadtest.bench.measurements import Results, Summary
 
@@ -177,6 +178,13 @@ def _memory_row(results: Results) -> Row:
     return Row(what, against, 300, " bytes", worst.median, worst.setting, at_least=False)
 
 
+def _rebuild_row(results: Results) -> Row:
+    setting = rebuild_part.setting_of(rebuild_part.RESERVATIONS)
+    found = results.find(rebuild_part.PART, rebuild_part.CONTESTANT, setting, "seconds")
+    what, against = f"rebuild of {setting} from the ledger", "from lost to open again"
+    return Row(what, against, 10, " s", found.median if found else None, at_least=False)
+
+
 def ratio_rows(results: Results) -> list[Row]:
     """Every row of the table that a benchmark can fill."""
     best = _best(results, POSTGRES_ALONE)
@@ -216,4 +224,5 @@ def ratio_rows(results: Results) -> list[Row]:
         *headline_rows(results),
         *waiting_rows(results),
         _memory_row(results),
+        _rebuild_row(results),
     ]

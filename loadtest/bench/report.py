@@ -21,6 +21,7 @@ TITLE_OF_PART = {
     "holds": "One more reserve beside many live holds",
     "storm": "All holds come due at once",
     "ledger": "From the answer to the row in the ledger",
+    "rebuild": "Redis emptied, and rebuilt from the ledger",
     "headline": "The headline: 10,000 units, 500,000 buyers",
     "waiting": "A million buyers in the waiting room, over HTTP",
 }

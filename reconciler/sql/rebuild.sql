@@ -24,22 +24,19 @@ GROUP BY reservation_id
 SELECT count(*) AS reservations, count(*) FILTER (WHERE state = 'held') AS active_holds
 FROM reservations WHERE sale_id = $1 AND partition = $2
 
+-- name: read_in_order
+-- The first rows come at once, along two indexes; to sort or hash all of them would come first.
+SELECT set_config('enable_sort', 'off', true), set_config('enable_hashjoin', 'off', true)
+
 -- name: records
--- Lines by account number, which is the account's position.
-WITH lines AS (
-    SELECT l.reservation_id, array_agg(a.position ORDER BY a.position) AS accounts,
-        array_agg(l.quantity ORDER BY a.position) AS quantities,
-        array_agg(l.confirmed ORDER BY a.position) AS confirmed,
-        array_agg(l.returned ORDER BY a.position) AS returned
-    FROM reservations r
-    JOIN order_lines l USING (sale_id, reservation_id)
-    JOIN stock_accounts a USING (sale_id, partition, sku, location)
-    WHERE r.sale_id = $1 AND r.partition = $2
-    GROUP BY l.reservation_id
-)
+-- A row for each line, those of a reservation one after the other; by account number, which is the
+-- account's position.
 SELECT r.reservation_id, r.state, r.last_epoch, r.last_sequence, r.accepted_epoch,
     r.accepted_sequence, (extract(epoch FROM r.deadline) * 1000)::bigint AS deadline_ms,
-    r.extended_ms, r.buyer_id, r.fingerprint, r.payment_reference, lines.accounts,
-    lines.quantities, lines.confirmed, lines.returned, r.admission
-FROM reservations r JOIN lines USING (reservation_id)
+    r.extended_ms, r.buyer_id, r.fingerprint, r.payment_reference,
+    a.position, l.quantity, l.confirmed, l.returned, r.admission
+FROM reservations r
+JOIN order_lines l USING (sale_id, reservation_id)
+JOIN stock_accounts a USING (sale_id, partition, sku, location)
 WHERE r.sale_id = $1 AND r.partition = $2
+ORDER BY r.reservation_id

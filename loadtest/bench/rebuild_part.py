@@ -1,0 +1,129 @@
+"""A partition whose Redis is empty, rebuilt from a ledger of a million reservations, by itself.
+
+The ledger is filled by SQL, with what the order writer would have stored: half of the reservations
+confirmed, three tenths held, the rest expired. Then Redis is emptied while a reader goes on asking
+it things; the time is from there until the sale answers again.
+"""
+
+import asyncio
+import signal
+import time
+from contextlib import suppress
+
+import asyncpg
+import msgspec
+from redis.asyncio import Redis
+
+from loadtest.bench.cpu import cpu_seconds
+from loadtest.bench.gate import Gate
+from loadtest.bench.measurements import Results, percentile
+from loadtest.bench.named_sql import BENCH_SQL as SQL
+from loadtest.bench.options import Options
+from loadtest.bench.say import Say
+from loadtest.bench.stack import Stack, StackError, run_stack
+
+PART, CONTESTANT = "rebuild", "from the ledger"
+RESERVATIONS = 1_000_000
+STOCK = 2_000_000
+SALE = "rebuild"
+TIMEOUT_SECONDS = 120.0
+ASK_SECONDS = 0.005
+PROCESSES = ("reconciler", "postgres", "redis")
+FILLED_TABLES = ("fill_reservations", "fill_order_lines", "fill_ledger_events")
+
+
+class _Rebuilt(msgspec.Struct, frozen=True):
+    """The reconciler's own word, from its log."""
+
+    event: str = ""
+    reservations: int = 0
+    seconds: float = 0.0
+    redis_wait_seconds: float = 0.0
+
+
+_rebuilt = msgspec.json.Decoder(_Rebuilt)
+
+
+def setting_of(reservations: int) -> str:
+    """How the results name a run."""
+    return f"{reservations:,} reservations"
+
+
+async def run_rebuild(options: Options, results: Results, say: Say) -> None:
+    """Once: filling the ledger takes longer than rebuilding from it."""
+    count = max(1_000, int(RESERVATIONS * options.scale))
+    async with run_stack(1) as stack, Gate.of(stack) as gate:
+        await gate.open_sale(SALE, STOCK, limit=1)
+        if not await gate.wait_for_ledger(SALE, TIMEOUT_SECONDS):
+            raise StackError("the ledger never had the sale's first events")
+        for process in ("reconciler", "order_writer"):
+            stack.signal(process, signal.SIGSTOP)
+        await _fill(stack.running.postgres, count)
+        used = {name: cpu_seconds(stack.pids(name)) for name in PROCESSES}
+        seconds, answers_ms = await _lose_redis(stack, gate)
+        cpu_us = {
+            f"{name}_cpu_us": (cpu_seconds(stack.pids(name)) - before) / count * 1e6
+            for name, before in used.items()
+        }
+        promised = (await gate.snapshot(SALE)).promised
+    if promised != count * 8 // 10:
+        raise StackError(f"{promised} units promised after the rebuild of {count} reservations")
+    results.add(
+        PART, CONTESTANT, setting_of(count), 1, seconds=seconds[0], rebuild_seconds=seconds[1],
+        redis_wait_seconds=seconds[2], **cpu_us,
+        redis_answer_p99_ms=percentile(answers_ms, 0.99), redis_answer_max_ms=max(answers_ms),
+    )  # fmt: skip
+    whole, rebuilding, _ = seconds
+    say(f"  {setting_of(count)}: open after {whole:.1f} s, {rebuilding:.1f} s of it to rebuild")
+
+
+async def _fill(dsn: str, count: int) -> None:
+    connection = await asyncpg.connect(dsn)
+    try:
+        await connection.execute(SQL["wait_for_ever"])
+        async with connection.transaction():
+            first = await connection.fetchval(SQL["applied"], SALE) + 1
+            for name in FILLED_TABLES:
+                await connection.execute(SQL[name], SALE, count, first)
+            await connection.execute(SQL["fill_account"], SALE, count)
+            await connection.execute(SQL["fill_watermark"], SALE, first + count - 1)
+        await connection.execute(SQL["gather_statistics"])
+    finally:
+        await connection.close()
+
+
+async def _lose_redis(stack: Stack, gate: Gate) -> tuple[tuple[float, float, float], list[float]]:
+    """Seconds until the sale answers, to rebuild, and of these for Redis; times of the reader."""
+    redis = Redis.from_url(stack.running.redis, protocol=2)
+    answers_ms: list[float] = []
+    asking = asyncio.create_task(_ask(redis, answers_ms))
+    try:
+        await redis.flushall()
+        started = time.monotonic()
+        for process in ("order_writer", "reconciler"):
+            stack.signal(process, signal.SIGCONT)
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            await gate.wait_until_open(SALE)
+        whole = time.monotonic() - started
+    finally:
+        asking.cancel()
+        with suppress(asyncio.CancelledError):
+            await asking
+        await redis.aclose()
+    told = _told(stack)
+    return (whole, told.seconds, told.redis_wait_seconds), answers_ms
+
+
+async def _ask(redis: "Redis", answers_ms: list[float]) -> None:
+    while True:
+        asked = time.perf_counter()
+        await redis.ping()
+        answers_ms.append((time.perf_counter() - asked) * 1000)
+        await asyncio.sleep(ASK_SECONDS)
+
+
+def _told(stack: Stack) -> _Rebuilt:
+    for line in (stack.folder / "data/logs/reconciler.log").read_bytes().splitlines():
+        if b"partition_rebuilt" in line:
+            return _rebuilt.decode(line)
+    raise StackError("the reconciler rebuilt nothing")
