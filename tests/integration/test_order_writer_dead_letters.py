@@ -35,6 +35,8 @@ POISON: dict[str, tuple[str, Callable[[History], LogEntry]]] = {
         {"sku": SKU, "location": "default", "quantity": 10**30, "unit_price": 1}])),
     "a deadline as text": ("undecodable", _reserve_with(deadline="soon")),
     "NUL in a text": ("refused", _reserve_with(buyer_id="a\x00b")),
+    "NUL in a text that is only in the event": ("refused", lambda history: history.event(
+        "adjust", sku=SKU, location="default", delta=1, reason="a\x00b", actor="ops")),
     "a line twice": ("refused", _reserve_with(lines=[
         {"sku": SKU, "location": "default", "quantity": 1, "unit_price": 1}] * 2)),
     "an unknown SKU": ("refused", _reserve_with(lines=[
