@@ -16,12 +16,8 @@ from gateway.inventory.outbox import create_reader
 from gateway.inventory.postgres import CONNECTION_FAULTS
 from gateway.inventory.scrape import scraped
 from gateway.inventory.tracing import Tracing, make_tracing, now_ns
-<<<<<<< HEAD
-from order_writer.backoff import Backoff, Stopping, stopped_within
-=======
 from order_writer import ledger
-from order_writer.backoff import Stopping, stopped_within
->>>>>>> 706717a (Keep each sale's history in partitions of its own, and copy into them)
+from order_writer.backoff import Backoff, Stopping, stopped_within
 from order_writer.dead_letter_topic import DeadLetterTopic
 from order_writer.faults import PASSING, patiently
 from order_writer.kafka_log import KafkaLog
