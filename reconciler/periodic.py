@@ -81,7 +81,10 @@ class Keeper:
                 )
                 pause_seconds = backoff_seconds * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
                 backoff_seconds = min(2 * backoff_seconds, BACKOFF_MOST_SECONDS)
-            except Exception:  # noqa: BLE001 - logged whole; a duty that ended would strand units
+            except (Exception, asyncio.CancelledError) as error:
+                # A duty that ended would strand units, also by a cancellation of some client's own.
+                if isinstance(error, asyncio.CancelledError) and _is_asked_to_end():
+                    raise
                 result = "failed"
                 _log.exception("duty_failed", duty=self._duty.name)
                 pause_seconds = backoff_seconds = BACKOFF_MOST_SECONDS
@@ -101,6 +104,11 @@ class Keeper:
         else:
             await asyncio.sleep(0)
         self._woken.clear()
+
+
+def _is_asked_to_end() -> bool:
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
 
 
 async def for_each(

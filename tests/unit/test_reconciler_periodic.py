@@ -27,7 +27,7 @@ class Scripted:
     needs_lead: ClassVar[bool] = True
     deadline_seconds: ClassVar[float] = WAIT_SECONDS
 
-    def __init__(self, *answers: float | Exception) -> None:
+    def __init__(self, *answers: float | BaseException) -> None:
         self.answers = list(answers)
         self.runs = 0
 
@@ -36,23 +36,33 @@ class Scripted:
         if not self.answers:
             return AN_HOUR_SECONDS
         answer = self.answers.pop(0)
-        if isinstance(answer, Exception):
+        if isinstance(answer, BaseException):
             raise answer
         return answer
 
 
 async def test_a_duty_outlives_outages_and_defects() -> None:
-    duty = Scripted(Recovering("away"), 0.0, RuntimeError("a defect"))
+    cancelled_by_a_client = asyncio.CancelledError()
+    duty = Scripted(Recovering("away"), 0.0, RuntimeError("a defect"), cancelled_by_a_client)
     metrics = ReconcilerMetrics()
     keeper = Keeper(duty, lambda: True, metrics)
     task = asyncio.create_task(keeper.keep())
-    await wait_until(lambda: duty.runs == 4, WAIT_SECONDS)
+    await wait_until(lambda: duty.runs == 5, WAIT_SECONDS)
     keeper.stop()
     keeper.stop()
     await asyncio.wait_for(task, WAIT_SECONDS)
-    for result, runs in (("waits", 1), ("failed", 1), ("done", 2)):
+    for result, runs in (("waits", 1), ("failed", 2), ("done", 2)):
         labels = {"duty": "scripted", "result": result}
         assert metrics.registry.get_sample_value("dropgate_duty_runs_total", labels) == runs
+
+
+async def test_a_duty_that_is_cancelled_from_outside_ends() -> None:
+    duty = Scripted()
+    task = asyncio.create_task(Keeper(duty, lambda: True, ReconcilerMetrics()).keep())
+    await wait_until(lambda: duty.runs == 1, WAIT_SECONDS)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 async def test_a_wake_cuts_the_pause_short() -> None:
