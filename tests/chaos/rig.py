@@ -91,13 +91,22 @@ class Trial:
     @asynccontextmanager
     async def stopped(self, *names: str) -> AsyncIterator[None]:
         """SIGSTOP everything under these names, with children; SIGCONT after the block."""
-        pids = [pid for name in names for pid in self.pids(name)]
-        pids += [child.pid for pid in pids for child in psutil.Process(pid).children()]
+        pids = await wait_until(lambda: self._living(names), WAIT_SECONDS, "all of them run")
         self._signal(pids, signal.SIGSTOP)
         try:
             yield
         finally:
             self._signal(pids, signal.SIGCONT)
+
+    def _living(self, names: Iterable[str]) -> list[int]:
+        """The pids under these names, with children; none while one of them is just dead."""
+        try:
+            found = [psutil.Process(pid) for name in names for pid in self.pids(name)]
+            family = [*found, *(child for each in found for child in each.children())]
+            is_dying = any(each.status() == psutil.STATUS_ZOMBIE for each in family)
+        except psutil.NoSuchProcess:
+            return []
+        return [] if is_dying else [each.pid for each in family]
 
     def _signal(self, pids: Iterable[int], number: signal.Signals) -> None:
         for pid in pids:
