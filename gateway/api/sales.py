@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,8 @@ from gateway.inventory.specs import SaleSpec
 from gateway.inventory.types import SaleState
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from config.settings import PostgresSettings
 
 SQL = Queries(Path(__file__).parent / "sql" / "queries.sql")
@@ -35,6 +37,8 @@ CHANNEL = "dropgate_sales"
 SALES_MAX = 2000
 UNKNOWN_IDS_MAX = 10_000
 UNKNOWN_SECONDS = 1.0
+# Reads at once of sales that are not known here: made-up ids must not take every connection.
+LOOKUPS_AT_ONCE = 2
 READ_INTERVAL_SECONDS = 0.01
 LISTEN_CHECK_SECONDS = 5.0
 RECONNECT_SECONDS = 1.0
@@ -86,6 +90,7 @@ class SaleDirectory:
         self._unknown_until: dict[str, float] = {}
         self._next_reads: dict[str, asyncio.Task[SaleFacts | None]] = {}
         self._last_read_at: dict[str, float] = {}
+        self._lookups = asyncio.Semaphore(LOOKUPS_AT_ONCE)
         self.listening = False
 
     def cached(self, sale_id: str) -> SaleFacts | None:
@@ -182,8 +187,10 @@ class SaleDirectory:
         # From here on the read has begun: who comes now joins the next one.
         self._next_reads.pop(sale_id, None)
         self._stale.discard(sale_id)
+        known = sale_id in self._facts
         try:
-            row = await self._ledger.fetchrow(SQL["sale_facts"], sale_id)
+            async with nullcontext() if known else self._lookup():
+                row = await self._ledger.fetchrow(SQL["sale_facts"], sale_id)
         except LedgerUnavailable:
             self._stale.add(sale_id)
             raise
@@ -193,6 +200,20 @@ class SaleDirectory:
         facts = facts_of(row)
         self._remember(facts)
         return facts
+
+    @asynccontextmanager
+    async def _lookup(self) -> AsyncIterator[None]:
+        """A turn to read a sale that is not known here. Raises LedgerUnavailable after a while."""
+        try:
+            async with asyncio.timeout(self._settings.acquire_timeout_seconds):
+                await self._lookups.acquire()
+        except TimeoutError as error:
+            message = "too many unknown sales are asked for"
+            raise LedgerUnavailable(message) from error
+        try:
+            yield
+        finally:
+            self._lookups.release()
 
     def _remember(self, facts: SaleFacts) -> None:
         known = self._facts.pop(facts.sale_id, None)

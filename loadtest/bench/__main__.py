@@ -19,6 +19,7 @@ from loadtest.bench.http_part import run_http
 from loadtest.bench.ledger_part import run_ledger
 from loadtest.bench.measurements import Results
 from loadtest.bench.options import Options, parse_options
+from loadtest.bench.overload_part import run_overload
 from loadtest.bench.ratios import ratio_rows
 from loadtest.bench.rebuild_part import run_rebuild
 from loadtest.bench.report import all_grids, json_lines, markdown, print_grids
@@ -62,6 +63,8 @@ async def _measure(options: Options, say: Say) -> tuple[Facts, Results, list[Ver
         await run_headline(options, results, say)
     if "waiting" in options.parts:
         await run_waiting(options, results, say)
+    if "overload" in options.parts:
+        await run_overload(options, results, say)
     if "verdicts" in options.parts:
         verdicts = await run_verdicts(options, say)
     return facts, results, verdicts

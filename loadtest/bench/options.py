@@ -6,7 +6,7 @@ from pathlib import Path
 
 from loadtest.bench.contestants import CONTESTANTS
 
-PARTS = ("http", "verdicts", "engine", "ledger", "headline", "waiting", "rebuild")
+PARTS = ("http", "verdicts", "engine", "ledger", "headline", "waiting", "overload", "rebuild")
 DEFAULT_OUTPUT = Path("docs/benchmarks")
 
 

@@ -11,6 +11,8 @@ from loadtest.bench.measurements import Results, Summary
 BUYERS = "64 buyers"
 TIMES = " x"
 LAG_TARGET_MS = 1000.0
+# Twice gateway.max_queue_milliseconds: the wait for a turn, and the turn itself.
+LATE_TARGET_MS = 2000.0
 HEADLINE_SETTINGS = ("undisturbed", "Redis killed in the middle")
 POSTGRES_ALONE = ("postgres_conditional", "postgres_skip_locked")
 
@@ -127,6 +129,31 @@ def waiting_rows(results: Results) -> list[Row]:
     return rows
 
 
+def overload_rows(results: Results) -> list[Row]:
+    """What a worker still does when ten times as much is asked, and how long that takes."""
+    contestant, crowd = "dropgate, 1 worker", "ten times as much"
+    found = paired_ratio(
+        results,
+        "overload",
+        (contestant, crowd, "accepted_per_second"),
+        (contestant, "capacity", "accepted_per_second"),
+    )
+    what, against = "accepted/s, asked for 10 times the capacity", "capacity"
+    late = results.find("overload", contestant, crowd, "p99_ms")
+    note = f"{found[1]:.2f} to {found[2]:.2f}" if found else ""
+    return [
+        Row(what, against, 0.8, TIMES, found[0] if found else None, note),
+        Row(
+            "p99 of what is accepted then",
+            "buyers who behave",
+            LATE_TARGET_MS,
+            " ms",
+            late.median if late else None,
+            at_least=False,
+        ),
+    ]
+
+
 def _engine_rows(results: Results) -> list[Row]:
     pairs = []
     for size in rates.SIZES[1:]:
@@ -237,6 +264,7 @@ def ratio_rows(results: Results) -> list[Row]:
         _lag_row(results),
         *headline_rows(results),
         *waiting_rows(results),
+        *overload_rows(results),
         _memory_row(results),
         _rebuild_row(results),
     ]

@@ -23,6 +23,7 @@ TITLE_OF_PART = {
     "ledger": "From the answer to the row in the ledger",
     "rebuild": "Redis emptied, and rebuilt from the ledger",
     "headline": "The headline: 10,000 units, 500,000 buyers",
+    "overload": "Ten times as much as a worker can do",
     "waiting": "A million buyers in the waiting room, over HTTP",
 }
 

@@ -163,6 +163,30 @@ async def test_who_was_shed_is_left_unread_for_a_moment_and_then_served(
         assert {(await reply).status for reply in again} == {201}
 
 
+async def test_made_up_sales_cannot_starve_those_that_are_known(settings: Settings) -> None:
+    """Nobody needs a token to ask for a sale; the ids cost two connections, whatever they are."""
+    settings = changed(settings, "postgres", pool_size=3)
+    async with serving(settings) as api:
+        sale = await api.open_sale()
+        blocker = await asyncpg.connect(settings.postgres.dsn)
+        try:
+            transaction = blocker.transaction()
+            await transaction.start()
+            await blocker.execute("LOCK TABLE sales IN ACCESS EXCLUSIVE MODE")
+            made_up = [
+                asyncio.create_task(api.call("GET", f"/v1/sales/made-up-{number}"))
+                for number in range(30)
+            ]
+            for _ in range(20):  # by now as many wait as may
+                assert (await api.call("GET", "/livez")).status == 200
+            assert (await api.reserve(sale, "b", "key")).status == 201
+            assert (await api.call("GET", "/readyz")).body["postgres"] == "up"
+            await transaction.rollback()
+            assert {(await seen).status for seen in made_up} <= {404, 503}
+        finally:
+            await blocker.close()
+
+
 async def test_reads_of_orders_cannot_starve_calls_that_change_a_sale(settings: Settings) -> None:
     """All connections for reads wait for a lock; operators and buyers find theirs free."""
     settings = changed(settings, "postgres", pool_size=2, read_pool_size=2)

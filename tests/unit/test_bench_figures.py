@@ -100,6 +100,21 @@ def test_the_lag_row_takes_the_highest_rate_within_a_second() -> None:
     assert (row.reached, row.verdict) == (10_050.0, "met")
 
 
+def test_the_overload_rows_compare_with_the_same_rounds_capacity() -> None:
+    results, contestant = Results(), "dropgate, 1 worker"
+    for round_number, (capacity, left) in enumerate(
+        ((10_000.0, 9_000.0), (5_000.0, 3_500.0)), start=1
+    ):
+        results.add("overload", contestant, "capacity", round_number, accepted_per_second=capacity)
+        results.add(
+            "overload", contestant, "ten times as much", round_number,
+            accepted_per_second=left, p99_ms=900.0,
+        )  # fmt: skip
+    goodput, late = [row for row in ratio_rows(results) if row.reached is not None]
+    assert (goodput.reached, goodput.note) == (0.8, "0.70 to 0.90")
+    assert (late.reached, late.verdict) == (900.0, "met")
+
+
 def test_the_absolute_engine_row_is_scaled_by_what_decr_gives() -> None:
     results = Results()
     for name, rate in (("one by one, pipelined", 50_000.0), ("batch of 64", 90_000.0)):

@@ -1,0 +1,155 @@
+"""What is left of a worker's capacity when ten times as much is asked of it.
+
+First its capacity, then wrk on a timetable of ten times that, over thousands of connections, none
+of which minds `Retry-After`. What wrk could not even send is load the gateway has kept away. Beside
+that crowd a few buyers who behave come one by one, each on a connection of their own: how long
+their accepted requests take is what a buyer feels.
+"""
+
+import asyncio
+import signal
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+
+from loadtest.bench.gate import Gate
+from loadtest.bench.http_part import MOST_PER_SECOND, PATH, STOCK
+from loadtest.bench.measurements import Results, percentile
+from loadtest.bench.options import Options
+from loadtest.bench.say import Say
+from loadtest.bench.stack import Stack, run_stack
+from loadtest.bench.tokens import write_tokens
+from loadtest.bench.wrk import Load, run_wrk
+from loadtest.http_client import HttpClient, NoAnswerError
+from loadtest.target import mint_token
+
+PART, CONTESTANT = "overload", "dropgate, 1 worker"
+CAPACITY, OVERLOAD = "capacity", "ten times as much"
+TIMES = 10
+BUYERS, CROWD = 64, 4000
+PROBES_PER_SECOND = 50
+# So long that the crowd has connected and the first wave is over.
+SETTLING_SECONDS = 2
+BODY = b'{"lines":[{"sku":"BENCH","quantity":1}]}'
+
+
+@dataclass(slots=True)
+class _Probes:
+    """Buyers who behave."""
+
+    stack: Stack
+    sale_id: str
+    accepted_ms: list[float] = field(default_factory=list)
+    refused: int = 0
+    unanswered: int = 0
+
+    async def run(self) -> None:
+        """One after another, by the clock and not by the answers, until cancelled."""
+        url, secret = self.stack.running.gateway, self.stack.running.auth_secret
+        async with asyncio.TaskGroup() as group:
+            number = 0
+            while True:
+                number += 1
+                token = mint_token(secret, "buyer", f"probe-{number}")
+                group.create_task(self._ask(url, token))
+                await asyncio.sleep(1 / PROBES_PER_SECOND)
+
+    async def _ask(self, url: str, token: str) -> None:
+        client = HttpClient(url, 1)
+        request = (
+            f"POST {PATH.format(sale=self.sale_id)} HTTP/1.1\r\nHost: {client.authority}\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(BODY)}\r\n"
+            f"Authorization: Bearer {token}\r\nIdempotency-Key: probe\r\n\r\n"
+        ).encode() + BODY
+        began = time.perf_counter()
+        try:
+            response = await client.request(request)
+        except NoAnswerError:
+            self.unanswered += 1
+        else:
+            if response.status == 201:
+                self.accepted_ms.append((time.perf_counter() - began) * 1000)
+            else:
+                self.refused += 1
+        finally:
+            await client.close()
+
+
+async def run_overload(options: Options, results: Results, say: Say) -> None:
+    """Every round on a stack of its own."""
+    for number in range(1, options.rounds + 1):
+        async with run_stack(1) as stack, Gate.of(stack) as gate:
+            # Only the door: what happens after the answer is the ledger's part.
+            stack.signal("order_writer", signal.SIGSTOP)
+            try:
+                await _run_round(stack, gate, options, results, say, number)
+            finally:
+                stack.signal("order_writer", signal.SIGCONT)
+
+
+async def _run_round(
+    stack: Stack, gate: Gate, options: Options, results: Results, say: Say, number: int
+) -> None:
+    seconds = max(4, options.seconds)
+    sale_id = f"overload-{number}"
+    await gate.open_sale(sale_id, STOCK, limit=1)
+    tokens = stack.folder / "tokens"
+    most = MOST_PER_SECOND * seconds
+    write_tokens(tokens, stack.running.auth_secret, most)
+    load = Load(
+        url=stack.running.gateway,
+        path=PATH.format(sale=sale_id),
+        tokens=tokens,
+        first=0,
+        count=most // 2,
+        connections=BUYERS,
+        seconds=seconds,
+        key_prefix="capacity",
+    )
+    capacity = await run_wrk(load)
+    results.add(
+        PART,
+        CONTESTANT,
+        CAPACITY,
+        number,
+        accepted_per_second=capacity.accepted_per_second,
+        p99_ms=capacity.p99_ms,
+    )
+    say(f"  capacity {capacity.accepted_per_second:,.0f}/s")
+    asked = round(TIMES * capacity.accepted_per_second)
+    crowd = replace(
+        load,
+        first=most // 2,
+        connections=CROWD,
+        seconds=seconds + SETTLING_SECONDS,
+        key_prefix="overload",
+        per_second=asked,
+    )
+    probes = _Probes(stack, sale_id)
+    probing = asyncio.create_task(probes.run())
+    try:
+        result = await run_wrk(crowd)
+    finally:
+        probing.cancel()
+        with suppress(asyncio.CancelledError):
+            await probing
+    p99_ms = percentile(probes.accepted_ms, 0.99)
+    results.add(
+        PART,
+        CONTESTANT,
+        OVERLOAD,
+        number,
+        accepted_per_second=result.accepted_per_second,
+        refused_per_second=result.refused_per_second,
+        asked_per_second=asked,
+        p99_ms=p99_ms,
+        probes_accepted=len(probes.accepted_ms),
+        probes_refused=probes.refused,
+        probes_unanswered=probes.unanswered,
+    )
+    say(
+        f"  asked for {asked:,}/s over {CROWD} connections: {result.accepted_per_second:,.0f}/s "
+        f"accepted, {result.refused_per_second:,.0f}/s refused; buyers who behave: "
+        f"{len(probes.accepted_ms)} accepted with a p99 of {p99_ms:,.0f} ms, "
+        f"{probes.refused} refused, {probes.unanswered} without answer"
+    )
