@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import msgspec
 
-from loadtest.answers import Asked, Line, remembered, understood
+from loadtest.answers import Answer, Asked, Line, remembered, understood
 from loadtest.history import NO_ANSWER, Attempt, History
 from loadtest.http_client import HttpClient, NoAnswerError, Response
 from loadtest.target import Target, mint_token
@@ -65,6 +65,7 @@ class Calls:
         self._sale_id = sale_id
         self._history = history
         self._tokens: dict[str, str] = {}
+        self._admissions: dict[str, str] = {}  # of buyers whom the waiting room has let in
         self._storefront = mint_token(self._secret, "storefront", "loadtest-shop")
         self._ops = mint_token(self._secret, "ops", "loadtest-ops")
 
@@ -91,28 +92,52 @@ class Calls:
             f"/v1/sales/{self._sale_id}/reservations",
             self._token(buyer_id),
             msgspec.json.encode({"lines": lines}),
-            f"Idempotency-Key: {key}\r\n",
+            f"Idempotency-Key: {key}\r\n" + self._admission_header(buyer_id),
         )
+
+    def _admission_header(self, buyer_id: str) -> str:
+        admission = self._admissions.get(buyer_id)
+        return f"Admission-Token: {admission}\r\n" if admission else ""
 
     async def _attempt(
         self, request: bytes, call: str, caller: str, buyer_id: str, *, key: str = "", of: str = ""
     ) -> Attempt:
-        asked = Asked(call, caller, buyer_id, time.time(), key=key, of=of)
-        clock = time.perf_counter()
-        try:
-            response = await self._client.request(request)
-        except NoAnswerError:
-            response = Response(NO_ANSWER, b"", b"")
-        attempt = remembered(
-            asked,
-            understood(response.status, response.body),
-            status=response.status,
-            seconds=time.perf_counter() - clock,
-            replayed=response.has(b"idempotent-replayed"),
-            retry_after=response.has(b"retry-after"),
-        )
-        self._history.add(attempt)
+        attempt, _ = await self._ask(request, call, caller, buyer_id, key=key, of=of)
         return attempt
+
+    async def _ask(
+        self, request: bytes, call: str, caller: str, buyer_id: str, *, key: str = "", of: str = ""
+    ) -> tuple[Attempt, Answer]:
+        admission = self._admissions.get(buyer_id, "") if call == "reserve" else ""
+        asked = Asked(call, caller, buyer_id, time.time(), key=key, of=of, admission=admission)
+        clock = time.perf_counter()
+        response = Response(NO_ANSWER, b"", b"")
+        try:
+            with suppress(NoAnswerError):
+                response = await self._client.request(request)
+        finally:  # also one that was given up is remembered
+            answer = understood(response.status, response.body)
+            attempt = remembered(
+                asked,
+                answer,
+                status=response.status,
+                seconds=time.perf_counter() - clock,
+                replayed=response.has(b"idempotent-replayed"),
+                retry_after=response.has(b"retry-after"),
+            )
+            self._history.add(attempt)
+        return attempt, answer
+
+    async def queue(self, call: str, buyer_id: str, ticket: str = "") -> tuple[Attempt, Answer]:
+        """Join the waiting room or look at it (poll); an admission is kept for the reserve."""
+        method = {"join": "POST", "poll": "GET"}[call]
+        headers = f"Queue-Ticket: {ticket}\r\n" if ticket else ""
+        path = f"/v1/sales/{self._sale_id}/queue"
+        request = self._request(method, path, self._token(buyer_id), headers=headers)
+        attempt, answer = await self._ask(request, call, "buyer", buyer_id)
+        if answer.admission_token:
+            self._admissions[buyer_id] = answer.admission_token
+        return attempt, answer
 
     async def reserve(self, buyer_id: str, key: str, lines: Sequence[Line]) -> Attempt:
         """One try of a buyer."""
@@ -161,19 +186,26 @@ class Calls:
 
     async def create_and_open(self, spec: bytes) -> None:
         """Make the sale and open it; raises RefusedError."""
-        path = f"/v1/sales/{self._sale_id}"
-        for method, at, body in (("PUT", path, spec), ("POST", f"{path}/open", b"{}")):
-            response = await self._operate(method, at, body)
-            if response.status not in {200, 201}:
-                message = f"{method} {at}: {response.status} {response.body.decode()}"
-                raise RefusedError(message)
+        await self.create(spec)
+        await self.open_sale()
+
+    async def create(self, spec: bytes) -> None:
+        """Make the sale; raises RefusedError."""
+        await self._must("PUT", f"/v1/sales/{self._sale_id}", spec)
+
+    async def open_sale(self) -> None:
+        """Open it; raises RefusedError."""
+        await self._must("POST", f"/v1/sales/{self._sale_id}/open", b"{}")
+
+    async def _must(self, method: str, path: str, body: bytes) -> None:
+        response = await self._operate(method, path, body)
+        if response.status not in {200, 201}:
+            message = f"{method} {path}: {response.status} {response.body.decode()}"
+            raise RefusedError(message)
 
     async def close_sale(self) -> None:
         """Close the sale; raises RefusedError."""
-        response = await self._operate("POST", f"/v1/sales/{self._sale_id}/close", b"{}")
-        if response.status != 200:
-            message = f"close: {response.status} {response.body.decode()}"
-            raise RefusedError(message)
+        await self._must("POST", f"/v1/sales/{self._sale_id}/close", b"{}")
 
     async def adjust(self, sku: str, delta: int) -> Response:
         """An operator puts units in, or takes some out."""

@@ -19,6 +19,7 @@ from loadtest.history import NO_ANSWER, History
 from loadtest.http_client import HttpClient
 from loadtest.lag import LagSampler
 from loadtest.progress import Progress
+from loadtest.queued_drop import BUYERS, UNITS, QueuedDrop
 from loadtest.target import Target
 from loadtest.verdict.run import Verdict, verify
 
@@ -174,12 +175,12 @@ async def run_demo(
     sale_file: Path,
     buyers: int = 20_000,
     console: Console | None = None,
-) -> DemoResult:
-    """The whole demonstration against a running system; prints progress, verdict and figures.
+) -> int:
+    """The whole demonstration against a running system; prints progress, verdicts and figures.
 
-    The result's `exit_code` is 1 where an invariant does not hold or buyers were left without what
-    there was.
-    Raises RefusedError where the sale cannot be made.
+    Two drops: a crowd at an open door, then a smaller one through a waiting room. The exit status
+    is 1 where an invariant does not hold or buyers were left without what there was.
+    Raises RefusedError where a sale cannot be made.
     """
     target = Target(gateway_url, redis_url, postgres_dsn, auth_secret)
     out = console or Console(file=sys.stdout)
@@ -187,4 +188,43 @@ async def run_demo(
     out.print(f"sale {sale_id}: {buyers} buyers", highlight=False)
     result = await run_drop(target, sale_file, sale_id, DropOptions(buyers=buyers), out)
     show(result, out)
-    return result
+    served = await run_queued_drop(target, out)
+    return result.exit_code if served else 1
+
+
+async def run_queued_drop(target: Target, console: Console) -> bool:
+    """A drop through the waiting room on a new sale; raises RefusedError.
+
+    Prints its verdict; True where every invariant holds and every unit is sold.
+    """
+    sale_id = f"queue-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}"
+    console.print(
+        f"sale {sale_id}: {BUYERS} buyers stand in line for {UNITS} units before it opens",
+        highlight=False,
+    )
+    history = History(complete=True)
+    client = HttpClient(target.gateway, DropOptions().connections)
+    side_client = HttpClient(target.gateway, OPERATIONS_CONNECTIONS)
+    drop = QueuedDrop(
+        Calls(target, sale_id, client, history), Calls(target, sale_id, side_client, history)
+    )
+    try:
+        figures = await drop.run()
+        verdict = await verify(
+            sale_id, redis_url=target.redis, dsn=target.postgres, history=history
+        )
+    finally:
+        await client.close()
+        await side_client.close()
+    console.print(
+        f"in line before it opened {figures.in_line_before_opening} · places drawn by lot · "
+        f"let in {figures.let_in} · told sold out {figures.told_sold_out} · "
+        f"{figures.sold} of {figures.units} units sold · {figures.seconds:.1f} s from opening",
+        highlight=False,
+        soft_wrap=True,
+    )
+    console.print(verdict.table())
+    served = verdict.holds and figures.sold == figures.units
+    word = "holds" if served else "DOES NOT HOLD"
+    console.print(f"sale {sale_id}: {word}", style="bold", markup=False, highlight=False)
+    return served
