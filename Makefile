@@ -42,7 +42,7 @@ kafka-jars: ## Fetch the Kafka broker's jars with Maven (needed for EVENT_LOG=ka
 	fi; \
 	test "$(EVENT_LOG)" != kafka && test -z "$(NEED_KAFKA)"
 
-demo: setup ## Run a simulated drop on the embedded stack; ONCE=1 ends after the verdict, EVENT_LOG=kafka adds Kafka
+demo: setup ## Run simulated drops on the embedded stack; ONCE=1 ends after the verdicts, EVENT_LOG=kafka adds Kafka
 	@$(BIN)/dropgate demo $(if $(ONCE),--once) $(if $(EVENT_LOG),--event-log $(EVENT_LOG))
 
 test: NEED_KAFKA := 1

@@ -19,6 +19,7 @@ BUYERS = "5000"
 
 def sold_out_and_proved(output: str) -> None:
     assert "2000 of 2000 sold" in output, output
+    assert "100 of 100 units sold" in output, output
     assert "DOES NOT HOLD" not in output, output
     assert "broken" not in output, output
 
