@@ -5,13 +5,14 @@ from pathlib import Path
 from redis.asyncio import Redis
 
 from tests.chaos.kafka import TOPIC
+from tests.support.servers import append_only_file
 
 KEYS = ("meta", "stock", "reservations", "buyers", "deadlines", "outbox")
 
 
 def truncate_redis(folder: Path, lost_bytes: int) -> None:
     """Cut the end off the append-only file of a Redis that is down, wherever that falls."""
-    (log,) = [*folder.glob("appendonlydir/*.incr.aof"), *folder.glob("appendonly.aof")]
+    log = append_only_file(folder)
     with log.open("r+b") as file:
         file.truncate(max(0, log.stat().st_size - lost_bytes))
 

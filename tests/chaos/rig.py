@@ -150,7 +150,10 @@ class Trial:
 
     def _is_running(self) -> bool:
         children = psutil.Process(self._supervised.process.pid).children()
-        living = {child.pid for child in children if child.status() != psutil.STATUS_ZOMBIE}
+        try:
+            living = {child.pid for child in children if child.status() != psutil.STATUS_ZOMBIE}
+        except psutil.NoSuchProcess:  # ended while it was looked at
+            return False
         return living >= {pid for pids in self.up.ready.pids.values() for pid in pids}
 
     async def passed(self, seconds: float) -> None:

@@ -31,7 +31,7 @@ from reconciler.service import run as run_reconciler
 from tests.support.partitions import BOUNDS, one_item, open_store, token_of
 from tests.support.pipeline import create_sale, pipeline, running
 from tests.support.reserving import reserve
-from tests.support.servers import unique
+from tests.support.servers import append_only_file, unique
 from tests.support.waiting import wait_until
 
 WAIT_SECONDS = 20.0
@@ -327,7 +327,7 @@ async def test_in_mode_relaxed_the_last_answers_may_be_lost_but_no_unit_is_sold_
                 return bool(await ledger.fetchval("SELECT sequence FROM watermarks") == 3)
 
             await wait_until(applied, WAIT_SECONDS)
-        (log,) = folder.glob("appendonlydir/*.incr.aof")
+        log = append_only_file(folder)
         written_bytes = log.stat().st_size
         assert (await reserve(store, partition, "lost")).outcome == "accepted"
         server.kill()

@@ -176,6 +176,12 @@ def sale_id() -> str:
     return unique("sale")
 
 
+def append_only_file(folder: Path) -> Path:
+    """Where a Redis with this folder appends what it writes; the place is another since 7.0."""
+    (log,) = [*folder.glob("appendonlydir/*.incr.aof"), *folder.glob("appendonly.aof")]
+    return log
+
+
 async def _flush(server: RedisServer) -> None:
     client = redis.asyncio.Redis.from_url(server.url, protocol=2)
     await client.flushall()
