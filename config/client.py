@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import jwt
@@ -74,7 +75,12 @@ class Api:
             except msgspec.DecodeError as error:
                 raise ApiError(f"{ready_file} is no ready file of dropgate up: {error}") from error
         gateway = settings.gateway
-        url = url or (ready.gateway if ready else f"http://{gateway.host}:{gateway.port}")
+        if url is None:
+            host, port = gateway.host, gateway.port
+            if ready is not None:
+                parts = urlsplit(ready.gateway)
+                host, port = parts.hostname or host, parts.port or port
+            url = f"http://{host}:{gateway.ops_port or port}"
         if token is None:
             secret = ready.auth_secret if ready else None
             if secret is None and settings.auth.secret is not None:

@@ -90,6 +90,15 @@ def _check_secret(secret: SecretStr) -> SecretStr:
     return secret
 
 
+def _check_origins(origins: str) -> str:
+    for origin in filter(None, (part.strip() for part in origins.split(","))):
+        parts = urlsplit(origin)
+        if parts.scheme not in {"https", "http"} or origin != f"{parts.scheme}://{parts.netloc}":
+            message = f"{origin} is no origin: write https://shop.example, without a path"
+            raise ValueError(message)
+    return origins
+
+
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
@@ -171,6 +180,12 @@ class GatewaySettings(Section):
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: Port = Field(8080, description="port to listen on")
+    ops_port: Annotated[int, Field(ge=1, le=65535)] | None = Field(
+        None, description="port of its own for operators' calls and /metrics; not on `port` then"
+    )
+    cors_origins: Annotated[str, AfterValidator(_check_origins)] = Field(
+        "", description="origins whose pages may call the API, with commas; empty: none"
+    )
     workers: Annotated[int, Field(ge=1, le=64)] = Field(1, description="processes on the port")
     worker_slot: NonNegativeInt = Field(0, description="this worker's number, below workers")
     run_dir: Path = Field(

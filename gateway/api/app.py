@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import TYPE_CHECKING, cast
 
 from aiohttp import web
 
 from gateway.api.protocol import check_expectation
+from gateway.api.responses import SYSTEM
 from gateway.api.routes import Endpoint
 
 if TYPE_CHECKING:
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
     from aiohttp.typedefs import Handler
 
+    from gateway.api.cors import Cors
     from gateway.api.responses import Call, Edge, OpenCall, StreamCall
     from gateway.api.routes import AnyEndpoint
 
@@ -24,8 +27,11 @@ def make_app(
     *,
     max_body_bytes: int,
     pages: Sequence[tuple[str, OpenCall]] = (),
+    cors: Cors | None = None,
 ) -> web.Application:
-    """The application; its one middleware is the edge. `pages` are paths with what serves them."""
+    """The application; its one middleware is the edge. `pages` are paths with what serves them;
+    `cors` None: no other origin may call.
+    """
 
     @web.middleware
     async def edge_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -43,7 +49,22 @@ def make_app(
         _add(app, endpoint.method, endpoint.path, handler)
     for path, page in pages:
         _add(app, "GET", path, edge.open("page", page))
+    if cors is not None:
+        _allow_origins(app, edge, cors, endpoints)
     return app
+
+
+def _allow_origins(
+    app: web.Application, edge: Edge, cors: Cors, endpoints: Sequence[AnyEndpoint]
+) -> None:
+    methods: defaultdict[str, set[str]] = defaultdict(lambda: {"OPTIONS"})
+    for endpoint in endpoints:
+        methods[endpoint.path].add(endpoint.method)
+        if endpoint.method == "GET":
+            methods[endpoint.path].add("HEAD")
+    for path, taken in methods.items():
+        _add(app, "OPTIONS", path, edge.open(SYSTEM, cors.preflight(taken)))
+    app.on_response_prepare.append(cors.permit)
 
 
 def _add(app: web.Application, method: str, path: str, handler: Handler) -> None:

@@ -25,6 +25,7 @@ from multidict import CIMultiDictProxy
 
 from gateway.admission.tokens import Scope
 from gateway.api.connections import Connections
+from gateway.api.cors import Cors
 from gateway.api.problems import Answer, Problem, Shed
 from gateway.api.protocol import GuardedProtocol, ProblemServer, response_bytes
 from gateway.api.reserving import Ask, Reserve
@@ -40,10 +41,13 @@ _PATH = re.compile(f"/v1/sales/({SALE_ID.pattern})/reservations")
 class HotPath:
     """What the connections share."""
 
-    def __init__(self, edge: Edge, reserve: Reserve, *, max_body_bytes: int) -> None:
+    def __init__(
+        self, edge: Edge, reserve: Reserve, cors: Cors | None = None, *, max_body_bytes: int
+    ) -> None:
         """`max_body_bytes`: longer bodies go the general way, which refuses them."""
         self.edge = edge
         self.reserve = reserve
+        self.cors = cors
         self.max_body_bytes = max_body_bytes
         self.insisting: set[asyncio.Task[None]] = set()
 
@@ -66,7 +70,7 @@ class HotPath:
 class _Exchange:
     """One request on its way to its answer."""
 
-    __slots__ = ("_ask", "_began", "_line", "_path", "_request_id")
+    __slots__ = ("_ask", "_began", "_line", "_path", "_permission", "_request_id")
 
     def __init__(self, path: HotPath, headers: CIMultiDictProxy[str], line: HotProtocol) -> None:
         self._path = path
@@ -74,6 +78,8 @@ class _Exchange:
         self._began = time.perf_counter()
         self._request_id = request_id_of(headers.get("X-Request-Id"))
         self._ask: Ask | None = None
+        cors = path.cors
+        self._permission = () if cors is None else cors.headers(headers.get("Origin"))
 
     def start(self, facts: SaleFacts, headers: CIMultiDictProxy[str], body: bytes) -> None:
         """Judge the request and hand it over; answers at once where that fails."""
@@ -111,7 +117,8 @@ class _Exchange:
         answer = outcome.answer(self._request_id) if isinstance(outcome, Problem) else outcome
         self._path.edge.leave("reserve", answer.status, self._began)
         closing = ("Connection", "close") in answer.headers
-        self._line.respond(response_bytes(answer, self._request_id), closing=closing)
+        response = response_bytes(answer, self._request_id, self._permission)
+        self._line.respond(response, closing=closing)
 
 
 _SCOPES = frozenset({Scope.BUYER, Scope.STOREFRONT})

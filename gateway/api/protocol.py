@@ -13,7 +13,7 @@ from aiohttp import HttpVersion11, web
 from aiohttp.helpers import rfc822_formatted_time
 from aiohttp.http import SERVER_SOFTWARE
 
-from gateway.api.problems import Answer, Problem
+from gateway.api.problems import Answer, Header, Problem
 from gateway.api.responses import problem_of, request_id_of, response_of
 
 if TYPE_CHECKING:
@@ -28,9 +28,9 @@ REST_SECONDS = (0.5, 1.0)
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
 
 
-def response_bytes(answer: Answer, request_id: str) -> bytes:
+def response_bytes(answer: Answer, request_id: str, more: tuple[Header, ...] = ()) -> bytes:
     """The response as it goes over the wire; the same headers as on the general way."""
-    extra = "".join([f"{name}: {value}\r\n" for name, value in answer.headers])
+    extra = "".join([f"{name}: {value}\r\n" for name, value in answer.headers + more])
     head = (
         f"HTTP/1.1 {answer.status} {_REASONS[answer.status]}\r\n"
         f"Content-Type: {answer.content_type}\r\n{extra}X-Request-Id: {request_id}\r\n"

@@ -7,7 +7,7 @@ import gc
 import resource
 from contextlib import AsyncExitStack, suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 from aiohttp import web
@@ -18,8 +18,8 @@ from gateway.admission.rate_limits import RateLimits
 from gateway.admission.shedding import Load
 from gateway.admission.tokens import Secret, TokenVerifier
 from gateway.admission.waiting_room.rooms import WaitingRooms
-from gateway.api.app import make_app
 from gateway.api.connections import ConnectionBounds, Connections
+from gateway.api.cors import Cors
 from gateway.api.demo_shop import DemoShop
 from gateway.api.gauges import Gauges
 from gateway.api.handlers.demo_shop import DemoShopHandlers
@@ -35,7 +35,8 @@ from gateway.api.ledger import Ledger
 from gateway.api.metrics import GatewayMetrics
 from gateway.api.orders import OrderBook
 from gateway.api.overview import Overview
-from gateway.api.pages import page_calls
+from gateway.api.ports import make_apps
+from gateway.api.protocol import ProblemServer
 from gateway.api.public_sales import PublicSales
 from gateway.api.queue import Queue, RoomFactsReader
 from gateway.api.queue_gate import QueueGate
@@ -56,7 +57,6 @@ from gateway.api.routes import (
     queue_operation_endpoints,
     reservation_endpoints,
     sale_endpoints,
-    system_endpoints,
 )
 from gateway.api.sale_operations import SaleOperations
 from gateway.api.sales import SaleDirectory
@@ -92,6 +92,18 @@ OWN_FILES = 256
 _log = structlog.get_logger(__name__)
 
 
+class _Worker(NamedTuple):
+    """What a worker serves, and what it is served with."""
+
+    app: web.Application
+    operators_app: web.Application | None
+    edge: Edge
+    reserve: Reserve
+    metrics: GatewayMetrics
+    streams: QueueStreams
+    cors: Cors | None
+
+
 async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Serve until `stop` is set, then finish what is under way, within 5 s.
 
@@ -100,30 +112,24 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     without a token secret, OSError when the port is taken.
     """
     async with AsyncExitStack() as parts:
-        app, edge, reserve, metrics, streams = await _assemble(settings, parts)
+        worker = await _assemble(settings, parts)
         gateway = settings.gateway
         _allow_files(gateway.max_connections + OWN_FILES)
-        connections = _connections(gateway, metrics, _addresses(gateway))
+        connections = _connections(gateway, worker.metrics, _addresses(gateway))
         watch = asyncio.create_task(connections.watch())
         parts.push_async_callback(_cancelled, watch)
-        application = web.AppRunner(app, handle_signals=False)
-        await application.setup()
-        parts.push_async_callback(application.cleanup)
-        runner = web.ServerRunner(
-            _server(application, connections, edge, reserve, gateway),
-            handle_signals=False,
-            shutdown_timeout=STOP_SECONDS,
+        hot_path = HotPath(
+            worker.edge, worker.reserve, worker.cors, max_body_bytes=gateway.max_body_bytes
         )
-        await runner.setup()
-        parts.push_async_callback(runner.cleanup)
-        site = web.TCPSite(
-            runner, gateway.host, gateway.port, backlog=gateway.backlog, reuse_port=True
-        )
-        await site.start()
+        make_hot = partial(HotServer, hot_path, connections)
+        addresses = await _serve(parts, worker.app, make_hot, gateway, gateway.port)
+        if worker.operators_app is not None and gateway.ops_port is not None:
+            make = partial(ProblemServer, connections)
+            addresses += await _serve(parts, worker.operators_app, make, gateway, gateway.ops_port)
         _calm_collector()
-        _log.info("gateway_serving", address=runner.addresses, worker_slot=gateway.worker_slot)
+        _log.info("gateway_serving", address=addresses, worker_slot=gateway.worker_slot)
         await stop.wait()
-        streams.close()
+        worker.streams.close()
         _log.info("gateway_stopping", worker_slot=gateway.worker_slot)
 
 
@@ -167,20 +173,35 @@ def _connections(
     )
 
 
-def _server(
-    application: web.AppRunner,
-    connections: Connections,
-    edge: Edge,
-    reserve: Reserve,
+async def _serve(
+    parts: AsyncExitStack,
+    app: web.Application,
+    make: Callable[..., ProblemServer],
     gateway: GatewaySettings,
-) -> HotServer:
-    """The connections' end: the hot path first, the application behind it."""
+    port: int,
+) -> list[Any]:
+    """Serve the application on the port; `make` makes the connections' end. Its addresses."""
+    application = web.AppRunner(app, handle_signals=False)
+    await application.setup()
+    parts.push_async_callback(application.cleanup)
+    runner = web.ServerRunner(
+        _server(application, make, gateway), handle_signals=False, shutdown_timeout=STOP_SECONDS
+    )
+    await runner.setup()
+    parts.push_async_callback(runner.cleanup)
+    site = web.TCPSite(runner, gateway.host, port, backlog=gateway.backlog, reuse_port=True)
+    await site.start()
+    return runner.addresses
+
+
+def _server(
+    application: web.AppRunner, make: Callable[..., ProblemServer], gateway: GatewaySettings
+) -> ProblemServer:
+    """The connections' end, with the application behind it."""
     general = application.server
     if general is None:
         raise RuntimeError("the application is not set up")
-    return HotServer(
-        HotPath(edge, reserve, max_body_bytes=gateway.max_body_bytes),
-        connections,
+    return make(
         general.request_handler,
         general.request_factory,
         access_log=None,
@@ -193,9 +214,7 @@ def _server(
     )
 
 
-async def _assemble(
-    settings: Settings, parts: AsyncExitStack
-) -> tuple[web.Application, Edge, Reserve, GatewayMetrics, QueueStreams]:
+async def _assemble(settings: Settings, parts: AsyncExitStack) -> _Worker:
     """Make every part; `parts` takes them down in the opposite order."""
     verifier, keyring = await _verifier(settings.auth, parts)
     gateway = settings.gateway
@@ -241,7 +260,6 @@ async def _assemble(
     parts.push_async_callback(_cancelled, asyncio.create_task(load.watch()))
     limits = RateLimits(settings.rate_limit, gateway.workers)
     edge = Edge(verifier, metrics, load, limits if limits.enabled else None, _addresses(gateway))
-    system = SystemHandlers(HealthCheck(pool, ledger, directory, keyring), metrics, gauges)
     queue = Queue(directory, rooms)
     streams = QueueStreams(
         queue,
@@ -260,18 +278,15 @@ async def _assemble(
         *_endpoints(
             settings, reserve, settled, ledger, reads, store, directory, client, metrics, gauges
         ),
-        *system_endpoints(system),
     ]
     if tracing is not None:
         endpoints = [traced(endpoint, tracing) for endpoint in endpoints]
-    system.describe(endpoints)
-    app = make_app(
-        edge,
-        endpoints,
-        max_body_bytes=gateway.max_body_bytes,
-        pages=page_calls() if gateway.pages else (),
+    cors = Cors(gateway.cors_origins) if gateway.cors_origins else None
+    health = HealthCheck(pool, ledger, directory, keyring)
+    app, operators_app = make_apps(
+        gateway, edge, endpoints, lambda: SystemHandlers(health, metrics, gauges), cors
     )
-    return app, edge, reserve, metrics, streams
+    return _Worker(app, operators_app, edge, reserve, metrics, streams, cors)
 
 
 def _buyer_rate(limits: RateLimitSettings) -> tuple[BuyerRate | None, Quota | None]:

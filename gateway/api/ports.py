@@ -1,0 +1,80 @@
+"""Which calls are served where, when operators have a port of their own (`gateway.ops_port`).
+
+On the public port there is then nothing that a stolen token of an operator could do: their calls
+are not found, their tokens are refused for the calls they share with others, and /metrics is not
+there. On the operators' port there is nothing that buyers and shops do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from gateway.admission.tokens import Scope
+from gateway.api.app import make_app
+from gateway.api.pages import page_calls
+from gateway.api.routes import Endpoint, system_endpoints
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from aiohttp import web
+
+    from config.settings import GatewaySettings
+    from gateway.api.cors import Cors
+    from gateway.api.handlers.system import SystemHandlers
+    from gateway.api.responses import Edge
+    from gateway.api.routes import AnyEndpoint
+
+_CALLS_OF_OPERATORS = frozenset({"/metrics"})
+_PAGES_OF_OPERATORS = ("/ops", "/web/ops")
+
+
+def make_apps(
+    gateway: GatewaySettings,
+    edge: Edge,
+    endpoints: Sequence[AnyEndpoint],
+    make_system: Callable[[], SystemHandlers],
+    cors: Cors | None,
+) -> tuple[web.Application, web.Application | None]:
+    """What is served on the public port, and on the operators' where they have one. Each describes
+    itself, so `make_system` is called for each.
+    """
+    make = partial(make_app, edge, max_body_bytes=gateway.max_body_bytes)
+    pages = page_calls() if gateway.pages else ()
+    system = make_system()
+    everything = [*endpoints, *system_endpoints(system)]
+    if gateway.ops_port is None:
+        system.describe(everything)
+        return make(everything, pages=pages, cors=cors), None
+    public = public_endpoints(everything)
+    system.describe(public)
+    own_system = make_system()
+    operators = operators_endpoints([*endpoints, *system_endpoints(own_system)])
+    own_system.describe(operators)
+    public_pages = [page for page in pages if not page[0].startswith(_PAGES_OF_OPERATORS)]
+    return make(public, pages=public_pages, cors=cors), make(operators, pages=pages)
+
+
+def public_endpoints(endpoints: Iterable[AnyEndpoint]) -> list[AnyEndpoint]:
+    """What is left on the public port."""
+    found: list[AnyEndpoint] = []
+    for endpoint in endpoints:
+        if not isinstance(endpoint, Endpoint):
+            if endpoint.path not in _CALLS_OF_OPERATORS:
+                found.append(endpoint)
+            continue
+        scopes = tuple(scope for scope in endpoint.scopes if scope is not Scope.OPS)
+        if scopes:
+            found.append(replace(endpoint, scopes=scopes))
+    return found
+
+
+def operators_endpoints(endpoints: Iterable[AnyEndpoint]) -> list[AnyEndpoint]:
+    """What is on the operators' port: their calls, and those that need no token."""
+    return [
+        replace(endpoint, scopes=(Scope.OPS,)) if isinstance(endpoint, Endpoint) else endpoint
+        for endpoint in endpoints
+        if not isinstance(endpoint, Endpoint) or Scope.OPS in endpoint.scopes
+    ]
