@@ -115,7 +115,7 @@ local function are_numbers(numbers, items)
   if type(numbers) ~= 'table' or #numbers % 2 ~= 0 then return false end
   for i = 1, #numbers, 2 do
     local most = numbers[i] == ADMISSION and LATEST or LARGEST
-    if not is_integer(numbers[i], ADMISSION, items) or not is_integer(numbers[i + 1], 1, most) then
+    if not is_integer(numbers[i], GIVEN_BACK, items) or not is_integer(numbers[i + 1], 1, most) then
       return false
     end
   end
@@ -130,6 +130,8 @@ local function repair_buyer(partition, request)
   end
   local packed = redis.call('HGET', partition.keys[4], buyer_id) or ''
   local buyer, wanted = unpacked(packed) or {}, {unpack(numbers)}
+  local cools_until = count_of(buyer, COOLS_UNTIL) -- no concern of the ledger's
+  if cools_until ~= 0 then set_number(wanted, COOLS_UNTIL, cools_until) end
   for i = first_hold(buyer), #buyer do
     if is_token(buyer[i]) then wanted[#wanted + 1] = buyer[i] end
   end
@@ -138,6 +140,7 @@ local function repair_buyer(partition, request)
     note_change(changes, known[1], count_of(buyer, item), count_of(wanted, item))
   end
   note_change(changes, 'admission', count_of(buyer, ADMISSION), count_of(wanted, ADMISSION))
+  note_change(changes, 'given_back', count_of(buyer, GIVEN_BACK), count_of(wanted, GIVEN_BACK))
   if packed == (#wanted > 0 and cmsgpack.pack(wanted) or '') then return 'already' end
   if redis.sha1hex(packed) ~= compared then return 'moved' end
   partition.buyers[buyer_id], partition.changed_buyers[buyer_id] = wanted, true

@@ -76,6 +76,22 @@ local function over_limit(partition, buyer, lines)
   return nil
 end
 
+-- In how many ms a buyer who gave holds back again and again may hold again, nil for now. Own holds
+-- that only wait for the sweeper are given back, too.
+local function cooling_down(partition, buyer)
+  if partition.rules[3] == 0 or #buyer == 0 then return nil end
+  expire_due_of(partition, buyer, MOST_OWN_SWEPT)
+  local wait_ms = count_of(buyer, COOLS_UNTIL) - partition.now
+  return wait_ms > 0 and wait_ms or nil
+end
+
+-- Held, cancelled or lapsed: each has a key that is remembered, and nobody paid for it.
+local function too_many_unpaid(partition, buyer)
+  if #buyer == 0 then return false end
+  local holds = #buyer - first_hold(buyer) + 1
+  return count_of(buyer, GIVEN_BACK) + holds >= partition.unpaid_per_buyer
+end
+
 -- Why the admission lets nobody in, nil where it does. It ends on Redis' clock, so that a token
 -- does not outlive its slot.
 local function unadmitted(partition, buyer, request)
@@ -144,13 +160,21 @@ local function decide(partition, request)
     local wait_ms = take_from_bucket(buckets, buyer_id)
     if wait_ms then return {number, 'rate_limited', wait_ms} end
   end
+  local buyer = buyer_of(partition, buyer_id)
+  local wait_ms = cooling_down(partition, buyer)
+  if wait_ms then
+    return {number, 'cooling_down', wait_ms, count_of(buyer, GIVEN_BACK)}
+  end
   if not is_open(partition) then return {number, 'not_open', partition.meta.state} end
   if is_behind(partition) then return {number, 'ledger_behind'} end
-  local lines, buyer = summed(request[5]), buyer_of(partition, buyer_id)
+  local lines = summed(request[5])
   local paused = paused_item(partition, lines)
   if paused then return {number, 'not_open', 'item_paused', paused} end
   local reason = unadmitted(partition, buyer, request)
   if reason then return {number, 'not_admitted', reason} end
+  if too_many_unpaid(partition, buyer) then
+    return {number, 'limit_exceeded', 0, partition.unpaid_per_buyer, own_holds(partition, buyer)}
+  end
   if over_limit(partition, buyer, lines) then
     local more = expire_due_of(partition, buyer, MOST_OWN_SWEPT)
     local item, limit = over_limit(partition, buyer, lines)

@@ -116,6 +116,9 @@ local function chunk(request)
       local buyer = partition.buyers[record[BUYER]]
       partition.changed_buyers[record[BUYER]] = true
       count_for_buyer(partition, buyer, record)
+      if record[STATE] == CANCELLED or record[STATE] == EXPIRED then
+        set_number(buyer, GIVEN_BACK, count_of(buyer, GIVEN_BACK) + 1)
+      end
       if entry[3] then
         set_number(buyer, ADMISSION, math.max(entry[3], count_of(buyer, ADMISSION)))
       end

@@ -1,6 +1,7 @@
 """Each buyer's numbers: those of Redis beside those the ledger implies.
 
-They are what counts towards the limits, and the highest admission number the buyer has spent.
+They are what counts towards the limits, the highest admission number the buyer has spent, and how
+many reservations the buyer gave back unpaid.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,8 +15,9 @@ from reconciler.catching_up import wait_for_ledger
 from reconciler.context import Context, sql
 from reconciler.differences import DIFFERENCES_MAX, Difference, Kind
 from reconciler.paging import Scope
-from reconciler.reading import ADMISSION, Reading, read_buyers
+from reconciler.reading import ADMISSION, GIVEN_BACK, Reading, read_buyers
 
+_NAMES = {ADMISSION: "admission", GIVEN_BACK: "given_back"}
 Numbers = Mapping[int, int]  # by the keys of lua/include/record.lua
 
 
@@ -40,7 +42,7 @@ async def read_numbers(
     )
     numbers: dict[str, dict[int, int]] = {buyer: {} for buyer in buyers}
     for row in rows:
-        key = ADMISSION if row["sku"] is None else items[row["sku"]]
+        key = row["key"] if row["sku"] is None else items[row["sku"]]
         numbers[row["buyer_id"]][key] = row["number"]
     return numbers
 
@@ -105,9 +107,9 @@ class Limits:
         return Difference(
             partition=self.partition.number,
             kind=Kind.LIMIT_COUNT,
-            sku=None if key == ADMISSION else self._sku(key),
+            sku=None if key in _NAMES else self._sku(key),
             buyer_id=buyer,
-            field="admission" if key == ADMISSION else "counted",
+            field=_NAMES.get(key, "counted"),
             redis_value=str(redis),
             ledger_value=str(ledger),
         )

@@ -17,7 +17,8 @@ from gateway.inventory.keys import PartitionId, partition_keys
 from gateway.inventory.types import Record, ReservationState
 
 SENTINEL = b""
-ADMISSION = 0  # the key of a buyer's highest admission number, as in lua/include/record.lua
+# Keys of a buyer's numbers beside those of items, as in lua/include/record.lua.
+ADMISSION, GIVEN_BACK, COOLS_UNTIL = 0, -1, -2
 SCAN_COUNT = 500
 _STATES = frozenset(state.value for state in ReservationState)
 
@@ -42,8 +43,8 @@ class Reading:
     """Some records, or buyers, of a partition at `position`; what is not there is left out.
 
     `unreadable`: tokens whose field is no reservation. `deadlines` by token, on the partition's
-    clock; `numbers` by buyer: item → held + sold, ADMISSION → highest spent; `buyers`: the same
-    fields as they are stored.
+    clock; `numbers` by buyer: item → held + sold, ADMISSION → highest spent, GIVEN_BACK → how many;
+    `buyers`: the same fields as they are stored.
     """
 
     position: Position
@@ -132,7 +133,9 @@ def _numbers_of(raw: bytes) -> dict[int, int]:
     except msgspec.DecodeError:
         return {}
     numbers = [number for number in fields if isinstance(number, int)]
-    return dict(zip(numbers[::2], numbers[1::2], strict=False))
+    by_key = dict(zip(numbers[::2], numbers[1::2], strict=False))
+    by_key.pop(COOLS_UNTIL, None)  # no concern of the ledger's
+    return by_key
 
 
 def _numbers(partition: PartitionId, values: Sequence[bytes | None]) -> tuple[Position, int]:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from gateway.api.schemas import BuyerId, Instant, Line255, Total
-from gateway.inventory.specs import ItemSpec
+from gateway.inventory.specs import CooldownSpec, ItemSpec
 from gateway.inventory.types import SaleState
 
 
@@ -69,6 +69,8 @@ class SaleAnswer(msgspec.Struct, frozen=True):
     split_lines: bool
     opens_at: Instant | None
     closes_at: Instant | None
+    unpaid_per_buyer: int
+    cooldown: CooldownSpec | None
     waiting_room: WaitingRoomAnswer | None
     items: tuple[ItemSpec, ...]
     paused_skus: tuple[str, ...]

@@ -36,10 +36,12 @@ class SoldOut(_Members, frozen=True):
     own_holds: tuple[OwnHold, ...]
 
 
-class LimitExceeded(_Members, frozen=True):
-    """`own_holds`: the caller's own holds, at most 8; cancel one to make room."""
+class LimitExceeded(_Members, frozen=True, kw_only=True):
+    """`own_holds`: the caller's own holds, at most 8; cancel one to make room. Without `sku` it is
+    the number of unpaid reservations, for which there is no room to be made.
+    """
 
-    sku: str
+    sku: str | UnsetType = UNSET
     limit: int
     own_holds: tuple[OwnHold, ...]
 
@@ -61,9 +63,10 @@ class NotAdmitted(_Members, frozen=True):
 
 
 class RateLimited(_Members, frozen=True):
-    """Which limit it was."""
+    """Which limit it was; `given_back` where the buyer waits after so many holds given back."""
 
     limit: str | UnsetType = UNSET
+    given_back: int | UnsetType = UNSET
 
 
 class AlreadyResolved(_Members, frozen=True):

@@ -13,12 +13,12 @@ import msgspec
 from gateway.admission.tokens import Principal, Scope
 from gateway.api.ledger import LedgerUnavailable
 from gateway.api.problems import Problem, not_found
+from gateway.api.refusals import key_reused
 from gateway.api.rendering import reservation_answer
 from gateway.api.reserving import (
     facts_or_problem,
     fingerprint_of,
     is_settled,
-    key_reused,
     numbered_lines,
     recovering,
 )

@@ -20,12 +20,13 @@ from gateway.api.bodies import Decoder, check_json, check_text, idempotency_key
 from gateway.api.ledger import LedgerUnavailable
 from gateway.api.problems import Answer, Problem, not_found
 from gateway.api.rate_headers import Quota, rate_headers, rate_limited
-from gateway.api.rendering import REPLAYED, json_answer, own_holds, reservation_answer
+from gateway.api.refusals import key_reused, not_open, refusal
+from gateway.api.rendering import REPLAYED, json_answer, reservation_answer
 from gateway.api.sales import SaleDirectory, SaleFacts, UnknownSale
 from gateway.api.schemas import LineBody, ReserveBody
 from gateway.inventory.batcher import NO_ADMISSION, Admission
 from gateway.inventory.errors import Overloaded, Recovering, UnknownOutcome
-from gateway.inventory.keys import PartitionId, ReservationId, keyed_token
+from gateway.inventory.keys import ReservationId, keyed_token
 from gateway.inventory.outcomes import Outcome, ReserveReply
 from gateway.inventory.types import Reservation, SaleState
 
@@ -41,12 +42,6 @@ SUBJECT_BYTES_MAX = 128
 ASK_AGAIN_FIRST_SECONDS = 0.05
 
 _body = Decoder(ReserveBody)
-_UNADMITTED = {
-    "missing": "An Admission-Token of this buyer for this sale is needed: join the queue.",
-    "spent": "The admission was spent by an earlier reservation: join the queue again.",
-    "expired": "The admission has ended: join the queue again.",
-}
-_NEVER_OPENED = frozenset({SaleState.DRAFT, SaleState.SCHEDULED})
 
 
 def fingerprint_of(lines: Sequence[LineBody]) -> str:
@@ -243,7 +238,7 @@ class Reserve:
                 raise RuntimeError("a limit was reached where there is none")
             detail = "This buyer reserves too often in this sale."
             return rate_limited(self._buyer_quota, reply.detail / 1000, detail)
-        return _refusal(ask.facts, ask.identifier.partition, reply)
+        return refusal(ask.facts, ask.identifier.partition, reply)
 
     async def insist(self, ask: Ask, doubt: Exception) -> Answer | Problem:
         """The answer although a first try ended in `doubt`: asks again with the same id within the
@@ -264,7 +259,7 @@ class Reserve:
     async def _decide(self, ask: Ask) -> Answer:
         facts = ask.facts
         if not facts.opened:
-            raise _not_open(facts.state)
+            raise not_open(facts.state)
         if facts.state is SaleState.SETTLED:
             return await self._replay_settled(ask.identifier, ask.buyer_id, ask.fingerprint)
         try:
@@ -299,41 +294,12 @@ class Reserve:
         except LedgerUnavailable as error:
             raise recovering() from error
         if found is None:
-            raise _not_open(SaleState.SETTLED)
+            raise not_open(SaleState.SETTLED)
         if found.answer.buyer_id != buyer_id or found.fingerprint != fingerprint:
             raise key_reused()
         self._metrics.count_reservation(Outcome.REPLAYED)
         location = ("Location", f"/v1/reservations/{identifier}")
         return json_answer(201, found.answer, location, REPLAYED)
-
-
-def _refusal(facts: SaleFacts, partition: PartitionId, reply: ReserveReply) -> Problem:
-    """The Problem of a refusal."""
-    match reply.outcome:
-        case Outcome.KEY_REUSED:
-            return key_reused()
-        case Outcome.NOT_OPEN if reply.detail == "item_paused" and isinstance(reply.more, int):
-            sku = facts.catalog.item(reply.more).sku
-            return Problem("sale_not_open", f"SKU {sku} is paused.", state="paused", sku=sku)
-        case Outcome.NOT_OPEN:
-            return _not_open(str(reply.detail))
-        case Outcome.NOT_ADMITTED:
-            reason = str(reply.detail)
-            return Problem("not_admitted", _UNADMITTED[reason], reason=reason)
-        case Outcome.LEDGER_BEHIND:
-            return Problem("ledger_behind", "The ledger must catch up before more is promised.")
-        case Outcome.OVERLOADED:
-            return Problem("overloaded", "Units are on their way back; ask again.")
-    holds = reply.more if isinstance(reply.more, tuple) else reply.holds
-    item = facts.catalog.item(int(reply.detail)) if isinstance(reply.detail, int) else None
-    if item is None:
-        message = f"a reserve was answered {reply.outcome}: {reply.detail}"
-        raise RuntimeError(message)
-    shown = own_holds(partition, holds)
-    if reply.outcome == Outcome.LIMIT_EXCEEDED:
-        detail = f"A buyer may have {item.limit} of SKU {item.sku}, held and bought."
-        return Problem("limit_exceeded", detail, sku=item.sku, limit=item.limit, own_holds=shown)
-    return Problem("sold_out", f"SKU {item.sku} is sold out.", sku=item.sku, own_holds=shown)
 
 
 async def facts_or_problem(directory: SaleDirectory, sale_id: str) -> SaleFacts:
@@ -352,15 +318,6 @@ async def is_settled(directory: SaleDirectory, sale_id: str) -> bool:
         return (await directory.read(sale_id)).state is SaleState.SETTLED
     except (UnknownSale, LedgerUnavailable):
         return False
-
-
-def _not_open(state: str) -> Problem:
-    return Problem("sale_not_open", "The sale does not take reservations now.", state=str(state))
-
-
-def key_reused() -> Problem:
-    """The key is bound to another request."""
-    return Problem("idempotency_key_reused", "This key was used with another request.")
 
 
 def recovering() -> Problem:

@@ -112,6 +112,14 @@ def _milliseconds(instant: datetime | None) -> int:
     return 0 if instant is None else round(instant.timestamp() * 1000)
 
 
+def _cooldown(spec: SaleSpec) -> tuple[int, int, int]:
+    """After how many given back, the first wait and the longest in ms; zeros: none."""
+    cooldown = spec.cooldown
+    if cooldown is None:
+        return 0, 0, 0
+    return cooldown.after, cooldown.seconds * 1000, cooldown.seconds_max * 1000
+
+
 def load_config(
     spec: SaleSpec,
     partition: PartitionId,
@@ -140,7 +148,7 @@ def load_config(
         ],
         [[a.sku, a.location, a.item, a.units] for a in catalog.accounts],
     ]
-    rules = [spec.waiting_room is not None]
+    rules = [spec.waiting_room is not None, spec.unpaid_per_buyer, *_cooldown(spec)]
     # The bounds are settings and may differ between processes; they do not make another load.
     told_apart = [*config[:6], *config[8:], rules]
     fingerprint = blake2b(msgspec.msgpack.encode(told_apart), digest_size=8).hexdigest()

@@ -77,6 +77,10 @@ class Load(_Numbered, frozen=True, kw_only=True, tag="load", forbid_unknown_fiel
     closes_at: Instant
     split: bool
     waiting_room: bool = False
+    unpaid_per_buyer: Ordinal = 100
+    cooldown_after: Ordinal = 0
+    cooldown_ms: Ordinal = 0
+    cooldown_max_ms: Ordinal = 0
 
 
 class SetState(_Numbered, frozen=True, kw_only=True, tag="set_state", forbid_unknown_fields=True):

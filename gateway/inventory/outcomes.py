@@ -19,6 +19,7 @@ class Outcome(StrEnum):
     KEY_REUSED = "key_reused"
     NOT_OPEN = "not_open"
     RATE_LIMITED = "rate_limited"
+    COOLING_DOWN = "cooling_down"
     LEDGER_BEHIND = "ledger_behind"
     NOT_ADMITTED = "not_admitted"
     LIMIT_EXCEEDED = "limit_exceeded"
@@ -41,11 +42,12 @@ class Outcome(StrEnum):
 class ReserveReply(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Reply to one request of a batch.
 
-    `detail`: the reservation (accepted, replayed), ms to wait (rate_limited), the sale's state
-    (not_open), `missing`, `spent` or `expired` (not_admitted), the item's number (limit_exceeded,
-    sold_out). `more`: the limit, the own holds following (limit_exceeded), the own holds
-    (sold_out), the paused item's number (not_open). `remaining`, which the store fills in: requests
-    the buyer has left, -1 where this one did not count.
+    `detail`: the reservation (accepted, replayed), ms to wait (rate_limited, cooling_down), the
+    sale's state (not_open), `missing`, `spent` or `expired` (not_admitted), the item's number
+    (limit_exceeded, where 0 is the number of unpaid reservations; sold_out). `more`: the limit, the
+    own holds following (limit_exceeded), the own holds (sold_out), the paused item's number
+    (not_open), the number given back (cooling_down). `remaining`, which the store fills in:
+    requests the buyer has left, -1 where this one did not count.
     """
 
     number: int

@@ -68,10 +68,21 @@ class WaitingRoomSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, o
     order: Literal["fifo", "draw"] = "fifo"
 
 
+class CooldownSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who has given back `after` holds without paying waits `seconds` before the next one, and
+    twice as long after each further one, at most `seconds_max`.
+    """
+
+    after: Annotated[int, msgspec.Meta(ge=1, le=1000)]
+    seconds: Seconds
+    seconds_max: Seconds = 3600
+
+
 class SaleSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A sale with every default filled in. `extension_seconds` is the most all extensions of one
     hold may add; null means as long as the hold itself. `split_lines` lets a line without a
-    location be served from several.
+    location be served from several. `unpaid_per_buyer` is how many reservations of a buyer may be
+    held, cancelled or lapsed, which bounds the keys a buyer can use.
     """
 
     items: Annotated[tuple[ItemSpec, ...], msgspec.Meta(min_length=1, max_length=100)]
@@ -82,6 +93,8 @@ class SaleSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     partitions: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 1
     per_buyer_limit: Limit = 1
     split_lines: bool = False
+    unpaid_per_buyer: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 100
+    cooldown: CooldownSpec | None = None
     waiting_room: WaitingRoomSpec | None = None
 
     @property
@@ -105,6 +118,7 @@ def parse_sale_spec(raw: bytes) -> SaleSpec:
         raise SpecError(str(error)) from error
     _check_items(spec)
     _check_window(spec)
+    _check_cooldown(spec)
     _check_supported(spec)
     return spec
 
@@ -157,6 +171,12 @@ def _check_window(spec: SaleSpec) -> None:
         raise SpecError(message)
     if spec.opens_at and prequeue_at and spec.opens_at <= prequeue_at:
         message = "waiting_room.prequeue_at: must be before opens_at"
+        raise SpecError(message)
+
+
+def _check_cooldown(spec: SaleSpec) -> None:
+    if spec.cooldown is not None and spec.cooldown.seconds_max < spec.cooldown.seconds:
+        message = "cooldown.seconds_max: must not be below seconds"
         raise SpecError(message)
 
 

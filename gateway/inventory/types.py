@@ -194,8 +194,8 @@ class RepairReservation(msgspec.Struct, frozen=True, array_like=True, tag="reser
 
 
 class RepairBuyer(msgspec.Struct, frozen=True, array_like=True, tag="buyer"):
-    """A buyer's numbers: {item, held + sold, ...}, and under key 0 the highest admission number
-    spent; compared with the field whose SHA-1 in hex this is.
+    """A buyer's numbers: {item, held + sold, ...}, under key 0 the highest admission number spent,
+    under -1 the reservations given back; compared with the field whose SHA-1 in hex this is.
     """
 
     repair_id: str

@@ -1,7 +1,8 @@
 -- How often each buyer may ask: GCRA, one number for a buyer, the instant (us) at which the bucket
--- is full again. Who is not here has a full one. Two hashes take turns, each for as long as a bucket
--- takes to fill: what was written before the last turn is full by now, so the hash that comes next
--- is dropped whole, and both expire when nobody asks. Needs `arguments`; no event tells of it.
+-- is full again. Who is not here has a full one. Two hashes take turns, each for as long as a
+-- bucket takes to fill: what was written before the last turn is full by now, so the hash that
+-- comes next is dropped whole, and both expire when nobody asks. Needs `arguments`; no event tells
+-- of it.
 local TURN = '' -- the field with the number of the turn a hash belongs to
 local LONGEST_WINDOW = 86400000 -- ms
 

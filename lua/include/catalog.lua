@@ -1,7 +1,8 @@
 -- A sale's configuration as `load` and `restore` are given it: {sale, number, hold_ms,
 -- extension_ms, opens_at, closes_at, outbox_bound, sweep_bound, split, items {{sku, unit_price,
 -- limit, floor, paused, {account, ...}}, ...}, accounts {{sku, location, item, units}, ...},
--- fingerprint, rules {waiting room}}.
+-- fingerprint, rules {waiting room, unpaid reservations of a buyer, how many given back before a
+-- wait or 0, first wait, longest wait in ms}}.
 local MOST_ITEMS, MOST_ACCOUNTS = 100, 400
 
 local function is_name(value)
@@ -49,7 +50,9 @@ local function check_items(config)
 end
 
 local function are_rules(rules)
-  return type(rules) == 'table' and #rules == 1 and type(rules[1]) == 'boolean'
+  return type(rules) == 'table' and #rules == 5 and type(rules[1]) == 'boolean'
+    and is_integer(rules[2], 1, 10000) and is_integer(rules[3], 0, 1000)
+    and is_integer(rules[4], 0, LARGEST) and is_integer(rules[5], 0, LARGEST)
 end
 
 local function is_config(config)

@@ -63,7 +63,7 @@ local function read_partition(keys)
   local partition = unit_of_work(keys, meta, wall_clock(meta.last_time))
   partition.items, partition.accounts, partition.split = catalog[1], catalog[2], catalog[3]
   partition.rules = catalog[4]
-  partition.waiting_room = partition.rules[1]
+  partition.waiting_room, partition.unpaid_per_buyer = partition.rules[1], partition.rules[2]
   return partition
 end
 

@@ -10,6 +10,8 @@ local PAYMENT_REFERENCE, RETURNED, RETURN_KEYS = 11, 12, 13
 -- buyer: {key, number, key, number, ..., token of an own active hold, token, ...}. A key is that of
 -- an item, whose number is held + sold, or one of these:
 local ADMISSION = 0 -- the highest admission number spent; a buyer's numbers only grow
+local GIVEN_BACK = -1 -- how many reservations were cancelled or expired, so never paid for
+local COOLS_UNTIL = -2 -- no new hold before this instant on the partition's clock
 
 local function count_place(buyer, item)
   local i = 1

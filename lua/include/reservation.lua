@@ -42,12 +42,29 @@ local function release(partition, record, lines, from, to)
   end
 end
 
+-- Given back without being paid for: counted, and where the sale has a cool-down, each one beyond
+-- what it allows makes the buyer wait twice as long as the one before.
+local function count_given_back(partition, buyer, at)
+  local given_back = count_of(buyer, GIVEN_BACK) + 1
+  set_number(buyer, GIVEN_BACK, given_back)
+  local after, first_ms, most_ms = unpack(partition.rules, 3, 5)
+  if after > 0 and given_back >= after then
+    local wait_ms = math.min(first_ms * 2 ^ math.min(given_back - after, 20), most_ms)
+    set_number(buyer, COOLS_UNTIL, math.max(at + wait_ms, count_of(buyer, COOLS_UNTIL)))
+  end
+end
+
 -- A hold is over: the record keeps its result for retries, the deadline and the hold list
 -- forget it.
 local function resolve(partition, token, record, state)
   record[STATE] = state
   partition.deadlines[token] = false
-  forget_hold(buyer_of(partition, record[BUYER]), token)
+  local buyer = buyer_of(partition, record[BUYER])
+  forget_hold(buyer, token)
+  if state ~= CONFIRMED then
+    local at = state == EXPIRED and record[DEADLINE] or partition.now
+    count_given_back(partition, buyer, at)
+  end
   partition.changed_buyers[record[BUYER]] = true
 end
 

@@ -175,7 +175,8 @@ LIMIT $4
 
 -- name: buyer_numbers_at
 -- What counts towards each buyer's limits at ($4, $5): units held or sold and not returned; and,
--- without a SKU, the highest admission number spent.
+-- without a SKU, the highest admission number spent (key 0) and how many reservations were given
+-- back unpaid (key -1).
 WITH effect (type, part, units) AS (VALUES
     ('reserve', 'lines', 1), ('confirm', 'released', -1), ('cancel', 'lines', -1),
     ('expire', 'lines', -1), ('return_units', 'lines', -1)
@@ -194,10 +195,20 @@ WITH effect (type, part, units) AS (VALUES
     WHERE e.sale_id = $1 AND e.partition = $2 AND (e.epoch, e.sequence) > ($4::int, $5::bigint)
         AND e.payload ->> 'buyer_id' = ANY($3::text[])
 )
-SELECT buyer_id, sku, sum(units)::bigint AS number FROM counted GROUP BY buyer_id, sku
-HAVING sum(units) <> 0
+SELECT buyer_id, sku, NULL::int AS key, sum(units)::bigint AS number
+FROM counted GROUP BY buyer_id, sku HAVING sum(units) <> 0
 UNION ALL
-SELECT buyer_id, NULL, max(admission) FROM reservations
+SELECT buyer_id, NULL, -1, sum(given_back)::bigint FROM (
+    SELECT buyer_id, 1 AS given_back FROM reservations
+    WHERE sale_id = $1 AND partition = $2 AND buyer_id = ANY($3::text[])
+        AND state IN ('cancelled', 'expired')
+    UNION ALL
+    SELECT payload ->> 'buyer_id', -1 FROM ledger_events
+    WHERE sale_id = $1 AND partition = $2 AND (epoch, sequence) > ($4::int, $5::bigint)
+        AND type IN ('cancel', 'expire') AND payload ->> 'buyer_id' = ANY($3::text[])
+) resolved GROUP BY buyer_id HAVING sum(given_back) <> 0
+UNION ALL
+SELECT buyer_id, NULL, 0, max(admission) FROM reservations
 WHERE sale_id = $1 AND partition = $2 AND buyer_id = ANY($3::text[]) AND admission IS NOT NULL
     AND (accepted_epoch, accepted_sequence) <= ($4::int, $5::bigint)
 GROUP BY buyer_id

@@ -60,7 +60,7 @@ class Model(Reserving):
         if refusal or claim is None:
             return refusal or EdgeReply("unknown")
         self.emit_for(Cancel, wall, claim, actor=actor)
-        claim.state = ReservationState.CANCELLED
+        self.give_back(claim, ReservationState.CANCELLED, wall)
         for number, units in claim.lines.items():
             self.accounts[number].held -= units
             self.accounts[number].available += units

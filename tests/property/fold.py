@@ -93,7 +93,8 @@ class Fold(Model):
                 claim.extended_ms = event.extended_ms
                 return
             cancelled = isinstance(event, Cancel)
-            claim.state = ReservationState.CANCELLED if cancelled else ReservationState.EXPIRED
+            state = ReservationState.CANCELLED if cancelled else ReservationState.EXPIRED
+            self.give_back(claim, state, event.occurred_at)
             self._move(lines, "held", "available")
 
     def _return(self, claim: Claim, event: ReturnUnits, lines: dict[int, int]) -> None:

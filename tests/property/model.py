@@ -80,6 +80,7 @@ class Partition:
             for number, (sku, location, item, units) in enumerate(sale.accounts, start=1)
         }
         self.claims: dict[str, Claim] = {}
+        self.cools_until: dict[str, int] = {}
         self.full_at: dict[str, int] = {}  # µs, by buyer: no part of what is folded
         self.outbox: list[Event] = []
         self.emit(
@@ -96,6 +97,10 @@ class Partition:
             closes_at=sale.closes_at,
             split=sale.split,
             waiting_room=sale.waiting_room,
+            unpaid_per_buyer=sale.unpaid_per_buyer,
+            cooldown_after=sale.cooldown[0],
+            cooldown_ms=sale.cooldown[1],
+            cooldown_max_ms=sale.cooldown[2],
         )
 
     # -- what the edges share ---------------------------------------------------------------------
@@ -166,6 +171,21 @@ class Partition:
             if self.accounts[account].item == item
         )
 
+    def given_back(self, buyer: str) -> int:
+        """Reservations of the buyer that nobody paid for, and that are over."""
+        over = {ReservationState.CANCELLED, ReservationState.EXPIRED}
+        return sum(c.buyer == buyer and c.state in over for c in self.claims.values())
+
+    def give_back(self, claim: Claim, state: ReservationState, wall: int) -> None:
+        """Held → cancelled or expired, and what that means for the buyer's next hold."""
+        claim.state = state
+        after, first_ms, most_ms = self.sale.cooldown
+        beyond = self.given_back(claim.buyer) - after
+        if after and beyond >= 0:
+            begin = claim.deadline if state == ReservationState.EXPIRED else wall - self.shift
+            until = begin + min(first_ms * 2**beyond, most_ms)
+            self.cools_until[claim.buyer] = max(until, self.cools_until.get(claim.buyer, 0))
+
     def spent_by(self, buyer: str) -> int:
         """The highest admission number a buyer has spent."""
         return max((c.admission for c in self.claims.values() if c.buyer == buyer), default=0)
@@ -219,7 +239,7 @@ class Partition:
             *(sale.opens_at, sale.closes_at, sale.hold_ms, sale.extension_ms),
             *(self.last_time, self.shift, self.ledger_sequence),
             *(sale.outbox_bound, sale.sweep_bound, sale.fingerprint),
-            StoredCatalog(items, accounts, sale.split, (sale.waiting_room,)),
+            StoredCatalog(items, accounts, sale.split, sale.rules),
         )
 
     def _buyers(self) -> dict[str, Buyer]:
@@ -229,8 +249,11 @@ class Partition:
             counts = {item: n for item in items if (n := self.count_of(buyer, item))}
             holds = tuple(token(claim.name) for claim in self.holds_of(buyer))
             admission = self.spent_by(buyer)
-            if counts or holds or admission:
-                buyers[buyer] = Buyer(counts, holds, admission)
+            known = Buyer(
+                counts, holds, admission, self.given_back(buyer), self.cools_until.get(buyer, 0)
+            )
+            if known != Buyer({}):
+                buyers[buyer] = known
         return buyers
 
 

@@ -82,5 +82,8 @@ MUTANTS = (
         "if room < 0 then buckets.full_at[buyer] = full_at; buckets.changed[buyer] = true; return",
     ),
     Mutant("a rate of one turn", "read_turn(buckets, buckets.last, buckets.turn - 1, buyers)", ""),
+    Mutant("one unpaid too many", "holds >= partition.unpaid", "holds > partition.unpaid"),
+    Mutant("a cool-down that does not grow", "first_ms * 2 ^ ", "first_ms * 1 ^ "),
+    Mutant("a cool-down for who has paid", "if state ~= CONFIRMED then", "if true then"),
     Mutant("a watermark that goes back", "watermark = math.max(watermark,", "local _ = ("),
 )

@@ -33,7 +33,7 @@ class Reserving(Partition):
     def expire_claim(self, claim: Claim, wall: int) -> None:
         """Held → expired."""
         self.emit_for(Expire, wall, claim)
-        claim.state = ReservationState.EXPIRED
+        self.give_back(claim, ReservationState.EXPIRED, wall)
         for number, units in claim.lines.items():
             self.accounts[number].held -= units
             self.accounts[number].available += units
@@ -67,8 +67,10 @@ class Reserving(Partition):
 
     def _judge(self, number: int, ask: Ask, batch: Batch) -> ReserveReply:
         wanted = self._wanted(ask)
-        refusal = self._closed(number, wanted, batch.wall)
+        refusal = self._cooling(number, ask.buyer, batch.wall)
+        refusal = refusal or self._closed(number, wanted, batch.wall)
         refusal = refusal or self._unadmitted(number, ask, batch.wall)
+        refusal = refusal or self._unpaid(number, ask.buyer, batch.wall)
         refusal = refusal or self._limited(number, ask.buyer, wanted, batch.wall)
         if refusal:
             return refusal
@@ -92,6 +94,26 @@ class Reserving(Partition):
                 return ReserveReply(number, "not_open", "item_paused", item)
         return None
 
+    def _cooling(self, number: int, buyer: str, wall: int) -> ReserveReply | None:
+        if not self.sale.cooldown[0]:
+            return None
+        self._expire_own(buyer, wall)
+        wait_ms = self.cools_until.get(buyer, 0) - (wall - self.shift)
+        if wait_ms <= 0:
+            return None
+        return ReserveReply(number, "cooling_down", wait_ms, self.given_back(buyer))
+
+    def _unpaid(self, number: int, buyer: str, wall: int) -> ReserveReply | None:
+        most = self.sale.unpaid_per_buyer
+        if self.given_back(buyer) + len(self.holds_of(buyer)) < most:
+            return None
+        return ReserveReply(number, "limit_exceeded", 0, most, self._shown(buyer, wall))
+
+    def _expire_own(self, buyer: str, wall: int) -> None:
+        for claim in self.holds_of(buyer):
+            if self.is_due(claim, wall):
+                self.expire_claim(claim, wall)
+
     def _unadmitted(self, number: int, ask: Ask, wall: int) -> ReserveReply | None:
         if not self.sale.waiting_room:
             return None
@@ -106,9 +128,7 @@ class Reserving(Partition):
     def _limited(self, number: int, buyer: str, wanted: Wanted, wall: int) -> ReserveReply | None:
         if not self._over_limit(buyer, wanted):
             return None
-        for claim in self.holds_of(buyer):
-            if self.is_due(claim, wall):
-                self.expire_claim(claim, wall)
+        self._expire_own(buyer, wall)
         over = self._over_limit(buyer, wanted)
         if not over:
             return None

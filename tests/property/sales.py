@@ -42,6 +42,8 @@ sales = st.builds(
     split=st.booleans(),
     fingerprint=st.just("config-1"),
     waiting_room=st.sampled_from((False, False, True)),
+    unpaid_per_buyer=st.sampled_from((100, 100, 9, 3)),
+    cooldown=st.sampled_from(((0, 0, 0),) * 3 + ((1, 50, 400), (2, 1000, 600_000))),
     rate=st.sampled_from((None,) * 4 + ((3, 1000), (40, 60_000), (7, 600_000))),
 )
 

@@ -46,6 +46,7 @@ MET = {
     ("extend", "at_cap"),
     ("extend", "extended"),
     ("reserve", "accepted"),
+    ("reserve", "cooling_down"),
     ("reserve", "ledger_behind"),
     ("reserve", "limit_exceeded"),
     ("reserve", "not_admitted"),

@@ -36,6 +36,8 @@ class Sale:
     split: bool = False
     fingerprint: str = "config-1"
     waiting_room: bool = False
+    unpaid_per_buyer: int = 10_000
+    cooldown: tuple[int, int, int] = (0, 0, 0)  # after so many given back; ms at first and at most
     rate: tuple[int, int] | None = None  # requests and ms; no part of what is loaded
 
     @property
@@ -67,6 +69,11 @@ class Sale:
             flat += [self.item_number(line[0]), account, line[1]]
         return tuple(flat)
 
+    @property
+    def rules(self) -> tuple[bool, int, int, int, int]:
+        """As the catalogue keeps them."""
+        return (self.waiting_room, self.unpaid_per_buyer, *self.cooldown)
+
     def fields(self) -> list[object]:
         """The third argument of `load`, before it is packed."""
         numbers = [
@@ -89,7 +96,7 @@ class Sale:
             ],
             [list(account) for account in self.accounts],
             self.fingerprint,
-            [self.waiting_room],
+            list(self.rules),
         ]
 
     def config(self) -> bytes:

@@ -58,7 +58,7 @@ class StoredCatalog(msgspec.Struct, frozen=True, array_like=True):
     items: tuple[StoredItem, ...]
     accounts: tuple[StoredAccount, ...]
     split: bool
-    rules: tuple[bool]  # whether there is a waiting room
+    rules: tuple[bool, int, int, int, int]
 
 
 class Meta(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -87,12 +87,14 @@ class Meta(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 @dataclass(frozen=True, slots=True)
 class Buyer:
     """A field of the buyers hash: units held and sold by item, own active holds, the highest
-    admission number spent.
+    admission number spent, how many were given back, and until when the buyer waits for it.
     """
 
     counts: dict[int, int]
     holds: tuple[str, ...] = ()
     admission: int = 0
+    given_back: int = 0
+    cools_until: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +199,10 @@ def check_state(state: PartitionState) -> None:
         assert account.sold == sold[name], name
     assert {b: set(buyer.holds) for b, buyer in state.buyers.items() if buyer.holds} == holds
     expected = {b: {i: n for i, n in c.items() if n} for b, c in counts.items()}
-    kept = set(holds) | {b for b, buyer in state.buyers.items() if buyer.admission}
+    over = (ReservationState.CANCELLED, ReservationState.EXPIRED)
+    given_back = Counter(r.buyer_id for r in state.records.values() if r.state in over)
+    assert Counter({b: k.given_back for b, k in state.buyers.items() if k.given_back}) == given_back
+    kept = set(holds) | set(given_back) | {b for b, k in state.buyers.items() if k.admission}
     known = {b: buyer.counts for b, buyer in state.buyers.items()}
     assert {b: c for b, c in known.items() if c} == {b: c for b, c in expected.items() if c}
     assert {b for b, c in known.items() if not c} <= kept <= set(known)
@@ -251,7 +256,8 @@ def _buyer(packed: bytes) -> Buyer:
     tokens = [field for field in fields if isinstance(field, str)]
     assert fields == [*numbers, *tokens], "counts come before holds"
     counts = dict(zip(numbers[::2], numbers[1::2], strict=True))
-    return Buyer(admission=counts.pop(0, 0), counts=counts, holds=tuple(tokens))
+    admission, given_back, cools_until = (counts.pop(key, 0) for key in (0, -1, -2))
+    return Buyer(counts, tuple(tokens), admission, given_back, cools_until)
 
 
 def _last_generated(client: redis.Redis, key: bytes) -> object:

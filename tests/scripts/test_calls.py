@@ -7,8 +7,10 @@ from tests.scripts.harness import SCRIPTS, Rig
 
 
 def test_every_script_is_covered() -> None:
-    # restore begins where there is no partition, or one nobody trusts: test_restore.py.
-    assert {*EVERY, "restore"} == set(SCRIPTS)
+    # restore begins where there is no partition, or one nobody trusts: test_restore.py. The waiting
+    # room's scripts work on keys of their own: test_queue*.py.
+    of_partitions = {name for name in SCRIPTS if not name.startswith("queue_")}
+    assert {*EVERY, "restore"} == of_partitions
 
 
 @pytest.mark.parametrize("name", EVERY)

@@ -7,7 +7,7 @@ from gateway.inventory.outcomes import EdgeReply
 from gateway.inventory.types import Reservation, ReservationState
 from tests.scripts.harness import Rig
 from tests.scripts.sale import Item, Sale, token
-from tests.scripts.state import StoredRecord
+from tests.scripts.state import Buyer, StoredRecord
 
 CANCELLED = ReservationState.CANCELLED
 
@@ -27,7 +27,8 @@ def test_every_unit_returns(rig: Rig) -> None:
     assert step.after.records == {
         token("a"): StoredRecord(CANCELLED, 1, 4, 1, 3, held.deadline, 0, "ann", "order-1", lines)
     }
-    assert (step.after.buyers, step.after.deadlines) == ({}, {})
+    assert step.after.buyers == {"ann": Buyer({}, given_back=1)}
+    assert step.after.deadlines == {}
     assert step.events == (
         Cancel(
             **rig.numbered(4),  # type: ignore[arg-type]

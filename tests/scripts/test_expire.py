@@ -6,7 +6,7 @@ from gateway.inventory.events import EventLine, Expire
 from gateway.inventory.types import ReservationState
 from tests.scripts.harness import Rig
 from tests.scripts.sale import Item, Sale, token
-from tests.scripts.state import StoredRecord
+from tests.scripts.state import Buyer, StoredRecord
 
 EXPIRED = ReservationState.EXPIRED
 
@@ -24,7 +24,8 @@ def test_at_the_deadline_and_not_before(rig: Rig) -> None:
     assert step.after.records == {
         token("a"): StoredRecord(EXPIRED, 1, 4, 1, 3, held.deadline, 0, "ann", "order-1", (2, 2))
     }
-    assert (step.after.buyers, step.after.deadlines) == ({}, {})
+    assert step.after.buyers == {"ann": Buyer({}, given_back=1)}
+    assert step.after.deadlines == {}
     assert step.events == (
         Expire(
             **rig.numbered(4),  # type: ignore[arg-type]

@@ -24,6 +24,8 @@ TWO_ITEMS = Sale(
     split=True,
     fingerprint="f-1",
     waiting_room=True,
+    unpaid_per_buyer=7,
+    cooldown=(3, 1000, 60_000),
 )
 
 
@@ -52,7 +54,7 @@ def test_writes_the_partition_whole(rig: Rig) -> None:
             StoredAccount("cap-XL.2", "default", 2),
         ),
         split=True,
-        rules=(True,),
+        rules=(True, 7, 3, 1000, 60_000),
     )
     assert state.stock == {
         ("tee", "paris"): AccountCounters("tee", "paris", 3, 0, 0, 0, 3, 0, 0),
@@ -80,6 +82,10 @@ def test_writes_the_partition_whole(rig: Rig) -> None:
             closes_at=1_800_000_000_000,
             split=True,
             waiting_room=True,
+            unpaid_per_buyer=7,
+            cooldown_after=3,
+            cooldown_ms=1000,
+            cooldown_max_ms=60_000,
         ),
     )
     assert set(run(rig.client, "KEYS", "*")) == set(rig.keys)

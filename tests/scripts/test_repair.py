@@ -319,7 +319,7 @@ def test_a_buyer_nobody_knows_is_forgotten(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize(
-    "numbers", [None, 7, [1], [-1, 1], [0, 0], [3, 1], [1, 0], [1, 10**9 + 1], [1, "1"]]
+    "numbers", [None, 7, [1], [-2, 1], [-1, 0], [0, 0], [3, 1], [1, 0], [1, 10**9 + 1], [1, "1"]]
 )
 def test_numbers_that_are_none(rig: Rig, numbers: object) -> None:
     rig.open(SALE)

@@ -184,7 +184,7 @@ class TestLimit:
             rig.hold("b")
         assert [type(event).__name__ for event in step.events] == ["Expire", "Reserve"]
         assert step.moved == {}
-        assert step.after.buyers == {"ann": Buyer(counts={1: 1}, holds=(token("b"),))}
+        assert step.after.buyers == {"ann": Buyer({1: 1}, (token("b"),), given_back=1)}
 
 
 class TestSoldOut:

@@ -104,7 +104,7 @@ def test_a_buyer_who_gave_everything_back_has_still_spent_it(rig: Rig) -> None:
     rig.open(ROOM)
     rig.reserve(admitted("a", 7))
     rig.cancel("a")
-    assert rig.state().buyers == {"ann": Buyer({}, (), admission=7)}
+    assert rig.state().buyers == {"ann": Buyer({}, (), admission=7, given_back=1)}
     assert rig.reserve(admitted("b", 7)) == refused("spent")
 
 

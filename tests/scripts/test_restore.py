@@ -8,7 +8,7 @@ from tests.scripts.answers import Answer
 from tests.scripts.calls import EVERY, arguments, prepare
 from tests.scripts.harness import Rig
 from tests.scripts.sale import Ask, Item, Sale, token
-from tests.scripts.state import COUNTERS, PartitionState, run
+from tests.scripts.state import COUNTERS, Buyer, PartitionState, run
 
 NEXT_RUN = "b" * 40
 CLOSED = Position(1, 9)
@@ -109,6 +109,20 @@ def test_brings_back_the_highest_admission_each_buyer_has_spent(rig: Rig) -> Non
     for buyer, number in (("ann", 3), ("bob", 9)):
         (reply,) = rig.reserve(Ask("again", buyer, admission=number))
         assert (reply.outcome, reply.detail) == ("not_admitted", "spent")
+
+
+def test_brings_back_what_was_given_back_but_no_running_wait(rig: Rig) -> None:
+    rig.open(Sale(cooldown=(2, 60_000, 600_000)))
+    for name in ("a", "b"):
+        rig.hold(name)
+        rig.cancel(name)
+    before = rig.state()
+    assert before.buyers["ann"].cools_until > 0
+    after = _restored(rig, before)
+    assert after.buyers == {"ann": Buyer({}, given_back=2)}
+    rig.hold("c")
+    rig.cancel("c")
+    assert rig.reserve(Ask("d"))[0].outcome == "cooling_down"
 
 
 def test_goes_on_selling(rig: Rig) -> None:

@@ -126,6 +126,8 @@ _EXAMPLES: dict[type, object] = {
         split_lines=False,
         opens_at=None,
         closes_at=None,
+        unpaid_per_buyer=100,
+        cooldown=None,
         waiting_room=None,
         items=(ItemSpec("poster", Money(3500, "EUR"), stock=5000),),
         paused_skus=(),
