@@ -346,7 +346,7 @@ class OrderWriterSettings(Section):
     """How the ledger is written."""
 
     batch_max_events: PositiveInt = Field(2000, description="events in one transaction")
-    batch_wait_milliseconds: NonNegativeInt = Field(20, description="how long a batch may fill")
+    batch_wait_milliseconds: NonNegativeInt = Field(50, description="how long a batch may fill")
 
 
 class ReconcilerSettings(Section):

@@ -36,9 +36,7 @@ _decode_offsets = msgspec.json.Decoder(dict[str, int]).decode
 Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 NamedRow = LedgerRow | ReservationRow | LineRow
 # Rows are found by key: no plan reads a table whole because it has no statistics of it yet.
-_BY_KEY = {
-    "plan_cache_mode": "force_custom_plan", "enable_hashjoin": "off", "enable_mergejoin": "off",
-}  # fmt: skip
+_BY_KEY = {"enable_hashjoin": "off", "enable_mergejoin": "off"}
 _POSTGRES_EPOCH_MS = 946_684_800_000  # 2000-01-01 in milliseconds since 1970
 
 
@@ -170,7 +168,7 @@ async def _change(
     for row in rows:
         by_sale.setdefault(row.reservation_id.partition(".")[0], []).append(row)
     numbers = await connection.fetch(QUERIES["ledger_numbers"], list(by_sale))
-    for sale_id, number in numbers:
+    for sale_id, number, _ in numbers:
         own = by_sale[sale_id]
         status = await connection.execute(QUERIES[name].format(sale=number), *columns(own))
         _require(name, status, own)

@@ -27,7 +27,10 @@ WHERE d.status IN ('dead', 'replay_requested')
   AND d.reason <> 'fenced' AND d.reservation_id IS NOT NULL;
 
 -- name: ledger_numbers
-SELECT sale_id, ledger_number FROM sales WHERE sale_id = ANY($1::text[]);
+-- What names the sales' partitions. From here on the transaction's statements are planned anew: a plan
+-- made for a partition that was nearly empty is the wrong one for what it grows to in a minute.
+SELECT sale_id, ledger_number, set_config('plan_cache_mode', 'force_custom_plan', true)
+FROM sales WHERE sale_id = ANY($1::text[]);
 
 -- name: contradicted
 -- Of these numbers, those that the history has with other bytes, or does not have at all. A void
