@@ -37,7 +37,7 @@ OUTCOMES = ("accepted", "replayed", *CATALOGUE)
 BUCKETS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 STATUS_CLASSES = ("2xx", "3xx", "4xx", "5xx")
 
-LIMITS = ("buyer", "network", "sale", "gateway", "storefront", "ops")
+LIMITS = ("buyer", "given_back", "network", "sale", "gateway", "storefront", "ops")
 KINDS_SHED = tuple(work.value for work in SHED_FROM)
 
 IN_FLIGHT = "in_flight"

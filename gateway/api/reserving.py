@@ -223,6 +223,8 @@ class Reserve:
             problem = self._refusal(ask, reply)
             if reply.outcome != Outcome.RATE_LIMITED:
                 problem.headers += told
+            if problem.kind.code == "rate_limited":
+                self._metrics.count_limited(str(problem.members["limit"]))
             self._metrics.count_reservation(problem.kind.code)
             return problem
         self._metrics.count_reservation(reply.outcome)

@@ -53,6 +53,8 @@ async def test_it_is_told_with_every_answer_that_counts(settings: Settings) -> N
         assert 990 <= int(wait) <= 1000
         assert refused.headers["RateLimit"] == f'"buyer";r=0;t={wait}'
         assert refused.headers.getall("Retry-After") == [wait]
+        shown = (await api.call("GET", "/metrics")).raw
+        assert b'dropgate_rate_limited_total{limit="buyer"} 1.0' in shown
         again = await api.reserve(sale, "ada", "a")
         assert (again.status, again.headers["Idempotent-Replayed"]) == (201, "true")
         assert "RateLimit" not in again.headers

@@ -23,6 +23,8 @@ async def test_who_gives_back_again_and_again_waits(api: Api) -> None:
     assert (refused.body["limit"], refused.body["given_back"]) == ("given_back", 2)
     assert 50 <= int(refused.headers["Retry-After"]) <= 60
     assert refused.headers.getall("Retry-After") == [refused.headers["Retry-After"]]
+    metrics = (await api.call("GET", "/metrics")).raw
+    assert b'dropgate_rate_limited_total{limit="given_back"} 1.0' in metrics
     again = await api.reserve(sale, "ada", "a")
     assert (again.status, again.body["state"]) == (201, "cancelled")
     assert (await api.reserve(sale, "bob", "c")).status == 201
