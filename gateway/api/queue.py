@@ -14,6 +14,7 @@ from gateway.api.reserving import facts_or_problem
 from gateway.api.sales import SaleDirectory, SaleFacts, UnknownSale
 from gateway.api.schemas import QueueAnswer
 from gateway.inventory.errors import Recovering
+from gateway.inventory.types import SaleState
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -74,7 +75,9 @@ class Queue:
         room = self._rooms.known(sale_id)
         if room is None:
             facts = await facts_or_problem(self._directory, sale_id)
-            room = self._rooms.room(room_facts(facts))
+            room = self._rooms.room(_running(facts))
+        elif room.facts.state is SaleState.SETTLED:
+            raise _settled()
         await room.seen()
         return room
 
@@ -139,6 +142,18 @@ class Queue:
         except Ended as error:
             raise _ended() from error
         return _shown(_passes(room), buyer_id, number, standing)
+
+
+def _running(facts: SaleFacts) -> RoomFacts:
+    of_room = room_facts(facts)
+    if facts.state is SaleState.SETTLED:
+        raise _settled()
+    return of_room
+
+
+def _settled() -> Problem:
+    detail = "The sale is settled: its waiting room is gone."
+    return Problem("invalid_state", detail, state=str(SaleState.SETTLED))
 
 
 def _shown(passes: Passes, buyer_id: str, number: int, standing: Standing) -> QueueAnswer:

@@ -40,6 +40,7 @@ from gateway.api.protocol import ProblemServer
 from gateway.api.public_sales import PublicSales
 from gateway.api.queue import Queue, RoomFactsReader
 from gateway.api.queue_gate import QueueGate
+from gateway.api.queue_gauges import QueueGauges
 from gateway.api.queue_operations import QueueOperations
 from gateway.api.queue_streams import QueueStreams
 from gateway.api.rate_headers import Quota
@@ -283,8 +284,13 @@ async def _assemble(settings: Settings, parts: AsyncExitStack) -> _Worker:
         endpoints = [traced(endpoint, tracing) for endpoint in endpoints]
     cors = Cors(gateway.cors_origins) if gateway.cors_origins else None
     health = HealthCheck(pool, ledger, directory, keyring)
+    queue_gauges = QueueGauges(reads, rooms.store)
     app, operators_app = make_apps(
-        gateway, edge, endpoints, lambda: SystemHandlers(health, metrics, gauges), cors
+        gateway,
+        edge,
+        endpoints,
+        lambda: SystemHandlers(health, metrics, gauges, queue_gauges),
+        cors,
     )
     return _Worker(app, operators_app, edge, reserve, metrics, streams, cors)
 

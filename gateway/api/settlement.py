@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import redis.asyncio as redis_py
 from redis.exceptions import RedisError, WatchError
 
+from gateway.admission.waiting_room.keys import every_room_key
 from gateway.api.accounting import read_accounting, store_accounting
 from gateway.api.audit import Caller, write_audit
 from gateway.api.problems import Problem
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
     from gateway.api.snapshots import Snapshots
 
 KEYS_CONNECTIONS = 4
+
+
+UNLINK_KEYS = 1000
 
 
 class _Moved(Exception):
@@ -123,12 +127,21 @@ class Settlement:
                 detail = "The ledger has not applied every event yet."
                 raise Problem("invalid_state", detail, reason="behind")
 
+    async def _unlink_room(self, facts: SaleFacts) -> None:
+        """Remove the waiting room's keys, a bounded number at a time."""
+        if facts.spec.waiting_room is None:
+            return
+        keys = every_room_key(facts.sale_id)
+        for start in range(0, len(keys), UNLINK_KEYS):
+            await self._client.unlink(*keys[start : start + UNLINK_KEYS])
+
     async def _retire(self, facts: SaleFacts, caller: Caller) -> None:
         """Remove the keys of every partition; take the settlement back where one has moved."""
         places = await self._ledger.fetch(SQL["watermarks_of_sale"], facts.sale_id)
         try:
             for number, place in enumerate(places):
                 await self._unlink(facts.sale_id, place, first=number == 0)
+            await self._unlink_room(facts)
         except _Moved as error:
             async with self._ledger.transaction() as connection:
                 await write_audit(connection, caller, "sale_unsettled", facts.sale_id)

@@ -13,6 +13,7 @@ from rich.console import Console
 from loadtest.bench.charts import draw_charts
 from loadtest.bench.engine.holds import run_holds
 from loadtest.bench.engine.rates import run_rates
+from loadtest.bench.engine.rooms import run_rooms
 from loadtest.bench.facts import Facts, gather_facts
 from loadtest.bench.headline_part import run_headline
 from loadtest.bench.http_part import run_http
@@ -65,6 +66,8 @@ async def _measure(options: Options, say: Say) -> tuple[Facts, Results, list[Ver
         await run_waiting(options, results, say)
     if "overload" in options.parts:
         await run_overload(options, results, say)
+    if "waiting_room" in options.parts:
+        await run_rooms(options, results, say)
     if "verdicts" in options.parts:
         verdicts = await run_verdicts(options, say)
     return facts, results, verdicts

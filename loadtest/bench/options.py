@@ -6,7 +6,17 @@ from pathlib import Path
 
 from loadtest.bench.contestants import CONTESTANTS
 
-PARTS = ("http", "verdicts", "engine", "ledger", "headline", "waiting", "overload", "rebuild")
+PARTS = (
+    "http",
+    "verdicts",
+    "engine",
+    "ledger",
+    "headline",
+    "waiting",
+    "waiting_room",
+    "overload",
+    "rebuild",
+)
 DEFAULT_OUTPUT = Path("docs/benchmarks")
 
 

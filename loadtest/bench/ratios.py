@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 from loadtest.bench import rebuild_part
-from loadtest.bench.engine import holds, rates
+from loadtest.bench.engine import holds, rates, rooms
 from loadtest.bench.measurements import Results, Summary
 
 BUYERS = "64 buyers"
@@ -226,6 +226,14 @@ def _rebuild_row(results: Results) -> Row:
     return Row(what, against, 10, " s", found.median if found else None, at_least=False)
 
 
+def _room_row(results: Results) -> Row:
+    what, against = "Redis memory per waiting buyer", "every key of the room"
+    for s in results.summaries():
+        if (s.part, s.contestant, s.metric) == (rooms.PART, rooms.CONTESTANT, "bytes"):
+            return Row(what, against, 32, " bytes", s.median, s.setting, at_least=False)
+    return Row(what, against, 32, " bytes", None, at_least=False)
+
+
 def ratio_rows(results: Results) -> list[Row]:
     """Every row of the table that a benchmark can fill."""
     best = _best(results, POSTGRES_ALONE)
@@ -267,4 +275,5 @@ def ratio_rows(results: Results) -> list[Row]:
         *overload_rows(results),
         _memory_row(results),
         _rebuild_row(results),
+        _room_row(results),
     ]

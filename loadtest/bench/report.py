@@ -25,6 +25,7 @@ TITLE_OF_PART = {
     "headline": "The headline: 10,000 units, 500,000 buyers",
     "overload": "Ten times as much as a worker can do",
     "waiting": "A million buyers in the waiting room, over HTTP",
+    "waiting_room": "A waiting room of a million, one Redis core",
 }
 
 ONE_RUN_PARTS = ("headline", "waiting")

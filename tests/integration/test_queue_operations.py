@@ -151,3 +151,19 @@ async def test_the_page_that_checks_is_one_file(api: Api) -> None:
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
     assert b"src=" not in page.raw
+
+
+async def test_metrics_show_the_room(api: Api) -> None:
+    sale = await api.open_sale(waiting_room=ONE)
+    first = (await place(api, sale, "buyer-1"))["ticket"]
+    await place(api, sale, "buyer-2")
+    await admitted(api, sale, "buyer-1", first)
+
+    async def shown() -> bool:
+        text = (await api.call("GET", "/metrics")).raw.decode()
+        label = f'{{sale="{sale}"}}'
+        return f"dropgate_queue_waiting{label} 1.0" in text and (
+            f"dropgate_queue_admitted{label} 1.0" in text
+        )
+
+    await wait_until(shown, SOON_SECONDS, "the gauges show one inside and one who waits")

@@ -134,6 +134,24 @@ async def test_nothing_of_a_settled_sale_stays_in_redis(
     assert await redis_client.keys() == []
 
 
+async def test_the_waiting_room_of_a_settled_sale_goes_too(
+    api: Api, settings: Settings, redis_client: "redis.asyncio.Redis"
+) -> None:
+    room = {"max_active_buyers": 1, "admission_seconds": 60}
+    sale = await api.open_sale(waiting_room=room)
+    joined = await api.buyer("buyer-1", "POST", f"/v1/sales/{sale}/queue")
+    assert joined.status == 200, joined.raw
+    async with pipeline(settings):
+        await settled(api, sale)
+
+    async def refused() -> bool:
+        answer = await api.buyer("buyer-1", "POST", f"/v1/sales/{sale}/queue")
+        return answer.told == (409, "invalid_state")
+
+    await wait_until(refused, CATCH_UP_SECONDS, "the room is known to be gone")
+    assert not await redis_client.keys(f"{{{sale}*")
+
+
 async def test_a_ledger_that_does_not_add_up_is_not_settled(api: Api, settings: Settings) -> None:
     async with pipeline(settings):
         sale = await api.open_sale()

@@ -18,6 +18,7 @@ from config.settings import Settings
 from gateway.api.gauges import Reading
 from gateway.api.metrics import GatewayMetrics
 from gateway.api.problems import CATALOGUE
+from gateway.api.queue_gauges import QueueReading
 from gateway.api.routes import Endpoint
 from gateway.inventory.events import Event, decode_event
 from gateway.relay.metrics import RelayMetrics
@@ -165,6 +166,7 @@ def test_every_metric_is_described(tmp_path: Path) -> None:
         families = (
             *metrics.collect(),
             *Reading([], {}, {}).collect(),
+            *QueueReading({}).collect(),
             *WriterMetrics().registry.collect(),
             *RelayMetrics().registry.collect(),
             *ReconcilerMetrics().registry.collect(),

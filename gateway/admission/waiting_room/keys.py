@@ -18,6 +18,8 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
 
+from gateway.inventory.keys import sync_key
+
 # A bucket is packed as long as it has at most 128 entries (Redis' default); at a million buyers it
 # has about thirty, so it stays so up to three million.
 BUCKETS = 32_768
@@ -50,6 +52,13 @@ def room_keys(sale_id: str) -> RoomKeys:
     """The keys of a sale's waiting room."""
     tag = f"{{{sale_id}:q}}:".encode()
     return RoomKeys(tag + b"meta", tag + b"gone", tag + b"revoked", tag + b"buyers:")
+
+
+def every_room_key(sale_id: str) -> list[bytes]:
+    """Whatever a room may have left in Redis, the sync key of durability `replica` included."""
+    keys = room_keys(sale_id)
+    fixed = [keys.meta, keys.gone, keys.revoked, sync_key((keys.meta,))]
+    return fixed + [keys.bucket(number) for number in range(BUCKETS)]
 
 
 def buyer_digest(hash_key: bytes, buyer_id: str) -> BuyerDigest:

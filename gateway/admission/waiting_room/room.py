@@ -31,6 +31,7 @@ from gateway.admission.waiting_room.store import (
 from gateway.admission.waiting_room.ticking import Ticker, highest_rate
 from gateway.admission.waiting_room.view import Ended, RoomView
 from gateway.inventory.errors import InventoryError, Recovering
+from gateway.inventory.types import SaleState
 
 FIRST_LOOK_SECONDS = 2.0
 # Older than this, memory is not told for the truth.
@@ -270,6 +271,8 @@ class Room:
             began = loop.time()
             try:
                 self.facts = await self._facts_of(self.facts.sale_id)
+                if self.facts.state is SaleState.SETTLED:
+                    return  # its keys are gone, and nobody waits
                 await self._look_and_tick(late_seconds)
             except RoomLost as error:
                 _log.info("waiting_room_not_there", sale=self.facts.sale_id, reason=str(error))

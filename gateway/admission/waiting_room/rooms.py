@@ -39,10 +39,10 @@ class WaitingRooms:
         """`client` reads outboxes and bitmaps; `facts_of` reads a sale, raising Recovering."""
         self._settings = settings.waiting_room
         self._facts_of = facts_of
-        self._store = RoomStore(pool, client)
+        self.store = RoomStore(pool, client)
         self.checkpoints = Checkpoints(postgres, settings.postgres.acquire_timeout_seconds)
         self._ticker = Ticker(
-            self._store,
+            self.store,
             reservations,
             client,
             self.checkpoints,
@@ -64,7 +64,7 @@ class WaitingRooms:
             room = self._rooms[facts.sale_id] = Room(
                 facts,
                 self._facts_of,
-                self._store,
+                self.store,
                 self._ticker,
                 self.checkpoints,
                 refresh_seconds=self._settings.refresh_milliseconds / 1000,

@@ -128,11 +128,17 @@ class RoomView:
         return Standing(QueueState.WAITING, place, ahead, wait, poll, too_late)
 
     def ahead_of(self, place: int) -> int:
-        """How many will be called before this place."""
-        blocks = self.reading.blocks
-        whole = min((place - blocks.first) // blocks.size, len(blocks.counts))
-        gone = self._gone_before[whole] if whole > 0 else 0
-        return max(0, place - self.reading.serving - 1 - gone)
+        """How many will be called before this place: counted by blocks, and within the place's
+        own block as if those who are gone were spread evenly.
+        """
+        blocks, reading = self.reading.blocks, self.reading
+        whole = min(max(0, (place - blocks.first) // blocks.size), len(blocks.counts))
+        gone = self._gone_before[whole]
+        if whole < len(blocks.counts) and place > blocks.first:
+            begins = blocks.first + whole * blocks.size
+            span = max(1, min(blocks.size, reading.issued - begins + 1))
+            gone += blocks.counts[whole] * (place - begins) // span
+        return max(0, place - reading.serving - 1 - gone)
 
     def _end_of(self, place: int) -> int:
         for wave in self.reading.waves:

@@ -22,14 +22,22 @@ if TYPE_CHECKING:
     from gateway.api.gauges import Gauges
     from gateway.api.health import HealthCheck
     from gateway.api.metrics import GatewayMetrics
+    from gateway.api.queue_gauges import QueueGauges
     from gateway.api.routes import AnyEndpoint
 
 
 class SystemHandlers:
     """See the module."""
 
-    def __init__(self, health: HealthCheck, metrics: GatewayMetrics, gauges: Gauges) -> None:
+    def __init__(
+        self,
+        health: HealthCheck,
+        metrics: GatewayMetrics,
+        gauges: Gauges,
+        queue_gauges: QueueGauges,
+    ) -> None:
         """What is asked."""
+        self._queue_gauges = queue_gauges
         self._health = health
         self._metrics = metrics
         self._gauges = gauges
@@ -52,7 +60,8 @@ class SystemHandlers:
 
     async def metrics(self, _request: web.Request) -> Answer:
         """GET /metrics."""
-        text = exposition(self._metrics, await self._gauges.read())
+        gauges = await self._gauges.read()
+        text = exposition(self._metrics, gauges, await self._queue_gauges.read())
         return Answer(200, text, content_type=CONTENT_TYPE_PLAIN_0_0_4)
 
     async def openapi(self, _request: web.Request) -> Answer:

@@ -148,6 +148,11 @@ UPDATE dead_letters SET status = 'replay_requested'
 FROM told WHERE dead_letter_id = $1 AND status IN ('dead', 'replay_requested')
 RETURNING status
 
+-- name: running_rooms
+-- Waiting rooms of sales that are not settled, the newest first.
+SELECT sale_id FROM waiting_rooms JOIN sales USING (sale_id)
+WHERE state <> 'settled' ORDER BY waiting_rooms.created_at DESC LIMIT $1
+
 -- name: ledger_alive
 SELECT 1
 

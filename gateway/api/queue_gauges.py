@@ -1,0 +1,84 @@
+"""Gauges of waiting rooms, read from Redis when they are asked for, at most once a second.
+
+A room that cannot be seen leaves its gauges out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from gateway.admission.waiting_room.store import RoomReading, RoomStore
+from gateway.api.gauges import FRESH_SECONDS, SALES_MAX
+from gateway.api.ledger import LedgerUnavailable
+from gateway.api.sales import SQL
+from gateway.inventory.errors import InventoryError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from prometheus_client.core import Metric
+
+    from gateway.api.ledger import Ledger
+
+_GAUGES = (
+    ("dropgate_queue_waiting", "Buyers who wait"),
+    ("dropgate_queue_admitted", "Buyers with a live admission"),
+    ("dropgate_queue_serving", "The last place that was called"),
+    ("dropgate_queue_outflow", "Buyers let in a second, over the last seconds"),
+)
+
+
+class QueueReading(Collector):
+    """The gauges as they were at one moment."""
+
+    def __init__(self, rooms: dict[str, RoomReading]) -> None:
+        """By sale."""
+        self._rooms = rooms
+
+    def collect(self) -> Iterable[Metric]:
+        """Prometheus."""
+        families = [GaugeMetricFamily(name, text, labels=["sale"]) for name, text in _GAUGES]
+        for sale_id, room in self._rooms.items():
+            waiting = max(0, room.issued - room.serving - sum(room.blocks.counts))
+            values = (waiting, room.active, room.serving, room.outflow / 1000)
+            for family, value in zip(families, values, strict=True):
+                family.add_metric([sale_id], value)
+        return families
+
+
+class QueueGauges:
+    """Makes readings; keeps the last one for a second."""
+
+    def __init__(self, ledger: Ledger, rooms: RoomStore) -> None:
+        """`ledger` says which sales have a room."""
+        self._ledger = ledger
+        self._rooms = rooms
+        self._reading = QueueReading({})
+        self._read_at = -FRESH_SECONDS
+        self._lock = asyncio.Lock()
+
+    async def read(self) -> QueueReading:
+        """The last reading if it is fresh, else a new one."""
+        async with self._lock:
+            if time.monotonic() - self._read_at > FRESH_SECONDS:
+                self._reading = QueueReading(await self._read())
+                self._read_at = time.monotonic()
+            return self._reading
+
+    async def _read(self) -> dict[str, RoomReading]:
+        try:
+            rows = await self._ledger.fetch(SQL["running_rooms"], SALES_MAX)
+        except LedgerUnavailable:
+            return {}
+        found = {}
+        for row in rows:
+            try:
+                found[row["sale_id"]] = (await self._rooms.look(row["sale_id"], -1)).reading
+            except InventoryError:
+                continue
+        return found
