@@ -34,12 +34,15 @@ FROM sales WHERE sale_id = ANY($1::text[]);
 
 -- name: contradicted
 -- Of these numbers, those that the history has with other bytes, or does not have at all. A void
--- number contradicts nothing: a readable copy may turn up after an unreadable one.
+-- number contradicts nothing: a readable copy may turn up after an unreadable one. Nor does a settled
+-- sale: its history is closed, and may be archived elsewhere.
 SELECT k.sale_id, k.partition, k.epoch, k.sequence
 FROM unnest($1::text[], $2::integer[], $3::integer[], $4::bigint[], $5::bytea[])
     AS k (sale_id, partition, epoch, sequence, fingerprint)
+JOIN sales AS s USING (sale_id)
 LEFT JOIN ledger_events AS e USING (sale_id, partition, epoch, sequence)
-WHERE e.fingerprint IS NULL OR (e.fingerprint <> k.fingerprint AND e.type <> 'void')
+WHERE s.state <> 'settled'
+  AND (e.fingerprint IS NULL OR (e.fingerprint <> k.fingerprint AND e.type <> 'void'))
 ORDER BY k.sale_id, k.partition, k.epoch, k.sequence;
 
 -- name: fill_void
