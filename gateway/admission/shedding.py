@@ -11,6 +11,7 @@ request that could not be answered in time is refused at once.
 from __future__ import annotations
 
 import asyncio
+import random
 from contextlib import contextmanager
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -77,7 +78,22 @@ class Load:
 
     def sheds(self, work: Work) -> bool:
         """Whether a request of this kind is to be refused now."""
-        return work is not Work.KEPT and self.share >= SHED_FROM[work]
+        if work is Work.KEPT or self.share < SHED_FROM[work]:
+            return False
+        part = self.part_shed(work)
+        return part >= 1.0 or random.random() < part  # noqa: S311 - fair enough
+
+    def part_shed(self, work: Work) -> float:
+        """How many of the requests of this kind are refused now, 0 to 1.
+
+        Of reserves that would only wait too long, as many as are too many: to refuse one costs a
+        worker nearly what it costs to serve it, so refusing all would leave it idle or worse.
+        """
+        if work is Work.KEPT or self.share < SHED_FROM[work]:
+            return 0.0
+        if work is not Work.RESERVING or self.in_flight > self._max_in_flight:
+            return 1.0
+        return 1.0 - 1.0 / self.share
 
     @contextmanager
     def waiting(self) -> Iterator[None]:

@@ -93,7 +93,7 @@ class _Exchange:
         except Exception as error:  # noqa: BLE001 - the boundary: everything becomes a problem
             self._finish(edge.problem(error, self._request_id))
             if isinstance(error, Shed) and error.rests:
-                self._line.rest()
+                self._line.rest(error.seconds)
 
     def _replied(self, reply: asyncio.Future[ReserveReply]) -> None:
         path, ask = self._path, self._ask

@@ -106,12 +106,15 @@ class Problem(Exception):
 
 
 class Shed(Problem):
-    """Refused for load; `rests`: the connection is left unread for a moment after it."""
+    """Refused for load; `rests`: the connection is left unread for as long as the caller is told to
+    stay away, `seconds`.
+    """
 
     def __init__(self, detail: str, *, rests: bool) -> None:
         """See the class."""
-        super().__init__("overloaded", detail)
+        self.seconds = random.randint(1, RETRY_AFTER_MAX_SECONDS)  # noqa: S311 - spread, no secret
         self.rests = rests
+        super().__init__("overloaded", detail, headers=(("Retry-After", str(self.seconds)),))
 
 
 def forbidden(scopes: str) -> Problem:

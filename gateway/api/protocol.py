@@ -5,7 +5,6 @@ Such answers are problems with a request id too. A connection that sent one is c
 
 from __future__ import annotations
 
-import random
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
@@ -23,8 +22,8 @@ if TYPE_CHECKING:
 
 # Of what has come of a head that is not whole: far above what clients and proxies send.
 HEAD_MAX_BYTES = 32 * 1024
-# How long a connection is left unread whose caller was told to come back later.
-REST_SECONDS = (0.5, 1.0)
+# Of Retry-After: who comes back in time is not to wait again.
+REST_SHARE = 0.9
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
 
 
@@ -146,10 +145,10 @@ class GuardedProtocol(ProblemProtocol):
             return 0.0
         return now - (self._next_keepalive_close_time - self._keepalive_timeout)
 
-    def rest(self) -> None:
-        """Read no request for a moment: who does not wait as told costs one refusal a second."""
+    def rest(self, seconds: float) -> None:
+        """Read no request before the caller was told to come back: who waits does not notice."""
         self._pause_reading_for_buffer()
-        self._loop.call_later(random.uniform(*REST_SECONDS), self._rested)  # noqa: S311 - spread
+        self._loop.call_later(REST_SHARE * seconds, self._rested)
 
     def refuse(self, problem: Problem) -> None:
         """Tell the caller of a connection that has no request under way, and close it."""

@@ -79,7 +79,7 @@ def response_of(answer: Answer, request_id: str) -> web.Response:
 class Resting(Protocol):
     """A connection that can be left unread for a moment."""
 
-    def rest(self) -> None:
+    def rest(self, seconds: float) -> None:
         """See the class."""
 
 
@@ -218,7 +218,7 @@ class Edge:
         except Exception as error:  # noqa: BLE001 - the boundary: everything becomes a problem
             problem = self.problem(error, request_id)
             if isinstance(problem, Shed) and problem.rests:
-                cast("Resting", request.protocol).rest()
+                cast("Resting", request.protocol).rest(problem.seconds)
             return response_of(problem.answer(request_id), request_id)
 
     def _admit_request(self, route: str, principal: Principal | None, request: web.Request) -> None:

@@ -24,13 +24,13 @@ def shed_at(share: float) -> set[Work]:
     load = Load(10_000, 1.0, lambda: share)
     load.in_flight = BUSY_IN_FLIGHT
     load.note(0.0)
-    return {work for work in Work if load.sheds(work)}
+    return {work for work in Work if load.part_shed(work) > 0}
 
 
 def test_browsing_goes_first_then_joining_then_reserving() -> None:
     order = [Work.BROWSING, Work.JOINING, Work.RESERVING]
     assert list(SHED_FROM) == order
-    seen = [shed_at(share / 100) for share in range(0, 1000, 5)]
+    seen = [shed_at(share / 100) for share in range(0, 1001, 5)]
     for fewer, more in pairwise(seen):
         assert fewer <= more  # who is refused at some load is refused at every higher one
     stages = [set(order[:number]) for number in range(4)]
@@ -71,7 +71,18 @@ def test_a_late_worker_with_little_to_do_refuses_nobody() -> None:
     load.in_flight = BUSY_IN_FLIGHT - 1
     assert not any(load.sheds(work) for work in Work)
     load.in_flight += 1
-    assert load.sheds(Work.RESERVING)
+    assert load.part_shed(Work.RESERVING) == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize(("share", "part"), [(0.99, 0), (1.0, 0), (2.0, 0.5), (10.0, 0.9)])
+def test_as_many_reserves_are_refused_as_are_too_many(share: float, part: float) -> None:
+    load = Load(10_000, 1.0, lambda: share)
+    load.in_flight = BUSY_IN_FLIGHT
+    load.note(0.0)
+    assert load.part_shed(Work.RESERVING) == pytest.approx(part)
+    assert load.part_shed(Work.JOINING) == 1.0  # whom nothing was promised, all of them
+    refused = sum(load.sheds(Work.RESERVING) for _ in range(1000))
+    assert 1000 * part - 150 <= refused <= 1000 * part + 150
 
 
 def test_a_peak_is_forgotten() -> None:
