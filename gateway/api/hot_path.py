@@ -23,6 +23,7 @@ from aiohttp import HttpVersion11, web
 from aiohttp.http import RawRequestMessage
 from multidict import CIMultiDictProxy
 
+from gateway.admission.shedding import Work
 from gateway.admission.tokens import Scope
 from gateway.api.connections import Connections
 from gateway.api.cors import Cors
@@ -31,7 +32,7 @@ from gateway.api.protocol import GuardedProtocol, ProblemServer, response_bytes
 from gateway.api.reserving import Ask, Reserve
 from gateway.api.responses import Edge, request_id_of
 from gateway.api.sales import SaleFacts
-from gateway.inventory.errors import InventoryError
+from gateway.inventory.errors import InventoryError, Overloaded
 from gateway.inventory.keys import SALE_ID
 from gateway.inventory.outcomes import ReserveReply
 
@@ -89,7 +90,11 @@ class _Exchange:
             principal = edge.authorized(headers.get("Authorization"), _SCOPES)
             edge.admit("reserve", principal, self._line.peer, headers, facts.sale_id)
             ask = self._ask = reserve.ask(facts, headers, body, principal)
-            reserve.send(ask).add_done_callback(self._replied)
+            try:
+                reply = reserve.send(ask)
+            except Overloaded:  # too many wait for their turn
+                raise edge.shed(Work.RESERVING, principal, self._line.peer, headers) from None
+            reply.add_done_callback(self._replied)
         except Exception as error:  # noqa: BLE001 - the boundary: everything becomes a problem
             self._finish(edge.problem(error, self._request_id))
             if isinstance(error, Shed) and error.rests:

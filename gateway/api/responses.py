@@ -19,7 +19,7 @@ from aiohttp import web
 
 from gateway.admission.client_address import network_of
 from gateway.admission.keyring import KeysUnavailable
-from gateway.admission.shedding import Load, work_of
+from gateway.admission.shedding import Load, Work, work_of
 from gateway.admission.tokens import InvalidToken, Principal, Scope, TokenVerifier
 from gateway.api.bodies import LOAD
 from gateway.api.ledger import LedgerUnavailable
@@ -171,10 +171,7 @@ class Edge:
         """
         work = work_of(route, None if principal is None else principal.scope)
         if self._load.sheds(work):
-            self._metrics.count_shed(work.value)
-            shop = principal is not None and principal.scope is Scope.STOREFRONT
-            rests = not shop and not self._addresses.proxied(peer, headers)
-            raise Shed("There is too much to do at once.", rests=rests)
+            raise self.shed(work, principal, peer, headers)
         if self._limits is None:
             return
         network = network_of(self._addresses.client_of(peer, headers))
@@ -182,6 +179,19 @@ class Edge:
         if refusal is not None:
             self._metrics.count_limited(refusal.rate.name)
             raise too_often(refusal)
+
+    def shed(
+        self,
+        work: Work,
+        principal: Principal | None,
+        peer: str,
+        headers: CIMultiDictProxy[str],
+    ) -> Shed:
+        """What a caller is told who is refused for load; counts it."""
+        self._metrics.count_shed(work.value)
+        shop = principal is not None and principal.scope is Scope.STOREFRONT
+        rests = not shop and not self._addresses.proxied(peer, headers)
+        return Shed("There is too much to do at once.", rests=rests)
 
     def leave(self, route: str, status: int, began: float) -> None:
         """A request was answered; `began` is the time.perf_counter() of its start."""
