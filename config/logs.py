@@ -6,6 +6,7 @@ import sys
 import structlog
 from structlog.typing import Processor
 
+from config.hidden import HideBuyers, in_lines
 from config.settings import LogSettings
 
 _LEVELS = {
@@ -40,6 +41,9 @@ def configure_logs(settings: LogSettings, process: str) -> None:
         if as_json
         else [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
     )
+    if settings.buyer_ids == "hashed" and settings.hash_key is not None:
+        hide = HideBuyers(settings.hash_key.get_secret_value())
+        rendering = [_tracebacks, hide, *(() if as_json else (in_lines,)), rendering[-1]]
     structlog.configure(
         processors=[*shared, *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(level),

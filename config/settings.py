@@ -384,6 +384,19 @@ class LogSettings(Section):
     format: Literal["auto", "json", "console"] = Field(
         "auto", description="auto: console on a terminal, else json"
     )
+    buyer_ids: Literal["clear", "hashed"] = Field(
+        "clear", description="hashed: a keyed hash stands where a buyer's id would"
+    )
+    hash_key: Annotated[SecretStr, AfterValidator(_check_secret)] | None = Field(
+        None, description="key of that hash, the same for every process"
+    )
+
+    @model_validator(mode="after")
+    def _check_hash_key(self) -> "LogSettings":
+        if self.buyer_ids == "hashed" and self.hash_key is None:
+            message = "buyer_ids = hashed needs hash_key (openssl rand -hex 32 makes one)"
+            raise ValueError(message)
+        return self
 
 
 class Settings(Section):

@@ -33,7 +33,7 @@ OF_SALES = (
 )
 # Without leaving: a place that was given up is seen to have ended a moment later.
 IN_LINE = ("queue_join", "queue", "queue_events", "reserve")
-ROOM = {"max_active_buyers": 100, "admission_seconds": 60}
+ROOM: dict[str, object] = {"max_active_buyers": 100, "admission_seconds": 60}
 MAKING = ("sale_put", "open_sale")
 PAID = ("reserve", "confirm", "returns")
 GIVEN_BACK = ("reserve", "extend", "cancel")
@@ -71,7 +71,7 @@ class Plan:
     def run(self, tokens: dict[str, str]) -> Run:
         """What the hooks are told."""
         sales = tuple(unique("contract") for _ in range(self.sales))
-        rooms = (unique("contract-room"),)
+        rooms = (unique("contract-room"), unique("contract-draw"))
         if self.walk in {OF_SALES, MAKING}:
             return Run(tokens, sales, rooms, ("print-a2",), ("default",), plain_sales=True)
         return Run(tokens, sales, rooms, forgets=self.forgets)
@@ -102,7 +102,8 @@ async def _open_sales(gateway: str, tokens: dict[str, str], run: Run) -> None:
     headers = {"Authorization": f"Bearer {tokens['ops']}"}
     async with aiohttp.ClientSession(headers=headers, raise_for_status=True) as session:
         for sale in (*run.sales, *run.rooms):
-            more = {"waiting_room": ROOM} if sale in run.rooms else {}
+            order = "draw" if sale == run.rooms[-1] else "fifo"
+            more = {"waiting_room": ROOM | {"order": order}} if sale in run.rooms else {}
             await session.put(f"{gateway}/v1/sales/{sale}", json=body | more)
             await session.post(f"{gateway}/v1/sales/{sale}/open")
 

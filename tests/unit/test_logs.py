@@ -3,6 +3,10 @@ import subprocess
 import sys
 
 import pytest
+from pydantic import ValidationError
+
+from config.hidden import HideBuyers
+from config.settings import LogSettings
 
 SCRIPT = """
 import logging, sys
@@ -56,3 +60,58 @@ def test_a_traceback_shows_no_variable(form: str) -> None:
     text = _run(form)
     assert text.count("ValueError") >= 2
     assert "a-secret-token" not in text
+
+
+HIDING = """
+import logging, sys
+import structlog
+from config.logs import configure_logs
+from config.settings import LogSettings
+
+configure_logs(
+    LogSettings(format=sys.argv[1], buyer_ids="hashed", hash_key="k" * 32), "gateway"
+)
+log, buyer = structlog.get_logger(), "buyer-" + "in-person"
+
+def fail():
+    note = f"nothing for {buyer}"
+    error = ValueError(f"no such buyer: {buyer}")
+    error.add_note(note)
+    raise error
+
+log.warning("refused", buyer_id=buyer, sale_id="drop", detail={"buyer_id": buyer, "n": [1]})
+log.warning("failed", error=f"duplicate key\\nDETAIL:  Key (buyer_id)=({buyer}) exists.")
+log.warning("failed", error=repr(KeyError(buyer)), reason=f'"{buyer}" is odd')
+logging.getLogger("library").warning("Task exception: <Task ValueError('%s')>", buyer)
+for each in (log, logging.getLogger("library")):
+    try:
+        try:
+            fail()
+        except ValueError as error:
+            raise RuntimeError(f"while serving {buyer}") from error
+    except RuntimeError:
+        each.exception("failed")
+"""
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_hashed_ids_are_nowhere_in_clear(form: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", HIDING, form], capture_output=True, text=True, check=True
+    )
+    assert "buyer-in-person" not in done.stderr
+    assert done.stderr.count("RuntimeError") >= 2, "what failed, and where, is still told"
+    assert done.stderr.count("ValueError") >= 2
+    assert "drop" in done.stderr
+
+
+def test_a_hash_finds_the_same_buyer_again_and_needs_the_key() -> None:
+    hide = HideBuyers("k" * 32)
+    shown = hide(None, "info", {"buyer_id": "b", "error": "unknown 'b'"})
+    assert shown == {"buyer_id": hide.hash_of("b"), "error": f"unknown {hide.hash_of('b')}"}
+    assert HideBuyers("l" * 32).hash_of("b") != hide.hash_of("b")
+
+
+def test_hashing_needs_a_key() -> None:
+    with pytest.raises(ValidationError, match="hash_key"):
+        LogSettings(buyer_ids="hashed")

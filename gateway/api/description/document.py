@@ -98,8 +98,9 @@ def _operation_ids(endpoints: Sequence[AnyEndpoint]) -> dict[tuple[str, str], st
     for endpoint in endpoints:
         name = endpoint.route
         if routes[name] > 1:
-            last = endpoint.path.rpartition("/")[2].replace(".", "_")
-            name = last if name == "system" else f"{last}_{name.removesuffix('_state')}"
+            last = endpoint.path.rpartition("/")[2].replace(".", "_").replace("-", "_")
+            thing = name.removesuffix("_state").removesuffix("_control")
+            name = last if name == "system" else f"{last}_{thing}"
         ids[endpoint.method, endpoint.path] = name
     return ids
 
