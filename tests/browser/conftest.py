@@ -8,11 +8,14 @@ from pathlib import Path
 
 import aiohttp
 import pytest_asyncio
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser, async_playwright, expect
 
 from tests.browser.shop import Shop
 from tests.browser.visitor import NewVisitor, Visitor
 from tests.support.up import Up
+
+# A bound on waiting for a page, not a judgement of its speed: machines that test are busy.
+expect.set_options(timeout=20_000)
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 

@@ -23,7 +23,7 @@ async def test_every_file_is_served_under_a_strict_policy(api: Api) -> None:
 
 
 async def test_the_stable_addresses(api: Api) -> None:
-    for path in ("/", "/client/v1/dropgate.js"):
+    for path in ("/", "/ops", "/client/v1/dropgate.js"):
         assert (await api.call("GET", path)).status == 200
     assert (await api.call("GET", "/web/files.py")).status == 404
 

@@ -24,6 +24,7 @@ export class Drop extends EventTarget {
   trouble = null; // {kind: offline | recovering | busy | rate_limited, until}: said while it lasts
   refusal = null; // the Problem that ended the last attempt
   missing = false;
+  passed = false; // whether a turn went by unused
   connected = true; // whether there is a shop to buy from
 
   #gate;
@@ -85,7 +86,7 @@ export class Drop extends EventTarget {
     if (this.connected && this.reservation === null && this.#gate.unfinished) {
       await this.reserve(this.#gate.unfinished);
     }
-    if (this.connected && this.#gate.queue.joined) this.join();
+    if (this.connected && this.reservation === null && this.#gate.queue.joined) this.join();
     this.#tell();
   }
 
@@ -99,6 +100,7 @@ export class Drop extends EventTarget {
   async join() {
     if (this.#waiting !== null) return;
     this.#waiting = new AbortController();
+    this.passed = false;
     const following = { signal: this.#waiting.signal, onWait: this.#onWait };
     await this.#doing("join", async () => {
       for await (const place of this.#gate.queue.places(following)) {
@@ -173,6 +175,11 @@ export class Drop extends EventTarget {
         return this.#reserved(now); // it was extended elsewhere
       }
       await new Promise((resolve) => { setTimeout(resolve, LAPSE_MS); });
+    }
+    const turn = this.place?.admission_expires_at;
+    if (this.reservation === null && turn && Date.parse(turn) <= this.clock.now() + LAPSE_MS) {
+      this.passed = true;
+      this.#readmit();
     }
     return this.#look();
   }

@@ -54,7 +54,7 @@ class Page {
       sale?.state, sale?.opens_at, sale?.waiting_room, place?.state, place?.ahead, place?.position,
       place?.estimated_wait_seconds, place?.likely_too_late, place?.admission_expires_at, reservation?.reservation_id,
       reservation?.expires_at, order?.events?.length, selected, item?.availability, item?.paused, busy,
-      refusal?.code, refusal?.message, connected,
+      refusal?.code, refusal?.message, connected, this.#drop.passed,
     ];
   }
 

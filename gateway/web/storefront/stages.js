@@ -24,7 +24,7 @@ export const STAGES = {
   before: (drop) => opening(drop, drop.place === null ? [] : [
     h("p", {}, "You are in. ", drop.sale.waiting_room?.order === "draw"
       ? "Places are drawn the moment it opens, so there is no need to hurry."
-      : "Your place is kept, also if you close this page."),
+      : `${drop.place.position === null ? "" : `You are number ${count(drop.place.position)}. `}Your place is kept, also if you reload.`),
   ]),
   early_door: (drop) => opening(drop, [
     h("p", {}, drop.sale.waiting_room.order === "draw"
@@ -33,8 +33,12 @@ export const STAGES = {
     action(drop, "join", "Join the queue"),
   ]),
   door: (drop) => ({
-    title: "It is open", tone: "go",
-    parts: [h("p", {}, "Take a place in the queue. It moves as fast as the shop can serve."),
+    title: drop.passed ? "Your turn has passed" : "It is open", tone: "go",
+    parts: [
+      h("p", {}, drop.passed
+        ? "Others were let in meanwhile. You may take a new place in the queue."
+        : "Take a place in the queue. It moves as fast as the shop can serve."),
+      refusalOf(drop),
       action(drop, "join", "Join the queue")],
   }),
   waiting,
@@ -74,26 +78,22 @@ function opening(drop, parts) {
 }
 
 function waiting(drop) {
-  const { ahead, position, estimated_wait_seconds: seconds, likely_too_late: late } = drop.place;
+  const { ahead, position, likely_too_late: late } = drop.place;
+  const { estimated_wait_seconds: likely, estimated_wait_low_seconds: low, estimated_wait_high_seconds: high } = drop.place;
   if (position === null || drop.sale.state !== "open") return STAGES.before(drop);
   return {
     title: "You are in line", tone: "wait",
     parts: [
       h("dl.facts", {},
-        h("div", {}, h("dt", {}, "People ahead"), h("dd", {}, count(ahead))),
-        h("div", {}, h("dt", {}, "About"), h("dd", {}, estimate(seconds))),
+        h("div", {}, h("dt", {}, "People ahead"), h("dd", {}, ahead === null ? "–" : count(ahead))),
+        h("div", {}, h("dt", {}, "About"), h("dd", {}, likely === null ? "–" : inWords(1000 * likely))),
         h("div", {}, h("dt", {}, "Your number"), h("dd", {}, count(position)))),
       late
-        ? h("p", {}, h("strong", {}, "It may not be enough. "), "More people are ahead of you than units are left. Some holds run out, so waiting can still pay.")
-        : h("p", {}, "Your place is kept. You may reload or come back in another tab."),
+        ? h("p", {}, h("strong", {}, "It may be too late. "), "More people are ahead of you than units are left. Some holds run out, so waiting can still pay.")
+        : low !== null && high !== null && h("p", {}, `Between ${inWords(1000 * low)} and ${inWords(1000 * high)} at the present pace.`),
+      h("p", {}, "Your place is kept. You may reload, or come back in another tab."),
     ],
   };
-}
-
-function estimate(seconds) {
-  if (seconds === null || seconds === undefined) return "–";
-  if (!Array.isArray(seconds)) return inWords(1000 * seconds);
-  return `${inWords(1000 * seconds[0])} to ${inWords(1000 * seconds[1])}`;
 }
 
 function buy(drop) {

@@ -114,7 +114,8 @@ export class Dropgate {
     }
     const reservation = answer.body;
     this.#memory.set("attempt", { ...attempt, reservation_id: reservation.reservation_id });
-    this.#memory.set("admission", null); // spent
+    this.#memory.set("admission", null); // spent, and the place in the queue with it
+    this.queue.forget();
     return { reservation, replayed: answer.headers.get("Idempotent-Replayed") === "true" };
   }
 

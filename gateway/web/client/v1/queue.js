@@ -30,18 +30,28 @@ export class Queue {
     return this.#memory.get("ticket") !== null;
   }
 
-  /** Join; a buyer who has joined already keeps the place. Repeated until there is an answer. */
+  /**
+   * Join; a buyer who has joined already keeps the place, and a place that has ended is left behind.
+   * Repeated until there is an answer.
+   */
   async join({ signal, onWait } = {}) {
-    const { body } = await insist(() => this.#http.json("POST", this.#path, { signal, body: {} }), {
-      signal,
-      onWait,
-    });
-    return this.#kept(body);
+    const ask = async () => {
+      const headers = this.#ticket();
+      return (await this.#http.json("POST", this.#path, { headers, signal, body: {} })).body;
+    };
+    try {
+      return this.#kept(await insist(ask, { signal, onWait }));
+    } catch (error) {
+      if (error.code !== "not_admitted" || !this.joined) throw error;
+      this.forget(); // what the ticket stood for has ended
+      return this.#kept(await insist(ask, { signal, onWait }));
+    }
   }
 
   /** Forget the ticket of this tab; joining again finds the same place. */
   forget() {
     this.#memory.set("ticket", null);
+    this.#memory.set("last_event", null);
   }
 
   /**
@@ -113,7 +123,8 @@ export class Queue {
       if (!response.headers.get("Content-Type")?.startsWith("text/event-stream")) {
         throw new Unreachable(new Error("not an event stream"));
       }
-      for await (const { data, id } of eventsOf(response.body, heard)) {
+      for await (const { event, data, id } of eventsOf(response.body, heard)) {
+        if (event === "problem") throw new Problem(403, JSON.parse(data), 0);
         if (id !== null) this.#memory.set("last_event", id);
         yield this.#kept(JSON.parse(data));
       }

@@ -1,0 +1,115 @@
+"""A drop with a waiting room: the queue as its buyers see it, over real event streams."""
+
+import asyncio
+
+from playwright.async_api import Route, expect
+
+from tests.browser.shop import Shop, from_now
+from tests.browser.visitor import NewVisitor, Visitor
+
+ROOM = {"max_active_buyers": 1, "admission_seconds": 120}
+
+
+async def joined(new_visitor: NewVisitor, sale: str) -> Visitor:
+    visitor = await new_visitor(f"/?sale={sale}")
+    await visitor.sees("door")
+    await visitor.does("join")
+    return visitor
+
+
+async def test_a_whole_drop_of_several_buyers(shop: Shop, new_visitor: NewVisitor) -> None:
+    """Join before it opens, be drawn, wait, be let in one by one, buy; in the end all is sold."""
+    room = {**ROOM, "order": "draw", "prequeue_at": from_now(-60)}
+    sale = await shop.sale(
+        stock=1, is_open=False, opens_at=from_now(8), waiting_room=room, hold_seconds=60
+    )
+    buyers = [await new_visitor(f"/?sale={sale}", phone=n == 0) for n in range(3)]
+    for buyer in buyers:
+        await buyer.sees("early_door")
+        await buyer.does("join")
+        await expect(buyer.page.locator("#stage")).to_contain_text("drawn")
+    await buyers[1].page.reload()
+    served: list[Visitor] = []
+    for size in (41, 42, 43):
+        waiting = [buyer for buyer in buyers if buyer not in served]
+        turns = [
+            asyncio.create_task(buyer.sees("buy"), name=str(n)) for n, buyer in enumerate(waiting)
+        ]
+        done, others = await asyncio.wait(turns, return_when=asyncio.FIRST_COMPLETED)
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*turns, return_exceptions=True)
+        buyer = waiting[int(next(iter(done)).get_name())]
+        await expect(buyer.page.locator("#stage")).to_contain_text("Your turn lasts")
+        await buyer.page.get_by_label(f"Size {size}").check()
+        await buyer.does("reserve")
+        await buyer.sees("held")
+        await buyer.does("pay")
+        await buyer.sees("ordered")
+        served.append(buyer)
+    assert await shop.units(sale) == {"available": 0, "held": 0, "sold": 3}
+
+
+async def test_the_stream_is_cut_and_comes_back(shop: Shop, new_visitor: NewVisitor) -> None:
+    sale = await shop.sale(waiting_room=ROOM)
+    first = await joined(new_visitor, sale)
+    await first.sees("buy")
+    second = await joined(new_visitor, sale)
+    await second.sees("waiting")
+    await expect(second.page.locator(".facts")).to_contain_text("People ahead")
+    streams: list[str | None] = []
+
+    async def count(route: Route) -> None:
+        streams.append(await route.request.header_value("last-event-id"))
+        await route.continue_()
+
+    await second.page.route("**/queue/events", count)
+    await second.context.set_offline(True)
+    await second.context.set_offline(False)
+    async with second.page.expect_request("**/queue/events"):
+        pass
+    await second.sees("waiting")
+    await first.does("reserve")
+    await first.sees("held")
+    await first.does("pay")
+    await first.sees("ordered")
+    await second.sees("buy")
+    assert streams
+    assert streams[0], "it goes on after the last event it has seen"
+
+
+async def test_where_streams_are_cut_for_good_it_polls(shop: Shop, new_visitor: NewVisitor) -> None:
+    sale = await shop.sale(waiting_room=ROOM)
+    first = await joined(new_visitor, sale)
+    await first.sees("buy")
+    second = await new_visitor(f"/?sale={sale}")
+    await second.page.route("**/queue/events", lambda route: route.abort())
+    await second.sees("door")
+    await second.does("join")
+    await second.sees("waiting")
+    await first.does("reserve")
+    await first.sees("held")
+    await first.does("pay")
+    await second.sees("buy")
+
+
+async def test_a_turn_that_passes_is_said_and_another_place_is_offered(
+    shop: Shop, new_visitor: NewVisitor
+) -> None:
+    sale = await shop.sale(waiting_room={**ROOM, "admission_seconds": 3})
+    visitor = await joined(new_visitor, sale)
+    await visitor.sees("buy")
+    await visitor.sees("door")
+    await expect(visitor.page.locator("#stage-title")).to_have_text("Your turn has passed")
+    await visitor.does("join")
+    await visitor.sees("buy")
+
+
+async def test_waiting_is_accessible(shop: Shop, new_visitor: NewVisitor) -> None:
+    sale = await shop.sale(waiting_room=ROOM)
+    first = await joined(new_visitor, sale)
+    await first.sees("buy")
+    await first.accessible()
+    second = await joined(new_visitor, sale)
+    await second.sees("waiting")
+    await second.accessible()
