@@ -11,7 +11,7 @@ KAFKA_STAMP := $(KAFKA_JARS)/.complete
 LINTED_LUA := build/lua
 UV ?= uv
 
-.PHONY: help setup kafka-jars demo test check lint types luacheck docs bench load chaos lock clean
+.PHONY: help setup kafka-jars demo test check lint types luacheck docs bench load chaos screenshots lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -79,6 +79,9 @@ load: setup ## A load scenario on a stack of its own: SCENARIO=drop, LOAD_ARGS="
 chaos: setup ## Faults under load; SEED=7 MINUTES=10 for a long random mix, EVENT_LOG=kafka with Kafka
 	@DROPGATE_TEST_SEED=$(SEED) DROPGATE_TEST_MINUTES=$(MINUTES) DROPGATE_TEST_EVENT_LOG=$(EVENT_LOG) \
 		$(BIN)/python -m pytest $(if $(SEED)$(MINUTES),-s tests/chaos/test_random.py,tests/chaos) $(PYTEST_ARGS)
+
+screenshots: setup ## Take the pictures of docs/images again (needs Chromium)
+	@$(BIN)/python -m tests.browser.screenshots
 
 lock: ## Renew requirements.lock, and the image's part of it (needs uv)
 	@$(UV) pip compile pyproject.toml --all-extras --generate-hashes --python-version 3.11 --upgrade \

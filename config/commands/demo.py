@@ -147,7 +147,8 @@ def _print_play(ready: ReadyFile) -> None:
     print(
         f"\nStill serving. The sale {PLAY_SALE} is open for you; paste these names first:\n\n"
         f"URL={ready.gateway}\n{names}\n\n{calls}\n"
-        f"Pages: {ready.gateway}/docs (API), {ready.gateway}/metrics, {ready.gateway}/readyz\n"
+        f"Pages: {ready.gateway}/?sale={PLAY_SALE} (buy, without paying), "
+        f"{ready.gateway}/ops (paste $OPS), {ready.gateway}/docs (API), {ready.gateway}/metrics\n"
         "Ctrl-C stops everything.",
         flush=True,
     )

@@ -23,7 +23,8 @@ _MAY_SEND = (
     "If-Match, If-None-Match, X-Request-Id"
 )
 _MAY_READ = (
-    "Location, ETag, Idempotent-Replayed, Retry-After, RateLimit, RateLimit-Policy, X-Request-Id"
+    "Location, ETag, Idempotent-Replayed, Retry-After, RateLimit, RateLimit-Policy, X-Request-Id, "
+    "Date, Age"
 )
 
 

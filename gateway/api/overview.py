@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from gateway.api.gauges import Gauges, PartitionGauges
     from gateway.api.ledger import Ledger
     from gateway.api.metrics import GatewayMetrics
+    from gateway.api.operator_schemas import QueueFigures
+    from gateway.api.queue_operations import QueueOperations
     from gateway.api.sales import SaleDirectory, SaleFacts
     from gateway.api.snapshots import Snapshots
     from gateway.inventory.types import Snapshot
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 SALES_PAGE = 50
 AUDIT_PAGE = 50
 _RUNNING = frozenset({SaleState.OPEN, SaleState.PAUSED, SaleState.CLOSED})
+_WITH_ROOM = _RUNNING | {SaleState.SCHEDULED}
 
 
 class Overview:
@@ -48,13 +51,15 @@ class Overview:
         snapshots: Snapshots,
         metrics: GatewayMetrics,
         gauges: Gauges,
+        waiting: QueueOperations,
     ) -> None:
-        """Over the ledger, the partitions' counters, and what /metrics shows."""
+        """Over the ledger, the partitions' counters, what /metrics shows, and waiting rooms."""
         self._directory = directory
         self._ledger = ledger
         self._snapshots = snapshots
         self._metrics = metrics
         self._gauges = gauges
+        self._waiting = waiting
 
     async def sales(self, cursor: str | None) -> SalesAnswer:
         """One page of all sales, newest first."""
@@ -83,6 +88,7 @@ class Overview:
             items=await self._items(facts),
             gateway=self._metrics.figures(),
             pipeline=await self._pipeline(facts),
+            waiting_room=await self._room(facts),
         )
 
     async def audit_log(self, sale_id: str | None, before: int | None) -> AuditLogAnswer:
@@ -106,6 +112,14 @@ class Overview:
             return _summed(names, await self._snapshots.of_partitions(facts))
         except InventoryError:
             return None  # told by `recovering` in the pipeline's figures
+
+    async def _room(self, facts: SaleFacts) -> QueueFigures | None:
+        if facts.spec.waiting_room is None or facts.state not in _WITH_ROOM:
+            return None
+        try:
+            return await self._waiting.figures(facts.sale_id)
+        except InventoryError:
+            return None  # not seen lately
 
     async def _pipeline(self, facts: SaleFacts) -> PipelineFigures | None:
         if facts.state not in _RUNNING:

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from gateway.api.operator_schemas import QueueFigures
 from gateway.api.schemas import Instant
 
 
@@ -76,7 +77,8 @@ class PipelineFigures(msgspec.Struct, frozen=True):
 
 class FiguresAnswer(msgspec.Struct, frozen=True):
     """A sale at one moment. `items` is null while its partitions cannot be read, and before they
-    are there; `pipeline` is null for a sale whose partitions are not in Redis.
+    are there; `pipeline` is null for a sale whose partitions are not in Redis; `waiting_room` where
+    the sale has none, or it cannot be seen.
     """
 
     sale_id: str
@@ -88,6 +90,7 @@ class FiguresAnswer(msgspec.Struct, frozen=True):
     items: tuple[FigureItem, ...] | None
     gateway: GatewayFigures
     pipeline: PipelineFigures | None
+    waiting_room: QueueFigures | None
 
 
 class AuditEntry(msgspec.Struct, frozen=True):

@@ -267,18 +267,16 @@ async def _assemble(settings: Settings, parts: AsyncExitStack) -> _Worker:
         streams_max=settings.waiting_room.streams_max,
         heartbeat_seconds=settings.waiting_room.heartbeat_seconds,
     )
-    queue_handlers = QueueHandlers(
-        queue,
-        streams,
-        QueueOperations(queue, directory, ledger),
-        gateway.max_body_bytes,
+    waiting = QueueOperations(queue, directory, ledger)
+    queue_handlers = QueueHandlers(queue, streams, waiting, gateway.max_body_bytes)
+    overview = Overview(
+        directory, reads, Snapshots(directory, store, reads), metrics, gauges, waiting
     )
     endpoints = [
         *queue_endpoints(queue_handlers),
         *queue_operation_endpoints(queue_handlers),
-        *_endpoints(
-            settings, reserve, settled, ledger, reads, store, directory, client, metrics, gauges
-        ),
+        *overview_endpoints(OverviewHandlers(overview)),
+        *_endpoints(settings, reserve, settled, ledger, reads, store, directory, client),
     ]
     if tracing is not None:
         endpoints = [traced(endpoint, tracing) for endpoint in endpoints]
@@ -335,8 +333,6 @@ def _endpoints(
     store: ReservationStore,
     directory: SaleDirectory,
     client: redis_py.Redis,
-    metrics: GatewayMetrics,
-    gauges: Gauges,
 ) -> list[AnyEndpoint]:
     """Every call over the parts it needs."""
     most = settings.gateway.max_body_bytes
@@ -355,7 +351,6 @@ def _endpoints(
         PublicSales(directory, snapshots),
         most,
     )
-    overview = OverviewHandlers(Overview(directory, reads, snapshots, metrics, gauges))
     operations = OperationHandlers(Reconciliations(directory, ledger), DeadLetters(ledger), most)
     shop: tuple[AnyEndpoint, ...] = ()
     if settings.gateway.demo_shop:
@@ -367,7 +362,6 @@ def _endpoints(
         public_sale_endpoint(sales),
         *sale_endpoints(sales),
         *operation_endpoints(operations),
-        *overview_endpoints(overview),
     ]
 
 

@@ -1,7 +1,6 @@
 """A real Chromium on a real `dropgate up`, both shared by all tests here."""
 
 import asyncio
-import shutil
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,6 +9,7 @@ import aiohttp
 import pytest_asyncio
 from playwright.async_api import Browser, async_playwright, expect
 
+from tests.browser.chromium import launch
 from tests.browser.shop import Shop
 from tests.browser.visitor import NewVisitor, Visitor
 from tests.support.up import Up
@@ -17,19 +17,12 @@ from tests.support.up import Up
 # A bound on waiting for a page, not a judgement of its speed: machines that test are busy.
 expect.set_options(timeout=20_000)
 
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
-
 
 @pytest_asyncio.fixture(scope="session")
 async def browser() -> AsyncIterator[Browser]:
     """The system's Chromium, headless; each visitor has a context of their own in it."""
-    binary = next(filter(None, map(shutil.which, CHROMIUM)), None)
-    assert binary, "no Chromium: install it (Debian: apt-get install chromium)"
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=binary,
-            args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"],
-        )
+        browser = await launch(playwright)
         yield browser
         await browser.close()
 

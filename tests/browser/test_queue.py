@@ -1,11 +1,13 @@
 """A drop with a waiting room: the queue as its buyers see it, over real event streams."""
 
 import asyncio
+from urllib.parse import urlsplit
 
-from playwright.async_api import Route, expect
+from playwright.async_api import Browser, expect
 
 from tests.browser.shop import Shop, from_now
 from tests.browser.visitor import NewVisitor, Visitor
+from tests.support.proxy import FaultyProxy
 
 ROOM = {"max_active_buyers": 1, "admission_seconds": 120}
 
@@ -50,32 +52,30 @@ async def test_a_whole_drop_of_several_buyers(shop: Shop, new_visitor: NewVisito
     assert await shop.units(sale) == {"available": 0, "held": 0, "sold": 3}
 
 
-async def test_the_stream_is_cut_and_comes_back(shop: Shop, new_visitor: NewVisitor) -> None:
+async def test_the_stream_is_cut_and_comes_back(
+    shop: Shop, browser: Browser, new_visitor: NewVisitor
+) -> None:
     sale = await shop.sale(waiting_room=ROOM)
     first = await joined(new_visitor, sale)
     await first.sees("buy")
-    second = await joined(new_visitor, sale)
-    await second.sees("waiting")
-    await expect(second.page.locator(".facts")).to_contain_text("People ahead")
-    streams: list[str | None] = []
-
-    async def count(route: Route) -> None:
-        streams.append(await route.request.header_value("last-event-id"))
-        await route.continue_()
-
-    await second.page.route("**/queue/events", count)
-    await second.context.set_offline(True)
-    await second.context.set_offline(False)
-    async with second.page.expect_request("**/queue/events"):
-        pass
-    await second.sees("waiting")
-    await first.does("reserve")
-    await first.sees("held")
-    await first.does("pay")
-    await first.sees("ordered")
-    await second.sees("buy")
-    assert streams
-    assert streams[0], "it goes on after the last event it has seen"
+    async with FaultyProxy(urlsplit(shop.url).port or 0) as proxy:
+        url = f"http://127.0.0.1:{proxy.port}"
+        second = await Visitor.arrived(browser, url, f"/?sale={sale}")
+        await second.sees("door")
+        await second.does("join")
+        await second.sees("waiting")
+        await expect(second.page.locator(".facts")).to_contain_text("People ahead")
+        async with second.page.expect_request("**/queue/events") as stream:
+            proxy.cut()
+        last_seen = await (await stream.value).header_value("last-event-id")
+        assert last_seen, "it goes on after the last event it has seen"
+        await first.does("reserve")
+        await first.sees("held")
+        await first.does("pay")
+        await first.sees("ordered")
+        await second.sees("buy")
+        assert not second.complaints
+        await second.context.close()
 
 
 async def test_where_streams_are_cut_for_good_it_polls(shop: Shop, new_visitor: NewVisitor) -> None:

@@ -5,6 +5,7 @@ import redis.asyncio
 
 from tests.support.api import Api, sale_body, token_of
 from tests.support.servers import unique
+from tests.support.waiting import wait_until
 
 POSTERS = {"sku": "shirt", "delta": -5, "reason": "recount"}
 
@@ -120,3 +121,16 @@ async def test_only_operators_watch(api: Api) -> None:
     assert (await api.ops("GET", "/v1/audit-log?actor=a")).code == "invalid"
     assert (await api.ops("GET", "/v1/sales?cursor=x")).code == "invalid"
     assert (await api.ops("GET", "/v1/sales/no-such-sale/figures")).code == "not_found"
+
+
+async def test_figures_of_a_sale_with_a_waiting_room_tell_who_waits(api: Api) -> None:
+    room = {"max_active_buyers": 1, "admission_seconds": 60}
+    sale = await api.open_sale(waiting_room=room)
+    for buyer in ("a", "b", "c"):
+        assert (await api.buyer(buyer, "POST", f"/v1/sales/{sale}/queue")).status == 200
+
+    async def shown() -> bool:
+        figures = (await api.ops("GET", f"/v1/sales/{sale}/figures")).body["waiting_room"]
+        return (figures["waiting"], figures["admitted"]) == (2, 1)
+
+    await wait_until(shown, 20.0, "two wait and one is let in")

@@ -9,6 +9,7 @@ const OVER = new Set(["cancelled", "expired"]);
 const LOOK_MS = { scheduled: 4000, open: 2000, paused: 3000, closed: 15_000, settled: 60_000, draft: 5000 };
 const LOOK_SOON_MS = 700; // around the opening
 const SOON_MS = 10_000;
+const EARLY_MS = 1500; // more than the clocks differ by
 // The two clocks may differ by a part of a second: the gateway is asked until it says so, too.
 const LAPSE_MS = 300;
 const LAPSE_TRIES = 20;
@@ -63,6 +64,7 @@ export class Drop extends EventTarget {
     if (this.place?.state === "sold_out") return "sold_out";
     if (this.refusal?.code === "limit_exceeded") return "limit";
     if (state === "paused") return "paused";
+    if (state === "open" && this.#isEarly()) return "before"; // opened by hand before its time
     if (state === "open" && this.#soldOut()) return "sold_out";
     if (this.place?.state === "waiting") return "waiting";
     if (state === "open") return this.sale.waiting_room && !this.place ? "door" : "buy";
@@ -190,6 +192,11 @@ export class Drop extends EventTarget {
 
   #soldOut() {
     return this.sale.items.every((item) => item.availability === "none");
+  }
+
+  #isEarly() {
+    const { opens_at: opensAt } = this.sale;
+    return opensAt !== null && Date.parse(opensAt) > this.clock.now() + EARLY_MS;
   }
 
   #queueOpen() {
