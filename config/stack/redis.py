@@ -87,8 +87,10 @@ class RedisServer(Server):
 
     def make_child(self) -> Child:
         """The server with this folder and port."""
-        options = {"port": str(self.port), "dir": str(self.folder), **self.overrides}
-        arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
+        arguments = ["--port", str(self.port), "--dir", str(self.folder)]
+        for name, value in self.overrides.items():
+            # Several values are several arguments: 6.2 takes nothing else.
+            arguments += [f"--{name}", *(value.split() or [""])]
         return Child(
             [str(self.binary), str(CONF), *arguments],
             log=self.folder / "redis.log",
