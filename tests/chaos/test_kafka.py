@@ -102,10 +102,12 @@ async def test_what_the_log_lost_is_made_good_from_the_outbox_though_nobody_buys
                     async with run.down("kafka"):
                         truncate_topic(kafka_up.data / "kafka", TRUNCATED_BYTES)
                 await run.drained()
-                assert len(await read_sale(kafka_up, run.sale_id)) < (await run.watermark())[1]
+                _, events = await run.watermark()
             # Recovery compares the log's end with offsets that lie beyond it.
             await run.kill_and_wait("redis")
             await run.goes_on(served=30, fresh=8)
+        left = [dict(record.headers) for record in await read_sale(kafka_up, run.sale_id)]
+        assert len({one["sequence"] for one in left if one["epoch"] == b"1"}) < events
         await run.judge()
 
 
