@@ -27,7 +27,7 @@ BEYOND_SCHEMAS = (
     ("invalid", r"Invalid RFC3339 encoded datetime"),  # a format is no more than a note
     ("invalid", r"items: price times"),
     ("invalid", r"items: each sku|items: all prices|items: at most 400 pairs|items?:? \S+: "),
-    ("invalid", r"closes_at: must be after|opens_at: |closes_at: |prequeue_at: |waiting_room"),
+    ("invalid", r"closes_at: must be after|opens_at: |closes_at: |waiting_room"),
     ("invalid", r"partitions: this version"),
     ("invalid", r"delta: zero units|delta: an account holds"),
     ("invalid", r"lines: more than was reserved"),
@@ -108,7 +108,7 @@ def _narrow_sales(schemas: dict[str, Any]) -> None:
     item["required"] = ["sku", "price", "stock"]
     spec = schemas["SaleSpec"]["properties"]
     spec["items"]["maxItems"] = 1
-    for name in ("opens_at", "closes_at", "waiting_room", "partitions"):
+    for name in ("opens_at", "closes_at", "waiting_room", "partitions", "cooldown"):
         del spec[name]
 
 
