@@ -85,6 +85,7 @@ async def intend_state(
             return Intention("invalid_state", state, version)
         if verb is Verb.OPEN:
             await _add_partitions(connection, sale_id, _spec(row["spec"]))
+            await connection.execute(_sql["open_early"], sale_id)
         version = await connection.fetchval(_sql["write_state"], sale_id, target.value)
         return Intention("changed", target, version)
 

@@ -9,6 +9,15 @@ UPDATE sales SET state = $2, version = version + 1, updated_at = now()
 FROM told WHERE sale_id = $1
 RETURNING version
 
+-- name: open_early
+-- A sale opened by hand before its time opens now: its window and its waiting room begin with it.
+UPDATE sales SET opens_at = now(), spec = CASE
+    WHEN (spec #>> '{waiting_room,prequeue_at}')::timestamptz > now()
+    THEN jsonb_set(jsonb_set(spec, '{waiting_room,prequeue_at}', 'null'), '{opens_at}', to_jsonb(now()))
+    ELSE jsonb_set(spec, '{opens_at}', to_jsonb(now()))
+END
+WHERE sale_id = $1 AND opens_at > now()
+
 -- name: add_partition
 -- The ledger has the partition before Redis does: nothing is applied yet.
 INSERT INTO watermarks (sale_id, partition, epoch, sequence) VALUES ($1, $2, 1, 0)

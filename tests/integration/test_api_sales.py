@@ -4,6 +4,7 @@ import pytest
 
 from config.settings import Settings
 from tests.support.api import Api, sale_body
+from tests.support.servers import unique
 from tests.support.waiting import wait_until
 
 
@@ -274,3 +275,20 @@ async def test_health_and_metrics(api: Api) -> None:
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics", "/openapi.json", "/docs"])
 async def test_system_calls_answer_head(api: Api, path: str) -> None:
     assert (await api.call("HEAD", path)).status == 200
+
+
+@pytest.mark.parametrize("prequeue", [None, "2098-12-31T00:00:00Z"])
+async def test_a_sale_opened_before_its_time_is_open(api: Api, prequeue: str | None) -> None:
+    sale, changes = unique("early"), dict[str, object](opens_at="2099-01-01T00:00:00Z")
+    if prequeue is not None:
+        changes["waiting_room"] = {
+            "max_active_buyers": 5, "admission_seconds": 60, "prequeue_at": prequeue,
+        }  # fmt: skip
+    assert (await api.ops("PUT", f"/v1/sales/{sale}", sale_body(**changes))).status == 201
+    opened = (await api.ops("POST", f"/v1/sales/{sale}/open")).body
+    assert (opened["state"], opened["opens_at"] < "2099") == ("open", True)
+    if prequeue is None:
+        assert (await api.reserve(sale, "buyer", "key")).status == 201
+    else:
+        assert opened["waiting_room"]["prequeue_at"] is None
+        assert (await api.buyer("buyer", "POST", f"/v1/sales/{sale}/queue")).status == 200
