@@ -28,6 +28,7 @@ BEYOND_SCHEMAS = (
     ("invalid", r"items: price times"),
     ("invalid", r"items: each sku|items: all prices|items: at most 400 pairs|items?:? \S+: "),
     ("invalid", r"closes_at: must be after|opens_at: |closes_at: |waiting_room"),
+    ("invalid", r"prequeue_at: |cooldown"),
     ("invalid", r"partitions: this version"),
     ("invalid", r"delta: zero units|delta: an account holds"),
     ("invalid", r"lines: more than was reserved"),
