@@ -88,9 +88,15 @@ def accounting_view(answer: dict[str, Any]) -> RenderableType:
 
 def reconciliation_view(answer: dict[str, Any]) -> RenderableType:
     """A comparison, each difference with the reservation behind it."""
+    rebuilt = "".join(
+        f"\npartition {each['partition']} was rebuilt at {each['rebuilt_at']}: what Redis answered "
+        f"after {each['previous_epoch']}-{each['previous_sequence']} is lost"
+        for each in answer["rebuilds"]
+    )
     at = ", ".join(f"{w['partition']}:{w['epoch']}-{w['sequence']}" for w in answer["watermarks"])
     if answer["balanced"]:
-        return Text.assemble(("balanced", "bold green"), f": Redis and the ledger agree at {at}")
+        told = f": Redis and the ledger agree at {at}{rebuilt}"
+        return Text.assemble(("balanced", "bold green"), told)
     rows = table("kind", "item", "reservation", "field", ">Redis", ">ledger", "repaired")
     for each in answer["differences"]:
         place = ":".join(part for part in (each["sku"], each["location"]) if part)
@@ -103,7 +109,7 @@ def reconciliation_view(answer: dict[str, Any]) -> RenderableType:
             "yes" if each["repaired"] else "no",
         )
     count = len(answer["differences"])
-    return Group(Text.assemble((f"{count} differences", "bold red"), f" at {at}"), rows)
+    return Group(Text.assemble((f"{count} differences", "bold red"), f" at {at}{rebuilt}"), rows)
 
 
 def dead_letters_view(answer: dict[str, Any]) -> RenderableType:

@@ -210,8 +210,23 @@ class WatermarkAnswer(msgspec.Struct, frozen=True):
     sequence: int
 
 
+class RebuildAnswer(msgspec.Struct, frozen=True):
+    """A partition that was rebuilt from the ledger, its Redis having lost what it had.
+
+    The epoch before was closed at `previous_epoch` and `previous_sequence`. What Redis had answered
+    after that, and before it was lost, is in neither of the two.
+    """
+
+    partition: int
+    epoch: int
+    previous_epoch: int
+    previous_sequence: int
+    rebuilt_at: Instant
+    shift_ms: int
+
+
 class ReconciliationAnswer(msgspec.Struct, frozen=True):
-    """One comparison of Redis and the ledger."""
+    """One comparison of Redis and the ledger; `rebuilds` are those since the comparison before."""
 
     reconciliation_id: int
     sale_id: str
@@ -221,6 +236,7 @@ class ReconciliationAnswer(msgspec.Struct, frozen=True):
     failure: str | None
     differences: tuple[DifferenceAnswer, ...]
     watermarks: tuple[WatermarkAnswer, ...]
+    rebuilds: tuple[RebuildAnswer, ...]
     requested_by: str
     requested_at: Instant
     finished_at: Instant | None

@@ -18,6 +18,7 @@ from gateway.api.operator_schemas import (
     DeadLetterAnswer,
     DeadLettersAnswer,
     DifferenceAnswer,
+    RebuildAnswer,
     ReconciliationAnswer,
     ReconciliationsAnswer,
     WatermarkAnswer,
@@ -106,6 +107,18 @@ class Reconciliations:
         for row in await self._ledger.fetch(SQL["differences"], ids, DIFFERENCES_SHOWN):
             fields = {name: row[name] for name in DifferenceAnswer.__struct_fields__}
             differences[row["reconciliation_id"]].append(DifferenceAnswer(**fields))
+        rebuilds: defaultdict[int, list[RebuildAnswer]] = defaultdict(list)
+        for row in await self._ledger.fetch(SQL["rebuilds"], ids):
+            rebuilds[row["reconciliation_id"]].append(
+                RebuildAnswer(
+                    partition=row["partition"],
+                    epoch=row["epoch"],
+                    previous_epoch=row["previous_epoch"],
+                    previous_sequence=row["previous_sequence"],
+                    rebuilt_at=instant(row["occurred_at"]),
+                    shift_ms=row["shift_ms"],
+                )
+            )
         return [
             ReconciliationAnswer(
                 reconciliation_id=row["reconciliation_id"],
@@ -116,6 +129,7 @@ class Reconciliations:
                 failure=row["failure"],
                 differences=tuple(differences[row["reconciliation_id"]]),
                 watermarks=msgspec.json.decode(row["watermarks"], type=tuple[WatermarkAnswer, ...]),
+                rebuilds=tuple(rebuilds[row["reconciliation_id"]]),
                 requested_by=row["requested_by"],
                 requested_at=instant(row["requested_at"]),
                 finished_at=instant(row["finished_at"]) if row["finished_at"] else None,

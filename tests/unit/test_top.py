@@ -106,10 +106,15 @@ def test_a_sale_and_a_comparison_are_tables_on_a_terminal() -> None:
         "field": "available", "redis_value": "8", "ledger_value": "7", "repaired": False,
     }  # fmt: skip
     watermarks = [{"partition": 0, "epoch": 1, "sequence": 9}]
-    answer = {"balanced": False, "differences": [difference], "watermarks": watermarks}
+    rebuild = {
+        "partition": 0, "previous_epoch": 1, "previous_sequence": 7,
+        "rebuilt_at": "2026-11-21T12:50:53.312Z",
+    }  # fmt: skip
+    told = {"watermarks": watermarks, "rebuilds": [rebuild]}
+    answer = {"balanced": False, "differences": [difference], **told}
     text = shown(reconciliation_view(answer))
-    for part in ("1 differences at 0:1-9", "shoe:default", "available"):
+    for part in ("1 differences at 0:1-9", "shoe:default", "available", "after 1-7 is lost"):
         assert part in text, part
     assert "agree at 0:1-9" in shown(
-        reconciliation_view({"balanced": True, "watermarks": watermarks})
+        reconciliation_view({"balanced": True, "watermarks": watermarks, "rebuilds": []})
     )

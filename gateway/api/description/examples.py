@@ -69,6 +69,7 @@ _RECONCILIATION = ops.ReconciliationAnswer(
     failure=None,
     differences=(),
     watermarks=(ops.WatermarkAnswer(0, 1, 7),),
+    rebuilds=(),
     requested_by="alice",
     requested_at=_DEADLINE,
     finished_at=_DEADLINE,

@@ -1,0 +1,53 @@
+"""A reconciliation tells what was rebuilt since the one before: what both sides have forgotten."""
+
+from pathlib import Path
+
+from redis.asyncio import Redis
+
+from config.settings import RedisSettings, Settings
+from config.stack.redis import RedisServer
+from tests.support.api import Api, serving
+from tests.support.pipeline import pipeline
+from tests.support.servers import unique
+from tests.support.waiting import wait_until
+
+WAIT_SECONDS = 30.0
+
+
+async def reconciled(api: Api, sale: str) -> list[dict[str, object]]:
+    """The rebuilds a balanced comparison tells of."""
+    answer = await api.ops("POST", f"/v1/sales/{sale}/reconciliations")
+    assert (answer.status, answer.body["balanced"]) == (201, True), answer.raw
+    rebuilds: list[dict[str, object]] = answer.body["rebuilds"]
+    return rebuilds
+
+
+async def test_a_rebuild_is_reported_by_the_next_reconciliation_and_by_no_other(
+    settings: Settings, servers_folder: Path
+) -> None:
+    server = RedisServer(servers_folder / unique("redis"))
+    await server.start()
+    own = settings.model_copy(
+        update={
+            "redis": RedisSettings(url=server.url),
+            # None of its own: the next one is the test's.
+            "reconciler": settings.reconciler.model_copy(update={"compare_interval_seconds": 3600}),
+        }
+    )
+    async with pipeline(own), serving(own) as api:
+        sale = await api.open_sale()
+        await api.held(sale, "ann")
+        assert await reconciled(api, sale) == []
+        client = Redis.from_url(server.url)
+        await client.flushall()
+        await client.aclose()
+
+        async def is_back() -> bool:
+            return (await api.reserve(sale, "ben", "key")).status == 201
+
+        await wait_until(is_back, WAIT_SECONDS, "the partition is rebuilt")
+        (rebuild,) = await reconciled(api, sale)
+        assert (rebuild["partition"], rebuild["epoch"]) == (0, 2)
+        assert (rebuild["previous_epoch"], rebuild["previous_sequence"]) == (1, 3)
+        assert await reconciled(api, sale) == []
+    await server.stop()
