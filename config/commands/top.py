@@ -66,7 +66,13 @@ def view(seen: list[dict[str, Any]]) -> RenderableType:
     """The screen, from the last readings; the newest is the last."""
     now = seen[-1]
     paces = [pace_between(a, b) for a, b in itertools.pairwise(seen)]
-    return Group(_head(now), _stock(now), _reserves(paces), _pipeline(now["pipeline"]))
+    return Group(
+        _head(now),
+        _stock(now),
+        _waiting_room(now["waiting_room"]),
+        _reserves(paces),
+        _pipeline(now["pipeline"]),
+    )
 
 
 def _head(now: dict[str, Any]) -> RenderableType:
@@ -98,6 +104,16 @@ def _bar(sold: int, held: int, units: int) -> Text:
     kept = round(BAR_WIDTH_COLUMNS * (sold + held) / units) - gone
     rest = BAR_WIDTH_COLUMNS - gone - kept
     return Text.assemble(("▇" * gone, "green"), ("▒" * kept, "yellow"), ("·" * rest, "dim"))
+
+
+def _waiting_room(now: dict[str, Any] | None) -> RenderableType:
+    if now is None:
+        return Text("")
+    return Text(
+        f"waiting {now['waiting']:,}   "
+        f"admitted {now['admitted']:,} of {now['max_active_buyers']:,}   "
+        f"called {now['outflow']:,.1f} of at most {now['rate']:,.1f} a second   room {now['mode']}"
+    )
 
 
 def _reserves(paces: list[Pace | None]) -> RenderableType:

@@ -256,8 +256,10 @@ def problem_of(error: BaseException) -> Problem:
             return Problem("malformed", "The body cannot be read.")
         case Overloaded():
             return Problem("overloaded", "Too much is under way.")
-        case Recovering() | UnknownOutcome():
+        case UnknownOutcome():
             return recovering()
+        case Recovering():
+            return Problem("recovering", "What this is about is being recovered; ask again.")
         case LedgerUnavailable():
             return Problem("recovering", "The ledger does not answer now.")
     return Problem("internal", "Something failed that should not have.")

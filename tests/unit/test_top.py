@@ -32,6 +32,14 @@ def figures(second: int, accepted: int, counts: list[int], **refused: int) -> di
             "refused": refused,
             "reserve_latency": {"bounds_ms": [1, 5], "counts": counts},
         },
+        "waiting_room": {
+            "mode": "paused",
+            "waiting": 1200,
+            "admitted": 30,
+            "max_active_buyers": 50,
+            "outflow": 4.25,
+            "rate": 10.0,
+        },
         "pipeline": {
             "outbox_length": 9,
             "ledger_lag_events": 3,
@@ -75,13 +83,16 @@ def test_the_screen_shows_stock_rates_and_what_is_wrong() -> None:
     text = shown(view([figures(10, 0, [0, 0, 0]), figures(11, 8, [8, 0, 0], sold_out=40)]))
     for part in ("shoes open", "sock (paused)", "▇" * 12 + "▒" * 6 + "·" * 6, "sold_out", "40.0"):
         assert part in text, part
+    assert "waiting 1,200   admitted 30 of 50   called 4.2 of at most 10.0 a second" in text
     assert "drift unknown" in text
     assert "RECOVERING" in text
     assert "STOPPED" not in text
 
 
 def test_what_cannot_be_read_is_not_shown_as_zero() -> None:
-    text = shown(view([{**figures(10, 0, [0, 0, 0]), "items": None, "pipeline": None}]))
+    text = shown(
+        view([{**figures(10, 0, [0, 0, 0]), "items": None, "waiting_room": None, "pipeline": None}])
+    )
     assert "no stock to show" in text
     assert "0 " not in text.replace("12:50:10", "")
 
