@@ -54,10 +54,11 @@ _FAILURES = {
 class Reconciliations:
     """Comparisons of Redis and the ledger, asked of the reconciler."""
 
-    def __init__(self, directory: SaleDirectory, ledger: Ledger) -> None:
-        """Over the ledger."""
+    def __init__(self, directory: SaleDirectory, ledger: Ledger, reads: Ledger) -> None:
+        """Over the ledger; `reads` has connections of its own, so that looks hold up nobody."""
         self._directory = directory
         self._ledger = ledger
+        self._reads = reads
 
     async def run(self, sale_id: str, caller: Caller, *, apply: bool) -> ReconciliationAnswer:
         """Ask for one and wait. Raises Problem: the reconciler's reason, or that it is silent."""
@@ -79,13 +80,13 @@ class Reconciliations:
             )
 
         async def finished() -> bool:
-            status = await self._ledger.fetchval(SQL["reconciliation_status"], identifier)
+            status = await self._reads.fetchval(SQL["reconciliation_status"], identifier)
             return status in {"done", "failed"}
 
         if not await _poll(finished):
             detail = "The reconciler has not answered; its result will be listed when it has."
             raise Problem("recovering", detail, reconciliation_id=identifier)
-        rows = await self._ledger.fetch(SQL["reconciliation"], identifier)
+        rows = await self._reads.fetch(SQL["reconciliation"], identifier)
         (answer,) = await self._answers(rows)
         if answer.status == "failed":
             code = _FAILURES.get(answer.failure or "", "recovering")
@@ -96,7 +97,7 @@ class Reconciliations:
     async def of_sale(self, sale_id: str) -> ReconciliationsAnswer:
         """The latest ones, newest first."""
         await facts_or_problem(self._directory, sale_id)
-        rows = await self._ledger.fetch(
+        rows = await self._reads.fetch(
             SQL["reconciliations_of_sale"], sale_id, RECONCILIATIONS_SHOWN
         )
         return ReconciliationsAnswer(tuple(await self._answers(rows)))
@@ -104,11 +105,11 @@ class Reconciliations:
     async def _answers(self, rows: list[asyncpg.Record]) -> list[ReconciliationAnswer]:
         ids = [row["reconciliation_id"] for row in rows]
         differences: defaultdict[int, list[DifferenceAnswer]] = defaultdict(list)
-        for row in await self._ledger.fetch(SQL["differences"], ids, DIFFERENCES_SHOWN):
+        for row in await self._reads.fetch(SQL["differences"], ids, DIFFERENCES_SHOWN):
             fields = {name: row[name] for name in DifferenceAnswer.__struct_fields__}
             differences[row["reconciliation_id"]].append(DifferenceAnswer(**fields))
         rebuilds: defaultdict[int, list[RebuildAnswer]] = defaultdict(list)
-        for row in await self._ledger.fetch(SQL["rebuilds"], ids):
+        for row in await self._reads.fetch(SQL["rebuilds"], ids):
             rebuilds[row["reconciliation_id"]].append(
                 RebuildAnswer(
                     partition=row["partition"],
@@ -141,13 +142,14 @@ class Reconciliations:
 class DeadLetters:
     """Events that could not be applied; their replay is asked of the order writer."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        """Over the ledger."""
+    def __init__(self, ledger: Ledger, reads: Ledger) -> None:
+        """Over the ledger; `reads` as in Reconciliations."""
         self._ledger = ledger
+        self._reads = reads
 
     async def page(self, before: int | None) -> DeadLettersAnswer:
         """One page, newest first, of letters older than `before`."""
-        rows = await self._ledger.fetch(SQL["dead_letters"], before, LETTERS_PAGE + 1)
+        rows = await self._reads.fetch(SQL["dead_letters"], before, LETTERS_PAGE + 1)
         shown = tuple(_letter(row) for row in rows[:LETTERS_PAGE])
         more = str(shown[-1].dead_letter_id) if len(rows) > LETTERS_PAGE else None
         return DeadLettersAnswer(shown, more)
@@ -180,7 +182,7 @@ class DeadLetters:
         return letter
 
     async def _find(self, identifier: int) -> DeadLetterAnswer:
-        row = await self._ledger.fetchrow(SQL["dead_letter"], identifier)
+        row = await self._reads.fetchrow(SQL["dead_letter"], identifier)
         if row is None:
             raise not_found("dead letter")
         return _letter(row)

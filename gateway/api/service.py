@@ -351,7 +351,9 @@ def _endpoints(
         PublicSales(directory, snapshots),
         most,
     )
-    operations = OperationHandlers(Reconciliations(directory, ledger), DeadLetters(ledger), most)
+    operations = OperationHandlers(
+        Reconciliations(directory, ledger, reads), DeadLetters(ledger, reads), most
+    )
     shop: tuple[AnyEndpoint, ...] = ()
     if settings.gateway.demo_shop:
         shop = demo_shop_endpoints(DemoShopHandlers(DemoShop(settings, ledger, service), most))
