@@ -86,9 +86,10 @@ class Visitor:
         """Press the button of an action."""
         await (page or self.page).click(f"[data-action={action}]")
 
-    async def accessible(self) -> None:
-        """No violation of WCAG 2.2 AA or of axe's best practices."""
-        found = await Axe().run(self.page, options=RULES)
+    async def accessible(self, *parts: str) -> None:
+        """No violation of WCAG 2.2 AA or of axe's best practices, in the page or in these parts."""
+        context = {"include": [[part] for part in parts]} if parts else None
+        found = await Axe().run(self.page, context=context, options=RULES)
         broken = [
             f"{violation['id']}: {node['target']} {node['failureSummary']}"
             for violation in found.response["violations"]
