@@ -55,6 +55,13 @@ CROSS JOIN LATERAL json_to_recordset(e.payload -> 'accounts')
     AS account (sku text, location text, units bigint)
 WHERE e.kind = 'load'
 UNION ALL
+-- A partition that was lost before the ledger had heard of its load begins with the stock it was
+-- opened with.
+SELECT c.partition, 1, 0, 'load', NULL, NULL, a.sku, a.location, a.loaded, 0, a.loaded, 0, 0
+FROM closed_epochs c
+JOIN stock_accounts a USING (sale_id, partition)
+WHERE c.sale_id = $1 AND (c.epoch, c.last_sequence) = (1, 0)
+UNION ALL
 SELECT e.partition, e.epoch, e.sequence, e.kind, NULL, NULL, e.payload ->> 'sku',
        e.payload ->> 'location', 0, (e.payload ->> 'delta')::bigint,
        (e.payload ->> 'delta')::bigint, 0, 0
@@ -313,9 +320,9 @@ WHERE e.sale_id = $1 AND e.sequence = 1 AND e.epoch > 1
         WHERE c.sale_id = e.sale_id AND c.partition = e.partition
           AND c.epoch = (e.payload #>> '{previous,epoch}')::integer
           AND c.last_sequence = (e.payload #>> '{previous,sequence}')::bigint
-          AND c.epoch = (SELECT max(p.epoch) FROM ledger_events p
-                         WHERE p.sale_id = e.sale_id AND p.partition = e.partition
-                           AND p.epoch < e.epoch)))
+          AND c.epoch = coalesce((SELECT max(p.epoch) FROM ledger_events p
+                                  WHERE p.sale_id = e.sale_id AND p.partition = e.partition
+                                    AND p.epoch < e.epoch), 1)))
 LIMIT 1000;
 
 -- name: void_violations

@@ -6,6 +6,7 @@ from redis.asyncio import Redis
 
 from config.settings import RedisSettings, Settings
 from config.stack.redis import RedisServer
+from loadtest.verdict.run import verify
 from tests.support.api import Api, serving
 from tests.support.pipeline import pipeline
 from tests.support.servers import unique
@@ -50,4 +51,29 @@ async def test_a_rebuild_is_reported_by_the_next_reconciliation_and_by_no_other(
         assert (rebuild["partition"], rebuild["epoch"]) == (0, 2)
         assert (rebuild["previous_epoch"], rebuild["previous_sequence"]) == (1, 3)
         assert await reconciled(api, sale) == []
+    await server.stop()
+
+
+async def test_a_sale_lost_before_the_ledger_heard_of_it_begins_with_its_stock(
+    settings: Settings, servers_folder: Path
+) -> None:
+    server = RedisServer(servers_folder / unique("redis"))
+    await server.start()
+    own = settings.model_copy(update={"redis": RedisSettings(url=server.url)})
+    async with serving(own) as api:
+        sale = await api.open_sale()
+        client = Redis.from_url(server.url)
+        await client.flushall()
+        async with pipeline(own):
+
+            async def is_back() -> bool:
+                return (await api.reserve(sale, "ben", "key")).status == 201
+
+            await wait_until(is_back, WAIT_SECONDS, "the partition is rebuilt")
+
+            async def holds() -> bool:
+                return (await verify(sale, redis_url=server.url, dsn=own.postgres.dsn)).holds
+
+            await wait_until(holds, WAIT_SECONDS, "every invariant holds")
+        await client.aclose()
     await server.stop()
