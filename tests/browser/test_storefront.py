@@ -1,5 +1,6 @@
 """A visitor's whole drop in a real browser."""
 
+import msgspec
 import pytest
 from playwright.async_api import Route, expect
 
@@ -168,7 +169,8 @@ async def test_a_limit_reached_elsewhere_is_shown_as_what_one_has(
     sale = await shop.sale()
     visitor = await new_visitor(f"/?sale={sale}")
     await visitor.sees("buy")
-    kept = await visitor.page.evaluate("JSON.parse(localStorage['dropgate:demo-visitor'])")
+    known = await visitor.page.wait_for_function("localStorage['dropgate:demo-visitor']")
+    kept = msgspec.json.decode(await known.json_value())
     await shop.reserve(sale, kept["buyer_id"])  # with another device
     await visitor.does("reserve")
     await visitor.sees("held")
