@@ -19,11 +19,14 @@ from tests.support.servers import SECRET, unique
 from tests.support.waiting import wait_until
 
 START_SECONDS = 20.0
+# Longer than a run of all tests: some are made when their module is read.
+TOKEN_LIFE_SECONDS = 86_400.0
 
 
 def token_of(scope: str, subject: str, **claims: object) -> str:
     """A token made by PyJWT, the reference implementation."""
-    payload = {"sub": subject, "aud": "dropgate", "exp": time.time() + 600, "scope": scope}
+    expires_at = time.time() + TOKEN_LIFE_SECONDS
+    payload = {"sub": subject, "aud": "dropgate", "exp": expires_at, "scope": scope}
     return jwt.encode(payload | claims, SECRET, algorithm="HS256")
 
 
