@@ -16,6 +16,7 @@ const CHARTS = [
   { title: "Time to answer a reserve", names: ["p50", "p99"], unit: " ms", words: { p50: "half within", p99: "99 % within" } },
   { title: "Events in the outbox", names: ["outbox"], unit: "", words: { outbox: "events" } },
   { title: "Ledger behind", names: ["lag"], unit: " s", words: { lag: "oldest event" } },
+  { title: "Drift", names: ["drift"], unit: "", words: { drift: "unrepaired differences" } },
 ];
 
 export class Charts {

@@ -42,7 +42,7 @@ function levels({ items, pipeline, waiting_room: room }) {
   return {
     available: sum("available"), held: sum("held"), sold: sum("sold"),
     outbox: pipeline?.outbox_length ?? null,
-    lag: pipeline?.ledger_lag_seconds ?? null,
+    lag: pipeline?.ledger_lag_seconds ?? null, drift: pipeline?.drift ?? null,
     waiting: room?.waiting ?? null, admitted: room?.admitted ?? null,
   };
 }
