@@ -114,3 +114,19 @@ async def test_a_key_that_is_lost_and_one_of_another_type_are_rebuilt_from_the_l
                 await run.goes_on(served=20, fresh=5)
         assert (await run.watermark())[0] == 3, "rebuilt twice"
         await run.judge()
+
+
+async def test_a_loss_before_the_last_one_is_mended_is_mended_with_it(up: Up) -> None:
+    async with trial(up) as run:
+        async with run.load.running():
+            await run.under_way(20)
+            async with run.stopped("gateway", "reconciler"):
+                await run.drained()
+                async with run.down("redis"):
+                    truncate_redis(run.up.data / "redis", TRUNCATED_BYTES)
+                await run.drained()  # though Redis is older than the ledger now
+                async with run.redis() as redis:
+                    await lose_key(redis, run.sale_id, "buyers")
+            await run.goes_on(served=20, fresh=5)
+        assert run.logged("reconciler", "partition_rebuilt")
+        await run.judge()
