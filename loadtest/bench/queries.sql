@@ -57,3 +57,7 @@ UPDATE watermarks SET sequence = $2, fingerprint = '\x00', event_time = now() WH
 -- name: gather_statistics
 -- As autovacuum would have done while the sale went on.
 VACUUM ANALYZE;
+
+-- name: checkpoint
+-- Nor would a million rows still wait to be written.
+CHECKPOINT;

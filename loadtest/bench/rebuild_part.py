@@ -88,6 +88,7 @@ async def _fill(dsn: str, count: int) -> None:
             await connection.execute(SQL["fill_account"], SALE, count)
             await connection.execute(SQL["fill_watermark"], SALE, first + count - 1)
         await connection.execute(SQL["gather_statistics"])
+        await connection.execute(SQL["checkpoint"])
     finally:
         await connection.close()
 
