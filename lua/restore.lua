@@ -6,7 +6,7 @@
 -- ARGV    1 run_id of the server at hand  2 the new epoch  3 MessagePack, one of
 --         {"begin", configuration (include/catalog.lua), {{loaded, adjusted, transferred,
 --          in_transit, available, held, sold}, ...}}
---         {"chunk", {{token, reservation (include/record.lua), admission spent or nil}, ...}}
+--         {"chunk", {token, packed reservation (include/record.lua), admission spent or 0, ...}}
 --         {"commit", reservations, active holds, closed epoch, closed sequence, state, shift_ms}
 -- RETURNS MessagePack {"ok", epoch, wall_ms, 0, {"begun" | "stored" | "restored" | "already" |
 --         "newer" | "not_begun" | "differs"}}
@@ -51,25 +51,21 @@ local function begin(request)
   return answer('begun')
 end
 
-local function is_entry(entry, accounts)
-  return type(entry) == 'table' and is_token(entry[1]) and is_record(entry[2], accounts)
-    and (entry[3] == nil or is_integer(entry[3], 1, LATEST))
-end
-
 -- What the buyer still has of it: held, or confirmed less what came back.
 local function count_for_buyer(partition, buyer, record)
-  if record[STATE] ~= HELD and record[STATE] ~= CONFIRMED then return end
-  for i = 1, #record[LINES], 2 do
-    add_count(buyer, item_of(partition, record[LINES][i]), record[LINES][i + 1])
+  local state, lines, returned = record[STATE], record[LINES], record[RETURNED]
+  if state == CANCELLED or state == EXPIRED then
+    return set_number(buyer, GIVEN_BACK, count_of(buyer, GIVEN_BACK) + 1)
   end
-  local returned = record[RETURNED] or {}
-  for i = 1, #returned, 2 do
+  for i = 1, #lines, 2 do add_count(buyer, item_of(partition, lines[i]), lines[i + 1]) end
+  for i = 1, returned and #returned or 0, 2 do
     add_count(buyer, item_of(partition, returned[i]), -returned[i + 1])
   end
 end
 
 -- Fields of a hash, in few calls: a call for each costs more than all else done with it.
-local function read_fields(key, names, found)
+local function read_fields(key, names)
+  local found = {}
   for from = 1, #names, 1000 do
     local values = redis.call('HMGET', key, unpack(names, from, math.min(from + 999, #names)))
     for i, value in ipairs(values) do found[names[from + i - 1]] = value end
@@ -77,50 +73,46 @@ local function read_fields(key, names, found)
   return found
 end
 
--- Which of the records are stored already, by token; their buyers are read with them.
-local function read_known(partition, records)
-  local tokens, buyers, ids = {}, partition.buyers, {}
-  for i, entry in ipairs(records) do
-    tokens[i] = entry[1]
-    local id = entry[2][BUYER]
-    if buyers[id] == nil then
-      buyers[id] = false
-      ids[#ids + 1] = id
-    end
+-- The chunk as columns: tokens, packed records, records, buyer ids, admissions. Raises where it is
+-- malformed.
+local function read_chunk(entries, accounts)
+  assert(type(entries) == 'table' and #entries > 0 and #entries % 3 == 0
+    and #entries <= 3 * MOST_RECORDS)
+  local tokens, packed, records, ids, admissions = {}, {}, {}, {}, {}
+  for i = 1, #entries / 3 do
+    local token, stored, admission = entries[3 * i - 2], entries[3 * i - 1], entries[3 * i]
+    local record = cmsgpack.unpack(stored)
+    assert(is_token(token) and is_record(record, accounts) and is_integer(admission, 0, LATEST))
+    tokens[i], packed[i], records[i], ids[i] = token, stored, record, record[BUYER]
+    admissions[i] = admission
   end
-  read_fields(KEYS[4], ids, buyers)
-  for _, id in ipairs(ids) do buyers[id] = buyers[id] and cmsgpack.unpack(buyers[id]) or {} end
-  return read_fields(KEYS[3], tokens, {})
+  return tokens, packed, records, ids, admissions
 end
 
 local function chunk(request)
-  local records = request[2]
-  if type(records) ~= 'table' or #records == 0 or #records > MOST_RECORDS then
-    return malformed('chunk')
-  end
   local partition = {
     keys = KEYS, buyers = {}, changed_buyers = {}, deadlines = {},
     accounts = cmsgpack.unpack(redis.call('HGET', KEYS[1], 'catalog'))[2],
   }
-  for _, entry in ipairs(records) do
-    if not is_entry(entry, partition.accounts) then return malformed('record') end
-  end
-  local known = read_known(partition, records)
-  local fields = {}
-  for _, entry in ipairs(records) do
-    local token, record = entry[1], entry[2]
+  local ok, tokens, packed, records, ids, admissions =
+    pcall(read_chunk, request[2], partition.accounts)
+  if not ok then return malformed('chunk') end
+  local known, packed_buyers = read_fields(KEYS[3], tokens), read_fields(KEYS[4], ids)
+  local buyers, fields = partition.buyers, {}
+  for i, token in ipairs(tokens) do
     if not known[token] then
       known[token] = true
       fields[#fields + 1] = token
-      fields[#fields + 1] = cmsgpack.pack(record)
-      local buyer = partition.buyers[record[BUYER]]
-      partition.changed_buyers[record[BUYER]] = true
-      count_for_buyer(partition, buyer, record)
-      if record[STATE] == CANCELLED or record[STATE] == EXPIRED then
-        set_number(buyer, GIVEN_BACK, count_of(buyer, GIVEN_BACK) + 1)
+      fields[#fields + 1] = packed[i]
+      local record, id = records[i], ids[i]
+      local buyer = buyers[id]
+      if not buyer then
+        buyer = packed_buyers[id] and cmsgpack.unpack(packed_buyers[id]) or {}
+        buyers[id], partition.changed_buyers[id] = buyer, true
       end
-      if entry[3] then
-        set_number(buyer, ADMISSION, math.max(entry[3], count_of(buyer, ADMISSION)))
+      count_for_buyer(partition, buyer, record)
+      if admissions[i] > 0 then
+        set_number(buyer, ADMISSION, math.max(admissions[i], count_of(buyer, ADMISSION)))
       end
       if record[STATE] == HELD then
         buyer[#buyer + 1] = token

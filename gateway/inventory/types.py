@@ -10,6 +10,8 @@ from enum import IntEnum, StrEnum
 
 import msgspec
 
+_encode = msgspec.msgpack.Encoder().encode
+
 
 class ReservationState(IntEnum):
     """States of a reservation; the table of lua/include/status.lua."""
@@ -144,16 +146,6 @@ class RestoreBegin(msgspec.Struct, frozen=True, array_like=True, tag="begin"):
     counters: tuple[tuple[int, ...], ...]
 
 
-# A reservation by its token; behind it the admission it spent, where it spent one.
-RestoreEntry = tuple[str, Record] | tuple[str, Record, int]
-
-
-class RestoreChunk(msgspec.Struct, frozen=True, array_like=True, tag="chunk"):
-    """Some reservations."""
-
-    records: tuple[RestoreEntry, ...]
-
-
 class RestoreCommit(msgspec.Struct, frozen=True, array_like=True, tag="commit"):
     """What must be there now, where the ledger closed the last epoch, how long the outage was."""
 
@@ -165,7 +157,9 @@ class RestoreCommit(msgspec.Struct, frozen=True, array_like=True, tag="commit"):
     shift_ms: int
 
 
-RestoreStage = RestoreBegin | RestoreChunk | RestoreCommit
+RestoreStage = RestoreBegin | RestoreCommit
+# A token, its record as `nested`, the admission it spent or 0.
+RestoreEntry = tuple[str, msgspec.Raw, int]
 
 
 class RepairAccount(msgspec.Struct, frozen=True, array_like=True, tag="account"):
@@ -206,3 +200,11 @@ class RepairBuyer(msgspec.Struct, frozen=True, array_like=True, tag="buyer"):
 
 
 RepairRequest = RepairAccount | RepairReservation | RepairBuyer
+
+
+def nested(value: object) -> msgspec.Raw:
+    """`value` in MessagePack, inside a message as a string: cmsgpack knows no binary type."""
+    packed = _encode(value)
+    size = len(packed)
+    header = b"\xd9%c" % size if size < 256 else b"\xdb" + size.to_bytes(4, "big")
+    return msgspec.Raw(header + packed)

@@ -24,19 +24,26 @@ GROUP BY reservation_id
 SELECT count(*) AS reservations, count(*) FILTER (WHERE state = 'held') AS active_holds
 FROM reservations WHERE sale_id = $1 AND partition = $2
 
+-- name: read_as_stored
+-- Two passes over whole tables, the lines kept in memory: a third of the work of reading in order.
+SELECT set_config('max_parallel_workers_per_gather', '0', true),
+    set_config('work_mem', '64MB', true)
+
 -- name: read_in_order
 -- The first rows come at once, along two indexes; to sort or hash all of them would come first.
 SELECT set_config('enable_sort', 'off', true), set_config('enable_hashjoin', 'off', true)
 
 -- name: records
--- A row for each line, those of a reservation one after the other; by account number, which is the
--- account's position.
+-- A row for each line; by account number, which is the account's position.
 SELECT r.reservation_id, r.state, r.last_epoch, r.last_sequence, r.accepted_epoch,
-    r.accepted_sequence, (extract(epoch FROM r.deadline) * 1000)::bigint AS deadline_ms,
+    r.accepted_sequence, (date_part('epoch', r.deadline) * 1000)::bigint AS deadline_ms,
     r.extended_ms, r.buyer_id, r.fingerprint, r.payment_reference,
     a.position, l.quantity, l.confirmed, l.returned, r.admission
 FROM reservations r
 JOIN order_lines l USING (sale_id, reservation_id)
 JOIN stock_accounts a USING (sale_id, partition, sku, location)
 WHERE r.sale_id = $1 AND r.partition = $2
+
+-- name: in_order
+-- Behind `records`: the lines of a reservation one after the other.
 ORDER BY r.reservation_id

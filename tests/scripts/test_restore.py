@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from gateway.inventory.events import Position, Recover, Reserve
+from gateway.inventory.types import RestoreEntry, nested
 from tests.scripts.answers import Answer
 from tests.scripts.calls import EVERY, arguments, prepare
 from tests.scripts.harness import Rig
@@ -28,20 +29,24 @@ def _begin(rig: Rig, state: PartitionState) -> tuple[object, ...]:
     return ("begin", rig.sale.fields(), counters)
 
 
-def _records(state: PartitionState) -> list[tuple[object, ...]]:
+def _records(state: PartitionState) -> list[RestoreEntry]:
     """In the order of acceptance, each as it is stored: the last three fields once they exist, and
     behind it the admission its event says it spent.
     """
     reserves = [event for event in state.events if isinstance(event, Reserve)]
     spent = {event.reservation_id.rpartition(".")[2]: event.admission for event in reserves}
     found = sorted(state.records.items(), key=lambda known: known[1].accepted_sequence)
-    packed: list[tuple[object, ...]] = []
+    packed: list[RestoreEntry] = []
     for name, record in found:
         fields = list(msgspec.structs.astuple(record))
         while not fields[-1]:
             fields.pop()
-        packed.append((name, fields) if spent[name] is None else (name, fields, spent[name]))
+        packed.append((name, nested(fields), spent[name] or 0))
     return packed
+
+
+def _chunk(entries: list[RestoreEntry]) -> tuple[object, ...]:
+    return ("chunk", [value for entry in entries for value in entry])
 
 
 def _commit(state: PartitionState, sale_state: str = "open") -> tuple[object, ...]:
@@ -64,7 +69,7 @@ def _rich(rig: Rig) -> PartitionState:
 
 def _restored(rig: Rig, before: PartitionState) -> PartitionState:
     assert _word(rig, *_begin(rig, before)) == "begun"
-    assert _word(rig, "chunk", _records(before)) == "stored"
+    assert _word(rig, *_chunk(_records(before))) == "stored"
     assert _word(rig, *_commit(before)) == "restored"
     rig.run_id, rig.epoch = NEXT_RUN, 2
     return rig.state()
@@ -139,7 +144,7 @@ def test_goes_on_selling(rig: Rig) -> None:
 def test_answers_nobody_before_it_is_whole(rig: Rig) -> None:
     before = _rich(rig)
     given = {name: arguments(rig, name) for name in EVERY}
-    stages = (_begin(rig, before), ("chunk", _records(before)))
+    stages = (_begin(rig, before), _chunk(_records(before)))
     for stage in stages:
         _stage(rig, *stage)
         for name, valid in given.items():
@@ -151,15 +156,15 @@ def test_every_stage_may_be_repeated(rig: Rig) -> None:
     before = _rich(rig)
     records = _records(before)
     _stage(rig, *_begin(rig, before))
-    _stage(rig, "chunk", records[:3])
+    _stage(rig, *_chunk(records[:3]))
     assert _word(rig, *_begin(rig, before)) == "begun"
-    assert _word(rig, "chunk", [*records[:3], records[0]]) == "stored"
-    assert _word(rig, "chunk", records) == "stored"
+    assert _word(rig, *_chunk([*records[:3], records[0]])) == "stored"
+    assert _word(rig, *_chunk(records)) == "stored"
     with rig.unchanged():
-        assert _word(rig, "chunk", records) == "stored"
+        assert _word(rig, *_chunk(records)) == "stored"
     assert _word(rig, *_commit(before)) == "restored"
     with rig.unchanged():
-        for stage in (_begin(rig, before), ("chunk", records), _commit(before)):
+        for stage in (_begin(rig, before), _chunk(records), _commit(before)):
             assert _word(rig, *stage) == "already"
             assert _word(rig, *stage, run_id="c" * 40) == "differs"
     rig.run_id, rig.epoch = NEXT_RUN, 2
@@ -168,7 +173,7 @@ def test_every_stage_may_be_repeated(rig: Rig) -> None:
 
 def test_an_older_rebuild_comes_too_late(rig: Rig) -> None:
     before = _rich(rig)
-    stages = (_begin(rig, before), ("chunk", _records(before)), _commit(before))
+    stages = (_begin(rig, before), _chunk(_records(before)), _commit(before))
     assert _word(rig, *stages[0], epoch=5) == "begun"
     with rig.unchanged():
         for stage in stages:
@@ -185,7 +190,7 @@ def test_nothing_goes_before_begin(rig: Rig, *, loaded: bool) -> None:
     if not loaded:
         run(rig.client, "FLUSHDB")
     with rig.unchanged():
-        assert _word(rig, "chunk", _records(before)) == "not_begun"
+        assert _word(rig, *_chunk(_records(before))) == "not_begun"
         assert _word(rig, *_commit(before)) == "not_begun"
 
 
@@ -194,14 +199,18 @@ def test_a_chunk_that_never_came_differs(rig: Rig) -> None:
     _stage(rig, *_begin(rig, before))
     for part in ([], _records(before)[:-1]):
         if part:
-            _stage(rig, "chunk", part)
+            _stage(rig, *_chunk(part))
         with rig.unchanged():
             assert _word(rig, *_commit(before)) == "differs"
 
 
 RECORD: list[object] = [1, 1, 3, 1, 3, 99, 0, "ann", "order-1", [1, 1]]
 PAID: list[object] = [*RECORD, "pay-1", [1, 1], ["key:return"]]
-NO_CHUNKS: tuple[object, ...] = (None, [], 7, [7], [[]], [[token("a")]], [["a", RECORD]])
+NO_CHUNKS: tuple[object, ...] = (
+    *(None, [], 7, [7], [[]], [[token("a"), nested(RECORD), 0]], [token("a")]),
+    *([token("a"), nested(RECORD)], [token("a"), RECORD, 0], ["a", nested(RECORD), 0]),
+    *([token("a"), "", 0], [token("a"), "\x93\x01", 0], [token("a"), "text", 0]),
+)
 COMMIT: tuple[object, ...] = ("commit", 1, 1, 1, 9, "open", 0)
 COUNTS = [10, 0, 0, 0, 9, 1, 0]
 BROKEN: tuple[tuple[object, ...], ...] = (
@@ -211,7 +220,7 @@ BROKEN: tuple[tuple[object, ...], ...] = (
     ("begin", Sale().fields()[:-1], [COUNTS]),
     *(("chunk", chunk) for chunk in NO_CHUNKS),
     *(
-        ("chunk", [[token("a"), [*PAID[:place], value, *PAID[place + 1 :]]]])
+        ("chunk", [token("a"), nested([*PAID[:place], value, *PAID[place + 1 :]]), 0])
         for place, values in (
             *((0, (0, 5, 1.5, "1", None)), (5, (-1, 0.5, "x", None)), (6, (-1, None))),
             *((7, ("", 7, None, "x" * 129)), (8, ("", 7, 'a"b'))),
@@ -220,8 +229,8 @@ BROKEN: tuple[tuple[object, ...], ...] = (
         )
         for value in values
     ),
-    ("chunk", [[token(str(n)), RECORD] for n in range(2001)]),
-    *(("chunk", [[token("a"), RECORD, spent]]) for spent in (0, -1, 0.5, "1", 10**14)),
+    ("chunk", [value for n in range(2001) for value in (token(str(n)), nested(RECORD), 0)]),
+    *(("chunk", [token("a"), nested(RECORD), spent]) for spent in (-1, 0.5, "1", None, 10**14)),
     *(
         (*COMMIT[:place], value, *COMMIT[place + 1 :])
         for place, values in (
