@@ -1,4 +1,6 @@
-"""One `dropgate up` with two gateway workers for all tests on the outbox."""
+"""What runs for all tests, each with two gateway workers: `dropgate up` by itself, and one whose
+Redis has replicas and a Sentinel.
+"""
 
 import os
 from collections.abc import AsyncIterator
@@ -6,12 +8,23 @@ from collections.abc import AsyncIterator
 import pytest_asyncio
 
 from tests.chaos.rig import running_up
+from tests.chaos.watched import WatchedUp, running_watched_up
 from tests.support.up import Up
 
 
 @pytest_asyncio.fixture(scope="session")
 async def up() -> AsyncIterator[Up]:
     """Every test leaves it serving."""
-    event_log = os.environ.get("DROPGATE_TEST_EVENT_LOG") or "outbox"
-    async with running_up("--workers", "2", "--event-log", event_log) as running:
+    async with running_up("--workers", "2", "--event-log", _event_log()) as running:
         yield running
+
+
+@pytest_asyncio.fixture(scope="session")
+async def watched_up() -> AsyncIterator[WatchedUp]:
+    """Every test leaves it serving, with two replicas beside a primary."""
+    async with running_watched_up(_event_log()) as running:
+        yield running
+
+
+def _event_log() -> str:
+    return os.environ.get("DROPGATE_TEST_EVENT_LOG") or "outbox"

@@ -38,6 +38,7 @@ from tests.chaos.crash_logs import CrashLogs
 from tests.chaos.history_checks import history_violations
 from tests.chaos.load import Load
 from tests.chaos.stage import Stage
+from tests.chaos.watched import WatchedUp
 from tests.support.servers import unique
 from tests.support.up import Up
 from tests.support.waiting import wait_until
@@ -77,31 +78,45 @@ class Trial:
         """The pids that run under this name now."""
         return self.up.ready.pids[name]
 
-    def kill(self, name: str, *, which: int = 0) -> int:
-        """SIGKILL; returns the pid."""
-        pid = self.pids(name)[which]
+    @property
+    def redis_folder(self) -> Path:
+        """Where the Redis that serves keeps its data."""
+        up = self._supervised
+        return up.redis_folder(up.primary) if isinstance(up, WatchedUp) else up.data / "redis"
+
+    def _serving(self, name: str) -> int:
+        """Which of several does the work: the primary of Redis, the first of all others."""
+        up = self.up
+        return up.primary if name == "redis" and isinstance(up, WatchedUp) else 0
+
+    def kill(self, name: str, *, which: int | None = None) -> int:
+        """SIGKILL, by default the one that does the work; returns the pid."""
+        pid = self.pids(name)[self._serving(name) if which is None else which]
         os.kill(pid, signal.SIGKILL)
         self.killed.add(name)
         return pid
 
-    async def kill_and_wait(self, name: str, *, which: int = 0) -> None:
+    async def kill_and_wait(self, name: str, *, which: int | None = None) -> None:
         """SIGKILL, and wait until another one runs in its place."""
         await self._supervised.ready_where(name, not_pid=self.kill(name, which=which))
 
     @asynccontextmanager
-    async def stopped(self, *names: str) -> AsyncIterator[None]:
-        """SIGSTOP everything under these names, with children; SIGCONT after the block."""
-        pids = await wait_until(lambda: self._living(names), WAIT_SECONDS, "all of them run")
+    async def stopped(self, *names: str, which: int | None = None) -> AsyncIterator[None]:
+        """SIGSTOP everything under these names, or one of it, with children; SIGCONT after the
+        block.
+        """
+        pids = await wait_until(lambda: self._living(names, which), WAIT_SECONDS, "all of them run")
         self._signal(pids, signal.SIGSTOP)
         try:
             yield
         finally:
             self._signal(pids, signal.SIGCONT)
 
-    def _living(self, names: Iterable[str]) -> list[int]:
+    def _living(self, names: Iterable[str], which: int | None) -> list[int]:
         """The pids under these names, with children; none while one of them is just dead."""
+        chosen = slice(None) if which is None else slice(which, which + 1)
         try:
-            found = [psutil.Process(pid) for name in names for pid in self.pids(name)]
+            found = [psutil.Process(pid) for name in names for pid in self.pids(name)[chosen]]
             family = [*found, *(child for each in found for child in each.children())]
             is_dying = any(each.status() == psutil.STATUS_ZOMBIE for each in family)
         except psutil.NoSuchProcess:

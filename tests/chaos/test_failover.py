@@ -7,15 +7,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest_asyncio
-from redis.exceptions import RedisError
 
 from config.settings import EventLogSettings
-from config.stack.redis import RedisServer
 from loadtest.answers import Line
 from loadtest.calls import Calls
+from tests.chaos.failovers import writes_no_more
 from tests.chaos.fleet import fleet, left_behind
 from tests.chaos.rig import SKU, WAIT_SECONDS, Trial, trial
-from tests.support.sentinel import Replicated, client_of, replicated
+from tests.support.sentinel import Replicated, replicated
 from tests.support.waiting import wait_until
 
 
@@ -66,7 +65,7 @@ async def test_an_old_primary_that_still_has_clients_promises_nothing(
             asked = asyncio.create_task(_ask_on(beyond, servers))
             await servers.promoted()
             await run.goes_on(served=30, fresh=8)
-            assert await writes_no_more(servers.primary), "before anybody goes on elsewhere"
+            assert await writes_no_more(servers.primary.url), "before anybody goes on elsewhere"
             assert await asked, "and it was asked until then"
         await run.judge()
 
@@ -87,17 +86,7 @@ async def _ask_on(beyond: Calls, servers: Replicated) -> int:
         asked += 1
         attempt = await beyond.reserve(f"left-{asked}", "first", (Line(SKU, 1),))
         assert not attempt.accepted, "no replica has it"
-        return await writes_no_more(servers.primary)
+        return await writes_no_more(servers.primary.url)
 
     await wait_until(has_stopped, WAIT_SECONDS, "the old primary writes no more")
     return asked
-
-
-async def writes_no_more(server: RedisServer) -> bool:
-    """Whether it refuses a write of anybody for want of a replica."""
-    async with client_of(server.url) as client:
-        try:
-            await client.set("written", "by somebody who asks no Sentinel")
-        except RedisError as error:
-            return "NOREPLICAS" in str(error)
-    return False

@@ -1,8 +1,9 @@
 """A mix of faults drawn from a seed, for as long as asked, on one sale after another.
 
 `make chaos SEED=7 MINUTES=10` repeats the faults of seed 7 for ten minutes, with a broker if asked
-for by `EVENT_LOG=kafka`; without a seed a new one is drawn. Every sale gets a few faults while
-buyers come, is sold out, and judged.
+for by `EVENT_LOG=kafka`; without a seed a new one is drawn. In long runs of even seeds Redis has
+replicas and a Sentinel, and failovers are among the faults; `REDIS=watched` or `REDIS=single`
+decides otherwise. Every sale gets a few faults while buyers come, is sold out, and judged.
 """
 
 import os
@@ -10,11 +11,16 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 
+import pytest
+
 from tests.chaos.damage import KEYS, lose_key, retype_key, truncate_redis, truncate_topic
+from tests.chaos.failovers import isolate_primary, lose_primary
 from tests.chaos.rig import Trial, trial
+from tests.chaos.watched import WatchedUp
 from tests.support.up import Up
 
 SHORT_RUN_MINUTES = 0.3
+SEED_WITH_FAILOVER = 34
 FAULTS_PER_SALE_MAX = 4
 FREEZE_SECONDS_MAX = 3.0
 TRUNCATED_BYTES_MAX = 4000
@@ -54,9 +60,10 @@ async def freeze(run: Trial, rng: random.Random) -> str:
     """Something hangs while buyers come."""
     name = rng.choice(sorted(run.up.ready.pids))
     seconds = rng.uniform(0.1, FREEZE_SECONDS_MAX)
-    async with run.stopped(name):
+    which = rng.randrange(len(run.pids(name))) if name == "redis" else None
+    async with run.stopped(name, which=which):
         await run.passed(seconds)
-    return f"froze {name} for {seconds:.1f} s"
+    return f"froze {name} {'' if which is None else which} for {seconds:.1f} s"
 
 
 async def hang_up(run: Trial, rng: random.Random) -> str:
@@ -92,7 +99,7 @@ async def cut_end_of_redis(run: Trial, rng: random.Random) -> str:
     async with run.stopped("gateway", "reconciler"):
         await run.drained()
         async with run.down("redis"):
-            truncate_redis(run.up.data / "redis", lost_bytes)
+            truncate_redis(run.redis_folder, lost_bytes)
     return f"cut {lost_bytes} bytes off redis"
 
 
@@ -117,11 +124,46 @@ FAULTS: tuple[Fault, ...] = (
     *(freeze, hang_up, flush, damage_key, cut_end_of_redis, cut_end_of_log, terminate),
 )
 
+WATCHED_FAULTS: tuple[Fault, ...] = (
+    *FAULTS,
+    *(lose_primary, lose_primary, isolate_primary, isolate_primary),
+)
 
-async def test_a_random_mix_of_faults_breaks_no_invariant(up: Up) -> None:
-    seed = int(os.environ.get("DROPGATE_TEST_SEED") or random.SystemRandom().randrange(10**6))
-    minutes = float(os.environ.get("DROPGATE_TEST_MINUTES") or SHORT_RUN_MINUTES)
-    print(f"repeat with: make chaos SEED={seed} MINUTES={minutes:g}")
+
+@pytest.fixture
+def seed() -> int:
+    """Asked for or drawn; told, so that a failure can be repeated."""
+    drawn = int(os.environ.get("DROPGATE_TEST_SEED") or random.SystemRandom().randrange(10**6))
+    print(f"repeat with: make chaos SEED={drawn} MINUTES={_minutes():g}")
+    return drawn
+
+
+@pytest.fixture
+def drawn_up(request: pytest.FixtureRequest, seed: int) -> Up:
+    """A stack of the kind that the seed or the caller chooses."""
+    by_seed = "watched" if _minutes() > SHORT_RUN_MINUTES and seed % 2 == 0 else "single"
+    kind = os.environ.get("DROPGATE_TEST_REDIS") or by_seed
+    found = request.getfixturevalue({"watched": "watched_up", "single": "up"}[kind])
+    assert isinstance(found, Up)
+    return found
+
+
+async def test_a_random_mix_of_faults_breaks_no_invariant(drawn_up: Up, seed: int) -> None:
+    await _play(drawn_up, seed, _minutes())
+
+
+async def test_failovers_among_other_faults_break_no_invariant(watched_up: WatchedUp) -> None:
+    await _play(watched_up, SEED_WITH_FAILOVER, minutes=0)
+    assert watched_up.failovers > 0, "choose another seed"
+
+
+def _minutes() -> float:
+    return float(os.environ.get("DROPGATE_TEST_MINUTES") or SHORT_RUN_MINUTES)
+
+
+async def _play(up: Up, seed: int, minutes: float) -> None:
+    """One sale at least."""
+    faults = WATCHED_FAULTS if isinstance(up, WatchedUp) else FAULTS
     rng = random.Random(seed)
     until = time.monotonic() + 60 * minutes
     sales = 0
@@ -132,7 +174,7 @@ async def test_a_random_mix_of_faults_breaks_no_invariant(up: Up) -> None:
                 await run.under_way(20)
                 for _ in range(rng.randint(1, FAULTS_PER_SALE_MAX)):
                     await run.all_running()
-                    print(f"sale {sales}:", await rng.choice(FAULTS)(run, rng))
+                    print(f"sale {sales}:", await rng.choice(faults)(run, rng))
                     if rng.random() < 0.7:  # else the next fault comes before all is well again
                         await run.goes_on(served=20, fresh=3)
                 await run.goes_on(served=20, fresh=3)

@@ -45,22 +45,25 @@ class SentinelServer(RedisServer):
 
     name = "sentinel"
 
-    def __init__(self, folder: Path, primary_port: int, *, config_epoch: int = 0) -> None:
+    def __init__(
+        self, folder: Path, primary_port: int, *, config_epoch: int = 0, port: int = 0
+    ) -> None:
         """`config_epoch`: the age of the configuration it begins with."""
-        super().__init__(folder)
+        super().__init__(folder, port)
         self._primary_port = primary_port
         self._config_epoch = config_epoch
 
     def make_child(self) -> Child:
-        """The server with a configuration file of its own, which it rewrites."""
+        """The server with a configuration file of its own: what it has learnt is written there."""
         config = self.folder / "sentinel.conf"
-        config.write_text(
-            f"port {self.port}\nbind {HOST}\ndir {self.folder}\n"
-            f"sentinel monitor {MASTER} {HOST} {self._primary_port} 1\n"
-            f"sentinel down-after-milliseconds {MASTER} {DOWN_AFTER_MILLISECONDS}\n"
-            f"sentinel failover-timeout {MASTER} 6000\n"
-            f"sentinel config-epoch {MASTER} {self._config_epoch}\n"
-        )
+        if not config.exists():
+            config.write_text(
+                f"port {self.port}\nbind {HOST}\ndir {self.folder}\n"
+                f"sentinel monitor {MASTER} {HOST} {self._primary_port} 1\n"
+                f"sentinel down-after-milliseconds {MASTER} {DOWN_AFTER_MILLISECONDS}\n"
+                f"sentinel failover-timeout {MASTER} 3000\n"
+                f"sentinel config-epoch {MASTER} {self._config_epoch}\n"
+            )
         return Child(
             [str(self.binary), str(config), "--sentinel"],
             log=self.folder / "sentinel.log",
@@ -135,9 +138,11 @@ async def replicated(
         try:
             for server in [primary, *followers]:
                 await server.start()
-            await wait_until(lambda: _in_step(primary, replicas), WAIT_SECONDS, "in step")
+            await wait_until(lambda: in_step(primary, replicas), WAIT_SECONDS, "in step")
             await sentinel.start()
-            await wait_until(lambda: _is_watching(made), WAIT_SECONDS, "Sentinel knows them all")
+            await wait_until(
+                lambda: knows_replicas(sentinel, replicas), WAIT_SECONDS, "Sentinel knows them all"
+            )
             await made.find()
             yield made
         finally:
@@ -145,14 +150,16 @@ async def replicated(
                 await each.stop()
 
 
-async def _in_step(primary: RedisServer, replicas: int) -> bool:
+async def in_step(primary: RedisServer, replicas: int) -> bool:
+    """Whether so many replicas follow it, and no other does."""
     async with client_of(primary.url) as client:
         facts = await client.info("replication")
     states = [facts.get(f"slave{number}", {}).get("state") for number in range(replicas)]
     return states == ["online"] * replicas
 
 
-async def _is_watching(made: Replicated) -> bool:
-    async with client_of(made.sentinel.url) as client:
+async def knows_replicas(sentinel: SentinelServer, replicas: int) -> bool:
+    """Whether Sentinel has heard of so many replicas that have their primary."""
+    async with client_of(sentinel.url) as client:
         rows = await client.sentinel_slaves(MASTER)
-    return [row.get("master-link-status") for row in rows] == ["ok"] * len(made.replicas)
+    return [row.get("master-link-status") for row in rows] == ["ok"] * replicas

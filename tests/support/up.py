@@ -18,6 +18,7 @@ from tests.support.waiting import wait_until
 
 UP_TIMEOUT_SECONDS = 60.0
 DOWN_TIMEOUT_SECONDS = 30.0
+UP_COMMAND = tuple(dropgate_command("up"))
 
 
 class Up:
@@ -28,16 +29,18 @@ class Up:
         folder: Path,
         arguments: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
+        command: Sequence[str] = UP_COMMAND,
     ) -> None:
+        """`command` runs something else that takes the options of `dropgate up`."""
         self.folder = folder
         self.data = folder / "data"
         self.ready_path = folder / "ready.json"
         # As a child that dies with the test run, however that ends.
         self._child = Child(
-            dropgate_command(
-                *("up", "--port", "0", "--data-dir", str(self.data)),
+            [
+                *(*command, "--port", "0", "--data-dir", str(self.data)),
                 *("--ready-file", str(self.ready_path), *arguments),
-            ),
+            ],
             log=folder / "up.log",
             environment=None if environment is None else {**os.environ, **environment},
         )

@@ -1,0 +1,101 @@
+"""Faults after which another Redis is the primary, and the old one comes back as a replica of it.
+
+They take turns with all other faults, so the primary that is lost may be one that was promoted
+before, and what the last fault broke may not be mended yet.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from redis.exceptions import RedisError
+
+from config.stack.server import HOST, free_port
+from loadtest.answers import Line
+from loadtest.calls import Calls
+from loadtest.history import Attempt
+from tests.chaos.extra import START_TIMEOUT_SECONDS, extra, listens
+from tests.chaos.rig import SKU, WAIT_SECONDS, Trial
+from tests.chaos.watched import WatchedUp
+from tests.support.sentinel import client_of
+from tests.support.servers import unique
+from tests.support.waiting import wait_until
+
+ISOLATED_SECONDS_MAX = 3 * WAIT_SECONDS
+
+
+async def lose_primary(run: Trial, rng: random.Random) -> str:
+    """The primary dies for long enough that Sentinel replaces it."""
+    del rng
+    up = _watched(run)
+    # A replica that has nothing yet may be promoted, too: then two of three would be lost.
+    await up.complete()
+    old = up.primary
+    async with run.down("redis"):
+        await up.replaced(old)
+    await up.complete()
+    return f"killed primary {old}, then {up.primary} was it"
+
+
+async def isolate_primary(run: Trial, rng: random.Random) -> str:
+    """The primary is cut off, and has clients that ask it on until it comes back as a replica."""
+    del rng
+    up = _watched(run)
+    await up.complete()
+    old, port, name = up.primary, free_port(), unique("left-behind")
+    own = {
+        "REDIS__URL": up.url_of(old),
+        "REDIS__DURABILITY": "replica",
+        "GATEWAY__PORT": str(port),
+        "GATEWAY__RUN_DIR": str(up.folder / name),
+    }
+    async with extra(up, "gateway", log=name, **own):
+        await wait_until(lambda: listens(port), START_TIMEOUT_SECONDS, "the other gateway listens")
+        async with run.calls_at(f"http://{HOST}:{port}") as beyond:
+            await beyond.reserve(f"{name}-before", "first", (Line(SKU, 1),))
+            async with _asked_on(beyond, name) as asked:
+                up.ways[old].refuse()
+                try:
+                    await up.replaced(old)
+                    await wait_until(
+                        lambda: writes_no_more(up.url_of(old)), WAIT_SECONDS, "it writes no more"
+                    )
+                finally:
+                    up.ways[old].accept()
+                await up.complete()
+    return f"cut primary {old} off, asked it {len(asked)} times, then {up.primary} was it"
+
+
+@asynccontextmanager
+async def _asked_on(beyond: Calls, name: str) -> AsyncIterator[list[Attempt]]:
+    """One buyer after another asks there during the block, and none may get anything."""
+    asked: list[Attempt] = []
+    is_over = asyncio.Event()
+
+    async def has_ended() -> bool:
+        asked.append(await beyond.reserve(f"{name}-{len(asked)}", "first", (Line(SKU, 1),)))
+        assert not asked[-1].accepted, "no replica has it"
+        return is_over.is_set()
+
+    asking = asyncio.create_task(wait_until(has_ended, ISOLATED_SECONDS_MAX, "it is over"))
+    try:
+        yield asked
+    finally:
+        is_over.set()
+        await asking
+
+
+def _watched(run: Trial) -> WatchedUp:
+    assert isinstance(run.up, WatchedUp), "there is no Sentinel"
+    return run.up
+
+
+async def writes_no_more(url: str) -> bool:
+    """Whether this Redis refuses a write of anybody for want of a replica."""
+    async with client_of(url) as client:
+        try:
+            await client.set("written", "by somebody who asks no Sentinel")
+        except RedisError as error:
+            return "NOREPLICAS" in str(error)
+    return False

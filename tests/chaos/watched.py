@@ -1,0 +1,145 @@
+"""A running stack whose Redis has two replicas and a Sentinel, and fails over again and again.
+
+Each of the three is reached through a proxy of its own by replicas, by Sentinel and by whoever asks
+Sentinel. Refusing connections there isolates one; who knows its own port goes on as its client.
+"""
+
+import asyncio
+import shutil
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import cast
+
+import msgspec
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from config.ready import ReadyFile
+from config.stack.server import HOST, free_port
+from tests.support.proxy import FaultyProxy
+from tests.support.sentinel import MASTER, client_of
+from tests.support.up import Up
+from tests.support.waiting import wait_until
+
+WAIT_SECONDS = 60.0
+SERVERS = 3
+FOLLOW_SECONDS = 0.1
+COMMAND = (sys.executable, "-m", "tests.chaos.watched_stack")
+
+
+class WatchedUp(Up):
+    """See the module. Redis are known by their numbers; `primary` is whom Sentinel named last."""
+
+    def __init__(self, folder: Path, ways: dict[int, FaultyProxy], event_log: str) -> None:
+        """`ways`: the proxy in front of each Redis, by that Redis' port."""
+        self.ports = tuple(ways)
+        self.ways = tuple(ways.values())
+        self.primary = 0
+        self.failovers = 0
+        self._sentinel_port = free_port()
+        redis = (f"--redis={port}:{way.port}" for port, way in ways.items())
+        super().__init__(
+            folder,
+            (f"--event-log={event_log}", f"--sentinel-port={self._sentinel_port}", *redis),
+            command=COMMAND,
+        )
+
+    @property
+    def ready(self) -> ReadyFile:
+        """What the ready file says now, and where the primary was seen last."""
+        return msgspec.structs.replace(super().ready, redis=self.url_of(self.primary))
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """What a process of a test's own needs to follow Sentinel."""
+        return {
+            "REDIS__DURABILITY": "replica",
+            "REDIS__SENTINELS": f"{HOST}:{self._sentinel_port}",
+            "REDIS__SENTINEL_MASTER": MASTER,
+        }
+
+    def url_of(self, number: int) -> str:
+        """A Redis by its own port: whoever uses it does not notice that it is isolated."""
+        return f"redis://{HOST}:{self.ports[number]}/0"
+
+    def redis_folder(self, number: int) -> Path:
+        """Where it keeps its data."""
+        return self.data / f"redis-{number}"
+
+    async def replaced(self, number: int) -> None:
+        """Wait until Sentinel names another primary than this one."""
+
+        async def is_replaced() -> bool:
+            await self._look()
+            return self.primary != number
+
+        await wait_until(is_replaced, WAIT_SECONDS, "a replica is promoted")
+
+    async def complete(self) -> None:
+        """Wait until every other Redis follows the primary; who takes itself for one is told.
+
+        Sentinel would tell it, too, after ten to twenty seconds.
+        """
+        await wait_until(self._is_complete, WAIT_SECONDS, "all replicas follow the primary")
+
+    async def follow(self) -> None:
+        """Keep `primary` true until cancelled: a failover may come of any fault."""
+        while True:
+            await self._look()
+            await asyncio.sleep(FOLLOW_SECONDS)
+
+    async def _look(self) -> None:
+        async with self._sentinel() as sentinel:
+            try:
+                facts = cast("dict[str, int]", await sentinel.sentinel_master(MASTER))
+            except (RedisError, OSError, TimeoutError):  # killed or frozen: what it said last holds
+                return
+        found = [way.port for way in self.ways].index(facts["port"])
+        self.failovers += found != self.primary
+        self.primary = found
+
+    async def _is_complete(self) -> bool:
+        await self._look()
+        way = self.ways[self.primary].port
+        links = [await self._follows(number, way) for number in range(SERVERS)]
+        return sum(links) == SERVERS - 1 and not links[self.primary]
+
+    async def _follows(self, number: int, way: int) -> bool:
+        try:
+            async with client_of(self.url_of(number)) as client:
+                facts = await client.info("replication")
+                if number != self.primary and facts["role"] == "master":
+                    await client.replicaof(HOST, str(way))
+        except (RedisError, OSError, TimeoutError):  # being started again
+            return False
+        return facts.get("master_port") == way and facts.get("master_link_status") == "up"
+
+    @asynccontextmanager
+    async def _sentinel(self) -> AsyncIterator[Redis]:
+        async with client_of(f"redis://{HOST}:{self._sentinel_port}") as client:
+            yield client
+
+
+@asynccontextmanager
+async def running_watched_up(event_log: str) -> AsyncIterator[WatchedUp]:
+    """One of its own that has to outlive the block, whatever happens in it."""
+    folder = Path(tempfile.mkdtemp(prefix="dropgate-chaos-"))
+    async with AsyncExitStack() as stack:
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        ways = {}
+        for port in [free_port() for _ in range(SERVERS)]:
+            ways[port] = await stack.enter_async_context(FaultyProxy(port))
+        running = WatchedUp(folder, ways, event_log)
+        stack.push_async_callback(running.stop)
+        await running.start()
+        following = asyncio.create_task(running.follow())
+        try:
+            yield running
+        finally:
+            following.cancel()
+            (ended,) = await asyncio.gather(following, return_exceptions=True)
+        assert isinstance(ended, asyncio.CancelledError), ended
+        assert running.process.poll() is None, running.output

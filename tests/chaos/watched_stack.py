@@ -1,0 +1,134 @@
+"""`dropgate up` with what it has not itself: replicas of its Redis, and a Sentinel.
+
+Run as a module, it takes the options of `dropgate up` that tests use, and where its servers shall
+be. Replicas, Sentinel and all processes reach a Redis at the port of the proxy in front of it.
+"""
+
+import argparse
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from config.folder import DataFolder
+from config.logs import configure_logs
+from config.ready import ReadyFile
+from config.runner import stop_on_signals
+from config.settings import RedisSettings, Settings
+from config.sources import load_settings
+from config.stack.server import HOST, Server
+from config.up import STOP_SERVER_SECONDS, LocalStack, UpOptions
+from tests.support.sentinel import (
+    MASTER,
+    STRICT,
+    WAIT_SECONDS,
+    OwnedRedis,
+    SentinelServer,
+    in_step,
+    knows_replicas,
+)
+from tests.support.waiting import wait_until
+
+WORKERS = 2
+
+
+class WatchedStack(LocalStack):
+    """See the module. The ready file names all Redis under `redis`, in one order for good."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        folder: DataFolder,
+        options: UpOptions,
+        ways: Mapping[int, int],
+        sentinel_port: int,
+    ) -> None:
+        """`ways`: the port of each Redis, and of the proxy in front of it."""
+        super().__init__(settings, folder, options)
+        servers = [
+            _server(folder.path / f"redis-{number}", port, way, next(iter(ways.values())))
+            for number, (port, way) in enumerate(ways.items())
+        ]
+        self.redis, *self._replicas = servers
+        self._sentinel = SentinelServer(
+            folder.path / "sentinel", next(iter(ways.values())), port=sentinel_port
+        )
+
+    def ready_file(self) -> ReadyFile:
+        """The same, with Sentinel's pid; `redis` is the first primary whoever it is now."""
+        ready = super().ready_file()
+        pids = {**ready.pids, "sentinel": [self._sentinel.pid]}
+        return msgspec.structs.replace(ready, pids=pids)
+
+    def _settings_of_processes(self) -> Settings:
+        made = super()._settings_of_processes()
+        redis = RedisSettings.model_validate(
+            {
+                "url": self.redis.url,
+                "sentinels": f"{HOST}:{self._sentinel.port}",
+                "sentinel_master": MASTER,
+                "durability": "replica",
+            }
+        )
+        return made.model_copy(update={"redis": redis})
+
+    async def _prepare_ledger_and_log(self) -> None:
+        await self._start_servers(*self._replicas)
+        count = len(self._replicas)
+        await wait_until(lambda: in_step(self.redis, count), WAIT_SECONDS, "in step")
+        # Only now: a Sentinel asks a primary whose replicas are not there yet again much later.
+        await self._start_servers(self._sentinel)
+        await wait_until(
+            lambda: knows_replicas(self._sentinel, count), WAIT_SECONDS, "Sentinel knows them all"
+        )
+        await super()._prepare_ledger_and_log()
+
+    async def _start_servers(self, *servers: Server) -> None:
+        for server in servers:
+            server.inherited = (self.folder.descriptor,)
+            server.stop_timeout_seconds = STOP_SERVER_SECONDS
+        await self._supervisor.start(servers)
+
+
+def _server(folder: Path, port: int, way: int, primary_way: int) -> OwnedRedis:
+    overrides = {
+        **STRICT,
+        "repl-diskless-sync-delay": "0",
+        "replica-announce-port": str(way),
+        **({} if way == primary_way else {"replicaof": f"{HOST} {primary_way}"}),
+    }
+    return OwnedRedis(folder, port, overrides=overrides)
+
+
+async def _run(stack: WatchedStack) -> None:
+    stop = stop_on_signals()
+    try:
+        await stack.start()
+        await stop.wait()
+    finally:
+        await stack.stop()
+        stack.folder.release()
+
+
+def main() -> None:
+    """Run until a signal stops it."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--port", type=int)
+    parser.add_argument("--data-dir", type=Path)
+    parser.add_argument("--ready-file", type=Path)
+    parser.add_argument("--event-log")
+    parser.add_argument("--redis", action="append", help="PORT:PORT OF ITS PROXY, primary first")
+    parser.add_argument("--sentinel-port", type=int)
+    given = parser.parse_args()
+    settings = load_settings()
+    configure_logs(settings.log, "up")
+    options = UpOptions(given.event_log, WORKERS, given.port, given.ready_file)
+    pairs = (pair.split(":") for pair in given.redis)
+    ways = {int(port): int(way) for port, way in pairs}
+    stack = WatchedStack(settings, DataFolder(given.data_dir), options, ways, given.sentinel_port)
+    asyncio.run(_run(stack))
+
+
+if __name__ == "__main__":
+    main()
