@@ -1,4 +1,5 @@
-"""Waiting for aiokafka: it may hang for ever, and it hands cancellations of its own to its callers.
+"""Waiting for aiokafka: it may hang for ever, it hands cancellations of its own to its callers, and
+takes what uvloop says of a lost connection for a defect.
 
 `stop` of a consumer whose broker is gone cancels a fetch that is about to try again, and awaits it.
 What then comes out is a CancelledError that nobody has asked for: taken for what it looks like, it
@@ -8,15 +9,36 @@ ends the task that called, without a word.
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
+import aiokafka.conn
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 
 STOP_SECONDS = 2.0
 FAULTS = (KafkaError, TimeoutError, OSError)
 
 _log = structlog.get_logger(__name__)
+
+
+class _Connection(aiokafka.conn.AIOKafkaConnection):  # type: ignore[misc]
+    """Tells what uvloop says of a write to a connection that has just been lost as an outage.
+
+    It is a RuntimeError there, of which aiokafka does not know (its issue 1038): the consumer's
+    background task ended of it, and so did the process.
+    """
+
+    def send(self, request: Any, expect_response: bool = True) -> Any:
+        try:
+            return super().send(request, expect_response)
+        except RuntimeError as error:
+            self.close(reason=aiokafka.conn.CloseReason.CONNECTION_BROKEN)
+            raise KafkaConnectionError(f"connection lost: {error}") from error
+
+
+# Clients make their connections themselves and can be given no other kind.
+aiokafka.conn.AIOKafkaConnection = _Connection
 
 
 @asynccontextmanager

@@ -2,11 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 import pytest
 import pytest_asyncio
+import uvloop
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
+from aiokafka.protocol.metadata import MetadataRequest
 
 from config.settings import EventLogSettings, Settings
 from config.stack.server import free_port
@@ -298,3 +301,25 @@ async def _read_letters(
     finally:
         await consumer.stop()
     return found
+
+
+def test_a_connection_that_is_lost_just_now_is_an_outage_and_no_defect(
+    kafka_event_log: EventLogSettings,
+) -> None:
+    async def ask() -> None:
+        consumer = AIOKafkaConsumer(bootstrap_servers=kafka_event_log.bootstrap)
+        async with kafka_within(WAIT_SECONDS):
+            await consumer.start()
+            client: Any = consumer._client
+            node = client.get_random_node()
+            assert await client.ready(node)
+            for connection in list(client._conns.values()):
+                connection._writer.transport.abort()
+                await asyncio.sleep(0)  # it is lost now, and its reader has not heard of it
+                with pytest.raises(KafkaError):
+                    await connection.send(MetadataRequest([]))
+            assert await consumer.topics(), "over another connection"
+            await consumer.stop()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # as in production
+        runner.run(ask())
