@@ -1,6 +1,7 @@
 """Runs one service until a signal asks it to stop: the same for every kind of process."""
 
 import asyncio
+import gc
 import signal
 from collections.abc import Awaitable, Callable
 
@@ -24,7 +25,18 @@ def run_service(name: str, service: Service, settings: Settings) -> int:
     returns. A service that raises is logged with its traceback and gives status 1.
     """
     configure_logs(settings.log, name)
+    _calm_collector()
     return uvloop.run(_run(name, service, settings))
+
+
+def _calm_collector() -> None:
+    """Collect cycles rarely: requests and events leave hardly any, and looking for them took a tenth
+    of a gateway and a third of an order writer. What is imported lives as long as the process and
+    is not looked at again.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 async def _run(name: str, service: Service, settings: Settings) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import resource
 from contextlib import AsyncExitStack, suppress
 from functools import partial
@@ -127,20 +126,10 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         if worker.operators_app is not None and gateway.ops_port is not None:
             make = partial(ProblemServer, connections)
             addresses += await _serve(parts, worker.operators_app, make, gateway, gateway.ops_port)
-        _calm_collector()
         _log.info("gateway_serving", address=addresses, worker_slot=gateway.worker_slot)
         await stop.wait()
         worker.streams.close()
         _log.info("gateway_stopping", worker_slot=gateway.worker_slot)
-
-
-def _calm_collector() -> None:
-    """Collect cycles rarely: requests leave hardly any, and looking for them took a tenth of a
-    worker. What was made at start lives as long as the process and is not looked at again.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
 
 
 def _allow_files(wanted: int) -> None:
