@@ -30,9 +30,9 @@ def run_service(name: str, service: Service, settings: Settings) -> int:
 
 
 def _calm_collector() -> None:
-    """Collect cycles rarely: requests and events leave hardly any, and looking for them took a tenth
-    of a gateway and a third of an order writer. What is imported lives as long as the process and
-    is not looked at again.
+    """Collect cycles rarely: requests and events leave hardly any, and looking for them took a
+    tenth of a gateway and a third of an order writer. What is imported lives as long as the process
+    and is not looked at again.
     """
     gc.collect()
     gc.freeze()
