@@ -45,7 +45,7 @@ local function unit_of_work(keys, meta, wall)
     keys = keys, meta = meta, wall = wall,
     now = wall - meta.shift, -- stands still during outages: see `recover`
     records = {}, buyers = {}, stock = {}, deadlines = {}, events = {}, record_fields = {},
-    changed_buyers = {},
+    changed_buyers = {}, line_texts = {},
   }
   frame_events(partition)
   return partition

@@ -10,11 +10,8 @@ end
 
 local function is_record(record, accounts)
   if type(record) ~= 'table' then return false end
-  for i = STATE, EXTENDED_MS do -- is_integer(…, 0, LATEST), which a rebuild asks a million times
-    local value = record[i]
-    if type(value) ~= 'number' or not (value >= 0 and value <= LATEST) or value % 1 ~= 0 then
-      return false
-    end
+  for i = STATE, EXTENDED_MS do
+    if not is_integer(record[i], 0, LATEST) then return false end
   end
   local paid, returned = record[PAYMENT_REFERENCE], record[RETURNED]
   return record[STATE] >= HELD and record[STATE] <= EXPIRED and is_text(record[BUYER], 128)

@@ -68,13 +68,23 @@ local function resolve(partition, token, record, state)
   partition.changed_buyers[record[BUYER]] = true
 end
 
+-- Most lines of a batch are the same few, so each is written out once.
 local function line_json(partition, account, quantity)
-  local known = partition.accounts[account]
-  return string.format('{"sku":"%s","location":"%s","quantity":%d,"unit_price":%d}',
-    known[1], known[2], quantity, partition.items[known[3]][2])
+  local texts = partition.line_texts[account]
+  if not texts then
+    texts = {}
+    partition.line_texts[account] = texts
+  end
+  if not texts[quantity] then
+    local known = partition.accounts[account]
+    texts[quantity] = string.format('{"sku":"%s","location":"%s","quantity":%d,"unit_price":%d}',
+      known[1], known[2], quantity, partition.items[known[3]][2])
+  end
+  return texts[quantity]
 end
 
 local function lines_json(partition, lines)
+  if #lines == 2 then return '[' .. line_json(partition, lines[1], lines[2]) .. ']' end
   local parts = {}
   for i = 1, #lines, 2 do
     parts[#parts + 1] = line_json(partition, lines[i], lines[i + 1])
