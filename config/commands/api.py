@@ -9,6 +9,7 @@ import typer
 
 from config.commands.shared import fail, settings_or_exit
 from config.commands.up import DATA_FOLDER, READY_FILE
+from config.commands.views import View, show
 
 Url = Annotated[str | None, typer.Option(envvar="DROPGATE_URL", help="Address of the API.")]
 Token = Annotated[str | None, typer.Option(envvar="DROPGATE_TOKEN", help="Token with scope ops.")]
@@ -42,3 +43,18 @@ def call(
 def sale_path(sale: str, suffix: str = "") -> str:
     """The path of a sale, or of something of it."""
     return f"/v1/sales/{quote(sale, safe='')}{suffix}"
+
+
+def post_command(app: typer.Typer, name: str, suffix: str, view: View, help_text: str) -> None:
+    """Add a command of one sale that is a POST without a body, its answer shown by `view`."""
+
+    def command(
+        sale: Sale,
+        url: Url = None,
+        token: Token = None,
+        ready_file: Ready = READY,
+        as_json: AsJson = False,
+    ) -> None:
+        show(call((url, token, ready_file), "POST", sale_path(sale, suffix)), view, as_json=as_json)
+
+    app.command(name, help=help_text)(command)

@@ -5,7 +5,17 @@ from typing import Annotated, Any
 
 import typer
 
-from config.commands.api import READY, AsJson, Ready, Sale, Token, Url, call, sale_path
+from config.commands.api import (
+    READY,
+    AsJson,
+    Ready,
+    Sale,
+    Token,
+    Url,
+    call,
+    post_command,
+    sale_path,
+)
 from config.commands.shared import fail, output
 from config.commands.views import queue_view, show
 
@@ -31,23 +41,12 @@ def show_queue(
     show(figures, queue_view, as_json=as_json)
 
 
-def _control(name: str, help_text: str) -> None:
-    def command(
-        sale: Sale,
-        url: Url = None,
-        token: Token = None,
-        ready_file: Ready = READY,
-        as_json: AsJson = False,
-    ) -> None:
-        figures = call((url, token, ready_file), "POST", sale_path(sale, f"/queue/{name}"))
-        show(figures, queue_view, as_json=as_json)
-
-    queue_app.command(name, help=help_text)(command)
-
-
-_control("pause", "Let nobody in for now; those who were let in go on.")
-_control("queue-all", "Let nobody in, and make those wait who were let in.")
-_control("resume", "Let buyers in again; those made to wait get their time back.")
+for _name, _help in (
+    ("pause", "Let nobody in for now; those who were let in go on."),
+    ("queue-all", "Let nobody in, and make those wait who were let in."),
+    ("resume", "Let buyers in again; those made to wait get their time back."),
+):
+    post_command(queue_app, _name, f"/queue/{_name}", queue_view, _help)
 
 
 @queue_app.command()

@@ -7,7 +7,17 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from config.commands.api import READY, AsJson, Ready, Sale, Token, Url, call, sale_path
+from config.commands.api import (
+    READY,
+    AsJson,
+    Ready,
+    Sale,
+    Token,
+    Url,
+    call,
+    post_command,
+    sale_path,
+)
 from config.commands.shared import fail
 from config.commands.views import (
     accounting_view,
@@ -78,25 +88,14 @@ def show_sale(
     show(shown, sale_view, as_json=as_json)
 
 
-def _transition(name: str, help_text: str) -> None:
-    def command(
-        sale: Sale,
-        url: Url = None,
-        token: Token = None,
-        ready_file: Ready = READY,
-        as_json: AsJson = False,
-    ) -> None:
-        changed = call((url, token, ready_file), "POST", sale_path(sale, f"/{name}"))
-        show(changed, sale_view, as_json=as_json)
-
-    sale_app.command(name, help=help_text)(command)
-
-
-_transition("open", "Open a sale: reserves are accepted.")
-_transition("pause", "Pause an open sale: no new reserves; confirm, cancel and expire go on.")
-_transition("resume", "Resume a paused sale.")
-_transition("close", "Close a sale: no new reserves, ever.")
-_transition("settle", "Settle a closed sale: final accounting, and its Redis keys are removed.")
+for _name, _help in (
+    ("open", "Open a sale: reserves are accepted."),
+    ("pause", "Pause an open sale: no new reserves; confirm, cancel and expire go on."),
+    ("resume", "Resume a paused sale."),
+    ("close", "Close a sale: no new reserves, ever."),
+    ("settle", "Settle a closed sale: final accounting, and its Redis keys are removed."),
+):
+    post_command(sale_app, _name, f"/{_name}", sale_view, _help)
 
 
 @sale_app.command()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from gateway.api.audit import Caller, write_audit
 from gateway.api.operator_schemas import AdjustmentAnswer, AdjustmentPreview
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from gateway.api.ledger import Ledger
     from gateway.api.sales import SaleDirectory, SaleFacts
     from gateway.api.schemas import AdjustBody
+    from gateway.inventory.catalog import CatalogAccount
     from gateway.inventory.outcomes import AdjustReply
     from gateway.inventory.store import ReservationStore
 
 Refusal = Literal["floor_violation", "invalid_state", "ledger_behind"]
 
-_NUMBERS = ("sku", "location", "delta", "available", "held", "sold", "floor")
 _REFUSALS: dict[str, Refusal] = {
     "floor_violation": "floor_violation",
     "closed": "invalid_state",
@@ -55,27 +55,16 @@ class StockAdjustments:
                 reason=body.reason,
             )
         reply = await self._decided(facts, number, body, caller, preview=False)
-        done = AdjustmentAnswer(
-            sale_id=sale_id,
-            sku=account.sku,
-            location=account.location,
-            delta=body.delta,
-            available=reply.available,
-            held=reply.held,
-            sold=reply.sold,
-            floor=reply.floor,
-            sequence=reply.sequence,
-        )
+        figures = _figures(account, body, reply)
         match reply.outcome:
             case "floor_violation":
                 detail = "Less than the floor would be left."
-                numbers = {name: getattr(done, name) for name in _NUMBERS}
-                raise Problem("floor_violation", detail, headers=(), **numbers)
+                raise Problem("floor_violation", detail, headers=(), **figures)
             case "closed":
                 raise Problem("invalid_state", "The sale is closed.", state="closed")
             case "ledger_behind":
                 raise Problem("ledger_behind", "The ledger must catch up first.")
-        return done
+        return AdjustmentAnswer(**figures, sale_id=sale_id, sequence=reply.sequence)
 
     async def preview(self, sale_id: str, body: AdjustBody, caller: Caller) -> AdjustmentPreview:
         """What the same adjustment would come to now; decided by the same script."""
@@ -84,14 +73,8 @@ class StockAdjustments:
         reply = await self._decided(facts, number, body, caller, preview=True)
         refusal = _REFUSALS.get(reply.outcome)
         return AdjustmentPreview(
+            **_figures(account, body, reply),
             sale_id=sale_id,
-            sku=account.sku,
-            location=account.location,
-            delta=body.delta,
-            available=reply.available,
-            held=reply.held,
-            sold=reply.sold,
-            floor=reply.floor,
             available_after=None if refusal else reply.available + body.delta,
             refusal=refusal,
         )
@@ -129,6 +112,19 @@ async def running_sale(directory: SaleDirectory, sale_id: str, caller: Caller) -
         detail = f"A sale that is {facts.state} has no stock to change."
         raise Problem("invalid_state", detail, state=facts.state)
     return facts
+
+
+def _figures(account: CatalogAccount, body: AdjustBody, reply: AdjustReply) -> dict[str, Any]:
+    """What every answer says: which account, how many units, how many there are."""
+    return {
+        "sku": account.sku,
+        "location": account.location,
+        "delta": body.delta,
+        "available": reply.available,
+        "held": reply.held,
+        "sold": reply.sold,
+        "floor": reply.floor,
+    }
 
 
 def _account(facts: SaleFacts, body: AdjustBody) -> int:

@@ -9,7 +9,8 @@ import asyncio
 from collections import deque
 from dataclasses import dataclass, field
 
-from gateway.inventory.errors import InventoryError, Overloaded
+from gateway.inventory.errors import Overloaded
+from gateway.inventory.hand_out import hand_out
 from gateway.inventory.keys import PartitionId
 from gateway.inventory.outcomes import ReserveReply
 from gateway.inventory.store import ReservationStore
@@ -157,18 +158,8 @@ class ReserveBatcher:
         self.batches += 1
         self.batched_requests += len(batch)
         try:
-            replies = await self._store.reserve(partition, [request for request, _ in batch])
-            for (_, waiter), reply in zip(batch, replies, strict=True):
-                if not waiter.done():
-                    waiter.set_result(reply)
-        except InventoryError as error:
-            for _, waiter in batch:
-                if not waiter.done():
-                    waiter.set_exception(type(error)(*error.args))
-        except BaseException:
-            for _, waiter in batch:
-                waiter.cancel()
-            raise
+            call = self._store.reserve(partition, [request for request, _ in batch])
+            await hand_out(call, [waiter for _, waiter in batch])
         finally:
             took = loop.time() - began
             lane.call_seconds += NEWEST_SHARE * (took - lane.call_seconds)

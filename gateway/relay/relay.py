@@ -63,7 +63,6 @@ class Relay:
         self._renew_at = 0.0
         self._lag_logged_at = 0.0
         self.metrics = RelayMetrics()
-        self.relayed_events = 0
 
     @property
     def owner(self) -> str:
@@ -97,7 +96,6 @@ class Relay:
             return True
         acknowledged = await self._produce(events)
         await self._remember(acknowledged)
-        self.relayed_events += len(acknowledged)
         self.metrics.events.inc(len(acknowledged))
         return len(acknowledged) == len(events)
 

@@ -84,7 +84,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         ledger.terminate()
         if tracing is not None:
             tracing.close()
-        _log.info("relay_stopped", events=relay.relayed_events)
+        _log.info("relay_stopped")
 
 
 async def _keep(relay: Relay, discovery: Discovery, stopping: asyncio.Task[bool]) -> None:

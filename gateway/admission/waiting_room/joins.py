@@ -6,7 +6,8 @@ import asyncio
 from collections import deque
 
 from gateway.admission.waiting_room.store import JoinRequest, RoomStore
-from gateway.inventory.errors import InventoryError, Overloaded
+from gateway.inventory.errors import Overloaded
+from gateway.inventory.hand_out import hand_out
 
 BATCH_MAX = 250
 BATCHES_IN_FLIGHT = 4
@@ -55,19 +56,8 @@ class JoinBatcher:
 
     async def _run(self, drawn: int, batch: list[tuple[JoinRequest, asyncio.Future[int]]]) -> None:
         try:
-            requests = [request for request, _ in batch]
-            numbers = await self._store.join(self._sale_id, drawn, requests)
-            for (_, waiter), number in zip(batch, numbers, strict=True):
-                if not waiter.done():
-                    waiter.set_result(number)
-        except InventoryError as error:
-            for _, waiter in batch:
-                if not waiter.done():
-                    waiter.set_exception(type(error)(*error.args))
-        except BaseException:
-            for _, waiter in batch:
-                waiter.cancel()
-            raise
+            call = self._store.join(self._sale_id, drawn, [request for request, _ in batch])
+            await hand_out(call, [waiter for _, waiter in batch])
         finally:
             self._in_flight -= 1
             self._flush()
