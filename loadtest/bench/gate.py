@@ -42,8 +42,8 @@ class Snapshot(msgspec.Struct, frozen=True):
 
     @property
     def promised(self) -> int:
-        """Units held or sold."""
-        return self.items[0].held + self.items[0].sold
+        """Units held or sold, of all items."""
+        return sum(item.held + item.sold for item in self.items)
 
 
 class Gate:
@@ -79,11 +79,13 @@ class Gate:
         return response
 
     async def open_sale(
-        self, sale_id: str, stock: int, limit: int, waiting_room: object = None
+        self, sale_id: str, stock: int, limit: int, waiting_room: object = None, skus: int = 1
     ) -> None:
-        """Create and open a sale of one item in one partition."""
+        """Create and open a sale in one partition, with as much stock of each SKU."""
+        price = {"amount": 4900, "currency": "EUR"}
+        names = [SKU, *(f"{SKU}-{number}" for number in range(2, skus + 1))]
         spec = {
-            "items": [{"sku": SKU, "price": {"amount": 4900, "currency": "EUR"}, "stock": stock}],
+            "items": [{"sku": name, "price": price, "stock": stock} for name in names],
             "hold_seconds": HOLD_SECONDS,
             "per_buyer_limit": limit,
             **({"waiting_room": waiting_room} if waiting_room else {}),

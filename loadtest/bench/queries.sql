@@ -31,11 +31,14 @@ FROM generate_series(1, $2::bigint) AS n,
     LATERAL translate(substr(encode(sha256(n::text::bytea), 'base64'), 1, 22), '+/', '-_') AS token;
 
 -- name: fill_order_lines
+-- One line each, the accounts in turn.
 INSERT INTO order_lines (reservation_id, sale_id, sku, location, quantity, confirmed, unit_price)
 SELECT r.reservation_id, $1, a.sku, a.location, 1, CASE r.state WHEN 'confirmed' THEN 1 ELSE 0 END,
     4900
 FROM reservations r JOIN stock_accounts a USING (sale_id, partition)
-WHERE r.sale_id = $1 AND r.accepted_sequence BETWEEN $3 AND $3 + $2 - 1;
+WHERE r.sale_id = $1 AND r.accepted_sequence BETWEEN $3 AND $3 + $2 - 1
+    AND a.position = 1 + r.accepted_sequence % (
+        SELECT count(*) FROM stock_accounts WHERE sale_id = $1);
 
 -- name: fill_ledger_events
 INSERT INTO ledger_events (sale_id, partition, epoch, sequence, type, reservation_id, occurred_at,
@@ -46,10 +49,14 @@ SELECT $1, 0, 1, accepted_sequence, 'reserve', reservation_id, created_at, '\x00
         'location', 'default', 'quantity', 1, 'unit_price', 4900)))
 FROM reservations WHERE sale_id = $1 AND accepted_sequence BETWEEN $3 AND $3 + $2 - 1;
 
--- name: fill_account
-UPDATE stock_accounts SET available = available - $2::bigint * 8 / 10,
-    held = held + $2::bigint * 3 / 10, sold = sold + $2::bigint * 5 / 10
-WHERE sale_id = $1;
+-- name: fill_accounts
+UPDATE stock_accounts a SET available = a.available - f.held - f.sold, held = a.held + f.held,
+    sold = a.sold + f.sold
+FROM (SELECT l.sku, l.location, count(*) FILTER (WHERE r.state = 'held') AS held,
+          sum(l.confirmed) AS sold
+      FROM reservations r JOIN order_lines l USING (sale_id, reservation_id)
+      WHERE r.sale_id = $1 GROUP BY l.sku, l.location) AS f
+WHERE a.sale_id = $1 AND (a.sku, a.location) = (f.sku, f.location);
 
 -- name: fill_watermark
 UPDATE watermarks SET sequence = $2, fingerprint = '\x00', event_time = now() WHERE sale_id = $1;

@@ -220,10 +220,25 @@ def _memory_row(results: Results) -> Row:
 
 
 def _rebuild_row(results: Results) -> Row:
-    setting = rebuild_part.setting_of(rebuild_part.RESERVATIONS)
-    found = results.find(rebuild_part.PART, rebuild_part.CONTESTANT, setting, "seconds")
-    what, against = f"rebuild of {setting} from the ledger", "from lost to open again"
-    return Row(what, against, 10, " s", found.median if found else None, at_least=False)
+    """The slower of the two sales."""
+    count = rebuild_part.RESERVATIONS
+    what, against = f"rebuild of {count:,} reservations from the ledger", "from lost to open again"
+    found = [
+        summary
+        for skus in (1, rebuild_part.SKUS)
+        if (
+            summary := results.find(
+                rebuild_part.PART,
+                rebuild_part.CONTESTANT,
+                rebuild_part.setting_of(count, skus),
+                "seconds",
+            )
+        )
+    ]
+    if not found:
+        return Row(what, against, 10, " s", None, at_least=False)
+    slower = max(found, key=lambda summary: summary.median)
+    return Row(what, against, 10, " s", slower.median, slower.setting, at_least=False)
 
 
 def _room_row(results: Results) -> Row:
