@@ -35,7 +35,7 @@ def verify(
     from gateway.inventory.errors import Recovering
     from gateway.inventory.primary import Primary
     from loadtest.verdict.ledger import UnknownSaleError
-    from loadtest.verdict.run import Verdict
+    from loadtest.verdict.run import Verdict, check_servers
     from loadtest.verdict.run import verify as run
 
     settings = with_ready_file(settings_or_exit(), ready_file)
@@ -43,6 +43,7 @@ def verify(
 
     async def judge() -> Verdict:
         primary = await Primary(settings.redis).locate()
+        await check_servers(primary.url, settings.postgres.dsn)
         return await run(sale, redis_url=primary.url, dsn=settings.postgres.dsn)
 
     try:

@@ -3,12 +3,14 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import asyncpg
 import msgspec
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import BusyLoadingError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from rich.table import Table
@@ -22,7 +24,7 @@ from loadtest.verdict.context import Context, Drain
 from loadtest.verdict.finding import Finding, Outcome
 from loadtest.verdict.idempotency import idempotency
 from loadtest.verdict.identity import identity
-from loadtest.verdict.ledger import Ledger, Sale
+from loadtest.verdict.ledger import CONNECT_TIMEOUT_SECONDS, Ledger, Sale
 from loadtest.verdict.limits import limits
 from loadtest.verdict.overload import overload
 from loadtest.verdict.partition_view import (
@@ -167,6 +169,32 @@ async def _judge(
         await asyncio.sleep(POLL_SECONDS)
 
 
+async def check_servers(redis_url: str, dsn: str) -> None:
+    """Raise what redis-py and asyncpg raise where nobody answers now; who is starting does answer.
+
+    For a command's beginning: `verify` waits for servers that go away under it, and a server that
+    was never there would have to be waited for as well.
+    """
+    redis = _client(redis_url)
+    try:
+        with suppress(BusyLoadingError):
+            await redis.ping()
+    finally:
+        await redis.aclose()
+    with suppress(asyncpg.CannotConnectNowError):
+        connection = await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT_SECONDS)
+        await connection.close()
+
+
+def _client(redis_url: str) -> Redis:
+    return Redis.from_url(
+        redis_url,
+        protocol=2,
+        socket_timeout=REDIS_TIMEOUT_SECONDS,
+        retry=Retry(NoBackoff(), 0),
+    )
+
+
 async def verify(
     sale_id: str,
     *,
@@ -185,12 +213,7 @@ async def verify(
     began = time.monotonic()
     deadline = began + drain_timeout_seconds
     while True:
-        redis = Redis.from_url(
-            redis_url,
-            protocol=2,
-            socket_timeout=REDIS_TIMEOUT_SECONDS,
-            retry=Retry(NoBackoff(), 0),
-        )
+        redis = _client(redis_url)
         try:
             async with Ledger.connect(dsn, sale_id) as ledger:
                 findings = await _judge(redis, ledger, history, began, deadline)

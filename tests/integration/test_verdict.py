@@ -1,5 +1,7 @@
 """The verdict of a whole sale, and of sales in states where not everything can be judged."""
 
+import asyncio
+
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
@@ -8,7 +10,7 @@ from gateway.inventory.events import Position
 from loadtest.history import Attempt, History
 from loadtest.verdict.finding import Outcome
 from loadtest.verdict.ledger import UnknownSaleError
-from loadtest.verdict.run import verify
+from loadtest.verdict.run import check_servers, verify
 from tests.support.judged_sale import JudgedSale
 
 NEEDS_HISTORY = {10, 11}
@@ -122,6 +124,28 @@ async def test_a_sale_that_was_never_opened(judged_sale: JudgedSale) -> None:
 async def test_an_unknown_sale_is_an_error(judged_sale: JudgedSale) -> None:
     with pytest.raises(UnknownSaleError):
         await verify("nothing", redis_url=judged_sale.redis_url, dsn=judged_sale.dsn)
+
+
+async def test_a_server_that_was_never_there_is_told_at_once(judged_sale: JudgedSale) -> None:
+    await check_servers(judged_sale.redis_url, judged_sale.dsn)
+    with pytest.raises(RedisConnectionError):
+        await check_servers(f"redis://127.0.0.1:{free_port()}/0", judged_sale.dsn)
+    nowhere = f"postgresql://127.0.0.1:{free_port()}/dropgate"
+    with pytest.raises(ConnectionRefusedError):
+        await check_servers(judged_sale.redis_url, nowhere)
+
+
+async def test_a_redis_that_is_still_loading_is_there(judged_sale: JudgedSale) -> None:
+    async def load(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            writer.write(b"+OK\r\n" * data.count(b"SETINFO"))
+            if b"PING" in data:
+                writer.write(b"-LOADING Redis is loading the dataset in memory\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(load, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        await check_servers(f"redis://127.0.0.1:{port}/0", judged_sale.dsn)
 
 
 async def test_a_server_that_stays_away_is_an_error(judged_sale: JudgedSale) -> None:
