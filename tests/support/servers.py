@@ -189,7 +189,10 @@ async def _flush(server: RedisServer) -> None:
 
 
 async def _administer(server: PostgresServer, statement: str) -> None:
-    connection = await asyncpg.connect(server.dsn_of("postgres"))
+    # A new database is written to the log page by page: compressing the pages takes as long again.
+    connection = await asyncpg.connect(
+        server.dsn_of("postgres"), server_settings={"wal_compression": "off"}
+    )
     try:
         await connection.execute(statement)
     finally:
