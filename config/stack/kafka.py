@@ -172,7 +172,8 @@ async def create_topics(settings: EventLogSettings) -> None:
 def _java_command(heap: str) -> list[str]:
     # The serial collector and one compiler tier: a small heap on a small machine, up quickly.
     return [
-        *(str(find_java()), heap, "-XX:+UseSerialGC", "-Djava.awt.headless=true"),
+        *(str(find_java()), heap, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"),
+        "-Djava.awt.headless=true",
         f"-Dlog4j2.configurationFile={KAFKA / 'log4j2.properties'}",
         *("-cp", f"{JARS}/*"),
     ]
