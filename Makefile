@@ -11,6 +11,7 @@ KAFKA_STAMP := $(KAFKA_JARS)/.complete
 LINTED_LUA := build/lua
 RANDOM_MIX := tests/chaos/test_random.py::test_a_random_mix_of_faults_breaks_no_invariant
 UV ?= uv
+TEST_WORKERS ?= 2
 
 .PHONY: help setup kafka-jars demo test check lint types luacheck docs bench load chaos screenshots lock clean
 
@@ -48,7 +49,7 @@ demo: setup ## Run simulated drops on the embedded stack; ONCE=1 ends after the 
 
 test: NEED_KAFKA := 1
 test: setup check ## Set up from nothing, check, and run all tests on real servers
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n $(TEST_WORKERS) $(PYTEST_ARGS)
 
 check: lint types luacheck docs ## Lint, formatting, types, Lua, import rules, documentation
 

@@ -1,3 +1,11 @@
 """Fixtures every test may use; each says where it lives."""
 
+import pytest
+
 pytest_plugins = ["tests.support.servers", "tests.support.up", "tests.support.api"]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Tests run without workers, too, and without what brings them."""
+    if config.pluginmanager.hasplugin("xdist"):
+        config.pluginmanager.import_plugin("tests.support.workers")
