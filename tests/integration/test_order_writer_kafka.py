@@ -236,7 +236,6 @@ async def test_a_consumer_that_goes_silent_is_replaced(
     (history,) = await rig.open_sale(sale_id)
     everything(history)
     log = KafkaLog(on_kafka.event_log)
-    monkeypatch.setattr("order_writer.kafka_log.SILENCE_SECONDS", 0.5)
     stuck = await log._started()
 
     async def nothing(**_: object) -> dict[TopicPartition, list[object]]:
@@ -249,6 +248,7 @@ async def test_a_consumer_that_goes_silent_is_replaced(
     log._heard_at = 0.0
     await log.fetch(100, 0.1)
     assert log._consumer is stuck
+    monkeypatch.setattr("order_writer.kafka_log.SILENCE_SECONDS", 0.5)
     await _produce(on_kafka.event_log, history.entries)
     batch = await _fetch(log, len(history.entries))
     assert [entry.raw for entry in batch.entries] == [entry.raw for entry in history.entries]
