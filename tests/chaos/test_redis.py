@@ -126,6 +126,8 @@ async def test_a_loss_before_the_last_one_is_mended_is_mended_with_it(up: Up) ->
                     truncate_redis(run.up.data / "redis", TRUNCATED_BYTES)
                 await run.drained()  # though Redis is older than the ledger now
                 async with run.redis() as redis:
+                    await retype_key(redis, run.sale_id, "meta")
+                    await run.drained()  # though it does not even say where it is
                     await lose_key(redis, run.sale_id, "buyers")
             await run.goes_on(served=20, fresh=5)
         assert run.logged("reconciler", "partition_rebuilt")

@@ -245,6 +245,7 @@ async def test_a_consumer_that_goes_silent_is_replaced(
     monkeypatch.setattr(stuck, "getmany", nothing)
     # With nothing to read, silence is no fault.
     await wait_until(stuck.assignment, WAIT_SECONDS, "it is given partitions")
+    await stuck.end_offsets(stuck.assignment())  # of a topic so new that its leaders are not known
     log._heard_at = 0.0
     await log.fetch(100, 0.1)
     assert log._consumer is stuck
