@@ -163,6 +163,9 @@ class EventLogSettings(Section):
     )
     linger_milliseconds: NonNegativeInt = Field(3, description="how long a produce batch waits")
     request_timeout_milliseconds: PositiveInt = Field(10_000, description="bound on one request")
+    kept_events: PositiveInt = Field(
+        1_000_000, description="events the ledger has that an outbox keeps while Kafka is away"
+    )
 
 
 def _check_networks(text: str) -> str:

@@ -1,8 +1,10 @@
 -- trim: tells the partition how far the ledger is, and drops the events the ledger has.
 -- Guarantees: everything at or above the ledger's watermark stays, so the last event the ledger has
--- can always be compared with it; the watermark never goes back.
+-- can always be compared with it, and so does what a relay has still to send; the watermark never
+-- goes back.
 -- KEYS    1-6 the partition (include/partition.lua)
 -- ARGV    1 run_id  2 epoch  3 ledger sequence within this epoch
+--         4 stream id from which on all stays, also below the watermark; none: the watermark
 -- RETURNS MessagePack {"ok", epoch, wall_ms, shift_ms, {events trimmed, ledger sequence}}
 -- @include arguments
 -- @include record
@@ -13,8 +15,17 @@ if not partition then return refusal end
 local watermark = natural(ARGV[3])
 if not is_integer(watermark, 0, partition.meta.sequence) then return malformed('watermark') end
 watermark = math.max(watermark, partition.meta.ledger_sequence)
+local first = string.format('%d-%d', partition.meta.epoch, watermark)
+if ARGV[4] then
+  local epoch, sequence = ARGV[4]:match('^(%d+)%-(%d+)$')
+  epoch, sequence = natural(epoch), natural(sequence)
+  if not (is_integer(epoch, 0, LATEST) and is_integer(sequence, 0, LATEST)) then
+    return malformed('kept')
+  end
+  local current = partition.meta.epoch
+  if epoch < current or epoch == current and sequence < watermark then first = ARGV[4] end
+end
 -- XTRIM before HSET: it is let through where memory is full, and what follows it then is too.
-local trimmed = redis.call('XTRIM', KEYS[6], 'MINID',
-  string.format('%d-%d', partition.meta.epoch, watermark))
+local trimmed = redis.call('XTRIM', KEYS[6], 'MINID', first)
 redis.call('HSET', KEYS[1], 'ledger_sequence', string.format('%.0f', watermark))
 return reply(partition, {trimmed, watermark})

@@ -34,7 +34,7 @@ def make_duties(settings: Settings, context: Context, directory: Directory) -> t
             directory,
             ExpireConfig(own.expire_interval_milliseconds / 1000, own.expire_batch),
         ),
-        Trim(context.ledger, context.store, TrimConfig(own.trim_interval_seconds)),
+        Trim(context, TrimConfig(own.trim_interval_seconds)),
         Window(context, WindowConfig()),
         Recover(context, RecoverConfig()),
         Reconcile(context, CompareConfig(interval_seconds=own.compare_interval_seconds)),

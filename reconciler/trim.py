@@ -1,23 +1,28 @@
 """Duty: tell each partition how far the ledger is, and drop the events the ledger has.
 
 The partition's bound on events beyond the ledger counts from what it was told here, so this must be
-prompt. Nothing else trims an outbox.
+prompt. Nothing else trims an outbox. While Kafka is away the ledger goes on from the outboxes; what
+Kafka has not got stays for the relay, `event_log.kept_events` at most.
 """
 
 import time
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, cast
 
-import asyncpg
+import structlog
 
 from gateway.inventory.events import Position
-from gateway.inventory.store import ReservationStore
+from gateway.inventory.keys import relay_key
+from gateway.inventory.outbox import START, position_of, stream_id
+from reconciler.context import Context
 from reconciler.directory import LivePartition, read_partitions
 from reconciler.notices import Notices
 from reconciler.periodic import for_each
 
 # A partition that was told the same before is told again after this: it may have been restored.
 REPEAT_SECONDS = 10.0
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +50,8 @@ class Trim:
     needs_lead: ClassVar[bool] = True
     deadline_seconds: ClassVar[float] = 15.0
 
-    def __init__(self, ledger: asyncpg.Pool, store: ReservationStore, config: TrimConfig) -> None:
-        self._ledger = ledger
-        self._store = store
+    def __init__(self, context: Context, config: TrimConfig) -> None:
+        self._context = context
         self._config = config
         self._told: dict[str, _Told] = {}
         self._notices = Notices()
@@ -55,7 +59,7 @@ class Trim:
 
     async def run_once(self) -> float:
         """Every partition whose watermark has moved."""
-        partitions = await read_partitions(self._ledger)
+        partitions = await read_partitions(self._context.ledger)
         await for_each(partitions, self.trim, self._notices, "trim_waits")
         return self._config.interval_seconds
 
@@ -64,7 +68,22 @@ class Trim:
         told, now = self._told.get(str(live)), time.monotonic()
         if told and told.watermark == live.watermark and now - told.at < REPEAT_SECONDS:
             return
-        position = live.watermark
-        reply = await self._store.trim(live.partition, position.epoch, position.sequence)
+        kept = await unsent(self._context, live)
+        reply = await self._context.store.trim(live.partition, live.watermark, kept)
         self.trimmed_events += reply.trimmed
-        self._told[str(live)] = _Told(position, now)
+        self._told[str(live)] = _Told(live.watermark, now)
+
+
+async def unsent(context: Context, live: LivePartition) -> Position:
+    """From where on the outbox is still needed: by the ledger, and by a relay."""
+    watermark = live.watermark
+    if context.event_log.kind != "kafka":
+        return watermark
+    noted = cast("bytes | None", await context.reader.hget(relay_key(live.partition), "position"))
+    sent = START if noted is None else position_of(noted)
+    least = Position(watermark.epoch, max(0, watermark.sequence - context.event_log.kept_events))
+    if sent < least and least.sequence > 0:
+        lacking = f"{stream_id(sent).decode()} to {stream_id(least).decode()}"
+        _log.warning("log_lacks_events", partition=str(live), lacking=lacking)
+        return least
+    return min(sent, watermark)

@@ -236,9 +236,15 @@ class ReservationStore:
 
         return await self._fenced("read", partition, (_encode(tokens),), decode)
 
-    async def trim(self, partition: PartitionId, epoch: int, ledger_sequence: int) -> TrimReply:
-        """Tell the partition how far the ledger is in `epoch`; drop the events below."""
-        envelope = await self._call("trim", partition, epoch, b"%d" % ledger_sequence)
+    async def trim(
+        self, partition: PartitionId, ledger: Position, kept: Position | None = None
+    ) -> TrimReply:
+        """Tell the partition how far the ledger is; drop the events below, none from `kept` on."""
+        kept = ledger if kept is None else kept
+        envelope = await self._call(
+            *("trim", partition, ledger.epoch),
+            *(b"%d" % ledger.sequence, b"%d-%d" % (kept.epoch, kept.sequence)),
+        )
         return _trim_reply.decode(envelope.result)
 
     async def recover(

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
+from tests.chaos.rig import Trial
 from tests.support.up import Up
 
 TOPIC = "dropgate.reservations"
@@ -54,6 +55,14 @@ async def read_sale(up: Up, sale_id: str) -> list[Record]:
                 if record.key == f"{sale_id}:0".encode():
                     found.append(Record(record.key, record.value, tuple(record.headers)))
         return found
+
+
+async def is_relayed(run: Trial) -> bool:
+    """Whether Kafka has acknowledged everything that is in the sale's outbox."""
+    async with run.redis() as redis:
+        tail = await redis.xinfo_stream(f"{{{run.sale_id}:0}}:outbox")
+        relayed = await redis.hget(f"{{{run.sale_id}:0}}:relay", "position")
+    return bool(relayed == tail["last-generated-id"])
 
 
 async def is_consumed(up: Up) -> bool:

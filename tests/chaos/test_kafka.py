@@ -8,8 +8,8 @@ import pytest_asyncio
 
 from tests.chaos.damage import truncate_topic
 from tests.chaos.extra import extra
-from tests.chaos.kafka import is_consumed, produce_again, read_sale
-from tests.chaos.rig import WAIT_SECONDS, Trial, running_up, trial
+from tests.chaos.kafka import is_consumed, is_relayed, produce_again, read_sale
+from tests.chaos.rig import WAIT_SECONDS, running_up, trial
 from tests.support.up import Up
 from tests.support.waiting import wait_until
 
@@ -49,7 +49,7 @@ async def test_what_the_log_has_is_not_lost_with_redis(kafka_up: Up) -> None:
                 before = await run.watermark()
                 await run.goes_on()
                 async with run.stopped("gateway", "reconciler"):
-                    await wait_until(lambda: _is_relayed(run), WAIT_SECONDS, "Kafka has it all")
+                    await wait_until(lambda: is_relayed(run), WAIT_SECONDS, "Kafka has it all")
                     assert await run.watermark() == before
                     async with run.redis() as redis:
                         await redis.flushall()
@@ -98,7 +98,7 @@ async def test_what_the_log_lost_is_made_good_from_the_outbox_though_nobody_buys
                 async with run.down("order_writer"):
                     await run.goes_on(served=30, fresh=8)
                     await silence.enter_async_context(run.stopped("gateway", "reconciler"))
-                    await wait_until(lambda: _is_relayed(run), WAIT_SECONDS, "Kafka has it all")
+                    await wait_until(lambda: is_relayed(run), WAIT_SECONDS, "Kafka has it all")
                     async with run.down("kafka"):
                         truncate_topic(kafka_up.data / "kafka", TRUNCATED_BYTES)
                 await run.drained()
@@ -125,10 +125,3 @@ async def test_two_order_writers_share_the_topic_and_each_dies_in_turn(kafka_up:
         unserved = [a for a in run.history.of("reserve") if a.status >= 500]
         assert unserved == []
         await run.judge()
-
-
-async def _is_relayed(run: Trial) -> bool:
-    async with run.redis() as redis:
-        tail = await redis.xinfo_stream(f"{{{run.sale_id}:0}}:outbox")
-        relayed = await redis.hget(f"{{{run.sale_id}:0}}:relay", "position")
-    return bool(relayed == tail["last-generated-id"])

@@ -1,17 +1,39 @@
-"""The ledger stays away for longer than the outbox may grow."""
+"""Something behind the gateway stays away for longer than the outbox may grow."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 
 import pytest
+import pytest_asyncio
 
-from tests.chaos.rig import WAIT_SECONDS, running_up, trial
+from loadtest.answers import Line
+from loadtest.history import Attempt
+from tests.chaos.kafka import is_relayed, read_sale
+from tests.chaos.rig import SKU, WAIT_SECONDS, Trial, running_up, trial
+from tests.support.up import Up
 from tests.support.waiting import wait_until
 
-BOUND_EVENTS = 150
+BOUND = "DROPGATE_INVENTORY__OUTBOX_BOUND_EVENTS"
+SMALL_BOUND_EVENTS = 150
+BOUND_EVENTS = 300
+MORE = 20
+WAVE = BOUND_EVENTS // 2 + MORE  # the events of two are more than the outbox may hold
+
+
+@pytest_asyncio.fixture(scope="module")
+async def bounded_up() -> AsyncIterator[Up]:
+    """A `dropgate up` with a broker and a small bound."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(BOUND, str(BOUND_EVENTS))
+        async with running_up("--event-log", "kafka") as running:
+            yield running
 
 
 async def test_a_ledger_that_stays_away_stops_promises_and_no_payment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("DROPGATE_INVENTORY__OUTBOX_BOUND_EVENTS", str(BOUND_EVENTS))
+    monkeypatch.setenv(BOUND, str(SMALL_BOUND_EVENTS))
     async with running_up() as up, trial(up, hold_seconds=6) as run:
         held = await run.reserve("ann", "first")
         async with run.down("order_writer"):
@@ -28,3 +50,73 @@ async def test_a_ledger_that_stays_away_stops_promises_and_no_payment(
         async with run.load.running():
             await run.goes_on()
         await run.judge()
+
+
+async def test_a_broker_that_stays_away_stops_nobody_and_its_log_is_whole_in_the_end(
+    bounded_up: Up,
+) -> None:
+    async with trial(bounded_up, units=2 * WAVE, hold_seconds=60) as run:
+        await _ledger_follows(run)
+        async with run.down("kafka"):
+            held: list[Attempt] = []
+            for _ in range(2):
+                held += await _reserved(run, WAVE, since=len(held))
+                await _ledger_follows(run)
+            assert all(a.accepted for a in held)
+            paid = await asyncio.gather(*(_pay(run, each) for each in held))
+            assert all(a.accepted for a in paid)
+            await _ledger_follows(run)
+        await run.judge()
+        await wait_until(lambda: is_relayed(run), WAIT_SECONDS, "Kafka has what it missed")
+        records = [dict(record.headers) for record in await read_sale(bounded_up, run.sale_id)]
+        _, last = await run.watermark()
+        assert {int(one["sequence"]) for one in records} == set(range(1, last + 1))
+        await run.judge()
+
+
+@pytest.mark.parametrize("also_away", ["order_writer", "postgres"])
+async def test_reservations_go_on_to_the_bound_while_broker_and_ledger_are_away(
+    bounded_up: Up, also_away: str
+) -> None:
+    async with trial(bounded_up, units=BOUND_EVENTS + MORE, hold_seconds=60) as run:
+        await _ledger_follows(run)
+        async with AsyncExitStack() as away:
+            await away.enter_async_context(run.down("kafka"))
+            if also_away == "postgres":
+                await away.enter_async_context(run.stopped("postgres"))
+            else:
+                run.kill(also_away)  # and it stays so: nobody starts it again while Kafka is down
+            answers = await _reserved(run, BOUND_EVENTS + MORE)
+            held = [a for a in answers if a.accepted]
+            refused = [a for a in answers if (a.status, a.code) == (503, "ledger_behind")]
+            assert (len(held), len(refused)) == (BOUND_EVENTS, MORE)
+            assert all(a.retry_after for a in refused)
+            assert (await _pay(run, held[0])).accepted, "a promise is kept all the same"
+        held.append(await run.reserve(refused[0].buyer_id, "key"))
+        paid = await asyncio.gather(*(_pay(run, each) for each in held))
+        assert all(a.accepted for a in paid)
+        await run.judge()
+        await wait_until(lambda: is_relayed(run), WAIT_SECONDS, "Kafka has what it missed")
+
+
+async def _pay(run: Trial, held: Attempt) -> Attempt:
+    return await run.calls.confirm(held.buyer_id, held.reservation_id, "paid")
+
+
+async def _reserved(run: Trial, count: int, *, since: int = 0) -> list[Attempt]:
+    """So many buyers ask at once."""
+    names = [f"buyer-{number}" for number in range(since, since + count)]
+    return await asyncio.gather(
+        *(run.calls.reserve(name, "key", (Line(SKU, 1),)) for name in names)
+    )
+
+
+async def _ledger_follows(run: Trial) -> None:
+    """Wait until the partition was told that the ledger has all of it."""
+
+    async def is_told() -> bool:
+        async with run.redis() as redis:
+            told = await redis.hmget(f"{{{run.sale_id}:0}}:meta", "sequence", "ledger_sequence")
+        return bool(told[0] == told[1])
+
+    await wait_until(is_told, WAIT_SECONDS, "the ledger has it all")

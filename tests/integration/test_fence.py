@@ -68,7 +68,7 @@ async def test_after_a_restart_every_write_is_refused_until_recovery(
             "expire": lambda: store.expire(partition, 10),
             "adjust": lambda: store.adjust(partition, 1, 5, "found more", "ops"),
             "set_state": lambda: store.set_state(partition, "paused"),
-            "trim": lambda: store.trim(partition, 1, 1),
+            "trim": lambda: store.trim(partition, Position(1, 1)),
             "read": lambda: store.read(partition, [token]),
         }
         for name, call in calls.items():

@@ -35,6 +35,26 @@ def test_the_watermark_never_goes_back(rig: Rig) -> None:
     assert rig.state().meta.ledger_sequence == 3
 
 
+@pytest.mark.parametrize(
+    ("kept", "first"),
+    [(b"1-2", 2), (b"1-3", 3), (b"1-4", 3), (b"2-1", 3), (b"0-9", 1), (b"0-0", 1), (b"1-0", 1)],
+)
+def test_keeps_what_a_relay_has_still_to_send(rig: Rig, kept: bytes, first: int) -> None:
+    rig.open(Sale())
+    rig.hold("a")
+    rig.hold("b")
+    assert rig.call("trim", b"3", kept).read(tuple[int, int]) == (first - 1, 3)
+    assert [event.sequence for event in rig.state().events] == list(range(first, 5))
+    assert rig.trim(3) == (3 - first, 3)
+
+
+@pytest.mark.parametrize("kept", [b"", b"1", b"1-", b"-1", b"1-x", b"1-1.5", b"1--1", b"1-1-1"])
+def test_a_place_to_keep_from_that_is_none(rig: Rig, kept: bytes) -> None:
+    rig.open(Sale())
+    with rig.unchanged():
+        assert rig.call("trim", b"1", kept).status == "malformed"
+
+
 @pytest.mark.parametrize("watermark", [b"4", b"-1", b"1.5", b"nan", b"inf", b"", b"x"])
 def test_a_watermark_the_partition_never_had(rig: Rig, watermark: bytes) -> None:
     rig.open(Sale())
