@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import aiokafka.errors
 import asyncpg
@@ -48,3 +48,17 @@ async def patiently(stop: asyncio.Event, action: str, work: Callable[[], Awaitab
                 "trying_again", what=action, failures=backoff.failures + 1, error=repr(error)
             )
             await backoff.wait()
+
+
+def tell_unheard(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """An exception handler for the loop: a lost connection to Postgres is an outage here, too.
+
+    asyncpg gives up the future of a COPY that it begins just after the server has ended the
+    connection; the caller gets another error, and nobody hears of this one.
+    """
+    error = context.get("exception")
+    is_task = isinstance(context.get("future"), asyncio.Task)
+    if isinstance(error, asyncpg.ConnectionDoesNotExistError) and not is_task:
+        _LOG.info("connection_lost", error=repr(error))
+    else:
+        loop.default_exception_handler(context)

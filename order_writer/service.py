@@ -19,7 +19,7 @@ from gateway.inventory.tracing import Tracing, make_tracing, now_ns
 from order_writer import ledger
 from order_writer.backoff import Backoff, Stopping, stopped_within
 from order_writer.dead_letter_topic import DeadLetterTopic
-from order_writer.faults import PASSING, patiently
+from order_writer.faults import PASSING, patiently, tell_unheard
 from order_writer.kafka_log import KafkaLog
 from order_writer.listener import Listener
 from order_writer.log import Batch, EventLog
@@ -139,6 +139,7 @@ def create_log(settings: Settings) -> EventLog:
 
 async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Run an order writer until `stop` is set; what is under way is finished or left untouched."""
+    asyncio.get_running_loop().set_exception_handler(tell_unheard)
     pool = await ledger.open_pool(settings.postgres, size=POOL_CONNECTIONS)
     reader = create_reader(settings.redis, connections=2)
     log = create_log(settings)
