@@ -3,6 +3,9 @@
 -- name: applied
 SELECT min(sequence) FROM watermarks WHERE sale_id = $1;
 
+-- name: compared
+SELECT EXISTS (SELECT FROM reconciliations WHERE sale_id = $1 AND finished_at IS NOT NULL);
+
 -- name: doubled_buyers
 SELECT count(*) FROM (
     SELECT FROM reservations WHERE sale_id = $1 GROUP BY buyer_id HAVING count(*) > 1

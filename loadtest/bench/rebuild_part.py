@@ -28,6 +28,7 @@ SKUS = 4  # of the second run: with more than one the ledger is read in another 
 SALE = "rebuild"
 TIMEOUT_SECONDS = 120.0
 ASK_SECONDS = 0.005
+POLL_SECONDS = 0.05
 ANSWER_SECONDS = 10.0
 PROCESSES = ("reconciler", "postgres", "redis")
 FILLED_TABLES = ("fill_reservations", "fill_order_lines", "fill_ledger_events")
@@ -63,8 +64,7 @@ async def _run_once(count: int, skus: int, results: Results, say: Say) -> None:
         await gate.open_sale(SALE, STOCK, limit=1, skus=skus)
         if not await gate.wait_for_ledger(SALE, TIMEOUT_SECONDS):
             raise StackError("the ledger never had the sale's first events")
-        for process in ("reconciler", "order_writer"):
-            stack.signal(process, signal.SIGSTOP)
+        await _stop_when_compared(stack)
         await _fill(stack.running.postgres, count)
         used = {name: cpu_seconds(stack.pids(name)) for name in PROCESSES}
         seconds, answers_ms = await _lose_redis(stack, gate)
@@ -82,6 +82,21 @@ async def _run_once(count: int, skus: int, results: Results, say: Say) -> None:
     )  # fmt: skip
     whole, rebuilding, _ = seconds
     say(f"  {setting}: open after {whole:.1f} s, {rebuilding:.1f} s of it to rebuild")
+
+
+async def _stop_when_compared(stack: Stack) -> None:
+    """Every new sale is compared at once; stopped in the middle, that would go on beside the
+    rebuild and look at a million events that came since.
+    """
+    connection = await asyncpg.connect(stack.running.postgres)
+    try:
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            while not await connection.fetchval(SQL["compared"], SALE):  # noqa: ASYNC110 - a row
+                await asyncio.sleep(POLL_SECONDS)
+    finally:
+        await connection.close()
+    for process in ("reconciler", "order_writer"):
+        stack.signal(process, signal.SIGSTOP)
 
 
 async def _fill(dsn: str, count: int) -> None:
