@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 from redis.asyncio import Redis
 
@@ -35,30 +35,44 @@ class OutboxLog:
         self._cursors = cursors
 
     async def fetch(self, most_entries: int, wait_seconds: float) -> Batch:
-        """At most `most_entries`; the streams take turns at being first."""
+        """At most `most_entries`: an equal share of each stream, and what is left of it then goes
+        to those that have more. So fewer than `most_entries` are all there are.
+        """
         if not self._cursors:
             await asyncio.sleep(wait_seconds)
             return Batch([], [])
         block = int(1000 * min(wait_seconds, self._block_seconds_limit / 2))
-        share = max(most_entries // len(self._cursors), _LEAST_ENTRIES_PER_STREAM)
-        answer = await self._client.xread(
-            {key: stream_id(position) for key, (_, position) in self._cursors.items()},
-            count=min(share, most_entries),
-            block=block or None,
-        )
-        return Batch(self._taken(answer, most_entries), [])
-
-    def _taken(self, answer: object, most_entries: int) -> list[LogEntry]:
         entries: list[LogEntry] = []
-        for key, found in cast("list[tuple[bytes, object]]", answer or []):
+        keys = list(self._cursors)
+        while keys and len(entries) < most_entries:
+            found, keys = await self._read(keys, most_entries - len(entries), block)
+            entries += found
+            block = 0
+        return Batch(entries, [])
+
+    async def _read(
+        self, keys: Sequence[bytes], most_entries: int, block: int
+    ) -> tuple[list[LogEntry], list[bytes]]:
+        """Entries of these streams, and which streams may have more. Those that were read now are
+        asked last the next time.
+        """
+        share = min(max(most_entries // len(keys), _LEAST_ENTRIES_PER_STREAM), most_entries)
+        streams = {key: stream_id(self._cursors[key][1]) for key in keys}
+        answer = await self._client.xread(
+            cast("dict[Any, Any]", streams), count=share, block=block or None
+        )
+        entries: list[LogEntry] = []
+        longer: list[bytes] = []
+        for key, rows in cast("list[tuple[bytes, list[object]]]", answer or []):
             partition, _ = self._cursors[key]
-            taken = entries_of(partition, found)[: most_entries - len(entries)]
+            taken = entries_of(partition, rows)[: most_entries - len(entries)]
             if taken:
                 entries += taken
-                # To the end of the line: who was read now is asked last the next time.
                 del self._cursors[key]
                 self._cursors[key] = (partition, taken[-1].position)
-        return entries
+                if len(rows) == share:
+                    longer.append(key)
+        return entries, longer
 
     async def commit(self) -> None:
         """Nothing to do: the watermark is the only place kept."""

@@ -1,0 +1,72 @@
+"""The outbox as the event log: how a batch is made up of several streams."""
+
+from collections.abc import AsyncIterator
+
+import pytest_asyncio
+import redis.asyncio
+
+from config.settings import Settings
+from gateway.inventory.events import Position
+from gateway.inventory.keys import PartitionId, outbox_key
+from gateway.inventory.outbox import EVENT_FIELD, create_reader
+from order_writer.log import LogEntry, Watermark
+from order_writer.outbox_log import OutboxLog
+
+PARTITIONS = tuple(PartitionId(f"sale-{number}", 0) for number in range(4))
+LONGEST = 300
+
+
+@pytest_asyncio.fixture
+async def log(settings: Settings) -> AsyncIterator[OutboxLog]:
+    log = OutboxLog(
+        create_reader(settings.redis, connections=1),
+        block_seconds_limit=settings.redis.socket_timeout_seconds,
+    )
+    log.follow([Watermark(partition, Position(1, 0), ()) for partition in PARTITIONS])
+    yield log
+    await log.close()
+
+
+async def _put(client: "redis.asyncio.Redis", *lengths: int) -> None:
+    for partition, length in zip(PARTITIONS, lengths, strict=False):
+        pipeline = client.pipeline(transaction=False)
+        for sequence in range(1, length + 1):
+            pipeline.xadd(outbox_key(partition), {EVENT_FIELD: b"{}"}, id=f"1-{sequence}")
+        await pipeline.execute()
+
+
+def _numbers(entries: list[LogEntry], partition: PartitionId) -> list[int]:
+    return [entry.position.sequence for entry in entries if entry.partition == partition]
+
+
+async def test_a_batch_is_full_where_one_stream_alone_could_fill_it(
+    log: OutboxLog, redis_client: "redis.asyncio.Redis"
+) -> None:
+    await _put(redis_client, LONGEST)
+    batch = await log.fetch(100, 0.0)
+    assert _numbers(batch.entries, PARTITIONS[0]) == list(range(1, 101))
+
+
+async def test_a_long_stream_does_not_keep_the_others_out(
+    log: OutboxLog, redis_client: "redis.asyncio.Redis"
+) -> None:
+    await _put(redis_client, LONGEST, 10, LONGEST, 30)
+    batch = await log.fetch(100, 0.0)
+    counts = [len(_numbers(batch.entries, partition)) for partition in PARTITIONS]
+    assert sum(counts) == 100
+    assert all(
+        count >= min(length, 25) for count, length in zip(counts, (300, 10, 300, 30), strict=True)
+    )
+
+
+async def test_everything_comes_once_and_in_order(
+    log: OutboxLog, redis_client: "redis.asyncio.Redis"
+) -> None:
+    lengths = (LONGEST, 10, 200, 30)
+    await _put(redis_client, *lengths)
+    entries: list[LogEntry] = []
+    while batch := (await log.fetch(64, 0.0)).entries:
+        assert len(batch) <= 64
+        entries += batch
+    for partition, length in zip(PARTITIONS, lengths, strict=True):
+        assert _numbers(entries, partition) == list(range(1, length + 1))
