@@ -35,8 +35,8 @@ from gateway.inventory.types import (
 )
 from reconciler.ledger_records import FACTS, record_of, token_of
 
-# Redis answers others between the chunks, which take it some milliseconds each, and a sync of the
-# disk: half as many records would be twice as many syncs.
+# A chunk takes Redis some milliseconds and a sync of the disk: half as many records would be twice
+# as many syncs. Others wait for those under way; with two, a rebuild takes a sixth longer.
 CHUNK_RECORDS = 1000
 CHUNKS_UNDER_WAY = 4
 PAGE_ROWS = 2000
