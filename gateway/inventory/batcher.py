@@ -153,18 +153,18 @@ class ReserveBatcher:
         lane: _Lane,
         batch: list[tuple[ReserveRequest, asyncio.Future[ReserveReply]]],
     ) -> None:
-        loop = asyncio.get_running_loop()
-        lane.began = began = loop.time()
+        clock = asyncio.get_running_loop().time
+        lane.began = began = clock()
         self.batches += 1
         self.batched_requests += len(batch)
-        try:
-            call = self._store.reserve(partition, [request for request, _ in batch])
-            await hand_out(call, [waiter for _, waiter in batch])
-        finally:
-            took = loop.time() - began
-            lane.call_seconds += NEWEST_SHARE * (took - lane.call_seconds)
+
+        def ended() -> None:
+            lane.call_seconds += NEWEST_SHARE * (clock() - began - lane.call_seconds)
             self.in_flight -= len(batch)
             lane.in_flight -= 1
             self._flush(partition, lane)
             if not lane.waiting and lane.in_flight == 0 and not lane.flush_due:
                 self._lanes.pop(partition, None)
+
+        call = self._store.reserve(partition, [request for request, _ in batch])
+        await hand_out(call, [waiter for _, waiter in batch], ended)

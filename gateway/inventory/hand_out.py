@@ -1,7 +1,7 @@
 """Hands the replies of one script call to those who wait for them, one each."""
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from gateway.inventory.errors import InventoryError
@@ -10,14 +10,21 @@ Reply = TypeVar("Reply")
 
 
 async def hand_out(
-    call: Awaitable[Sequence[Reply]], waiters: Sequence[asyncio.Future[Reply]]
+    call: Awaitable[Sequence[Reply]],
+    waiters: Sequence[asyncio.Future[Reply]],
+    ended: Callable[[], None],
 ) -> None:
     """Await `call`; its replies, or its InventoryError, go to the waiters that are still there.
 
-    Whatever else it raises, a cancellation included, cancels them all and is raised again.
+    `ended` is called first, so that the next call is under way while these are answered. Whatever
+    else `call` raises, a cancellation included, cancels all waiters and is raised again.
     """
     try:
-        for waiter, reply in zip(waiters, await call, strict=True):
+        try:
+            replies = await call
+        finally:
+            ended()
+        for waiter, reply in zip(waiters, replies, strict=True):
             if not waiter.done():
                 waiter.set_result(reply)
     except InventoryError as error:

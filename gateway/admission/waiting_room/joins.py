@@ -55,9 +55,9 @@ class JoinBatcher:
             task.add_done_callback(self._tasks.discard)
 
     async def _run(self, drawn: int, batch: list[tuple[JoinRequest, asyncio.Future[int]]]) -> None:
-        try:
-            call = self._store.join(self._sale_id, drawn, [request for request, _ in batch])
-            await hand_out(call, [waiter for _, waiter in batch])
-        finally:
+        def ended() -> None:
             self._in_flight -= 1
             self._flush()
+
+        call = self._store.join(self._sale_id, drawn, [request for request, _ in batch])
+        await hand_out(call, [waiter for _, waiter in batch], ended)
