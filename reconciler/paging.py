@@ -52,6 +52,8 @@ class Scope:
                 self.partition.number,
                 after.epoch,
                 after.sequence,
+                self.until.epoch,
+                self.until.sequence,
                 self.page_size,
             )
             page = [LedgerReservation.of(row) for row in rows]
@@ -69,6 +71,8 @@ class Scope:
                 self.partition.sale_id,
                 self.partition.number,
                 after,
+                self.until.epoch,
+                self.until.sequence,
                 self.page_size,
             )
             buyers = [row["buyer_id"] for row in rows]

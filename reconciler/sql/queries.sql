@@ -124,7 +124,8 @@ WHERE sale_id = $1 AND partition = $2
     AND (accepted_epoch, accepted_sequence) <= ($3::int, $4::bigint)
 
 -- name: reservations_page
--- In the order of their acceptance, which no later change alters.
+-- In the order of their acceptance, which no later change alters; up to ($5, $6), or a busy sale would
+-- be followed for as long as it sells.
 SELECT r.reservation_id, r.buyer_id, r.state, r.fingerprint,
     (extract(epoch FROM r.deadline) * 1000)::bigint AS deadline_ms, r.extended_ms,
     r.payment_reference, r.accepted_epoch, r.accepted_sequence, r.last_epoch, r.last_sequence,
@@ -137,8 +138,9 @@ CROSS JOIN LATERAL (
 ) AS lines
 WHERE r.sale_id = $1 AND r.partition = $2
     AND (r.accepted_epoch, r.accepted_sequence) > ($3::int, $4::bigint)
+    AND (r.accepted_epoch, r.accepted_sequence) <= ($5::int, $6::bigint)
 ORDER BY r.accepted_epoch, r.accepted_sequence
-LIMIT $5
+LIMIT $7
 
 -- name: reservations_by_id
 SELECT r.reservation_id, r.buyer_id, r.state, r.fingerprint,
@@ -170,8 +172,9 @@ WHERE reservation_id = ANY($1::text[]) AND sale_id = ANY(sales_of($1::text[]))
 -- name: buyers_page
 SELECT DISTINCT buyer_id FROM reservations
 WHERE sale_id = $1 AND partition = $2 AND buyer_id > $3
+    AND (accepted_epoch, accepted_sequence) <= ($4::int, $5::bigint)
 ORDER BY buyer_id
-LIMIT $4
+LIMIT $6
 
 -- name: buyer_numbers_at
 -- What counts towards each buyer's limits at ($4, $5): units held or sold and not returned; and,

@@ -10,10 +10,12 @@ import pytest_asyncio
 
 from config.settings import Settings
 from gateway.inventory.errors import Recovering
+from gateway.inventory.events import Position
 from reconciler.catching_up import LedgerBehind
 from reconciler.compare import CompareConfig, compare_partition
 from reconciler.context import Context, open_context
 from reconciler.differences import Difference
+from reconciler.paging import Scope
 from tests.support.judged_sale import JudgedSale, admitted
 from tests.support.partitions import FINGERPRINT, token_of
 from tests.support.servers import unique
@@ -211,6 +213,23 @@ async def test_a_later_comparison_may_look_at_what_has_changed_alone(
     ]  # fmt: skip
     whole = await differences(context, judged_sale)
     assert {d.buyer_id for d in whole} == {"holder", "two"}
+
+
+async def test_who_comes_after_the_number_is_not_looked_at(
+    context: Context, judged_sale: JudgedSale
+) -> None:
+    """A sale that goes on selling would be followed without end."""
+    taken = await judged_sale.store.snapshot(judged_sale.partition)
+    await judged_sale.reserve("late", 1, 0, 1)
+    await judged_sale.apply()
+    until = Position(taken.epoch, taken.sequence)
+    scope = Scope(context, judged_sale.partition, until, page_size=2)
+    tokens = [token async for page in scope.reservations() for token in page]
+    buyers = [buyer async for page in scope.buyers() for buyer in page]
+    assert len(tokens) == taken.reservations
+    assert token_of("late") not in tokens
+    assert "late" not in buyers
+    assert len(buyers) > 2
 
 
 async def test_an_event_the_ledger_passed_over_is_unapplied(
