@@ -29,8 +29,6 @@ PROBES_PER_WORKER = 4
 STOP_GATEWAY_SECONDS = 3.0
 STOP_PROCESS_SECONDS = 2.5
 STOP_SERVER_SECONDS = 3.5
-# Where all share one machine, who answers buyers goes before who works behind the answer.
-NICENESS_BEHIND = 5
 # Deaths before `up` has served once that mean "this will not work".
 MAX_EARLY_RESTARTS = 5
 
@@ -183,7 +181,6 @@ class LocalStack:
             dropgate_command(*arguments),
             environment={**inherited, **environment_of(self.settings)},
             log=self.folder.logs / f"{name}{suffix}.log",
-            niceness=0 if name == "gateway" else NICENESS_BEHIND,
         )
         seconds = STOP_GATEWAY_SECONDS if name == "gateway" else STOP_PROCESS_SECONDS
         return ProcessUnit(name, child, stop_timeout_seconds=seconds)

@@ -1,10 +1,10 @@
 """Runs one program that dies with the process that asked for it.
 
-Executed as a script (`python -I -S launch.py PARENT USER NICENESS PROGRAM ARGUMENT…`), it takes on
-the USER (`uid:gid`, or `-` for none) and the NICENESS, arms PR_SET_PDEATHSIG and becomes PROGRAM,
-so the pid stays the same. A change of user disarms the signal, so the order matters; and all of it
-happens outside the parent's `fork`, where running Python code (`preexec_fn`) is not safe. The
-interpreter itself may lie where the USER cannot read.
+Executed as a script (`python -I -S launch.py PARENT USER PROGRAM ARGUMENT…`), it takes on the USER
+(`uid:gid`, or `-` for none), arms PR_SET_PDEATHSIG and becomes PROGRAM, so the pid stays the same.
+A change of user disarms the signal, so the order matters; and all of it happens outside the
+parent's `fork`, where running Python code (`preexec_fn`) is not safe. The interpreter itself may
+lie where the USER cannot read.
 """
 
 import ctypes
@@ -18,9 +18,8 @@ EXIT_NOT_RUN = 126
 
 
 def main() -> None:
-    """Take on user and niceness, arm the death signal, look for the parent, become the program."""
-    parent, user, niceness, *argv = sys.argv[1:]
-    os.nice(int(niceness))
+    """Take on the user, arm the death signal, check the parent is there, become the program."""
+    parent, user, *argv = sys.argv[1:]
     libc = ctypes.CDLL(None, use_errno=True)
     if user != "-":
         uid, gid = map(int, user.split(":"))

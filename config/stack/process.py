@@ -43,14 +43,12 @@ class Child:
         user: tuple[int, int] | None = None,
         folder: Path | None = None,
         inherited: Sequence[int] = (),
-        niceness: int = 0,
     ) -> None:
         """Describe the program.
 
         `environment` replaces the inherited one; `log` receives both output streams (inherited
         when None); `user` is the (uid, gid) to run as; `folder` is the working directory;
-        `inherited` are file descriptors the program keeps open; with `niceness` above 0 it gets
-        less of a busy processor than others.
+        `inherited` are file descriptors the program keeps open.
         """
         self.argv = list(argv)
         self.log = log
@@ -58,7 +56,6 @@ class Child:
         self._user = user
         self._folder = folder
         self.inherited = tuple(inherited)
-        self._niceness = niceness
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -91,7 +88,7 @@ class Child:
             self._process = subprocess.Popen(
                 [
                     *(sys.executable, "-I", "-S", str(LAUNCH)),
-                    *(str(os.getpid()), user, str(self._niceness)),
+                    *(str(os.getpid()), user),
                     *self.argv,
                 ],
                 stdin=subprocess.DEVNULL,

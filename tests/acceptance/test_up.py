@@ -91,16 +91,6 @@ async def test_everything_serves_when_the_ready_file_is_there(running: Up) -> No
     await connection.close()
 
 
-async def test_who_works_behind_the_answer_gives_way_to_who_answers(running: Up) -> None:
-    def niceness(name: str) -> set[int]:
-        return {psutil.Process(pid).nice() for pid in running.ready.pids[name]}
-
-    own = psutil.Process().nice()
-    assert niceness("gateway") == niceness("redis") == {own}
-    for name in ("order_writer", "reconciler"):
-        assert min(niceness(name)) > own
-
-
 async def test_the_first_pid_is_the_server_itself(running: Up) -> None:
     pids = running.ready.pids
     assert psutil.Process(pids["redis"][0]).name().startswith(("redis-server", "valkey-server"))
