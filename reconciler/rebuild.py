@@ -28,6 +28,7 @@ from gateway.inventory.specs import SaleSpec
 from gateway.inventory.store import ReservationStore
 from gateway.inventory.types import (
     RestoreBegin,
+    RestoreChunk,
     RestoreCommit,
     RestoreEntry,
     RestoreStage,
@@ -108,13 +109,9 @@ async def _stage(
     store: ReservationStore, plan: Rebuild, stage: RestoreStage, expected: set[str]
 ) -> str:
     word = await store.restore(plan.partition, plan.epoch, stage, at_run=plan.run_id)
-    _expect(plan, word, expected)
-    return word
-
-
-def _expect(plan: Rebuild, word: str, expected: set[str]) -> None:
     if word not in expected:
         raise Recovering(f"{plan.partition}: restore under epoch {plan.epoch} answered {word}")
+    return word
 
 
 async def _begin(
@@ -134,12 +131,12 @@ async def _begin(
 
 
 async def _send(
-    store: ReservationStore, plan: Rebuild, chunks: AsyncIterator[list[RestoreEntry]]
+    store: ReservationStore, plan: Rebuild, chunks: AsyncIterator[RestoreChunk]
 ) -> float:
     """All chunks, some of them under way while the next are read; their order does not matter.
     Returns the seconds that were spent waiting for Redis.
     """
-    under_way: deque[asyncio.Task[None]] = deque()
+    under_way: deque[asyncio.Task[str]] = deque()
     waited = 0.0
     try:
         async for chunk in chunks:
@@ -147,7 +144,7 @@ async def _send(
                 full = time.monotonic()
                 await under_way.popleft()
                 waited += time.monotonic() - full
-            under_way.append(asyncio.create_task(_send_chunk(store, plan, chunk)))
+            under_way.append(asyncio.create_task(_stage(store, plan, chunk, {"stored"})))
         while under_way:
             await under_way.popleft()
         return waited
@@ -157,14 +154,9 @@ async def _send(
         await asyncio.gather(*under_way, return_exceptions=True)
 
 
-async def _send_chunk(store: ReservationStore, plan: Rebuild, chunk: list[RestoreEntry]) -> None:
-    word = await store.restore_chunk(plan.partition, plan.epoch, chunk, at_run=plan.run_id)
-    _expect(plan, word, {"stored"})
-
-
 async def _chunks(
     connection: LedgerConnection, plan: Rebuild, accounts: int
-) -> AsyncIterator[list[RestoreEntry]]:
+) -> AsyncIterator[RestoreChunk]:
     place = (plan.partition.sale_id, plan.partition.number)
     rows = await connection.fetch(_sql["return_keys"], *place, timeout=READ_TIMEOUT_SECONDS)
     return_keys = {row["reservation_id"]: tuple(row["keys"]) for row in rows}
@@ -174,10 +166,10 @@ async def _chunks(
             keys = return_keys.get(reservation_id, ()) if return_keys else ()
             entries.append(_entry(plan, list(own), keys))
             if len(entries) == CHUNK_RECORDS:
-                yield entries
+                yield RestoreChunk.of(entries)
                 entries = []
     if entries:
-        yield entries
+        yield RestoreChunk.of(entries)
 
 
 async def _pages(

@@ -6,7 +6,6 @@ once more; any other fence, and any missing key, is Recovering.
 """
 
 from collections.abc import Callable, Sequence
-from itertools import chain
 from typing import TypeVar
 
 import msgspec
@@ -23,7 +22,6 @@ from gateway.inventory.types import (
     RepairRequest,
     Reservation,
     ReserveRequest,
-    RestoreEntry,
     RestoreStage,
     Snapshot,
 )
@@ -264,23 +262,10 @@ class ReservationStore:
     async def restore(
         self, partition: PartitionId, epoch: int, stage: RestoreStage, *, at_run: str | None = None
     ) -> str:
-        """The first or the last stage of a rebuild under `epoch`: `begun`, `restored`, `already`,
-        `newer`, `not_begun` or `differs`.
+        """One stage of a rebuild under `epoch`: `begun`, `stored`, `restored`, `already`, `newer`,
+        `not_begun` or `differs`.
         """
         envelope = await self._call("restore", partition, epoch, _encode(stage), at_run=at_run)
-        return _words.decode(envelope.result)[0]
-
-    async def restore_chunk(
-        self,
-        partition: PartitionId,
-        epoch: int,
-        entries: Sequence[RestoreEntry],
-        *,
-        at_run: str | None = None,
-    ) -> str:
-        """Some reservations, at most 2,000, between the two: `stored`, or a word of `restore`."""
-        request = _encode(("chunk", tuple(chain.from_iterable(entries))))
-        envelope = await self._call("restore", partition, epoch, request, at_run=at_run)
         return _words.decode(envelope.result)[0]
 
     async def repair(

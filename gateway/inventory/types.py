@@ -6,7 +6,10 @@ quantity, ...} where they are asked for. Items and accounts are numbered from 1,
 Instants are milliseconds since 1970 on the server's clock.
 """
 
+from collections.abc import Iterable
 from enum import IntEnum, StrEnum
+from itertools import chain
+from typing import Self
 
 import msgspec
 
@@ -146,6 +149,21 @@ class RestoreBegin(msgspec.Struct, frozen=True, array_like=True, tag="begin"):
     counters: tuple[tuple[int, ...], ...]
 
 
+# A token, its record as `nested`, the admission it spent or 0.
+RestoreEntry = tuple[str, msgspec.Raw, int]
+
+
+class RestoreChunk(msgspec.Struct, frozen=True, array_like=True, tag="chunk"):
+    """Some reservations, at most 2,000: the values of their entries, one after the other."""
+
+    values: tuple[object, ...]
+
+    @classmethod
+    def of(cls, entries: Iterable[RestoreEntry]) -> Self:
+        """A chunk of these."""
+        return cls(tuple(chain.from_iterable(entries)))
+
+
 class RestoreCommit(msgspec.Struct, frozen=True, array_like=True, tag="commit"):
     """What must be there now, where the ledger closed the last epoch, how long the outage was."""
 
@@ -157,9 +175,7 @@ class RestoreCommit(msgspec.Struct, frozen=True, array_like=True, tag="commit"):
     shift_ms: int
 
 
-RestoreStage = RestoreBegin | RestoreCommit
-# A token, its record as `nested`, the admission it spent or 0.
-RestoreEntry = tuple[str, msgspec.Raw, int]
+RestoreStage = RestoreBegin | RestoreChunk | RestoreCommit
 
 
 class RepairAccount(msgspec.Struct, frozen=True, array_like=True, tag="account"):

@@ -16,8 +16,8 @@ from gateway.inventory.types import (
     Record,
     ReservationState,
     RestoreBegin,
+    RestoreChunk,
     RestoreCommit,
-    RestoreEntry,
     ReturnedRecord,
     Snapshot,
     nested,
@@ -73,9 +73,9 @@ def records_of(reservations: dict[bytes, bytes]) -> list[tuple[str, Record]]:
     return records
 
 
-def entries(records: list[tuple[str, Record]]) -> list[RestoreEntry]:
-    """As a chunk takes them; nobody was admitted."""
-    return [(token, nested(record), 0) for token, record in records]
+def chunk_of(records: list[tuple[str, Record]]) -> RestoreChunk:
+    """Of reservations nobody was admitted for."""
+    return RestoreChunk.of((token, nested(record), 0) for token, record in records)
 
 
 def begin(partition: PartitionId, snapshot: Snapshot) -> RestoreBegin:
@@ -103,7 +103,7 @@ async def test_a_partition_comes_back_field_by_field(
         with pytest.raises(Recovering):  # nobody is answered meanwhile
             await reserve(store, partition, "zoe")
         for chunk in (records[:3], records[3:], records[:3]):  # one is sent again
-            assert await store.restore_chunk(partition, NEXT_EPOCH, entries(chunk)) == "stored"
+            assert await store.restore(partition, NEXT_EPOCH, chunk_of(chunk)) == "stored"
         done = commit(records, snapshot)
         assert await store.restore(partition, NEXT_EPOCH, done) == "restored"
         assert await store.restore(partition, NEXT_EPOCH, done) == "already"
@@ -124,12 +124,12 @@ async def test_a_rebuild_that_lacks_a_record_is_not_trusted(
         snapshot = await store.snapshot(partition)
         records = records_of((await stored(redis_client, partition))[1])
         await store.restore(partition, NEXT_EPOCH, begin(partition, snapshot))
-        await store.restore_chunk(partition, NEXT_EPOCH, entries(records[1:]))
+        await store.restore(partition, NEXT_EPOCH, chunk_of(records[1:]))
         done = commit(records, snapshot)
         assert await store.restore(partition, NEXT_EPOCH, done) == "differs"
         with pytest.raises(Recovering):
             await reserve(store, partition, "zoe")
-        await store.restore_chunk(partition, NEXT_EPOCH, entries(records[:1]))
+        await store.restore(partition, NEXT_EPOCH, chunk_of(records[:1]))
         assert await store.restore(partition, NEXT_EPOCH, done) == "restored"
 
 
@@ -140,4 +140,4 @@ async def test_an_older_rebuild_gives_way(redis_url: str, sale_id: str) -> None:
         first = begin(partition, snapshot)
         assert await store.restore(partition, 3, first) == "begun"
         assert await store.restore(partition, 2, first) == "newer"
-        assert await store.restore_chunk(partition, 4, ()) == "not_begun"
+        assert await store.restore(partition, 4, chunk_of([])) == "not_begun"
