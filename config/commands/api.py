@@ -45,8 +45,13 @@ def sale_path(sale: str, suffix: str = "") -> str:
     return f"/v1/sales/{quote(sale, safe='')}{suffix}"
 
 
-def post_command(app: typer.Typer, name: str, suffix: str, view: View, help_text: str) -> None:
-    """Add a command of one sale that is a POST without a body, its answer shown by `view`."""
+def sale_command(
+    app: typer.Typer, name: str, request: tuple[str, str], view: View, help_text: str
+) -> None:
+    """Add a command of one sale that sends no body, its answer shown by `view`. `request`: method,
+    and the path behind the sale's.
+    """
+    method, suffix = request
 
     def command(
         sale: Sale,
@@ -55,6 +60,6 @@ def post_command(app: typer.Typer, name: str, suffix: str, view: View, help_text
         ready_file: Ready = READY,
         as_json: AsJson = False,
     ) -> None:
-        show(call((url, token, ready_file), "POST", sale_path(sale, suffix)), view, as_json=as_json)
+        show(call((url, token, ready_file), method, sale_path(sale, suffix)), view, as_json=as_json)
 
     app.command(name, help=help_text)(command)

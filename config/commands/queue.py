@@ -13,7 +13,7 @@ from config.commands.api import (
     Token,
     Url,
     call,
-    post_command,
+    sale_command,
     sale_path,
 )
 from config.commands.shared import fail, output
@@ -28,25 +28,19 @@ TICKET_CHARACTERS = 28
 NUMBER_BYTES = 5
 
 
-@queue_app.command("show")
-def show_queue(
-    sale: Sale,
-    url: Url = None,
-    token: Token = None,
-    ready_file: Ready = READY,
-    as_json: AsJson = False,
-) -> None:
-    """Show who waits, the place being served, and how fast buyers are let in."""
-    figures = call((url, token, ready_file), "GET", sale_path(sale, "/queue/figures"))
-    show(figures, queue_view, as_json=as_json)
-
-
+sale_command(
+    queue_app,
+    "show",
+    ("GET", "/queue/figures"),
+    queue_view,
+    "Show who waits, the place being served, and how fast buyers are let in.",
+)
 for _name, _help in (
     ("pause", "Let nobody in for now; those who were let in go on."),
     ("queue-all", "Let nobody in, and make those wait who were let in."),
     ("resume", "Let buyers in again; those made to wait get their time back."),
 ):
-    post_command(queue_app, _name, f"/queue/{_name}", queue_view, _help)
+    sale_command(queue_app, _name, ("POST", f"/queue/{_name}"), queue_view, _help)
 
 
 @queue_app.command()

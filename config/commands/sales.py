@@ -15,7 +15,7 @@ from config.commands.api import (
     Token,
     Url,
     call,
-    post_command,
+    sale_command,
     sale_path,
 )
 from config.commands.shared import fail
@@ -95,7 +95,7 @@ for _name, _help in (
     ("close", "Close a sale: no new reserves, ever."),
     ("settle", "Settle a closed sale: final accounting, and its Redis keys are removed."),
 ):
-    post_command(sale_app, _name, f"/{_name}", sale_view, _help)
+    sale_command(sale_app, _name, ("POST", f"/{_name}"), sale_view, _help)
 
 
 @sale_app.command()
