@@ -6,7 +6,7 @@ from reconciler.context import Context, open_context
 from reconciler.directory import LivePartition, read_partitions
 from reconciler.reconcile import Reconcile
 from reconciler.recover import Recover, RecoverConfig
-from reconciler.trim import unsent
+from reconciler.trim import needed
 
 DUTIES = ("expire", "reconcile", "recover", "trim")
 # Calls of `expire` for one partition; with the largest batch this is ten million holds.
@@ -46,7 +46,7 @@ async def _expire(context: Context, live: LivePartition) -> str:
 
 async def _trim(context: Context, live: LivePartition) -> str:
     mark = live.watermark
-    reply = await context.store.trim(live.partition, mark, await unsent(context, live))
+    reply = await context.store.trim(live.partition, mark, await needed(context, live))
     return f"{live}: {reply.trimmed} events trimmed below {mark.epoch}-{reply.ledger_sequence}"
 
 

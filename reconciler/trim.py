@@ -2,7 +2,8 @@
 
 The partition's bound on events beyond the ledger counts from what it was told here, so this must be
 prompt. Nothing else trims an outbox. While Kafka is away the ledger goes on from the outboxes; what
-Kafka has not got stays for the relay, `event_log.kept_events` at most.
+Kafka has not got stays for the relay, `event_log.kept_events` at most. What the sale's waiting room
+has not read stays, too, or the slots of those who have reserved would be free only when they lapse.
 """
 
 import time
@@ -11,6 +12,7 @@ from typing import ClassVar, cast
 
 import structlog
 
+from gateway.admission.waiting_room.outboxes import read_cursor
 from gateway.inventory.events import Position
 from gateway.inventory.keys import relay_key
 from gateway.inventory.outbox import START, position_of, stream_id
@@ -21,6 +23,8 @@ from reconciler.periodic import for_each
 
 # A partition that was told the same before is told again after this: it may have been restored.
 REPEAT_SECONDS = 10.0
+# A room this far behind is not looked at: its slots return when they lapse.
+ROOM_EVENTS_MAX = 100_000
 
 _log = structlog.get_logger(__name__)
 
@@ -68,22 +72,30 @@ class Trim:
         told, now = self._told.get(str(live)), time.monotonic()
         if told and told.watermark == live.watermark and now - told.at < REPEAT_SECONDS:
             return
-        kept = await unsent(self._context, live)
+        kept = await needed(self._context, live)
         reply = await self._context.store.trim(live.partition, live.watermark, kept)
         self.trimmed_events += reply.trimmed
         self._told[str(live)] = _Told(live.watermark, now)
 
 
-async def unsent(context: Context, live: LivePartition) -> Position:
-    """From where on the outbox is still needed: by the ledger, and by a relay."""
+async def needed(context: Context, live: LivePartition) -> Position:
+    """From where on the outbox is still needed: by the ledger, a relay and a waiting room."""
     watermark = live.watermark
+    read = await read_cursor(context.reader, live.partition)
+    kept = watermark if read is None else min(watermark, _within(read, watermark, ROOM_EVENTS_MAX))
     if context.event_log.kind != "kafka":
-        return watermark
+        return kept
     noted = cast("bytes | None", await context.reader.hget(relay_key(live.partition), "position"))
     sent = START if noted is None else position_of(noted)
-    least = Position(watermark.epoch, max(0, watermark.sequence - context.event_log.kept_events))
-    if sent < least and least.sequence > 0:
+    least = _within(sent, watermark, context.event_log.kept_events)
+    if sent < least:
         lacking = f"{stream_id(sent).decode()} to {stream_id(least).decode()}"
         _log.warning("log_lacks_events", partition=str(live), lacking=lacking)
-        return least
-    return min(sent, watermark)
+    return min(kept, least)
+
+
+def _within(position: Position, watermark: Position, most: int) -> Position:
+    """The position, or the one `most` events below the watermark where it is further behind."""
+    if watermark.sequence <= most:
+        return position
+    return max(position, Position(watermark.epoch, watermark.sequence - most))

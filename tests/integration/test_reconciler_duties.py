@@ -12,16 +12,22 @@ import redis.asyncio
 
 from config.settings import PostgresSettings, Settings
 from config.stack.postgres import PostgresServer
+from gateway.admission.waiting_room.keys import room_keys
+from gateway.admission.waiting_room.outboxes import flat_cursors, read_used_places
+from gateway.admission.waiting_room.store import NEVER_MS, RoomStore, TickRequest
 from gateway.inventory.errors import Recovering
 from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId
 from gateway.inventory.opening import Verb, carry_state, intend_state, open_sale
 from gateway.inventory.outbox import read_outbox
+from gateway.inventory.specs import WaitingRoomSpec
 from gateway.inventory.store import ReservationStore
+from gateway.inventory.types import ReserveRequest
 from order_writer.service import run as run_order_writer
 from reconciler.duty import run_once
 from reconciler.service import run as run_reconciler
-from tests.support.partitions import BOUNDS, one_item, open_store
+from tests.scripts.room import OPENING
+from tests.support.partitions import BOUNDS, FINGERPRINT, ONE_UNIT, one_item, open_store, token_of
 from tests.support.pipeline import create_sale, pipeline, running, state_of
 from tests.support.proxy import FaultyProxy
 from tests.support.reserving import reserve
@@ -51,6 +57,18 @@ def sale_id() -> str:
 
 async def available(store: ReservationStore, partition: PartitionId) -> int:
     return (await store.snapshot(partition)).accounts[0].available
+
+
+async def in_ledger(
+    ledger: asyncpg.Connection, store: ReservationStore, partition: PartitionId
+) -> None:
+    """Wait until the ledger has all events there are."""
+
+    async def applied() -> bool:
+        mark = await ledger.fetchval("SELECT sequence FROM watermarks")
+        return bool(mark == (await store.snapshot(partition)).sequence)
+
+    await wait_until(applied, WAIT_SECONDS)
 
 
 async def test_a_due_hold_is_sellable_again_without_anybody_asking(
@@ -155,12 +173,7 @@ async def test_a_state_that_a_crash_left_in_the_ledger_alone_is_carried_to_redis
                 return False
 
         await wait_until(carried, WAIT_SECONDS)
-
-        async def applied() -> bool:
-            mark = await ledger.fetchval("SELECT sequence FROM watermarks")
-            return bool(mark == (await store.snapshot(partition)).sequence)
-
-        await wait_until(applied, WAIT_SECONDS)
+        await in_ledger(ledger, store, partition)
     # From here on missing keys are lost data and never a place to load into.
     await redis_client.flushall()
     with pytest.raises(Recovering):
@@ -190,6 +203,48 @@ async def test_the_outbox_is_trimmed_to_the_ledgers_last_event(
     (last,) = await read_outbox(redis_client, partition, Position(0, 0), 10)
     assert last.position == Position(1, 22)
     assert (await store.snapshot(partition)).ledger_sequence == 22
+
+
+async def test_what_a_waiting_room_has_not_read_stays_in_the_outbox(
+    settings: Settings,
+    ledger: asyncpg.Connection,
+    store: ReservationStore,
+    sale_id: str,
+    redis_client: "redis.asyncio.Redis",
+) -> None:
+    """Or a slot whose reservation reaches the ledger between two ticks is lost until it lapses."""
+    spec = msgspec.structs.replace(one_item(5), waiting_room=WaitingRoomSpec(1, 600))
+    partition = await create_sale(ledger, sale_id, spec)
+    await open_sale(ledger, store, sale_id, BOUNDS, actor="test")
+    async with open_store(settings.redis) as (pool, _):
+        rooms = RoomStore(pool, redis_client)
+        await rooms.open(sale_id, OPENING)
+        first = ReserveRequest(1, token_of("first"), "first", FINGERPRINT, ONE_UNIT, 7, NEVER_MS)
+        assert (await store.reserve(partition, [first]))[0].outcome == "accepted"
+        async with running(run_order_writer, settings):
+            await in_ledger(ledger, store, partition)
+        told = await run_once(settings, "trim", sale_id)
+        assert told == f"{partition}: 0 events trimmed below 1-3"
+        used = await read_used_places(redis_client, (partition,), {})
+        assert used.places == (7,)
+        cursors = flat_cursors(used.cursors)
+        await rooms.tick(sale_id, TickRequest(0, used_places=used.places, cursors=cursors))
+    assert await run_once(settings, "trim", sale_id) == f"{partition}: 2 events trimmed below 1-3"
+
+
+async def test_a_waiting_room_that_is_not_to_be_read_keeps_nothing_in_the_outbox(
+    settings: Settings,
+    ledger: asyncpg.Connection,
+    store: ReservationStore,
+    sale_id: str,
+    redis_client: "redis.asyncio.Redis",
+) -> None:
+    partition = await create_sale(ledger, sale_id, one_item(5))
+    await open_sale(ledger, store, sale_id, BOUNDS, actor="test")
+    await redis_client.set(room_keys(sale_id).meta, "no hash")
+    async with running(run_order_writer, settings):
+        await in_ledger(ledger, store, partition)
+    assert await run_once(settings, "trim", sale_id) == f"{partition}: 1 events trimmed below 1-2"
 
 
 async def test_one_reconciler_leads_and_another_takes_over(

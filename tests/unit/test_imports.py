@@ -28,6 +28,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "gateway.web": (),
     "gateway.relay": DOMAIN,
     "order_writer": DOMAIN,
+    # Trimming asks a waiting room how far it has read.
+    "reconciler.trim": (*DOMAIN, "gateway.admission.waiting_room.outboxes", "reconciler"),
     "reconciler": DOMAIN,
     # A black box: it sees HTTP, Redis, Postgres and settings.
     "loadtest": (*BASE, "config.ready"),

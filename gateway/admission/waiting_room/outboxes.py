@@ -1,21 +1,23 @@
 """Which places have been used: read from the outboxes, where `reserve` says what it spent.
 
-Losing sight of some events (they were trimmed before this was read) costs nothing but time: those
-slots return when they lapse.
+What a room has not read stays in an outbox (reconciler/trim.py) as long as the room is not too far
+behind. Losing sight of events costs nothing but time: those slots return when they lapse.
 """
 
 from __future__ import annotations
 
 import asyncio
+from typing import cast
 
 import msgspec
 import redis.asyncio as redis_py
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
+from gateway.admission.waiting_room.keys import room_keys
 from gateway.inventory.errors import Recovering
 from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId
-from gateway.inventory.outbox import read_outbox
+from gateway.inventory.outbox import START, read_outbox
 
 EVENTS_MAX = 4000
 
@@ -27,6 +29,7 @@ class _Spent(msgspec.Struct, frozen=True):
 
 
 _spent = msgspec.json.Decoder(_Spent)
+_flat = msgspec.msgpack.Decoder(tuple[str, ...])
 
 
 class UsedPlaces(msgspec.Struct, frozen=True):
@@ -43,7 +46,7 @@ async def read_used_places(
     try:
         entries = await asyncio.gather(
             *(
-                read_outbox(client, each, cursors.get(each.number, Position(0, 0)), EVENTS_MAX)
+                read_outbox(client, each, cursors.get(each.number, START), EVENTS_MAX)
                 for each in partitions
             )
         )
@@ -60,6 +63,22 @@ async def read_used_places(
         if found:
             further[partition.number] = found[-1].position
     return UsedPlaces(tuple(places), further)
+
+
+async def read_cursor(client: redis_py.Redis, partition: PartitionId) -> Position | None:
+    """How far the sale's room has read a partition's outbox; None where no room is to be seen.
+
+    Raises RedisError.
+    """
+    try:
+        packed = cast(
+            "bytes | None", await client.hget(room_keys(partition.sale_id).meta, "cursors")
+        )  # the client decodes nothing
+        if packed is None:
+            return None
+        return cursors_of(_flat.decode(packed)).get(partition.number, START)
+    except (ResponseError, msgspec.MsgspecError, ValueError):
+        return None  # damaged: whoever looks at the room opens it again
 
 
 def _admission_of(raw: bytes) -> int | None:
