@@ -1,15 +1,19 @@
 """A drop with a waiting room: the queue as its buyers see it, over real event streams."""
 
 import asyncio
+from datetime import timedelta
+from email.utils import format_datetime, parsedate_to_datetime
 from urllib.parse import urlsplit
 
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Route, expect
 
 from tests.browser.shop import Shop, from_now
 from tests.browser.visitor import NewVisitor, Visitor
 from tests.support.proxy import FaultyProxy
 
 ROOM = {"max_active_buyers": 1, "admission_seconds": 120}
+# The page has had an event of its stream.
+HEARD = "() => Object.keys(sessionStorage).some((name) => name.endsWith('last_event'))"
 
 
 async def joined(new_visitor: NewVisitor, sale: str) -> Visitor:
@@ -64,7 +68,7 @@ async def test_the_stream_is_cut_and_comes_back(
         await second.sees("door")
         await second.does("join")
         await second.sees("waiting")
-        await expect(second.page.locator(".facts")).to_contain_text("People ahead")
+        await second.page.wait_for_function(HEARD)
         async with second.page.expect_request("**/queue/events") as stream:
             proxy.cut()
         last_seen = await (await stream.value).header_value("last-event-id")
@@ -103,6 +107,28 @@ async def test_a_turn_that_passes_is_said_and_another_place_is_offered(
     await expect(visitor.page.locator("#stage-title")).to_have_text("Your turn has passed")
     await visitor.does("join")
     await visitor.sees("buy")
+
+
+async def test_a_turn_has_passed_when_the_gateway_says_so(
+    shop: Shop, new_visitor: NewVisitor
+) -> None:
+    """A device's clock that is ahead offers no other place before: it would be the old one."""
+    sale = await shop.sale(waiting_room={**ROOM, "admission_seconds": 3})
+    visitor = await new_visitor(f"/?sale={sale}")
+    await visitor.page.route(f"**/v1/sales/{sale}", with_a_date_ahead)
+    await visitor.sees("door")
+    await visitor.does("join")
+    await expect(visitor.page.locator("#stage-title")).to_have_text("Your turn has passed")
+    async with visitor.page.expect_response(f"**/v1/sales/{sale}/queue") as answer:
+        await visitor.does("join")
+    assert (await (await answer.value).json())["position"] == 2
+
+
+async def with_a_date_ahead(route: Route) -> None:
+    answer = await route.fetch()
+    ahead = parsedate_to_datetime(answer.headers["date"]) + timedelta(seconds=2)
+    date = format_datetime(ahead, usegmt=True)
+    await route.fulfill(response=answer, headers={**answer.headers, "date": date})
 
 
 async def test_waiting_is_accessible(shop: Shop, new_visitor: NewVisitor) -> None:

@@ -169,21 +169,39 @@ export class Drop extends EventTarget {
 
   /** A countdown of the stage has ended: find out what is true now. */
   async timeIsUp() {
-    for (let tries = 0; this.reservation?.state === "held" && tries < LAPSE_TRIES; tries += 1) {
-      const id = this.reservation.reservation_id;
-      const now = await this.#gate.reservation(id).catch(() => null);
-      if (now !== null && now.state !== "held") return this.#reserved(now);
-      if (now !== null && Date.parse(now.expires_at) > this.clock.now() + LAPSE_MS) {
-        return this.#reserved(now); // it was extended elsewhere
-      }
+    for (let tries = 0; tries < LAPSE_TRIES; tries += 1) {
+      if (this.reservation?.state === "held" ? await this.#holdIsOver() : await this.#turnIsOver()) break;
       await new Promise((resolve) => { setTimeout(resolve, LAPSE_MS); });
     }
+    return this.#look();
+  }
+
+  /** Whether the hold is no more what it was when its countdown began. */
+  async #holdIsOver() {
+    const now = await this.#gate.reservation(this.reservation.reservation_id).catch(() => null);
+    if (now === null) return false;
+    // Where it has more time again, it was extended elsewhere.
+    const over = now.state !== "held" || Date.parse(now.expires_at) > this.clock.now() + LAPSE_MS;
+    if (over) await this.#reserved(now);
+    return over;
+  }
+
+  /** The same of a turn in the queue. Who joins before it has passed gets its last moment again. */
+  async #turnIsOver() {
     const turn = this.place?.admission_expires_at;
-    if (this.reservation === null && turn && Date.parse(turn) <= this.clock.now() + LAPSE_MS) {
+    if (!turn || this.reservation !== null) return true;
+    const now = await this.#gate.queue.look().catch((error) => error);
+    if (this.busy !== null || this.place?.admission_expires_at !== turn) return true; // used meanwhile
+    if (now.code === "not_admitted") {
       this.passed = true;
       this.#readmit();
+    } else if (now instanceof Error || now.admission_expires_at === turn) {
+      return false;
+    } else {
+      this.place = now;
     }
-    return this.#look();
+    this.#tell();
+    return true;
   }
 
   #line() {
