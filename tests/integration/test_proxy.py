@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 
 from config.settings import RateLimitSettings, Settings
+from tests.integration.test_queue_events import ROOM, joined, listening
 from tests.support.api import Api, Reply, serving, token_of
 from tests.support.nginx import Nginx, proxied
 from tests.support.raw_http import raw_connection, raw_request
@@ -115,6 +116,21 @@ async def test_calls_pass_through(api: Api, nginx: Nginx) -> None:
     for path in ("/livez", "/readyz", "/metrics", "/ops"):
         async with api.session.get(nginx.url + path) as hidden:
             assert hidden.status == 404, path
+
+
+async def test_a_place_in_line_is_told_through_it_at_once(api: Api, nginx: Nginx) -> None:
+    through = Api(api.session, nginx.url)
+    sale = await api.open_sale(waiting_room=ROOM)
+    await joined(through, sale, "buyer-1")
+    ticket = await joined(through, sale, "buyer-2")
+    async with listening(through, sale, "buyer-2", ticket) as stream:
+        told = await stream.read()
+        assert told is not None
+        assert not told.answer.admission_token
+        await through.buyer("buyer-1", "DELETE", f"/v1/sales/{sale}/queue")
+        while not told.answer.admission_token:
+            told = await stream.read()
+            assert told is not None, "the stream goes on"
 
 
 async def test_limits_are_those_of_the_buyer_behind_the_proxy(
