@@ -1,7 +1,7 @@
 -- trim: tells the partition how far the ledger is, and drops the events the ledger has.
 -- Guarantees: everything at or above the ledger's watermark stays, so the last event the ledger has
--- can always be compared with it, and so does what a relay has still to send; the watermark never
--- goes back.
+-- can always be compared with it, and so does what a relay or a waiting room has still to read; the
+-- watermark never goes back.
 -- KEYS    1-6 the partition (include/partition.lua)
 -- ARGV    1 run_id  2 epoch  3 ledger sequence within this epoch
 --         4 stream id from which on all stays, also below the watermark; none: the watermark
