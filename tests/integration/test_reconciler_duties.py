@@ -232,6 +232,32 @@ async def test_what_a_waiting_room_has_not_read_stays_in_the_outbox(
     assert await run_once(settings, "trim", sale_id) == f"{partition}: 2 events trimmed below 1-3"
 
 
+@pytest.mark.parametrize("reader", ["relay", "waiting room"])
+async def test_what_another_has_not_read_stays_but_not_without_end(
+    settings: Settings,
+    ledger: asyncpg.Connection,
+    store: ReservationStore,
+    sale_id: str,
+    redis_client: "redis.asyncio.Redis",
+    monkeypatch: pytest.MonkeyPatch,
+    reader: str,
+) -> None:
+    partition = await create_sale(ledger, sale_id, one_item(5))
+    await open_sale(ledger, store, sale_id, BOUNDS, actor="test")
+    for number in range(5):
+        await reserve(store, partition, f"buyer-{number}")
+    async with running(run_order_writer, settings):
+        await in_ledger(ledger, store, partition)
+    if reader == "relay":
+        log = settings.event_log.model_copy(update={"kind": "kafka", "kept_events": 3})
+        settings = settings.model_copy(update={"event_log": log})
+    else:
+        monkeypatch.setattr("reconciler.trim.ROOM_EVENTS_MAX", 3)
+        async with open_store(settings.redis) as (pool, _):
+            await RoomStore(pool, redis_client).open(sale_id, OPENING)
+    assert await run_once(settings, "trim", sale_id) == f"{partition}: 3 events trimmed below 1-7"
+
+
 async def test_a_waiting_room_that_is_not_to_be_read_keeps_nothing_in_the_outbox(
     settings: Settings,
     ledger: asyncpg.Connection,
