@@ -71,9 +71,8 @@ async def read_cursor(client: redis_py.Redis, partition: PartitionId) -> Positio
     Raises RedisError.
     """
     try:
-        packed = cast(
-            "bytes | None", await client.hget(room_keys(partition.sale_id).meta, "cursors")
-        )  # the client decodes nothing
+        found = await client.hget(room_keys(partition.sale_id).meta, "cursors")
+        packed = cast("bytes | None", found)  # the client decodes nothing
         if packed is None:
             return None
         return cursors_of(_flat.decode(packed)).get(partition.number, START)
