@@ -1,7 +1,8 @@
 """Every second, also when the log is silent: watermarks against the ends of the outboxes.
 
 What the log should have delivered by now and did not is read from the outbox. An outbox whose event
-at the watermark has other bytes than the ledger's is another history: its partition stops.
+at the watermark has other bytes than the ledger's is another history: its partition stops. Where a
+partition answers nobody yet, recovery sees the same, and makes it anew from the ledger.
 """
 
 import time
@@ -70,10 +71,11 @@ class Watch:
         if not marks:
             return
         ends = await self.writer.outbox.ends(marks)
-        await self._record([(mark, tail) for mark, (_, tail) in zip(marks, ends, strict=True)])
+        await self._record([(mark, end.tail) for mark, end in zip(marks, ends, strict=True)])
         forked: dict[PartitionId, str] = {}
-        for mark, (copy, tail) in zip(marks, ends, strict=True):
-            if _differs(mark, copy):
+        for mark, end in zip(marks, ends, strict=True):
+            tail = end.tail
+            if end.is_trusted and _differs(mark, end.copy):
                 forked[mark.partition] = f"forked: the outbox has another {name(mark.position)}"
             elif tail is not None and tail > mark.position and self._overdue(mark):
                 await self._catch_up(mark)
