@@ -22,9 +22,8 @@ from config.stack.server import free_port
 from tests.support.command import dropgate
 from tests.support.servers import unique
 from tests.support.up import Up
-from tests.support.waiting import wait_until
+from tests.support.waiting import WAIT_SECONDS, wait_until
 
-WAIT_SECONDS = 30.0
 SPEC = {
     "hold_seconds": 60,
     "per_buyer_limit": 2,
@@ -253,7 +252,7 @@ async def test_gateway_workers_share_a_port_and_are_restarted(
             except aiohttp.ClientError:
                 return False
 
-        await wait_until(serves, WAIT_SECONDS, "the gateway serves")
+        await wait_until(serves, "the gateway serves")
         workers = {child.pid for child in parent.children()}
         assert len(workers) == 2
         killed = min(workers)
@@ -263,8 +262,8 @@ async def test_gateway_workers_share_a_port_and_are_restarted(
             alive = {child.pid for child in parent.children()}
             return len(alive) == 2 and killed not in alive
 
-        await wait_until(replaced, WAIT_SECONDS, "the killed worker is replaced")
-        await wait_until(serves, WAIT_SECONDS, "the gateway serves again")
+        await wait_until(replaced, "the killed worker is replaced")
+        await wait_until(serves, "the gateway serves again")
         children = parent.children()
         process.terminate()
         assert await asyncio.to_thread(process.wait, WAIT_SECONDS) == 0, log.read_text()

@@ -8,8 +8,8 @@ from pathlib import Path
 import msgspec
 
 from tests.support.up import Up
+from tests.support.waiting import WAIT_SECONDS
 
-TIMEOUT_SECONDS = 180.0
 SALE = {
     "hold_seconds": 2,
     "per_buyer_limit": 2,
@@ -25,7 +25,7 @@ async def run_tool(*arguments: str) -> "subprocess.CompletedProcess[str]":
         capture_output=True,
         text=True,
         check=False,
-        timeout=TIMEOUT_SECONDS,
+        timeout=WAIT_SECONDS,
     )
 
 

@@ -35,7 +35,6 @@ async def load(up: Up, scenario: str, output: Path, *arguments: str) -> Done:
         *("loadtest", scenario, "--ready-file", str(up.ready_path), "--output", str(output)),
         *SMALL,
         *arguments,
-        timeout_seconds=120.0,
     )
 
 

@@ -70,7 +70,7 @@ async def test_no_log_names_a_buyer(new_up: NewUp, monkeypatch: pytest.MonkeyPat
         async def well() -> bool:
             return (await api.call("GET", "/readyz")).status == 200
 
-        await wait_until(well, 60, "everything is back")
+        await wait_until(well, "everything is back")
         await reserve("last")
     assert await up.stop() == 0
     logs = await asyncio.to_thread(lambda: {path: path.read_bytes() for path in log_files(up.data)})

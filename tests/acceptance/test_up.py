@@ -19,9 +19,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 from config.client import Api, ApiError, make_token
 from config.ready import NAMES, ReadyFile
 from tests.support.up import NewUp, Up
-from tests.support.waiting import wait_until
+from tests.support.waiting import WAIT_SECONDS, wait_until
 
-WAIT_SECONDS = 30.0
 SALE = "nothing-lost"
 SALE_SPEC = b"""{"hold_seconds": 600, "items": [
     {"sku": "shoe", "price": {"amount": 100, "currency": "EUR"}, "stock": 10}]}"""
@@ -112,7 +111,7 @@ async def test_whatever_dies_is_restarted_on_the_same_address(running: Up, name:
     os.kill(pid, signal.SIGKILL)
     after = await running.ready_where(name, not_pid=pid)
 
-    await wait_until(lambda: is_ready(after.gateway), WAIT_SECONDS, f"ready after kill of {name}")
+    await wait_until(lambda: is_ready(after.gateway), f"ready after kill of {name}")
     watching.cancel()
     assert half_written == []
     after = running.ready
@@ -148,14 +147,14 @@ async def test_postgres_returns_although_its_orphans_hold_on(running: Up) -> Non
     def busy_backend() -> psutil.Process | None:
         return next((child for child in backends if "SELECT" in child.cmdline()[0]), None)
 
-    stopped = await wait_until(busy_backend, WAIT_SECONDS)
+    stopped = await wait_until(busy_backend)
     assert stopped is not None
     stopped.suspend()  # it cannot notice that its postmaster is gone
 
     os.kill(pid, signal.SIGKILL)
     await running.ready_where("postgres", not_pid=pid)
 
-    await wait_until(lambda: is_ready(ready.gateway), WAIT_SECONDS)
+    await wait_until(lambda: is_ready(ready.gateway))
     assert still_running(backends) == []
     with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
         await query
@@ -233,7 +232,7 @@ async def test_sigterm_stops_all_and_the_folder_continues_with_nothing_lost(
             return False
         return bool(answer["state"] == "confirmed")
 
-    await wait_until(confirmed, WAIT_SECONDS)
+    await wait_until(confirmed)
     assert await up.stop(signal.SIGINT) == 0
 
 
@@ -256,7 +255,7 @@ async def _reserve(ready: ReadyFile) -> str:
 async def test_sigterm_while_starting_leaves_no_child(new_up: NewUp) -> None:
     up = new_up()
     up.launch()
-    await wait_until(lambda: len(descendants(up)) >= 2, WAIT_SECONDS, "servers are starting")
+    await wait_until(lambda: len(descendants(up)) >= 2, "servers are starting")
     children = descendants(up)
     assert await up.stop() == 0
     assert still_running(children) == []
@@ -300,10 +299,10 @@ async def test_up_with_kafka(new_up: NewUp) -> None:
         pid = up.ready.pids[name][0]
         os.kill(pid, signal.SIGKILL)
         await up.ready_where(name, not_pid=pid)
-        await wait_until(lambda: is_ready(ready.gateway), WAIT_SECONDS, f"ready after {name}")
+        await wait_until(lambda: is_ready(ready.gateway), f"ready after {name}")
 
     assert up.ready.kafka == ready.kafka
-    await wait_until(lambda: _answers(str(ready.kafka)), WAIT_SECONDS, "Kafka serves again")
+    await wait_until(lambda: _answers(str(ready.kafka)), "Kafka serves again")
     await _topics_are_there(ready.kafka)
     children = descendants(up)
     assert await up.stop() == 0

@@ -13,9 +13,9 @@ from tests.browser.chromium import launch
 from tests.browser.shop import Shop
 from tests.browser.visitor import NewVisitor, Visitor
 from tests.support.up import Up
+from tests.support.waiting import WAIT_SECONDS
 
-# A bound on waiting for a page, not a judgement of its speed: machines that test are busy.
-expect.set_options(timeout=20_000)
+expect.set_options(timeout=1000 * WAIT_SECONDS)
 
 
 @pytest_asyncio.fixture(scope="session")

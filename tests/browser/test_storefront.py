@@ -8,8 +8,6 @@ from tests.browser.shop import Shop, from_now
 from tests.browser.visitor import NewVisitor, answered
 from tests.support.waiting import wait_until
 
-WAIT_SECONDS = 20.0
-
 
 async def test_countdown_opening_hold_payment_and_history(
     shop: Shop, new_visitor: NewVisitor
@@ -55,7 +53,7 @@ async def test_a_reload_in_the_middle_of_a_reserve_finds_the_one_hold(
     async def held() -> bool:
         return (await shop.units(sale))["held"] == 1
 
-    await wait_until(held, WAIT_SECONDS, "the gateway holds a unit")
+    await wait_until(held, "the gateway holds a unit")
     await visitor.page.reload()
     await visitor.sees("held")
     assert await shop.units(sale) == {"available": 14, "held": 1, "sold": 0}
@@ -174,7 +172,7 @@ async def test_a_limit_reached_elsewhere_is_shown_as_what_one_has(
         # Asked from here: the page's policy lets nothing be evaluated again and again inside it.
         return str(await visitor.page.evaluate("localStorage['dropgate:demo-visitor'] ?? ''"))
 
-    kept = msgspec.json.decode(await wait_until(known, WAIT_SECONDS, "the visitor is known"))
+    kept = msgspec.json.decode(await wait_until(known, "the visitor is known"))
     await shop.reserve(sale, kept["buyer_id"])  # with another device
     await visitor.does("reserve")
     await visitor.sees("held")

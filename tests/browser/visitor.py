@@ -16,6 +16,8 @@ from playwright.async_api import (
     expect,
 )
 
+from tests.support.waiting import WAIT_SECONDS
+
 PHONE = ViewportSize(width=390, height=844)
 WIDE = ViewportSize(width=1280, height=860)
 # A refusal is an answer the pages expect; Chromium writes it to the console all the same.
@@ -46,6 +48,7 @@ class Visitor:
             reduced_motion="reduce",
             locale="en-GB",
         )
+        context.set_default_timeout(1000 * WAIT_SECONDS)
         visitor = cls(context, await context.new_page(), url)
         visitor.watch(visitor.page)
         await visitor.page.goto(url + path)

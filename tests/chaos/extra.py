@@ -13,10 +13,7 @@ from config.stack.server import HOST, free_port
 from tests.chaos.stage import Stage
 from tests.support.proxy import FaultyProxy
 from tests.support.up import Up
-from tests.support.waiting import wait_until
-
-START_TIMEOUT_SECONDS = 30.0
-STOP_TIMEOUT_SECONDS = 15.0
+from tests.support.waiting import WAIT_SECONDS, wait_until
 
 
 @asynccontextmanager
@@ -42,13 +39,11 @@ async def extra(
     path = up.data / "logs" / f"{log or f'extra-{command}'}.log"
     process = _spawn(command, environment, path)
     try:
-        await wait_until(
-            lambda: '"started"' in path.read_text(), START_TIMEOUT_SECONDS, f"{command} started"
-        )
+        await wait_until(lambda: '"started"' in path.read_text(), f"{command} started")
         yield process
     finally:
         process.terminate()
-        await asyncio.to_thread(process.wait, STOP_TIMEOUT_SECONDS)
+        await asyncio.to_thread(process.wait, WAIT_SECONDS)
 
 
 def _spawn(command: str, environment: dict[str, str], log: Path) -> "subprocess.Popen[bytes]":
@@ -72,7 +67,7 @@ async def proxied_gateway(up: Up) -> AsyncIterator[tuple[str, FaultyProxy]]:
             "GATEWAY__RUN_DIR": str(up.folder / "extra-run"),
         }
         async with extra(up, "gateway", **own):
-            await wait_until(lambda: listens(port), START_TIMEOUT_SECONDS, "it listens")
+            await wait_until(lambda: listens(port), "it listens")
             yield f"http://{HOST}:{port}", proxy
 
 

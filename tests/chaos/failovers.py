@@ -15,12 +15,12 @@ from config.stack.server import HOST, free_port
 from loadtest.answers import Line
 from loadtest.calls import Calls
 from loadtest.history import Attempt
-from tests.chaos.extra import START_TIMEOUT_SECONDS, extra, listens
-from tests.chaos.rig import SKU, WAIT_SECONDS, Trial
+from tests.chaos.extra import extra, listens
+from tests.chaos.rig import SKU, Trial
 from tests.chaos.watched import WatchedUp
 from tests.support.sentinel import client_of
 from tests.support.servers import unique
-from tests.support.waiting import wait_until
+from tests.support.waiting import WAIT_SECONDS, wait_until
 
 ISOLATED_SECONDS_MAX = 3 * WAIT_SECONDS
 
@@ -51,16 +51,14 @@ async def isolate_primary(run: Trial, rng: random.Random) -> str:
         "GATEWAY__RUN_DIR": str(up.folder / name),
     }
     async with extra(up, "gateway", log=name, **own):
-        await wait_until(lambda: listens(port), START_TIMEOUT_SECONDS, "the other gateway listens")
+        await wait_until(lambda: listens(port), "the other gateway listens")
         async with run.calls_at(f"http://{HOST}:{port}") as beyond:
             await beyond.reserve(f"{name}-before", "first", (Line(SKU, 1),))
             async with _asked_on(beyond, name) as asked:
                 up.ways[old].refuse()
                 try:
                     await up.replaced(old)
-                    await wait_until(
-                        lambda: writes_no_more(up.url_of(old)), WAIT_SECONDS, "it writes no more"
-                    )
+                    await wait_until(lambda: writes_no_more(up.url_of(old)), "it writes no more")
                 finally:
                     up.ways[old].accept()
                 await up.complete()
@@ -78,7 +76,9 @@ async def _asked_on(beyond: Calls, name: str) -> AsyncIterator[list[Attempt]]:
         assert not asked[-1].accepted, "no replica has it"
         return is_over.is_set()
 
-    asking = asyncio.create_task(wait_until(has_ended, ISOLATED_SECONDS_MAX, "it is over"))
+    asking = asyncio.create_task(
+        wait_until(has_ended, "it is over", timeout_seconds=ISOLATED_SECONDS_MAX)
+    )
     try:
         yield asked
     finally:

@@ -13,8 +13,6 @@ from tests.support.sentinel import MASTER, Replicated
 from tests.support.servers import SECRET
 from tests.support.waiting import wait_until
 
-START_SECONDS = 30.0
-
 
 @dataclass
 class Fleet:
@@ -66,7 +64,7 @@ async def fleet(
         for command in behind:
             await stack.enter_async_context(extra(made, command, **own))
         await stack.enter_async_context(extra(made, "gateway", **own, **gateway))
-        await wait_until(lambda: listens(made.port), START_SECONDS, "the gateway listens")
+        await wait_until(lambda: listens(made.port), "the gateway listens")
         yield made
 
 
@@ -81,5 +79,5 @@ async def left_behind(made: Fleet, **own: str) -> AsyncIterator[str]:
         **own,
     }
     async with extra(made, "gateway", log="left-behind", **own):
-        await wait_until(lambda: listens(port), START_SECONDS, "the other gateway listens")
+        await wait_until(lambda: listens(port), "the other gateway listens")
         yield f"http://{HOST}:{port}"

@@ -9,10 +9,10 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from tests.chaos.rig import Trial
 from tests.support.up import Up
+from tests.support.waiting import WAIT_SECONDS
 
 TOPIC = "dropgate.reservations"
 GROUP = "dropgate-order-writer"
-TIMEOUT_SECONDS = 60.0
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -45,7 +45,7 @@ async def _consumer(
 
 async def read_sale(up: Up, sale_id: str) -> list[Record]:
     """Every record of the sale in the topic, from offset 0, repeats included."""
-    async with asyncio.timeout(TIMEOUT_SECONDS), _consumer(up) as (consumer, places):
+    async with asyncio.timeout(WAIT_SECONDS), _consumer(up) as (consumer, places):
         consumer.assign(places)
         ends = await consumer.end_offsets(places)
         found = []
@@ -67,7 +67,7 @@ async def is_relayed(run: Trial) -> bool:
 
 async def is_consumed(up: Up) -> bool:
     """Whether the order writers have committed every offset of the topic."""
-    async with asyncio.timeout(TIMEOUT_SECONDS), _consumer(up, GROUP) as (consumer, places):
+    async with asyncio.timeout(WAIT_SECONDS), _consumer(up, GROUP) as (consumer, places):
         ends = await consumer.end_offsets(places)
         done = {place: await consumer.committed(place) or 0 for place in places}
         return bool(done == ends)
@@ -76,7 +76,7 @@ async def is_consumed(up: Up) -> bool:
 async def produce_again(up: Up, records: list[Record]) -> None:
     """Append the same records once more, in the same order."""
     producer = AIOKafkaProducer(bootstrap_servers=up.ready.kafka, acks="all")
-    async with asyncio.timeout(TIMEOUT_SECONDS):
+    async with asyncio.timeout(WAIT_SECONDS):
         await producer.start()
         try:
             for record in records:

@@ -20,7 +20,6 @@ PACE_SECONDS_MAX = 0.12  # the longest pause between two buyers of one place
 SHARES = Shares(repeated=0.15, concurrent=0.08, cut=0.08, cancels=0.35, lapses=0.2, pries=0.1)
 # Answers that only a working gateway on a working Redis gives.
 SERVED_CODES = frozenset({"sold_out", "limit_exceeded"})
-SELL_OUT_TIMEOUT_SECONDS = 60.0
 WAVE_BUYERS_MAX = 64
 
 
@@ -93,7 +92,7 @@ class Load:
 
     async def sell_out(self) -> None:
         """Sell what is left, and what returns, to buyers who pay, and let one more ask in vain."""
-        await wait_until(self._sold_out, SELL_OUT_TIMEOUT_SECONDS, "every unit is sold in the end")
+        await wait_until(self._sold_out, "every unit is sold in the end")
         late = await self._calls.reserve("buyer-late", "late", (Line(self._stock.sku, 1),))
         assert late.code == "sold_out", late
         self._history.unmet_buyers = 1

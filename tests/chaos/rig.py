@@ -44,7 +44,6 @@ from tests.support.servers import unique
 from tests.support.up import Up
 from tests.support.waiting import wait_until
 
-WAIT_SECONDS = 60.0
 CONNECTIONS = 64
 SKU = "shoe"
 LIMIT = 2  # units of it for each buyer
@@ -106,7 +105,7 @@ class Trial:
         """SIGSTOP everything under these names, or one of it, with children; SIGCONT after the
         block.
         """
-        pids = await wait_until(lambda: self._living(names, which), WAIT_SECONDS, "all of them run")
+        pids = await wait_until(lambda: self._living(names, which), "all of them run")
         self._signal(pids, signal.SIGSTOP)
         try:
             yield
@@ -137,9 +136,7 @@ class Trial:
         supervisor.send_signal(signal.SIGSTOP)
         try:
             killed = psutil.Process(self.kill(name))
-            await wait_until(
-                lambda: killed.status() == psutil.STATUS_ZOMBIE, WAIT_SECONDS, f"{name} is dead"
-            )
+            await wait_until(lambda: killed.status() == psutil.STATUS_ZOMBIE, f"{name} is dead")
             yield
         finally:
             supervisor.send_signal(signal.SIGCONT)
@@ -156,13 +153,13 @@ class Trial:
             attempt = await self.calls.reserve(buyer, key, (Line(SKU, 1),))
             return None if attempt.status in {NO_ANSWER, 503} else attempt
 
-        attempt = await wait_until(answer, WAIT_SECONDS, f"{buyer} is served")
+        attempt = await wait_until(answer, f"{buyer} is served")
         assert attempt is not None
         return attempt
 
     async def all_running(self) -> None:
         """Wait until every pid of the ready file is a living child of `up`, none just killed."""
-        await wait_until(self._is_running, WAIT_SECONDS, "everything that died runs again")
+        await wait_until(self._is_running, "everything that died runs again")
 
     def _is_running(self) -> bool:
         children = psutil.Process(self._supervised.process.pid).children()
@@ -175,20 +172,17 @@ class Trial:
     async def passed(self, seconds: float) -> None:
         """Let a fault last: wait until the clock says so."""
         until = time.monotonic() + seconds
-        await wait_until(lambda: time.monotonic() >= until, WAIT_SECONDS, "time has passed")
+        await wait_until(lambda: time.monotonic() >= until, "time has passed")
 
     async def under_way(self, reserves: int = 60) -> None:
         """Wait until so many reserves were accepted in all."""
-        await wait_until(
-            lambda: self.load.fresh() >= reserves, WAIT_SECONDS, f"{reserves} reserves accepted"
-        )
+        await wait_until(lambda: self.load.fresh() >= reserves, f"{reserves} reserves accepted")
 
     async def goes_on(self, served: int = 60, fresh: int = 15) -> None:
         """Wait until buyers who come from now on are served and get units."""
         now = time.time()
         await wait_until(
             lambda: self.load.served(now) >= served and self.load.fresh(now) >= fresh,
-            WAIT_SECONDS,
             f"{served} reserves served and {fresh} of them accepted after the fault",
         )
 
@@ -198,7 +192,7 @@ class Trial:
         A Redis that has lost its end or all it had is older than the ledger, and holds nothing
         more to wait for; nor does one whose position is overwritten, which faults do when drained.
         """
-        await wait_until(self._is_drained, WAIT_SECONDS, "the ledger has caught up")
+        await wait_until(self._is_drained, "the ledger has caught up")
 
     async def _is_drained(self) -> bool:
         try:

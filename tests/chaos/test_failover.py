@@ -13,7 +13,7 @@ from loadtest.answers import Line
 from loadtest.calls import Calls
 from tests.chaos.failovers import writes_no_more
 from tests.chaos.fleet import fleet, left_behind
-from tests.chaos.rig import SKU, WAIT_SECONDS, Trial, trial
+from tests.chaos.rig import SKU, Trial, trial
 from tests.support.sentinel import Replicated, replicated
 from tests.support.waiting import wait_until
 
@@ -37,7 +37,7 @@ async def test_a_replica_that_lacks_the_last_writes_takes_over_and_nothing_told_
             servers.way.hold_replication()  # from here on no replica hears of a write
             told = await run.calls.reserve("ann", "first", (Line(SKU, 1),))
             assert (told.status, told.code) == (503, "recovering"), "and so nothing is promised"
-            await wait_until(lambda: _is_in_ledger(run), WAIT_SECONDS, "the ledger has it")
+            await wait_until(lambda: _is_in_ledger(run), "the ledger has it")
             servers.primary.kill()
             servers.way.cut()
             await servers.promoted()
@@ -88,5 +88,5 @@ async def _ask_on(beyond: Calls, servers: Replicated) -> int:
         assert not attempt.accepted, "no replica has it"
         return await writes_no_more(servers.primary.url)
 
-    await wait_until(has_stopped, WAIT_SECONDS, "the old primary writes no more")
+    await wait_until(has_stopped, "the old primary writes no more")
     return asked

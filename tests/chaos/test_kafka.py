@@ -9,7 +9,7 @@ import pytest_asyncio
 from tests.chaos.damage import truncate_topic
 from tests.chaos.extra import extra
 from tests.chaos.kafka import is_consumed, is_relayed, produce_again, read_sale
-from tests.chaos.rig import WAIT_SECONDS, running_up, trial
+from tests.chaos.rig import running_up, trial
 from tests.support.up import Up
 from tests.support.waiting import wait_until
 
@@ -49,7 +49,7 @@ async def test_what_the_log_has_is_not_lost_with_redis(kafka_up: Up) -> None:
                 before = await run.watermark()
                 await run.goes_on()
                 async with run.stopped("gateway", "reconciler"):
-                    await wait_until(lambda: is_relayed(run), WAIT_SECONDS, "Kafka has it all")
+                    await wait_until(lambda: is_relayed(run), "Kafka has it all")
                     assert await run.watermark() == before
                     async with run.redis() as redis:
                         await redis.flushall()
@@ -82,7 +82,7 @@ async def test_a_topic_replayed_from_its_beginning_changes_nothing(kafka_up: Up)
         await run.judge()
         before = await run.ledger_row(LEDGER_ROWS)
         await produce_again(kafka_up, await read_sale(kafka_up, run.sale_id))
-        await wait_until(lambda: is_consumed(kafka_up), WAIT_SECONDS, "all of it is read again")
+        await wait_until(lambda: is_consumed(kafka_up), "all of it is read again")
         assert await run.ledger_row(LEDGER_ROWS) == before
         await run.judge()
 
@@ -98,7 +98,7 @@ async def test_what_the_log_lost_is_made_good_from_the_outbox_though_nobody_buys
                 async with run.down("order_writer"):
                     await run.goes_on(served=30, fresh=8)
                     await silence.enter_async_context(run.stopped("gateway", "reconciler"))
-                    await wait_until(lambda: is_relayed(run), WAIT_SECONDS, "Kafka has it all")
+                    await wait_until(lambda: is_relayed(run), "Kafka has it all")
                     async with run.down("kafka"):
                         truncate_topic(kafka_up.data / "kafka", TRUNCATED_BYTES)
                 await run.drained()

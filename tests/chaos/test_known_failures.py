@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 
 from loadtest.answers import Line
-from tests.chaos.rig import LIMIT, SKU, WAIT_SECONDS, Trial, trial
+from tests.chaos.rig import LIMIT, SKU, Trial, trial
 from tests.support.up import Up
 from tests.support.waiting import wait_until
 
@@ -45,10 +45,10 @@ async def a_payment_at_the_deadline(run: Trial, name: str) -> None:
     """From just before until just after: accepted until some moment, and never again after it."""
     held = await run.reserve(name, "first")
     deadline = datetime.fromisoformat(held.expires_at).timestamp()
-    await wait_until(lambda: time.time() > deadline - 0.03, WAIT_SECONDS, "it is nearly over")
+    await wait_until(lambda: time.time() > deadline - 0.03, "it is nearly over")
     paying = [run.calls.confirm(name, held.reservation_id, "paid") for _ in range(6)]
     answers = {one.status for one in await asyncio.gather(*paying)}
-    await wait_until(lambda: time.time() > deadline, WAIT_SECONDS, "it is over")
+    await wait_until(lambda: time.time() > deadline, "it is over")
     late = await run.calls.confirm(name, held.reservation_id, "paid")
     assert answers in ({200}, {410}, {200, 410})
     assert late.status == (200 if 200 in answers else 410), "one winner, and told the same again"

@@ -10,7 +10,7 @@ import pytest_asyncio
 from loadtest.answers import Line
 from loadtest.history import Attempt
 from tests.chaos.kafka import is_relayed, read_sale
-from tests.chaos.rig import SKU, WAIT_SECONDS, Trial, running_up, trial
+from tests.chaos.rig import SKU, Trial, running_up, trial
 from tests.support.up import Up
 from tests.support.waiting import wait_until
 
@@ -40,7 +40,6 @@ async def test_a_ledger_that_stays_away_stops_promises_and_no_payment(
             async with run.load.running():
                 await wait_until(
                     lambda: run.history.refusals()["ledger_behind"] >= 20,
-                    WAIT_SECONDS,
                     "the outbox is at its bound",
                 )
                 paid = await run.calls.confirm("ann", held.reservation_id, "paid")
@@ -67,7 +66,7 @@ async def test_a_broker_that_stays_away_stops_nobody_and_its_log_is_whole_in_the
             assert all(a.accepted for a in paid)
             await _ledger_follows(run)
         await run.judge()
-        await wait_until(lambda: is_relayed(run), WAIT_SECONDS, "Kafka has what it missed")
+        await wait_until(lambda: is_relayed(run), "Kafka has what it missed")
         records = [dict(record.headers) for record in await read_sale(bounded_up, run.sale_id)]
         _, last = await run.watermark()
         assert {int(one["sequence"]) for one in records} == set(range(1, last + 1))
@@ -96,7 +95,7 @@ async def test_reservations_go_on_to_the_bound_while_broker_and_ledger_are_away(
         paid = await asyncio.gather(*(_pay(run, each) for each in held))
         assert all(a.accepted for a in paid)
         await run.judge()
-        await wait_until(lambda: is_relayed(run), WAIT_SECONDS, "Kafka has what it missed")
+        await wait_until(lambda: is_relayed(run), "Kafka has what it missed")
 
 
 async def _pay(run: Trial, held: Attempt) -> Attempt:
@@ -119,4 +118,4 @@ async def _ledger_follows(run: Trial) -> None:
             told = await redis.hmget(f"{{{run.sale_id}:0}}:meta", "sequence", "ledger_sequence")
         return bool(told[0] == told[1])
 
-    await wait_until(is_told, WAIT_SECONDS, "the ledger has it all")
+    await wait_until(is_told, "the ledger has it all")

@@ -2,7 +2,7 @@
 
 import asyncpg
 
-from tests.chaos.rig import WAIT_SECONDS, Trial, trial
+from tests.chaos.rig import Trial, trial
 from tests.support.up import Up
 from tests.support.waiting import wait_until
 
@@ -45,7 +45,7 @@ async def test_backends_that_are_terminated_make_no_dead_letters_and_lose_nothin
         async with run.load.running():
             await run.under_way()
             for _ in range(5):
-                await wait_until(run.terminate_backends, WAIT_SECONDS, "there were some")
+                await wait_until(run.terminate_backends, "there were some")
                 await run.goes_on(served=20, fresh=5)
         unserved = [a for a in run.history.of("reserve") if a.status >= 500]
         assert unserved == []
@@ -63,7 +63,7 @@ async def test_a_writer_killed_in_the_middle_of_a_transaction_leaves_no_half_of_
                 # The writer inserts its events, and then waits for the stock of the same sale.
                 await rival.execute("BEGIN")
                 await rival.execute(LOCK_STOCK, run.sale_id)
-                await wait_until(lambda: _waits(run), WAIT_SECONDS, "the writer waits for the lock")
+                await wait_until(lambda: _waits(run), "the writer waits for the lock")
                 run.kill("order_writer")
             finally:
                 await rival.close()

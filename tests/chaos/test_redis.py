@@ -7,7 +7,7 @@ from loadtest.answers import Line
 from loadtest.verdict.finding import Outcome
 from tests.chaos.damage import lose_key, retype_key, truncate_redis
 from tests.chaos.history_checks import history_violations
-from tests.chaos.rig import LIMIT, SKU, WAIT_SECONDS, trial
+from tests.chaos.rig import LIMIT, SKU, trial
 from tests.support.up import Up
 from tests.support.waiting import wait_until
 
@@ -29,14 +29,14 @@ async def test_holds_keep_the_time_they_had_left_when_redis_died(up: Up) -> None
         held = await run.reserve("ann", "first")
         deadline = datetime.fromisoformat(held.expires_at).timestamp()
         async with run.down("redis"):
-            await wait_until(lambda: time.time() > deadline, WAIT_SECONDS, "the hold would lapse")
+            await wait_until(lambda: time.time() > deadline, "the hold would lapse")
 
         async def confirmed() -> bool:
             answer = await run.calls.confirm("ann", held.reservation_id, "paid")
             assert answer.accepted or answer.status in {0, 503}, answer
             return answer.accepted
 
-        await wait_until(confirmed, WAIT_SECONDS, "the hold is paid for after its first deadline")
+        await wait_until(confirmed, "the hold is paid for after its first deadline")
         await run.judge()
 
 

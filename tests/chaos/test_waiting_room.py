@@ -2,6 +2,7 @@
 
 import os
 import signal
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -9,7 +10,6 @@ import msgspec
 import pytest
 
 from config.client import make_token
-from tests.chaos.rig import WAIT_SECONDS
 from tests.support.api import sale_body
 from tests.support.servers import unique
 from tests.support.up import Up
@@ -100,19 +100,15 @@ async def test_a_killed_process_costs_nobody_the_place(up: Up, name: str) -> Non
             os.kill(pid, signal.SIGKILL)
         for pid in killed:
             await up.ready_where(name, not_pid=pid)
-        await wait_until(line.are_in_place, WAIT_SECONDS, "everybody is in place again")
+        await wait_until(line.are_in_place, "everybody is in place again")
 
         # The room goes on: who is let in can buy, and the next one is called for it.
         for number in (1, 2, 3):
             buyer = f"buyer-{number}"
-            admission = await wait_until(
-                lambda buyer=buyer: line.admitted(buyer),  # type: ignore[misc]
-                WAIT_SECONDS,
-                f"{buyer} is let in",
-            )
+            admission = await wait_until(partial(line.admitted, buyer), f"{buyer} is let in")
             assert admission is not None
 
             async def bought(buyer: str = buyer, admission: str = admission) -> bool:
                 return await line.reserve(buyer, admission) == 201
 
-            await wait_until(bought, WAIT_SECONDS, f"{buyer} has a unit")
+            await wait_until(bought, f"{buyer} has a unit")

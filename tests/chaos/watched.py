@@ -24,7 +24,6 @@ from tests.support.sentinel import MASTER, client_of
 from tests.support.up import Up
 from tests.support.waiting import wait_until
 
-WAIT_SECONDS = 60.0
 SERVERS = 3
 FOLLOW_SECONDS = 0.1
 COMMAND = (sys.executable, "-m", "tests.chaos.watched_stack")
@@ -76,14 +75,14 @@ class WatchedUp(Up):
             await self._look()
             return self.primary != number
 
-        await wait_until(is_replaced, WAIT_SECONDS, "a replica is promoted")
+        await wait_until(is_replaced, "a replica is promoted")
 
     async def complete(self) -> None:
         """Wait until every other Redis follows the primary; who takes itself for one is told.
 
         Sentinel would tell it, too, after ten to twenty seconds.
         """
-        await wait_until(self._is_complete, WAIT_SECONDS, "all replicas follow the primary")
+        await wait_until(self._is_complete, "all replicas follow the primary")
 
     async def follow(self) -> None:
         """Keep `primary` true until cancelled: a failover may come of any fault."""

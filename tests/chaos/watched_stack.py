@@ -22,7 +22,6 @@ from config.up import STOP_SERVER_SECONDS, LocalStack, UpOptions
 from tests.support.sentinel import (
     MASTER,
     STRICT,
-    WAIT_SECONDS,
     OwnedRedis,
     SentinelServer,
     in_step,
@@ -76,12 +75,10 @@ class WatchedStack(LocalStack):
     async def _prepare_ledger_and_log(self) -> None:
         await self._start_servers(*self._replicas)
         count = len(self._replicas)
-        await wait_until(lambda: in_step(self.redis, count), WAIT_SECONDS, "in step")
+        await wait_until(lambda: in_step(self.redis, count), "in step")
         # Only now: a Sentinel asks a primary whose replicas are not there yet again much later.
         await self._start_servers(self._sentinel)
-        await wait_until(
-            lambda: knows_replicas(self._sentinel, count), WAIT_SECONDS, "Sentinel knows them all"
-        )
+        await wait_until(lambda: knows_replicas(self._sentinel, count), "Sentinel knows them all")
         await super()._prepare_ledger_and_log()
 
     async def _start_servers(self, *servers: Server) -> None:

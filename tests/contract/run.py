@@ -12,7 +12,7 @@ import msgspec
 
 ENVIRONMENT = "DROPGATE_TEST_RUN"
 CONFIG = Path(__file__).with_name("schemathesis.toml")
-RUN_TIMEOUT_SECONDS = 240.0
+RUN_TIMEOUT_SECONDS = 600.0
 
 
 class Run(msgspec.Struct, frozen=True):

@@ -92,6 +92,6 @@ async def test_the_ledger_keeps_what_was_spent(api: Api, settings: Settings) -> 
 
     try:
         async with running(run_order_writer, settings):
-            assert await wait_until(stored, 20.0) == 3
+            assert await wait_until(stored) == 3
     finally:
         await ledger.close()

@@ -11,7 +11,7 @@ from config.settings import Settings
 from config.stack.server import free_port
 from gateway.inventory.keys import PartitionId, outbox_key
 from tests.support.api import Api, sale_body, serving, token_of
-from tests.support.waiting import wait_until
+from tests.support.waiting import WAIT_SECONDS, wait_until
 
 
 def with_gateway(settings: Settings, **changes: object) -> Settings:
@@ -37,7 +37,7 @@ async def test_what_one_worker_did_the_other_knows_at_once(workers: tuple[Api, A
     async def known() -> bool:
         return (await there.reserve(sale, "b", "k")).status != 404
 
-    await wait_until(known, 20.0, "the other worker knows the sale")
+    await wait_until(known, "the other worker knows the sale")
     assert (await there.reserve(sale, "b", "k")).told == (409, "sale_not_open")
     # Another spec, then open: no worker may sell by the numbers of the old one.
     swapped = sale_body()
@@ -95,7 +95,7 @@ async def test_a_lost_reply_is_found_by_asking_again(api: Api, settings: Setting
 
 
 async def settled_reply(api: Api, sale: str, buyer: str) -> str:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WAIT_SECONDS):
         while True:
             reply = await api.reserve(sale, buyer, "k")
             if reply.status == 201:

@@ -14,8 +14,6 @@ from config.settings import Settings
 from tests.support.api import Api, Reply
 from tests.support.waiting import wait_until
 
-CATCH_UP_SECONDS = 20.0
-
 pytestmark = pytest.mark.usefixtures("processes")
 
 
@@ -39,7 +37,7 @@ async def order_with(api: Api, identifier: str, status: str) -> Reply:
         found = reply.body["in_ledger"] and reply.body["status"] == status
         return reply if found else None
 
-    reply = await wait_until(reached, CATCH_UP_SECONDS, f"the order is {status}")
+    reply = await wait_until(reached, f"the order is {status}")
     assert reply is not None
     return reply
 
@@ -54,7 +52,7 @@ async def settled(api: Api, sale: str) -> None:
             assert reply.body["reason"] == "behind", reply.raw
         return reply.status == 200
 
-    await wait_until(done, CATCH_UP_SECONDS, "the sale is settled")
+    await wait_until(done, "the sale is settled")
 
 
 async def test_an_order_has_its_events_from_the_ledger(api: Api) -> None:
@@ -72,7 +70,7 @@ async def test_an_order_has_its_events_from_the_ledger(api: Api) -> None:
         reply = await api.ops("GET", f"/v1/orders/{identifier}")
         return bool(reply.body["lines"][0]["returned"] == 1)
 
-    await wait_until(returned, CATCH_UP_SECONDS)
+    await wait_until(returned)
     order = (await api.buyer("buyer-1", "GET", f"/v1/orders/{identifier}")).body
     assert (order["status"], order["payment_reference"]) == ("CONFIRMED", "p")
     assert order["lines"] == [
@@ -201,7 +199,7 @@ async def test_drift_is_named_and_shown(api: Api, settings: Settings) -> None:
         drift = [line for line in text.splitlines() if line.startswith("dropgate_drift{")]
         return any(f'sale="{sale}"' in line and not line.endswith(" 0.0") for line in drift)
 
-    await wait_until(shown, CATCH_UP_SECONDS, "the drift is in the metrics")
+    await wait_until(shown, "the drift is in the metrics")
 
 
 async def test_drift_is_repaired_when_asked(api: Api, settings: Settings) -> None:

@@ -24,8 +24,6 @@ from tests.support.api import Api, serving
 from tests.support.servers import SECRET
 from tests.support.waiting import wait_until
 
-HEAL_SECONDS = 30.0
-
 
 class Rig:
     """A gateway on servers of its own, which a test may kill."""
@@ -84,7 +82,7 @@ async def test_without_redis_nothing_is_promised(rig: Rig) -> None:
     async def redis_down() -> bool:
         return await rig.not_ready("redis")
 
-    await wait_until(redis_down, HEAL_SECONDS)
+    await wait_until(redis_down)
     for reply in (
         await api.reserve(sale, "buyer-1", "key"),
         await api.buyer("buyer-1", "GET", f"/v1/reservations/{held}"),
@@ -102,7 +100,7 @@ async def test_without_redis_nothing_is_promised(rig: Rig) -> None:
         'dropgate_gauges_up{part="redis"} 0.0' in (await api.call("GET", "/metrics")).raw.decode()
     )
     await rig.redis.start()
-    await wait_until(rig.ready, HEAL_SECONDS)
+    await wait_until(rig.ready)
     # Another run of the server: nobody may write before recovery has proven it.
     assert (await api.reserve(sale, "buyer-1", "key")).told == (503, "recovering")
 
@@ -112,7 +110,7 @@ async def test_without_postgres_known_sales_go_on(rig: Rig) -> None:
     sale = await api.open_sale()
     held = await api.held(sale, "buyer-1")
     await rig.postgres.stop()
-    await wait_until(rig.degraded, HEAL_SECONDS)
+    await wait_until(rig.degraded)
     assert (await api.reserve(sale, "buyer-1", "key")).status == 201
     done = await api.storefront(
         "POST", f"/v1/reservations/{held}/confirm", {"payment_reference": "p"}
@@ -127,14 +125,14 @@ async def test_without_postgres_known_sales_go_on(rig: Rig) -> None:
         assert reply.told == (503, "recovering")
         assert "Retry-After" in reply.headers
     await rig.postgres.start()
-    await wait_until(rig.ready, HEAL_SECONDS)
+    await wait_until(rig.ready)
     assert (await api.ops("POST", f"/v1/sales/{sale}/pause")).status == 200
 
     async def listening() -> bool:
         reply = await api.call("GET", "/readyz")
         return bool(reply.body["sales_listener"] == "up")
 
-    await wait_until(listening, HEAL_SECONDS)
+    await wait_until(listening)
 
 
 async def test_a_postgres_that_hangs_does_not_hang_readiness(rig: Rig) -> None:
@@ -144,19 +142,19 @@ async def test_a_postgres_that_hangs_does_not_hang_readiness(rig: Rig) -> None:
     for process in frozen:
         process.suspend()
     try:
-        await wait_until(rig.degraded, HEAL_SECONDS)
+        await wait_until(rig.degraded)
         # And without Redis too, nothing can be sold.
         rig.redis.kill()
 
         async def redis_down() -> bool:
             return await rig.not_ready("redis")
 
-        await wait_until(redis_down, HEAL_SECONDS)
+        await wait_until(redis_down)
     finally:
         for process in frozen:
             process.resume()
     await rig.redis.start()
-    await wait_until(rig.ready, HEAL_SECONDS)
+    await wait_until(rig.ready)
 
 
 async def test_a_gateway_that_knows_no_sale_is_not_ready_without_postgres(rig: Rig) -> None:
@@ -165,7 +163,7 @@ async def test_a_gateway_that_knows_no_sale_is_not_ready_without_postgres(rig: R
     async def postgres_down() -> bool:
         return await rig.not_ready("postgres")
 
-    await wait_until(postgres_down, HEAL_SECONDS)
+    await wait_until(postgres_down)
 
 
 async def test_a_redis_that_keeps_less_than_promised_is_none(rig: Rig) -> None:
@@ -178,9 +176,9 @@ async def test_a_redis_that_keeps_less_than_promised_is_none(rig: Rig) -> None:
         async def redis_down() -> bool:
             return await rig.not_ready("redis")
 
-        await wait_until(redis_down, HEAL_SECONDS)
+        await wait_until(redis_down)
         await client.config_set("appendfsync", "always")
-        await wait_until(rig.ready, HEAL_SECONDS)
+        await wait_until(rig.ready)
     finally:
         await client.aclose()
 

@@ -133,4 +133,4 @@ async def test_figures_of_a_sale_with_a_waiting_room_tell_who_waits(api: Api) ->
         figures = (await api.ops("GET", f"/v1/sales/{sale}/figures")).body["waiting_room"]
         return (figures["waiting"], figures["admitted"]) == (2, 1)
 
-    await wait_until(shown, 20.0, "two wait and one is let in")
+    await wait_until(shown, "two wait and one is let in")

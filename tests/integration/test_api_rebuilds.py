@@ -12,8 +12,6 @@ from tests.support.pipeline import pipeline
 from tests.support.servers import unique
 from tests.support.waiting import wait_until
 
-WAIT_SECONDS = 30.0
-
 
 async def reconciled(api: Api, sale: str) -> list[dict[str, object]]:
     """The rebuilds a balanced comparison tells of."""
@@ -46,7 +44,7 @@ async def test_a_rebuild_is_reported_by_the_next_reconciliation_and_by_no_other(
         async def is_back() -> bool:
             return (await api.reserve(sale, "ben", "key")).status == 201
 
-        await wait_until(is_back, WAIT_SECONDS, "the partition is rebuilt")
+        await wait_until(is_back, "the partition is rebuilt")
         (rebuild,) = await reconciled(api, sale)
         assert (rebuild["partition"], rebuild["epoch"]) == (0, 2)
         assert (rebuild["previous_epoch"], rebuild["previous_sequence"]) == (1, 3)
@@ -69,11 +67,11 @@ async def test_a_sale_lost_before_the_ledger_heard_of_it_begins_with_its_stock(
             async def is_back() -> bool:
                 return (await api.reserve(sale, "ben", "key")).status == 201
 
-            await wait_until(is_back, WAIT_SECONDS, "the partition is rebuilt")
+            await wait_until(is_back, "the partition is rebuilt")
 
             async def holds() -> bool:
                 return (await verify(sale, redis_url=server.url, dsn=own.postgres.dsn)).holds
 
-            await wait_until(holds, WAIT_SECONDS, "every invariant holds")
+            await wait_until(holds, "every invariant holds")
         await client.aclose()
     await server.stop()

@@ -171,7 +171,7 @@ async def test_an_expired_hold_is_gone_swept_or_not(api: Api) -> None:
     async def expired() -> bool:
         return bool((await api.buyer("buyer-1", "GET", path)).body["state"] == "expired")
 
-    await wait_until(expired, 20.0, "the hold expires")
+    await wait_until(expired, "the hold expires")
     confirmed = await api.storefront("POST", f"{path}/confirm", {"payment_reference": "p"})
     assert confirmed.told == (410, "hold_expired")
     for call, body in (("cancel", {}), ("extend", {"seconds": 9})):

@@ -212,9 +212,9 @@ async def test_the_public_page_is_coarse_and_cacheable(api: Api, sale_id: str) -
     async def is_gone() -> bool:
         return await availability() == ["none", "plenty"]
 
-    await wait_until(is_low, 10.0)
+    await wait_until(is_low)
     await api.held(sale_id, "buyer-3")
-    await wait_until(is_gone, 10.0)
+    await wait_until(is_gone)
 
 
 async def test_a_change_made_by_another_process_is_seen(api: Api, settings: Settings) -> None:
@@ -230,7 +230,7 @@ async def test_a_change_made_by_another_process_is_seen(api: Api, settings: Sett
     async def paused() -> bool:
         return bool((await api.call("GET", f"/v1/sales/{sale}")).body["state"] == "paused")
 
-    await wait_until(paused, 10.0)
+    await wait_until(paused)
 
 
 async def test_the_description_of_the_api_is_whole(api: Api) -> None:

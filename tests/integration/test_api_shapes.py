@@ -12,6 +12,7 @@ import redis.asyncio
 from config.settings import Settings
 from tests.support.api import Api, sale_body, token_of
 from tests.support.servers import SECRET
+from tests.support.waiting import WAIT_SECONDS
 
 BUYER = token_of("buyer", "buyer-1")
 GOOD = b'{"lines":[{"sku":"shirt","quantity":1}]}'
@@ -141,7 +142,7 @@ async def test_a_body_that_does_not_come_is_given_up(api: Api, settings: Setting
         "Content-Type: application/json\r\n\r\n{"
     )
     writer.write(head.encode())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WAIT_SECONDS):
         answer = await reader.read()  # to its end: the connection is closed
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b'"code":"request_timeout"' in answer
@@ -359,7 +360,7 @@ async def raw(settings: Settings, request: bytes) -> bytes:
     """What the gateway says to these bytes, until it closes the connection."""
     reader, writer = await asyncio.open_connection(settings.gateway.host, settings.gateway.port)
     writer.write(request)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WAIT_SECONDS):
         answer = await reader.read()
     writer.close()
     return answer
@@ -394,7 +395,7 @@ async def test_a_body_is_asked_for_where_the_caller_waits(api: Api, settings: Se
         "Expect: 100-continue\r\nConnection: close\r\n\r\n"
     )
     writer.write(head.encode())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WAIT_SECONDS):
         asked = await reader.readuntil(b"\r\n\r\n")
         assert asked.startswith(b"HTTP/1.1 100 ")
         writer.write(GOOD)

@@ -37,7 +37,6 @@ from tests.support.waiting import wait_until
 CANCELLED_TASKS = 10_000
 CUT_CONNECTIONS = 2_000
 STOCK = 3_000
-PATIENCE_SECONDS = 60.0
 
 
 def through(proxy: FaultyProxy, **changes: Any) -> RedisSettings:
@@ -63,7 +62,7 @@ async def reserve_until_answered(
         except (UnknownOutcome, Recovering):
             return None
 
-    reply = await wait_until(answered, PATIENCE_SECONDS, f"{buyer} is answered")
+    reply = await wait_until(answered, f"{buyer} is answered")
     assert reply is not None
     return reply
 
@@ -169,7 +168,7 @@ async def test_cut_connections_strand_nothing(
         async def cut_often() -> None:
             while proxy.cuts < CUT_CONNECTIONS:
                 # Not while all connections are away: nobody would have asked anything between cuts.
-                await wait_until(lambda: pool.connected, PATIENCE_SECONDS, "a connection is back")
+                await wait_until(lambda: pool.connected, "a connection is back")
                 await asyncio.sleep(dice.uniform(0, 0.004))
                 proxy.cut()
                 if not waiting:
@@ -200,7 +199,7 @@ async def test_the_last_units_buyer_who_lost_the_reply_finds_it_on_the_other_wor
         async def taken() -> bool:
             return (await other_store.snapshot(partition)).accounts[0].held == 1
 
-        await wait_until(taken, PATIENCE_SECONDS, "the unit is held")
+        await wait_until(taken, "the unit is held")
         proxy.cut()
         with pytest.raises(UnknownOutcome):
             await lost

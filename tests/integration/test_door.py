@@ -14,7 +14,6 @@ from tests.support.api import Api, Reply, serving, token_of
 from tests.support.servers import unique
 from tests.support.waiting import wait_until
 
-WAIT_SECONDS = 20.0
 HOT = "/v1/sales/{}/reservations"
 GENERAL = "/v1/sales/{}/reservation%73"  # the same resource, on aiohttp's own way
 ONE_SHIRT = b'{"lines":[{"sku":"shirt","quantity":1}]}'
@@ -109,7 +108,7 @@ async def test_the_order_of_shedding(settings: Settings) -> None:
                 families = {family.name: family for family in counters.collect()}
                 return families["dropgate_http_in_flight"].samples[0].value == number
 
-            await wait_until(reached, WAIT_SECONDS, f"{number} are in flight")
+            await wait_until(reached, f"{number} are in flight")
 
         async with frozen_redis(settings):
             waiting = []
@@ -210,7 +209,7 @@ async def test_reads_of_orders_cannot_starve_calls_that_change_a_sale(settings: 
                 )
                 return bool(waiting == settings.postgres.read_pool_size)
 
-            await wait_until(saturated, WAIT_SECONDS, "every connection for reads waits")
+            await wait_until(saturated, "every connection for reads waits")
             assert (await api.ops("POST", f"/v1/sales/{sale}/pause")).status == 200
             assert (await api.ops("POST", f"/v1/sales/{sale}/resume")).status == 200
             assert (await api.reserve(sale, "b", "key")).status == 201

@@ -25,7 +25,6 @@ from tests.support.partitions import (
 )
 from tests.support.waiting import wait_until
 
-PATIENCE_SECONDS = 20.0
 CALLS_AT_ONCE = 40
 
 
@@ -87,7 +86,7 @@ async def test_replica_mode_answers_only_what_a_replica_has(tmp_path: Path, sale
         server(tmp_path / "primary", strict) as primary,
         server(tmp_path / "replica", {"replicaof": f"127.0.0.1 {primary.port}"}) as replica,
     ):
-        await wait_until(lambda: in_step(primary), PATIENCE_SECONDS, "the replica is in step")
+        await wait_until(lambda: in_step(primary), "the replica is in step")
         settings = RedisSettings(url=primary.url, durability="replica", replica_wait_seconds=0.3)
         async with open_store(settings) as (_, store):
             partition = await open_sale(store, sale_id, one_item(10))

@@ -22,7 +22,6 @@ from tests.support.partitions import (
 from tests.support.reserving import reserve
 from tests.support.waiting import wait_until
 
-PATIENCE_SECONDS = 20.0
 NEXT_EPOCH = 2
 
 
@@ -48,7 +47,7 @@ async def restart(server: RedisServer, store: ReservationStore, partition: Parti
         except InventoryError:
             return False
 
-    await wait_until(is_back, PATIENCE_SECONDS, "the store is connected again")
+    await wait_until(is_back, "the store is connected again")
 
 
 async def test_after_a_restart_every_write_is_refused_until_recovery(
@@ -139,4 +138,4 @@ async def test_another_store_learns_the_new_epoch_by_itself(
             except InventoryError:
                 return False
 
-        await wait_until(works, PATIENCE_SECONDS, "the other store follows")
+        await wait_until(works, "the other store follows")

@@ -26,11 +26,10 @@ from tests.support.api import Api, sale_body
 from tests.support.raw_http import RawConnection, raw_connection, raw_request
 from tests.support.servers import unique
 from tests.support.up import Up
-from tests.support.waiting import wait_until
+from tests.support.waiting import WAIT_SECONDS, wait_until
 
 ATTACKER = "127.0.0.2"
 MAX_CONNECTIONS, MAX_PER_ADDRESS = 400, 300
-DEADLINE_SECONDS = 30.0
 DROP_SECONDS = 0.05
 # Far below what keeping any one of the attacks in memory would take.
 GROWTH_MAX_BYTES = 96 * 2**20
@@ -100,7 +99,6 @@ class Target:
             already = self.reserved
             await wait_until(
                 lambda: buyer.done() or self.reserved > already + 10,
-                DEADLINE_SECONDS,
                 "the other buyer goes on",
             )
         finally:
@@ -141,13 +139,13 @@ async def target() -> AsyncIterator[Target]:
 
 async def ends(connection: RawConnection) -> bytes:
     """What the attacker is told before the gateway ends the connection."""
-    async with asyncio.timeout(DEADLINE_SECONDS):
+    async with asyncio.timeout(WAIT_SECONDS):
         return await connection.everything()
 
 
 async def drip(connection: RawConnection, drops: Callable[[], bytes]) -> None:
     """Send a few bytes at a time until the gateway has ended the connection."""
-    async with asyncio.timeout(DEADLINE_SECONDS):
+    async with asyncio.timeout(WAIT_SECONDS):
         going_on = True
         while going_on:
             await asyncio.sleep(DROP_SECONDS)
@@ -224,7 +222,7 @@ async def test_answers_nobody_reads(target: Target) -> None:
                     except ConnectionError:
                         return
 
-            async with asyncio.timeout(DEADLINE_SECONDS):
+            async with asyncio.timeout(WAIT_SECONDS):
                 await asyncio.gather(*map(push, connections))
         after = await target.metric('dropgate_connections_ended_total{reason="unread"}')
         assert after - before >= len(connections)
@@ -265,7 +263,7 @@ async def test_giant_bodies(target: Target, announced: bool) -> None:
                 return
 
         answer, _ = await asyncio.wait_for(
-            asyncio.gather(connection.answer(), push()), DEADLINE_SECONDS
+            asyncio.gather(connection.answer(), push()), WAIT_SECONDS
         )
         assert answer.status == 413
 
@@ -375,7 +373,7 @@ async def test_what_follows_an_upgrade_is_bounded(target: Target) -> None:
             except ConnectionError:
                 return
 
-        async with asyncio.timeout(DEADLINE_SECONDS):
+        async with asyncio.timeout(WAIT_SECONDS):
             await asyncio.gather(ends(connection), push())
 
 
@@ -415,12 +413,12 @@ async def test_idle_connections_make_room(target: Target) -> None:
                 for n in range(MAX_CONNECTIONS)
             ]
             await asyncio.gather(*crowd)
-            await wait_until(served, DEADLINE_SECONDS, "a newcomer is served")
+            await wait_until(served, "a newcomer is served")
             return await target.metric(pressed, without=0) > before
 
-    await wait_until(room_was_made, DEADLINE_SECONDS, "idle connections made room")
+    await wait_until(room_was_made, "idle connections made room")
 
     async def gone() -> bool:
         return await target.metric("dropgate_connections") < 10
 
-    await wait_until(gone, DEADLINE_SECONDS, "the connections are gone")
+    await wait_until(gone, "the connections are gone")

@@ -18,6 +18,7 @@ from gateway.api.hot_path import HotProtocol
 from tests.support.admissions import FAR_MS, passes_for
 from tests.support.api import Api, token_of
 from tests.support.servers import unique
+from tests.support.waiting import WAIT_SECONDS
 
 HOT = "/v1/sales/{}/reservations"
 GENERAL = "/v1/sales/{}/reservation%73"
@@ -31,7 +32,6 @@ VOLATILE_MEMBERS = {
     "buyer_id",
 }
 ONE_SHIRT = b'{"lines":[{"sku":"shirt","quantity":1}]}'
-ANSWER_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def request(
 
 
 async def read_answer(reader: asyncio.StreamReader) -> Answer:
-    async with asyncio.timeout(ANSWER_SECONDS):
+    async with asyncio.timeout(WAIT_SECONDS):
         head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         headers = {}
         for line in head[1:-2]:
@@ -105,7 +105,7 @@ class Connection:
         return await read_answer(self.reader)
 
     async def ended(self) -> bool:
-        async with asyncio.timeout(ANSWER_SECONDS):
+        async with asyncio.timeout(WAIT_SECONDS):
             return await self.reader.read(1) == b""
 
 

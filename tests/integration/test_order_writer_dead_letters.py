@@ -10,7 +10,7 @@ from config.settings import Settings
 from gateway.inventory.events import Position
 from order_writer.log import Batch, Foreign, LogEntry
 from tests.support.history import SKU, UNITS, History, Rig, open_rig
-from tests.support.waiting import wait_until
+from tests.support.waiting import WAIT_SECONDS, wait_until
 
 
 @pytest_asyncio.fixture
@@ -214,8 +214,8 @@ async def test_a_fault_of_the_server_is_no_poison(rig: Rig, sale_id: str) -> Non
         async def refused() -> bool:
             return await _rollbacks(rig) > rolled_back
 
-        await wait_until(refused, 30, "the writer's transaction was refused the lock")
-    await asyncio.wait_for(writing, 30)
+        await wait_until(refused, "the writer's transaction was refused the lock")
+    await asyncio.wait_for(writing, WAIT_SECONDS)
     assert await rig.letters() == []
     assert await rig.position(history) == Position(1, 1)
 

@@ -21,9 +21,7 @@ from order_writer.log import Batch, Foreign, LogEntry
 from order_writer.service import run
 from tests.support.history import UNITS, Rig, everything, open_rig
 from tests.support.pipeline import running
-from tests.support.waiting import wait_until
-
-WAIT_SECONDS = 60.0
+from tests.support.waiting import WAIT_SECONDS, wait_until
 
 
 @pytest.fixture
@@ -62,7 +60,7 @@ async def _fetch(log: KafkaLog, count: int) -> Batch:
         batch.foreign.extend(more.foreign)
         return len(batch.entries) + len(batch.foreign) >= count
 
-    await wait_until(fetched, WAIT_SECONDS, f"{count} records")
+    await wait_until(fetched, f"{count} records")
     return batch
 
 
@@ -133,7 +131,7 @@ async def test_records_that_are_not_ours_are_told_apart(
         async def done() -> bool:
             return (await rig.position(history)).sequence == 1 and len(await rig.letters()) == 3
 
-        await wait_until(done, WAIT_SECONDS, "three letters and one event")
+        await wait_until(done, "three letters and one event")
     assert {reason for _, reason, _ in await rig.letters()} == {"unnumbered"}
 
 
@@ -149,7 +147,7 @@ async def test_what_the_log_never_delivers_is_read_from_the_outbox(
         async def done() -> bool:
             return (await rig.position(history)).sequence == history.sequence
 
-        await wait_until(done, WAIT_SECONDS, "the ledger has caught up with the outbox")
+        await wait_until(done, "the ledger has caught up with the outbox")
 
 
 async def test_the_ledger_follows_while_the_broker_is_away(
@@ -164,7 +162,7 @@ async def test_the_ledger_follows_while_the_broker_is_away(
         async def done() -> bool:
             return (await rig.position(history)).sequence == history.sequence
 
-        await wait_until(done, WAIT_SECONDS, "the ledger has caught up with the outbox")
+        await wait_until(done, "the ledger has caught up with the outbox")
 
 
 async def test_a_dead_letter_is_told_to_its_topic_after_the_table(
@@ -225,7 +223,7 @@ async def test_a_writer_tells_of_poison_by_itself_and_a_replay_is_not_told_again
         async def replayed() -> bool:
             return await rig.letters() == [(2, "refused", "replayed")]
 
-        await wait_until(replayed, WAIT_SECONDS, "the letter is replayed after the fix")
+        await wait_until(replayed, "the letter is replayed after the fix")
     assert len(await _read_letters(settings, 1)) == 1
 
 
@@ -244,7 +242,7 @@ async def test_a_consumer_that_goes_silent_is_replaced(
 
     monkeypatch.setattr(stuck, "getmany", nothing)
     # With nothing to read, silence is no fault.
-    await wait_until(stuck.assignment, WAIT_SECONDS, "it is given partitions")
+    await wait_until(stuck.assignment, "it is given partitions")
     await stuck.end_offsets(stuck.assignment())  # of a topic so new that its leaders are not known
     log._heard_at = 0.0
     await log.fetch(100, 0.1)

@@ -19,8 +19,6 @@ from tests.support.proxy import FaultyProxy
 from tests.support.reserving import reserve
 from tests.support.waiting import wait_until
 
-WAIT_SECONDS = 30.0
-
 
 @pytest_asyncio.fixture
 async def rig(settings: Settings) -> AsyncIterator[Rig]:
@@ -46,7 +44,7 @@ async def _reaches(ledger: asyncpg.Connection, partition: PartitionId, count: in
         )
         return bool(found == count)
 
-    await wait_until(reached, WAIT_SECONDS, f"{count} reservations in the ledger")
+    await wait_until(reached, f"{count} reservations in the ledger")
 
 
 async def test_the_ledger_is_the_snapshot(
@@ -75,7 +73,7 @@ async def test_the_ledger_is_the_snapshot(
                 counters.available, counters.held, counters.sold,
             )  # fmt: skip
 
-        await wait_until(equal, WAIT_SECONDS, "ledger and snapshot agree")
+        await wait_until(equal, "ledger and snapshot agree")
     assert await rig.letters() == []
 
 
@@ -165,7 +163,7 @@ async def test_a_replay_is_served_on_notify(settings: Settings, rig: Rig, sale_i
         async def replayed() -> bool:
             return await rig.letters() == [(2, "refused", "replayed")]
 
-        await wait_until(replayed, WAIT_SECONDS, "the replay was served")
+        await wait_until(replayed, "the replay was served")
     available = await rig.ledger.fetchval(
         "SELECT available FROM stock_accounts WHERE sku <> $1", SKU
     )
@@ -176,4 +174,4 @@ async def _applied(rig: Rig, history: History) -> None:
     async def reached() -> bool:
         return (await rig.position(history)).sequence == history.sequence
 
-    await wait_until(reached, WAIT_SECONDS, "the watermark is at the end of the history")
+    await wait_until(reached, "the watermark is at the end of the history")

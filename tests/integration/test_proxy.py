@@ -17,7 +17,6 @@ from tests.support.raw_http import raw_connection, raw_request
 from tests.support.servers import unique
 from tests.support.waiting import wait_until
 
-WAIT_SECONDS = 20.0
 ONE_SHIRT = b'{"lines":[{"sku":"shirt","quantity":1}]}'
 
 
@@ -87,14 +86,14 @@ async def test_what_has_not_changed_is_asked_for_by_its_tag(api: Api, nginx: Ngi
         assert (await look(api, nginx, path)).headers["ETag"] == tag
         return await asked(api, "3xx") > 0
 
-    await wait_until(revalidated, WAIT_SECONDS, "nginx asks by the tag")
+    await wait_until(revalidated, "nginx asks by the tag")
     assert (await api.ops("POST", f"{path}/pause")).status == 200
 
     async def paused() -> bool:
         seen = await look(api, nginx, path, If_None_Match=tag)
         return seen.status == 200 and seen.body["state"] == "paused"
 
-    await wait_until(paused, WAIT_SECONDS, "the new state is shown")
+    await wait_until(paused, "the new state is shown")
 
 
 async def test_calls_pass_through(api: Api, nginx: Nginx) -> None:

@@ -12,9 +12,9 @@ import pytest
 from config.settings import Settings, WaitingRoomSettings
 from gateway.api.schemas import QueueAnswer
 from tests.support.api import Api, serving, token_of
+from tests.support.waiting import WAIT_SECONDS
 
 ROOM = {"max_active_buyers": 1, "admission_seconds": 600}
-READ_SECONDS = 20.0
 HEARTBEAT_SECONDS = 0.2
 
 
@@ -41,7 +41,7 @@ class Stream:
 
     async def read(self, *, heartbeats: bool = False) -> Told | None:
         """The next event, None at the stream's end; heartbeats only where they are wanted."""
-        async with asyncio.timeout(READ_SECONDS):
+        async with asyncio.timeout(WAIT_SECONDS):
             while True:
                 fields: dict[bytes, bytes] = {}
                 while line := (await self.response.content.readline()).rstrip(b"\n"):

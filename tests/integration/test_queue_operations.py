@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from gateway.admission.waiting_room.draw import Draw, commitment_of
-from tests.integration.test_waiting_room import ROOM, SOON_SECONDS, admitted, join, look, place
+from tests.integration.test_waiting_room import ROOM, admitted, join, look, place
 from tests.integration.test_waiting_room_reserve import reserve
 from tests.support.api import Api, sale_body
 from tests.support.servers import unique
@@ -32,7 +32,7 @@ async def test_a_paused_room_lets_nobody_in_until_it_goes_on(api: Api) -> None:
         figures = await api.ops("GET", f"/v1/sales/{sale}/queue/figures")
         return bool(figures.body["waiting"] == 1)
 
-    await wait_until(issued, SOON_SECONDS, "the figures show who waits")
+    await wait_until(issued, "the figures show who waits")
     assert (await look(api, sale, "buyer-1", ticket)).body["state"] == "waiting"
     assert (await ask(api, sale, "resume"))["mode"] == "open"
     await admitted(api, sale, "buyer-1", ticket)
@@ -79,7 +79,7 @@ async def test_a_rate_is_a_bound(api: Api) -> None:
         figures = await api.ops("GET", f"/v1/sales/{sale}/queue/figures")
         return bool(figures.body["rate"] <= 0.5)
 
-    await wait_until(slowed, SOON_SECONDS, "the rate is within its bound")
+    await wait_until(slowed, "the rate is within its bound")
     assert (await ask(api, sale, "rate", {"per_second": None}))["rate_limit"] is None
     refused = await api.ops("POST", f"/v1/sales/{sale}/queue/rate", {"per_second": 0})
     assert refused.told == (422, "invalid")
@@ -116,13 +116,13 @@ async def test_a_draw_can_be_checked_by_everybody(api: Api) -> None:
         answer = await look(api, sale, "buyer-1", tickets[1])
         return answer.status != 200 or answer.body["position"] is not None
 
-    await wait_until(drawn, SOON_SECONDS, "the draw is held")
+    await wait_until(drawn, "the draw is held")
 
     async def revealed() -> object:
         answer = await api.call("GET", f"/v1/sales/{sale}/queue/draw")
         return answer.body["seed"] is not None and answer.body
 
-    after = await wait_until(revealed, SOON_SECONDS, "the seed is public")
+    after = await wait_until(revealed, "the seed is public")
     assert isinstance(after, dict)
     seed = bytes.fromhex(after["seed"])
     assert after["count"] == 8
@@ -166,4 +166,4 @@ async def test_metrics_show_the_room(api: Api) -> None:
             f"dropgate_queue_admitted{label} 1.0" in text
         )
 
-    await wait_until(shown, SOON_SECONDS, "the gauges show one inside and one who waits")
+    await wait_until(shown, "the gauges show one inside and one who waits")

@@ -34,8 +34,6 @@ from tests.support.reserving import reserve
 from tests.support.servers import unique
 from tests.support.waiting import wait_until
 
-WAIT_SECONDS = 15.0
-
 
 @pytest_asyncio.fixture
 async def ledger(settings: Settings) -> AsyncIterator[asyncpg.Connection]:
@@ -68,7 +66,7 @@ async def in_ledger(
         mark = await ledger.fetchval("SELECT sequence FROM watermarks")
         return bool(mark == (await store.snapshot(partition)).sequence)
 
-    await wait_until(applied, WAIT_SECONDS)
+    await wait_until(applied)
 
 
 async def test_a_due_hold_is_sellable_again_without_anybody_asking(
@@ -83,7 +81,7 @@ async def test_a_due_hold_is_sellable_again_without_anybody_asking(
         async def returned() -> bool:
             return await available(store, partition) == 1
 
-        await wait_until(returned, WAIT_SECONDS)
+        await wait_until(returned)
         assert (await reserve(store, partition, "second")).outcome == "accepted"
         snapshot = await store.snapshot(partition)
 
@@ -91,7 +89,7 @@ async def test_a_due_hold_is_sellable_again_without_anybody_asking(
             row = await ledger.fetchrow("SELECT * FROM reservations WHERE state = 'expired'")
             return row is not None and row["buyer_id"] == "first"
 
-        await wait_until(applied, WAIT_SECONDS)
+        await wait_until(applied)
         assert snapshot.due_holds == 0
 
 
@@ -114,14 +112,14 @@ async def test_due_holds_return_while_postgres_hangs(
         hanging = PostgresSettings(dsn=through._replace(netloc=netloc).geturl(), pool_size=4)
         async with running(run_reconciler, settings.model_copy(update={"postgres": hanging})):
             assert (await reserve(store, partition, "while it answers")).outcome == "accepted"
-            await wait_until(returned, WAIT_SECONDS)
+            await wait_until(returned)
             proxy.hold_replies()
             for buyer in ("silent", "silent still"):
                 assert (await reserve(store, partition, buyer)).outcome == "accepted"
-                await wait_until(returned, WAIT_SECONDS)
+                await wait_until(returned)
             proxy.cut()
             assert (await reserve(store, partition, "cut off")).outcome == "accepted"
-            await wait_until(returned, WAIT_SECONDS)
+            await wait_until(returned)
 
 
 async def test_a_sale_opens_and_closes_at_its_times(
@@ -141,9 +139,9 @@ async def test_a_sale_opens_and_closes_at_its_times(
                 return False
             return snapshot.state == state == await state_of(ledger, sale_id)
 
-        await wait_until(lambda: in_state("open"), WAIT_SECONDS)
+        await wait_until(lambda: in_state("open"))
         assert (await reserve(store, partition, "buyer")).outcome == "accepted"
-        await wait_until(lambda: in_state("closed"), WAIT_SECONDS)
+        await wait_until(lambda: in_state("closed"))
         assert (await reserve(store, partition, "late")).outcome == "not_open"
     actions = await ledger.fetch("SELECT action FROM audit_log ORDER BY audit_id")
     assert [row["action"] for row in actions] == ["sale.open", "sale.close"]
@@ -172,7 +170,7 @@ async def test_a_state_that_a_crash_left_in_the_ledger_alone_is_carried_to_redis
             except Recovering:
                 return False
 
-        await wait_until(carried, WAIT_SECONDS)
+        await wait_until(carried)
         await in_ledger(ledger, store, partition)
     # From here on missing keys are lost data and never a place to load into.
     await redis_client.flushall()
@@ -199,7 +197,7 @@ async def test_the_outbox_is_trimmed_to_the_ledgers_last_event(
             async def trimmed() -> bool:
                 return (await store.snapshot(partition)).outbox_length == 1
 
-            await wait_until(trimmed, WAIT_SECONDS)
+            await wait_until(trimmed)
     (last,) = await read_outbox(redis_client, partition, Position(0, 0), 10)
     assert last.position == Position(1, 22)
     assert (await store.snapshot(partition)).ledger_sequence == 22
@@ -287,7 +285,7 @@ async def test_one_reconciler_leads_and_another_takes_over(
         return [row["pid"] for row in rows]
 
     async with running(run_order_writer, settings), running(run_reconciler, settings):
-        await wait_until(holders, WAIT_SECONDS)
+        await wait_until(holders)
         async with running(run_reconciler, settings):
             (first,) = await holders()
             await ledger.execute("SELECT pg_terminate_backend($1)", first)
@@ -296,11 +294,11 @@ async def test_one_reconciler_leads_and_another_takes_over(
                 found = await holders()
                 return len(found) == 1 and found != [first]
 
-            await wait_until(led_by_another, WAIT_SECONDS)
+            await wait_until(led_by_another)
             await ledger.execute(
                 "INSERT INTO reconciliations (sale_id, requested_by) VALUES ($1, 'test')", sale_id
             )
-            await wait_until(lambda: balanced(ledger, "test"), WAIT_SECONDS)
+            await wait_until(lambda: balanced(ledger, "test"))
 
 
 async def balanced(ledger: asyncpg.Connection, requested_by: str) -> bool:
@@ -323,7 +321,7 @@ async def test_a_sale_is_compared_periodically_and_when_asked(
     await open_sale(ledger, store, sale_id, BOUNDS, actor="test")
     async with pipeline(settings):
         await reserve(store, partition, "buyer")
-        await wait_until(lambda: balanced(ledger, "reconciler"), WAIT_SECONDS)
+        await wait_until(lambda: balanced(ledger, "reconciler"))
         await redis_client.hincrby(f"{{{partition}}}:stock", "sku:default:sold", 1)
         asked = await ledger.fetchval(
             "INSERT INTO reconciliations (sale_id, requested_by) VALUES ($1, 'ops') "
@@ -338,7 +336,7 @@ async def test_a_sale_is_compared_periodically_and_when_asked(
                 asked,
             )
 
-        report = await wait_until(done, WAIT_SECONDS)
+        report = await wait_until(done)
         assert report is not None
         assert report["balanced"] is False
         assert msgspec.json.decode(report["watermarks"]) == [
@@ -362,14 +360,14 @@ async def test_every_duty_runs_by_hand(
     async def due() -> bool:
         return (await store.snapshot(partition)).due_holds == 1
 
-    await wait_until(due, WAIT_SECONDS)
+    await wait_until(due)
     assert await run_once(settings, "expire", sale_id) == f"{partition}: 1 holds returned"
     async with running(run_order_writer, settings):
 
         async def applied() -> bool:
             return bool(await ledger.fetchval("SELECT sequence FROM watermarks") == 4)
 
-        await wait_until(applied, WAIT_SECONDS)
+        await wait_until(applied)
     assert await run_once(settings, "trim", sale_id) == f"{partition}: 3 events trimmed below 1-4"
     assert await run_once(settings, "recover", sale_id) == f"{partition}: trusted"
     assert (await run_once(settings, "reconcile", sale_id)).endswith("balanced at 0@1-4")

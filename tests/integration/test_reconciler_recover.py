@@ -32,9 +32,8 @@ from tests.support.partitions import BOUNDS, one_item, open_store, token_of
 from tests.support.pipeline import create_sale, pipeline, running
 from tests.support.reserving import reserve
 from tests.support.servers import append_only_file, unique
-from tests.support.waiting import wait_until
+from tests.support.waiting import WAIT_SECONDS, wait_until
 
-WAIT_SECONDS = 20.0
 HOLD_SECONDS = 30
 
 
@@ -97,7 +96,7 @@ async def answered(store: ReservationStore, partition: PartitionId) -> Snapshot 
 
 
 async def recovered(store: ReservationStore, partition: PartitionId) -> Snapshot:
-    snapshot = await wait_until(lambda: answered(store, partition), WAIT_SECONDS, "recovery")
+    snapshot = await wait_until(lambda: answered(store, partition), "recovery")
     assert snapshot is not None
     return snapshot
 
@@ -125,7 +124,7 @@ async def test_a_killed_redis_goes_on_by_itself_and_holds_keep_their_time(
         async def alive() -> bool:
             return bool(await ledger.fetchval("SELECT alive_at FROM watermarks"))
 
-        await wait_until(alive, WAIT_SECONDS)
+        await wait_until(alive)
         await restart(server)
         snapshot = await recovered(store, partition)
         assert (snapshot.epoch, snapshot.sequence) == (2, 2)  # recover, and the reserve after it
@@ -138,7 +137,7 @@ async def test_a_killed_redis_goes_on_by_itself_and_holds_keep_their_time(
             row = await ledger.fetchrow("SELECT epoch, sequence FROM watermarks")
             return row is not None and (row["epoch"], row["sequence"]) == (2, 2)
 
-        await wait_until(applied, WAIT_SECONDS)
+        await wait_until(applied)
         assert await deadline_in_ledger(ledger) == after.deadline
         assert (await run_once(own, "reconcile", partition.sale_id)).endswith("balanced at 0@2-2")
 
@@ -164,7 +163,7 @@ async def test_recovery_waits_for_the_ledger(
         async def looked() -> bool:
             return "the ledger is at" in await run_once(own, "recover", partition.sale_id)
 
-        await wait_until(looked, WAIT_SECONDS)
+        await wait_until(looked)
         assert await ledger.fetchval("SELECT count(*) FROM closed_epochs") == 0
         async with running(run_order_writer, own):
             await recovered(store, partition)
@@ -182,7 +181,7 @@ async def test_a_recovery_that_crashed_after_closing_the_epoch_is_repeated(
         async def applied() -> bool:
             return bool(await ledger.fetchval("SELECT sequence FROM watermarks") == 3)
 
-        await wait_until(applied, WAIT_SECONDS)
+        await wait_until(applied)
         await restart(server)
         await ledger.execute(
             "INSERT INTO closed_epochs SELECT sale_id, partition, epoch, sequence, fingerprint, 7 "
@@ -223,7 +222,7 @@ async def test_a_redis_that_is_not_the_ledgers_is_rebuilt_from_it(
         async def applied() -> bool:
             return bool(await ledger.fetchval("SELECT sequence FROM watermarks") == 3)
 
-        await wait_until(applied, WAIT_SECONDS)
+        await wait_until(applied)
     client = redis.asyncio.Redis.from_url(server.url)
     outbox = f"{{{partition}}}:outbox"
     if loss == "an event":
@@ -251,7 +250,7 @@ async def test_a_redis_that_is_not_the_ledgers_is_rebuilt_from_it(
         async def applied_too() -> bool:
             return bool(await ledger.fetchval("SELECT epoch FROM watermarks") == snapshot.epoch)
 
-        await wait_until(applied_too, WAIT_SECONDS)
+        await wait_until(applied_too)
         assert await deadline_in_ledger(ledger) == found.deadline
         assert "balanced at" in await run_once(own, "reconcile", partition.sale_id)
 
@@ -292,14 +291,14 @@ async def test_a_key_that_is_lost_or_of_another_type_is_rebuilt_on_the_running_s
                     at.sequence,
                 )
 
-            await wait_until(applied, WAIT_SECONDS)
+            await wait_until(applied)
             await how(key)
 
             async def reopened(after: int = epoch) -> Snapshot | None:
                 found = await answered(store, partition)
                 return found if found is not None and found.epoch > after else None
 
-            snapshot = await wait_until(reopened, WAIT_SECONDS, f"{key!r} is rebuilt")
+            snapshot = await wait_until(reopened, f"{key!r} is rebuilt")
             assert snapshot is not None
             assert (snapshot.accounts[0].held, snapshot.accounts[0].available) == (2, 3)
             assert (await reserve(store, partition, "before")).outcome == "replayed"
@@ -326,7 +325,7 @@ async def test_in_mode_relaxed_the_last_answers_may_be_lost_but_no_unit_is_sold_
             async def applied() -> bool:
                 return bool(await ledger.fetchval("SELECT sequence FROM watermarks") == 3)
 
-            await wait_until(applied, WAIT_SECONDS)
+            await wait_until(applied)
         log = append_only_file(folder)
         written_bytes = log.stat().st_size
         assert (await reserve(store, partition, "lost")).outcome == "accepted"
@@ -356,7 +355,7 @@ async def test_a_redis_that_could_not_be_asked_is_no_reason_to_rebuild(
         async def applied() -> bool:
             return bool(await ledger.fetchval("SELECT sequence FROM watermarks") == 3)
 
-        await wait_until(applied, WAIT_SECONDS)
+        await wait_until(applied)
     async with open_context(own) as context:
         # Its scripts have no connection, while all others serve buyers well.
         cut_off = replace(context, store=ReservationStore(ScriptPool(own.redis, load_scripts())))
@@ -378,14 +377,14 @@ async def test_a_partition_with_a_dead_letter_stays_closed(
         async def applied() -> bool:
             return bool(await ledger.fetchval("SELECT sequence FROM watermarks") == 3)
 
-        await wait_until(applied, WAIT_SECONDS)
+        await wait_until(applied)
     await ledger.execute(
         "INSERT INTO dead_letters (identity, sale_id, partition, epoch, sequence, reason, error, "
         "raw) VALUES ('x', $1, 0, 1, 3, 'refused', 'no', '\\x00')",
         partition.sale_id,
     )
     await restart(server)
-    await wait_until(lambda: connected(store, partition), WAIT_SECONDS)
+    await wait_until(lambda: connected(store, partition))
     assert "dead_letters_open" in await stays_closed(own, store, partition)
 
 
@@ -412,11 +411,11 @@ async def test_recovery_leads_in_place_of_the_relay_while_it_looks_for_the_end_o
 
     monkeypatch.setattr("reconciler.recover.require_log_applied", looked)
     async with running(run_relay, on_kafka), pipeline(on_kafka):
-        await wait_until(applied, WAIT_SECONDS)
+        await wait_until(applied)
         relay = await client.hget(relay_key(partition), "owner")
         await restart(server)
         assert (await recovered(store, partition)).epoch == 2
-        await wait_until(relayed, WAIT_SECONDS, "the relay leads again")
+        await wait_until(relayed, "the relay leads again")
         assert await client.hget(relay_key(partition), "owner") == relay
     assert leading
     assert None not in leading
@@ -446,7 +445,7 @@ async def test_a_recovery_does_not_wait_for_ever_for_an_offset_that_was_not_comm
 
     monkeypatch.setattr(AIOKafkaConsumer, "commit", fails_at_first)
     async with running(run_relay, on_kafka), pipeline(on_kafka):
-        await wait_until(applied, WAIT_SECONDS)
+        await wait_until(applied)
         await restart(server)  # and nobody buys: nothing new would carry the offsets along
         assert (await recovered(store, partition)).epoch == 2
     assert failures < 0

@@ -27,9 +27,8 @@ from tests.support.judged_sale import SHIRT, JudgedSale, admitted
 from tests.support.partitions import FINGERPRINT, token_of
 from tests.support.pipeline import pipeline, running
 from tests.support.servers import unique
-from tests.support.waiting import wait_until
+from tests.support.waiting import WAIT_SECONDS, wait_until
 
-WAIT_SECONDS = 30.0
 GARBAGE = b"garbage"
 LANES = 2
 CONFIG = CompareConfig(page_records=50)
@@ -244,7 +243,7 @@ async def reconcile(sale: JudgedSale, *, apply: bool) -> asyncpg.Record:
             "AND status IN ('done', 'failed')", asked,
         )  # fmt: skip
 
-    row = await wait_until(finished, WAIT_SECONDS)
+    row = await wait_until(finished)
     assert row is not None
     assert row["status"] == "done", row["failure"]
     return row

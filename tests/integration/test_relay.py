@@ -24,9 +24,8 @@ from tests.support.partitions import BOUNDS, one_item, open_store
 from tests.support.pipeline import create_sale, running
 from tests.support.reserving import reserve
 from tests.support.servers import unique
-from tests.support.waiting import wait_until
+from tests.support.waiting import WAIT_SECONDS, wait_until
 
-WAIT_SECONDS = 45.0
 START = Position(0, 0)
 
 
@@ -94,7 +93,7 @@ async def test_events_of_every_partition_arrive_in_order_and_untouched(
         for partition in partitions:
             await buy(store, partition, 0, 50)
         for partition in partitions:
-            await wait_until(partial(relayed, redis_client, partition, 52), WAIT_SECONDS)
+            await wait_until(partial(relayed, redis_client, partition, 52))
     topic = await read_topic(on_kafka.event_log)
     for partition in partitions:
         outbox = await read_outbox(redis_client, partition, START, 1000)
@@ -111,12 +110,12 @@ async def test_a_relay_that_restarts_goes_on_without_a_gap(
     partition = await open_partition(ledger, store)
     async with running(run_relay, on_kafka):
         await buy(store, partition, 0, 20)
-        await wait_until(lambda: relayed(redis_client, partition, 22), WAIT_SECONDS)
+        await wait_until(lambda: relayed(redis_client, partition, 22))
     await buy(store, partition, 20, 20)
     # As if the last relay had died between the log's acknowledgement and its own note of it.
     await redis_client.hset(relay_key(partition), "position", "1-12")
     async with running(run_relay, on_kafka):
-        await wait_until(lambda: relayed(redis_client, partition, 42), WAIT_SECONDS)
+        await wait_until(lambda: relayed(redis_client, partition, 42))
     topic = [entry.position.sequence for _, entry in await read_topic(on_kafka.event_log)]
     assert topic == [*range(1, 23), *range(13, 43)]
 
@@ -131,13 +130,13 @@ async def test_events_wait_out_a_kafka_that_dies(
     partition = await open_partition(ledger, store)
     async with running(run_relay, on_kafka):
         await buy(store, partition, 0, 20)
-        await wait_until(lambda: relayed(redis_client, partition, 22), WAIT_SECONDS)
+        await wait_until(lambda: relayed(redis_client, partition, 22))
         kafka_server.kill()
         assert await kafka_server.child.wait_exit(WAIT_SECONDS)
         await buy(store, partition, 20, 20)
         assert not await relayed(redis_client, partition, 42)
         await kafka_server.start()
-        await wait_until(lambda: relayed(redis_client, partition, 42), WAIT_SECONDS)
+        await wait_until(lambda: relayed(redis_client, partition, 42))
     topic = [entry for _, entry in await read_topic(on_kafka.event_log)]
     first_copies = list(dict.fromkeys(topic))
     assert first_copies == await read_outbox(redis_client, partition, START, 1000)
@@ -160,11 +159,11 @@ async def test_the_whole_way_through_kafka_ends_in_the_ledger(
         async def applied() -> bool:
             return bool(await ledger.fetchval("SELECT sequence FROM watermarks") == 202)
 
-        await wait_until(applied, WAIT_SECONDS)
+        await wait_until(applied)
 
         async def trimmed() -> bool:
             return (await store.snapshot(partition)).outbox_length == 1
 
-        await wait_until(trimmed, WAIT_SECONDS)
+        await wait_until(trimmed)
         assert await ledger.fetchval("SELECT count(*) FROM reservations") == 200
         assert await relayed(redis_client, partition, 202)

@@ -27,9 +27,8 @@ from tests.integration.test_relay import buy, read_topic
 from tests.support.partitions import BOUNDS, one_item, open_store
 from tests.support.pipeline import create_sale, running
 from tests.support.servers import unique
-from tests.support.waiting import wait_until
+from tests.support.waiting import WAIT_SECONDS, wait_until
 
-WAIT_SECONDS = 45.0
 LONG_MILLISECONDS = 600_000
 
 
@@ -99,7 +98,7 @@ async def check_history(ledger: asyncpg.Connection, events: int, reservations: i
     async def applied() -> bool:
         return bool(await ledger.fetchval("SELECT sequence FROM watermarks") == events)
 
-    await wait_until(applied, WAIT_SECONDS, f"the ledger is at {events}")
+    await wait_until(applied, f"the ledger is at {events}")
     rows = await ledger.fetch("SELECT sequence FROM ledger_events ORDER BY sequence")
     assert [row["sequence"] for row in rows] == list(range(1, events + 1))
     assert await ledger.fetchval("SELECT count(*) FROM reservations") == reservations
@@ -118,7 +117,7 @@ async def test_relays_that_are_stopped_in_turn_lose_and_double_nothing(
     with relay_process(on_kafka) as one, relay_process(on_kafka) as other:
         async with running(run_order_writer, on_kafka):
             by_pid = {process.pid: process for process in (one, other)}
-            await wait_until(lambda: leader(redis_client, partition), WAIT_SECONDS, "a leader")
+            await wait_until(lambda: leader(redis_client, partition), "a leader")
             bought = 0
             for _ in range(2):
                 first = await leader(redis_client, partition)
@@ -130,14 +129,14 @@ async def test_relays_that_are_stopped_in_turn_lose_and_double_nothing(
                     noted = await redis_client.hget(relay_key(partition), "position")
                     return isinstance(noted, bytes) and position_of(noted).sequence > after
 
-                await wait_until(flowing, WAIT_SECONDS, "events are carried")
+                await wait_until(flowing, "events are carried")
                 by_pid[first].send_signal(signal.SIGSTOP)
                 await buying
 
                 async def taken_over(by: int = first) -> bool:
                     return await leader(redis_client, partition) not in {0, by}
 
-                await wait_until(taken_over, WAIT_SECONDS, "another relay leads")
+                await wait_until(taken_over, "another relay leads")
                 bought += 150
                 await check_history(ledger, bought + 2, bought)
                 by_pid[first].send_signal(signal.SIGCONT)
@@ -172,7 +171,7 @@ async def test_a_paused_leader_that_goes_on_sends_harmless_copies(
             await new.run_round([partition])
             return bool(await redis_client.hget(relay_key(partition), "position") == b"1-42")
 
-        await wait_until(carried, WAIT_SECONDS, "the new leader has carried everything")
+        await wait_until(carried, "the new leader has carried everything")
         paused.go_on.set()
         assert await old_round
         # It has sent its copies, behind newer events, and has not set the position back.
@@ -199,7 +198,7 @@ async def test_a_lease_is_taken_when_it_has_run_out_or_is_given_up(
         async def taken() -> bool:
             return partition in await long.take([partition])
 
-        await wait_until(taken, WAIT_SECONDS, "a lease that has run out is taken")
+        await wait_until(taken, "a lease that has run out is taken")
         assert await rival.take([partition]) == {}
         assert await rival.note({partition: (await long.take([partition]))[partition]}) == {
             partition

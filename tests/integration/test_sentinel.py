@@ -25,7 +25,6 @@ from tests.support.partitions import open_store
 from tests.support.sentinel import MASTER, STRICT, OwnedRedis, SentinelServer
 from tests.support.waiting import wait_until
 
-PATIENCE_SECONDS = 20.0
 PARTITION = PartitionId("nothing", 0)
 
 
@@ -91,7 +90,7 @@ async def test_whoever_is_with_an_old_primary_leaves_it(
             except RedisError:
                 return False
 
-        await wait_until(has_moved, PATIENCE_SECONDS, "redis-py is with the new one")
+        await wait_until(has_moved, "redis-py is with the new one")
         after = await read_run_id(reader)
 
         async def all_moved() -> bool:
@@ -103,7 +102,7 @@ async def test_whoever_is_with_an_old_primary_leaves_it(
                 return False
             raise AssertionError("there is no sale")
 
-        await wait_until(all_moved, PATIENCE_SECONDS, "so are the scripts")
+        await wait_until(all_moved, "so are the scripts")
     await reader.aclose()
 
 

@@ -15,9 +15,8 @@ from gateway.relay.service import run as run_relay
 from tests.support.api import Api, Reply, serving, token_of
 from tests.support.command import dropgate
 from tests.support.pipeline import pipeline, running
-from tests.support.waiting import wait_until
+from tests.support.waiting import WAIT_SECONDS, wait_until
 
-CATCH_UP_SECONDS = 20.0
 MONEY = {"amount": 1999, "currency": "EUR"}
 
 
@@ -32,7 +31,7 @@ async def settled(api: Api, sale: str) -> Reply:
         assert (reply.told, reply.body["reason"]) == ((409, "invalid_state"), "behind"), reply.raw
         return None
 
-    reply = await wait_until(done, CATCH_UP_SECONDS, "the sale is settled")
+    reply = await wait_until(done, "the sale is settled")
     assert reply is not None
     return reply
 
@@ -148,7 +147,7 @@ async def test_the_waiting_room_of_a_settled_sale_goes_too(
         answer = await api.buyer("buyer-1", "POST", f"/v1/sales/{sale}/queue")
         return answer.told == (409, "invalid_state")
 
-    await wait_until(refused, CATCH_UP_SECONDS, "the room is known to be gone")
+    await wait_until(refused, "the room is known to be gone")
     assert not await redis_client.keys(f"{{{sale}*")
 
 
@@ -165,7 +164,7 @@ async def test_a_ledger_that_does_not_add_up_is_not_settled(api: Api, settings: 
             assert reply.told == (409, "invalid_state")
             return bool(reply.body["reason"] == "accounting")
 
-        await wait_until(refused, CATCH_UP_SECONDS)
+        await wait_until(refused)
         assert await connection.fetchval("SELECT state FROM sales") == "closed"
         assert await connection.fetchval("SELECT count(*) FROM settlements") == 0
         await connection.close()
@@ -205,16 +204,14 @@ async def test_a_settled_sale_is_announced_on_kafka(
         accounting = await api.ops("GET", f"/v1/sales/{sale}/accounting")
         await consumer.start()
         try:
-            async with asyncio.timeout(CATCH_UP_SECONDS):
+            async with asyncio.timeout(WAIT_SECONDS):
                 record = await consumer.getone()
         finally:
             await consumer.stop()
         ledger = await asyncpg.connect(settings.postgres.dsn)
         try:
             noted = "SELECT sale_id FROM settlement_announcements"
-            await wait_until(
-                lambda: _is(ledger, noted, sale), CATCH_UP_SECONDS, "the announcement is noted"
-            )
+            await wait_until(lambda: _is(ledger, noted, sale), "the announcement is noted")
         finally:
             await ledger.close()
     assert record.key == sale.encode()

@@ -17,9 +17,7 @@ from config.stack.kafka import KafkaServer
 from config.stack.postgres import PostgresServer
 from config.stack.redis import RedisServer, embedded_binary
 from tests.support.servers import unique
-from tests.support.waiting import wait_until
-
-WAIT_SECONDS = 20.0
+from tests.support.waiting import WAIT_SECONDS, wait_until
 
 
 async def _kill(server: RedisServer | PostgresServer | KafkaServer) -> int:
@@ -95,7 +93,7 @@ async def test_postgres_survives_kill_9_under_load(servers_folder: Path) -> None
         active = "SELECT query FROM pg_stat_activity WHERE state = 'active'"
         return any("pg_sleep" in query for (query,) in await observer.fetch(active))
 
-    await wait_until(is_busy, WAIT_SECONDS)
+    await wait_until(is_busy)
     killed = await _kill(server)
 
     await server.start()
@@ -181,7 +179,7 @@ async def test_servers_die_with_their_parent(servers_folder: Path) -> None:
     parent.wait()
     parent.stdout.close()
 
-    await wait_until(lambda: not any(_runs(pid) for pid in pids), WAIT_SECONDS)
+    await wait_until(lambda: not any(_runs(pid) for pid in pids))
 
 
 def _runs(pid: int) -> bool:

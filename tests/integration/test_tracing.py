@@ -15,7 +15,6 @@ from tests.support.pipeline import pipeline, running
 from tests.support.servers import unique
 from tests.support.waiting import wait_until
 
-WAIT_SECONDS = 45.0
 CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 NOWHERE = "http://127.0.0.1:9/v1/traces"
 
@@ -57,7 +56,7 @@ async def buy(api: Api, settings: Settings) -> str:
             state = "SELECT state FROM reservations WHERE reservation_id = $1"
             return bool(await ledger.fetchval(state, identifier) == "confirmed")
 
-        await wait_until(confirmed, WAIT_SECONDS, "the order is in the ledger")
+        await wait_until(confirmed, "the order is in the ledger")
     finally:
         await ledger.close()
     return identifier

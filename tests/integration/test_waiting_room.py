@@ -7,7 +7,6 @@ from tests.support.servers import unique
 from tests.support.waiting import wait_until
 
 ROOM = {"max_active_buyers": 2, "admission_seconds": 600}
-SOON_SECONDS = 15.0
 
 
 async def join(api: Api, sale: str, buyer: str, **headers: str) -> Reply:
@@ -31,7 +30,7 @@ async def admitted(api: Api, sale: str, buyer: str, ticket: str) -> str:
         answer = await look(api, sale, buyer, ticket)
         return answer.status == 200 and answer.body["admission_token"]
 
-    return str(await wait_until(token, SOON_SECONDS, f"{buyer} is admitted"))
+    return str(await wait_until(token, f"{buyer} is admitted"))
 
 
 async def test_buyers_wait_in_the_order_they_came_and_are_let_in(api: Api) -> None:
@@ -101,5 +100,5 @@ async def test_all_are_told_when_it_is_over(api: Api) -> None:
         answer = await look(api, sale, "buyer-2", last["ticket"])
         return bool(answer.body["state"] == "closed")
 
-    await wait_until(state, SOON_SECONDS, "the buyer is told")
+    await wait_until(state, "the buyer is told")
     assert (await join(api, sale, "buyer-3")).told == (409, "sale_not_open")

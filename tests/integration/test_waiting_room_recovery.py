@@ -18,7 +18,7 @@ from gateway.api.ledger import Ledger
 from gateway.api.queue import RoomFactsReader
 from gateway.api.sales import SaleDirectory
 from gateway.inventory.postgres import create_pool
-from tests.integration.test_waiting_room import ROOM, SOON_SECONDS, admitted, join, look, place
+from tests.integration.test_waiting_room import ROOM, admitted, join, look, place
 from tests.support.api import Api, serving
 from tests.support.partitions import open_store
 from tests.support.waiting import wait_until
@@ -128,7 +128,7 @@ async def test_numbers_survive_the_loss_of_redis(
     async def known() -> bool:
         return await checkpointed(settings, sale) == 3
 
-    await wait_until(known, SOON_SECONDS, "the ledger knows the last number")
+    await wait_until(known, "the ledger knows the last number")
     keys = room_keys(sale)
     buckets = await redis_client.keys(keys.buyers + b"*")
     await redis_client.delete(keys.meta, keys.gone, *buckets)
@@ -137,14 +137,14 @@ async def test_numbers_survive_the_loss_of_redis(
         answer = await join(api, sale, "buyer-2", Queue_Ticket=ticket)
         return bool(answer.status == 200 and answer.body["position"] == 2)
 
-    await wait_until(again, SOON_SECONDS, "the ticket counts again")
+    await wait_until(again, "the ticket counts again")
     # Another tab without the ticket finds the number its owner has claimed.
     assert (await place(api, sale, "buyer-2"))["position"] == 2
 
     async def new_numbers() -> bool:
         return (await join(api, sale, "late")).status == 200
 
-    await wait_until(new_numbers, SOON_SECONDS, "the ledger knows where numbering goes on")
+    await wait_until(new_numbers, "the ledger knows where numbering goes on")
     late = await place(api, sale, "late")
     assert late["position"] == 3 + MARGIN + 1
     assert (await look(api, sale, "buyer-3", third)).body["position"] == 3

@@ -1,7 +1,7 @@
 """From the waiting room to the reservation: what an admission is good for, when a slot is free."""
 
 from gateway.admission.passes import Passes
-from tests.integration.test_waiting_room import ROOM, SOON_SECONDS, admitted, join, look, place
+from tests.integration.test_waiting_room import ROOM, admitted, join, look, place
 from tests.support.api import Api, Reply
 from tests.support.servers import unique
 from tests.support.waiting import wait_until
@@ -72,7 +72,7 @@ async def test_nobody_is_let_in_for_whom_no_unit_is_left(api: Api) -> None:
         answer = (await look(api, sale, "buyer-5", tickets[4])).body
         return bool(answer["state"] == "sold_out")
 
-    await wait_until(told, SOON_SECONDS, "all are told that it is sold out")
+    await wait_until(told, "all are told that it is sold out")
 
 
 async def test_the_negative_control_a_forged_admission_would_pass(api: Api) -> None:

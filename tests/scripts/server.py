@@ -17,8 +17,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-READY_SECONDS = 20.0
-STOP_SECONDS = 10.0
+from tests.support.waiting import WAIT_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +69,14 @@ def running_server(binary: str) -> Iterator[RedisServer]:
         finally:
             process.terminate()
             try:
-                process.wait(STOP_SECONDS)
+                process.wait(WAIT_SECONDS)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
 
 
 def _wait_until_ready(server: RedisServer, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + READY_SECONDS
+    deadline = time.monotonic() + WAIT_SECONDS
     with server.connect() as client:
         while True:
             try:

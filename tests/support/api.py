@@ -18,7 +18,6 @@ from gateway.api.service import run
 from tests.support.servers import SECRET, unique
 from tests.support.waiting import wait_until
 
-START_SECONDS = 20.0
 # Longer than a run of all tests: some are made when their module is read.
 TOKEN_LIFE_SECONDS = 86_400.0
 
@@ -165,7 +164,7 @@ async def serving(settings: Settings, path: str = "/readyz") -> AsyncIterator[Ap
                 return False
 
         try:
-            await wait_until(ready, START_SECONDS, "the gateway is ready")
+            await wait_until(ready, "the gateway is ready")
             yield Api(session, url)
         finally:
             stop.set()

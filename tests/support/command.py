@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-COMMAND_TIMEOUT_SECONDS = 120.0
+from tests.support.waiting import WAIT_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ async def dropgate(
     *arguments: str,
     environment: Mapping[str, str] | None = None,
     folder: Path | None = None,
-    timeout_seconds: float = COMMAND_TIMEOUT_SECONDS,
+    timeout_seconds: float = WAIT_SECONDS,
 ) -> Done:
     """Run `dropgate ARGUMENTS`; `environment` is added to one without any DROPGATE_ variable."""
     clean = {name: value for name, value in os.environ.items() if "DROPGATE_" not in name}

@@ -14,9 +14,9 @@ from gateway.inventory.specs import SaleSpec
 from order_writer.service import run as run_order_writer
 from reconciler.service import run as run_reconciler
 from tests.support.partitions import HASH_KEY
+from tests.support.waiting import WAIT_SECONDS
 
 Run = Callable[[Settings, asyncio.Event], Awaitable[None]]
-STOP_SECONDS = 10.0
 
 
 @asynccontextmanager
@@ -29,7 +29,7 @@ async def running(run: Run, settings: Settings) -> AsyncIterator[None]:
         assert not task.done() or task.result()
     finally:
         stop.set()
-        async with asyncio.timeout(STOP_SECONDS):
+        async with asyncio.timeout(WAIT_SECONDS):
             await task
 
 

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Self
 
-ANSWER_SECONDS = 20.0
+from tests.support.waiting import WAIT_SECONDS
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class RawConnection:
 
     async def answer(self) -> RawAnswer:
         """The next response with Content-Length; IncompleteReadError where there is none."""
-        async with asyncio.timeout(ANSWER_SECONDS):
+        async with asyncio.timeout(WAIT_SECONDS):
             head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
             headers = {}
             for line in head[1:-2]:
@@ -52,7 +52,7 @@ class RawConnection:
         """All that is said until the other side ends the connection, however it does."""
         said = bytearray()
         with suppress(ConnectionError):
-            async with asyncio.timeout(ANSWER_SECONDS):
+            async with asyncio.timeout(WAIT_SECONDS):
                 while part := await self.reader.read(65536):
                     said += part
         return bytes(said)

@@ -20,7 +20,6 @@ from tests.support.proxy import FaultyProxy
 from tests.support.waiting import wait_until
 
 MASTER = "drop"
-WAIT_SECONDS = 30.0
 DOWN_AFTER_MILLISECONDS = 700
 STRICT = {"min-replicas-to-write": "1", "min-replicas-max-lag": "2"}
 
@@ -105,7 +104,7 @@ class Replicated:
         async def is_replaced() -> bool:
             return await self.find() != self.primary.port
 
-        await wait_until(is_replaced, WAIT_SECONDS, "a replica is promoted")
+        await wait_until(is_replaced, "a replica is promoted")
         return self.named_port
 
 
@@ -138,11 +137,9 @@ async def replicated(
         try:
             for server in [primary, *followers]:
                 await server.start()
-            await wait_until(lambda: in_step(primary, replicas), WAIT_SECONDS, "in step")
+            await wait_until(lambda: in_step(primary, replicas), "in step")
             await sentinel.start()
-            await wait_until(
-                lambda: knows_replicas(sentinel, replicas), WAIT_SECONDS, "Sentinel knows them all"
-            )
+            await wait_until(lambda: knows_replicas(sentinel, replicas), "Sentinel knows them all")
             await made.find()
             yield made
         finally:

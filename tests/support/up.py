@@ -14,10 +14,8 @@ import pytest_asyncio
 
 from config.ready import ReadyFile
 from config.stack.process import Child, dropgate_command
-from tests.support.waiting import wait_until
+from tests.support.waiting import WAIT_SECONDS, wait_until
 
-UP_TIMEOUT_SECONDS = 60.0
-DOWN_TIMEOUT_SECONDS = 30.0
 UP_COMMAND = tuple(dropgate_command("up"))
 
 
@@ -64,7 +62,7 @@ class Up:
         """Start without waiting."""
         self._child.start()
 
-    async def start(self, timeout_seconds: float = UP_TIMEOUT_SECONDS) -> ReadyFile:
+    async def start(self) -> ReadyFile:
         """Start and wait for the ready file; fails with the output when `up` ends instead."""
         self.ready_path.unlink(missing_ok=True)
         self.launch()
@@ -73,12 +71,10 @@ class Up:
             assert self.process.poll() is None, f"dropgate up ended:\n{self.output}"
             return self.ready_path.exists()
 
-        await wait_until(written, timeout_seconds, "the ready file is written")
+        await wait_until(written, "the ready file is written")
         return self.ready
 
-    async def ready_where(
-        self, name: str, *, not_pid: int, timeout_seconds: float = UP_TIMEOUT_SECONDS
-    ) -> ReadyFile:
+    async def ready_where(self, name: str, *, not_pid: int) -> ReadyFile:
         """Wait until the ready file no longer names `not_pid` under `name`."""
 
         def renewed() -> bool:
@@ -88,17 +84,17 @@ class Up:
                 raise AssertionError(f"half-written ready file: {error}") from error
             return bool(pids) and not_pid not in pids
 
-        await wait_until(renewed, timeout_seconds, f"{name} is restarted")
+        await wait_until(renewed, f"{name} is restarted")
         return self.ready
 
     async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Ask it to end and return its exit status."""
         self._child.send(number)
-        return await asyncio.to_thread(self.process.wait, DOWN_TIMEOUT_SECONDS)
+        return await asyncio.to_thread(self.process.wait, WAIT_SECONDS)
 
     async def clean(self) -> None:
         """Leave nothing behind, whatever the test did."""
-        await self._child.stop(DOWN_TIMEOUT_SECONDS)
+        await self._child.stop(WAIT_SECONDS)
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

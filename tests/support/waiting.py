@@ -8,20 +8,28 @@ from typing import TypeVar, overload
 T = TypeVar("T")
 
 POLL_SECONDS = 0.02
+# How long tests wait for anything before they fail: a bound and not an expectation, so it is more
+# than the busiest machine takes.
+WAIT_SECONDS = 180.0
 
 
 @overload
 async def wait_until(
-    condition: Callable[[], Awaitable[T]], timeout_seconds: float, what: str = ""
+    condition: Callable[[], Awaitable[T]], what: str = "", *, timeout_seconds: float = ...
 ) -> T: ...
 @overload
-async def wait_until(condition: Callable[[], T], timeout_seconds: float, what: str = "") -> T: ...
 async def wait_until(
-    condition: Callable[[], T | Awaitable[T]], timeout_seconds: float, what: str = ""
+    condition: Callable[[], T], what: str = "", *, timeout_seconds: float = ...
+) -> T: ...
+async def wait_until(
+    condition: Callable[[], T | Awaitable[T]],
+    what: str = "",
+    *,
+    timeout_seconds: float = WAIT_SECONDS,
 ) -> T:
     """Poll `condition` (plain or async) until it is truthy and return its value.
 
-    Fails the test after `timeout_seconds`, a bound and not an expectation: choose it generously.
+    Fails the test, saying `what` it waited for, after `timeout_seconds`.
     """
     deadline = time.monotonic() + timeout_seconds
     while True:
@@ -30,14 +38,13 @@ async def wait_until(
         if value:
             return value
         if time.monotonic() >= deadline:
-            name = what or getattr(condition, "__name__", "the condition")
-            raise AssertionError(
-                f"{name} did not hold within {timeout_seconds} s (last value: {value!r})"
-            )
+            raise _not_in_time(condition, value, what, timeout_seconds)
         await asyncio.sleep(POLL_SECONDS)
 
 
-def wait_until_blocking(condition: Callable[[], T], timeout_seconds: float, what: str = "") -> T:
+def wait_until_blocking(
+    condition: Callable[[], T], what: str = "", *, timeout_seconds: float = WAIT_SECONDS
+) -> T:
     """As `wait_until`, for tests without an event loop."""
     deadline = time.monotonic() + timeout_seconds
     while True:
@@ -45,8 +52,12 @@ def wait_until_blocking(condition: Callable[[], T], timeout_seconds: float, what
         if value:
             return value
         if time.monotonic() >= deadline:
-            name = what or getattr(condition, "__name__", "the condition")
-            raise AssertionError(
-                f"{name} did not hold within {timeout_seconds} s (last value: {value!r})"
-            )
+            raise _not_in_time(condition, value, what, timeout_seconds)
         time.sleep(POLL_SECONDS)
+
+
+def _not_in_time(
+    condition: Callable[[], object], last: object, what: str, timeout_seconds: float
+) -> AssertionError:
+    name = what or getattr(condition, "__name__", "the condition")
+    return AssertionError(f"{name} did not hold within {timeout_seconds} s (last value: {last!r})")

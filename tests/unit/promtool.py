@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-PROMTOOL_SECONDS = 60.0
+from tests.support.waiting import WAIT_SECONDS
 
 
 def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -18,5 +18,5 @@ def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
             pytest.fail(missing)
         pytest.skip(missing)
     return subprocess.run(
-        [path, *arguments], capture_output=True, text=True, timeout=PROMTOOL_SECONDS, check=False
+        [path, *arguments], capture_output=True, text=True, timeout=WAIT_SECONDS, check=False
     )

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from loadtest.http_client import HttpClient, NoAnswerError
+from tests.support.waiting import WAIT_SECONDS
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 HEAD = b"HTTP/1.1 %d X\r\nContent-Length: %d\r\nRetry-After: 1\r\n%s\r\n"
@@ -121,7 +122,7 @@ async def test_a_cut_request_is_still_delivered() -> None:
     async with server(note) as (url, _):
         client = HttpClient(url, 1)
         await client.send_and_cut(REQUEST)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(WAIT_SECONDS):
             await delivered.wait()
         await client.close()
 

@@ -14,9 +14,8 @@ from reconciler.periodic import Keeper, for_each
 from reconciler.recover import RecoverConfig
 from reconciler.trim import TrimConfig
 from reconciler.window import WindowConfig
-from tests.support.waiting import wait_until
+from tests.support.waiting import WAIT_SECONDS, wait_until
 
-WAIT_SECONDS = 10.0
 AN_HOUR_SECONDS = 3600.0
 
 
@@ -47,7 +46,7 @@ async def test_a_duty_outlives_outages_and_defects() -> None:
     metrics = ReconcilerMetrics()
     keeper = Keeper(duty, lambda: True, metrics)
     task = asyncio.create_task(keeper.keep())
-    await wait_until(lambda: duty.runs == 5, WAIT_SECONDS)
+    await wait_until(lambda: duty.runs == 5)
     keeper.stop()
     keeper.stop()
     await asyncio.wait_for(task, WAIT_SECONDS)
@@ -59,7 +58,7 @@ async def test_a_duty_outlives_outages_and_defects() -> None:
 async def test_a_duty_that_is_cancelled_from_outside_ends() -> None:
     duty = Scripted()
     task = asyncio.create_task(Keeper(duty, lambda: True, ReconcilerMetrics()).keep())
-    await wait_until(lambda: duty.runs == 1, WAIT_SECONDS)
+    await wait_until(lambda: duty.runs == 1)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -69,9 +68,9 @@ async def test_a_wake_cuts_the_pause_short() -> None:
     duty = Scripted()
     keeper = Keeper(duty, lambda: True, ReconcilerMetrics())
     task = asyncio.create_task(keeper.keep())
-    await wait_until(lambda: duty.runs == 1, WAIT_SECONDS)
+    await wait_until(lambda: duty.runs == 1)
     keeper.wake()
-    await wait_until(lambda: duty.runs == 2, WAIT_SECONDS)
+    await wait_until(lambda: duty.runs == 2)
     keeper.stop()
     await asyncio.wait_for(task, WAIT_SECONDS)
 
@@ -86,7 +85,7 @@ async def test_a_duty_that_may_not_run_waits_until_it_may() -> None:
     assert duty.runs == 0
     allowed.append(True)
     keeper.wake()
-    await wait_until(lambda: duty.runs == 1, WAIT_SECONDS)
+    await wait_until(lambda: duty.runs == 1)
     keeper.stop()
     await asyncio.wait_for(task, WAIT_SECONDS)
 

@@ -7,10 +7,11 @@ from config.settings import MetricsSettings
 from config.stack.server import free_port
 from gateway.inventory.scrape import scraped
 from gateway.relay.metrics import RelayMetrics
+from tests.support.waiting import WAIT_SECONDS
 
 
 def read(port: int) -> str:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=WAIT_SECONDS)
     try:
         connection.request("GET", "/metrics")
         return connection.getresponse().read().decode()
