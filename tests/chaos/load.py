@@ -1,13 +1,15 @@
 """Buyers who keep coming, at a pace, until they are told to stop; every answer is remembered.
 
-Half of those who get a hold give it back or let it lapse, so that units keep moving for as long as
-a test needs, and at the end everything that is left is sold to those who pay.
+Half of those who get a hold give it back or let it lapse, and all of them do once half of the units
+are paid for: units keep moving for as long as a test takes. At the end everything that is left is
+sold to those who pay.
 """
 
 import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from loadtest.answers import Line
 from loadtest.buyers import Buyer, Claim, Fate, Manner, Shares, Stock, ask, live_out, make_buyer
@@ -32,6 +34,7 @@ class Load:
         self._stock = stock
         self._rng = rng
         self._came = 0
+        self._paid_for = 0  # units whose holder pays, or has
         self._lives: set[asyncio.Task[bool]] = set()
         self._stopping = False
 
@@ -66,17 +69,26 @@ class Load:
 
     async def _place(self) -> None:
         while not self._stopping:
-            buyer = make_buyer(self._rng, self._next_name(), (self._stock,), SHARES)
+            buyer = self._make_buyer()
             claim = await ask(self._calls, buyer, f"{buyer.buyer_id}-1")
             if claim is not None:
                 self._begin_life(claim)
             await asyncio.sleep(self._rng.uniform(0, PACE_SECONDS_MAX))  # the crowd's pace
+
+    def _make_buyer(self) -> Buyer:
+        """The next who comes. Who would pay for the second half of the units gives them back."""
+        buyer = make_buyer(self._rng, self._next_name(), (self._stock,), SHARES)
+        if buyer.fate is Fate.PAYS and 2 * self._paid_for >= self._stock.units:
+            return replace(buyer, fate=Fate.CANCELS)
+        return buyer
 
     def _next_name(self) -> str:
         self._came += 1
         return f"buyer-{self._came:06d}"
 
     def _begin_life(self, claim: Claim) -> None:
+        if claim.buyer.fate is Fate.PAYS:
+            self._paid_for += sum(line.quantity for line in claim.buyer.lines)
         task = asyncio.create_task(live_out(self._calls, claim, "buyer-stranger"))
         self._lives.add(task)
         task.add_done_callback(self._lives.discard)
