@@ -53,9 +53,12 @@ class Checkpoints:
         self, sale_id: str, opens: Callable[[RoomRecord, list[str]], Awaitable[None]]
     ) -> RoomRecord:
         """Let `opens` make the room in Redis from its record and its revoked buyers, while no
-        other worker does; from then on it is known that Redis has had it.
+        other worker does; from then on it is known that Redis has had it. A settled sale
+        gets no room again: Recovering.
         """
         async with self._connection() as connection, connection.transaction():
+            if await connection.fetchrow(_SQL["hold_sale"], sale_id) is None:
+                raise Recovering("the sale is settled, its waiting room is gone")
             await connection.execute(_SQL["make_room"], sale_id, secrets.token_bytes(SEED_BYTES))
             record = _record(await connection.fetchrow(_SQL["lock_room"], sale_id))
             revoked = [row["buyer_id"] for row in await connection.fetch(_SQL["revoked"], sale_id)]

@@ -1,3 +1,7 @@
+-- name: hold_sale
+-- Settling it waits until the room is made, and then removes the room's keys.
+SELECT FROM sales WHERE sale_id = $1 AND state <> 'settled' FOR SHARE
+
 -- name: make_room
 -- The room of a sale, with the seed of its draw; who comes second waits here for the first.
 INSERT INTO waiting_rooms (sale_id, seed, commitment) VALUES ($1, $2, sha256($2))
