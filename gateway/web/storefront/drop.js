@@ -3,6 +3,8 @@
  * dispatched whenever something is different; the page draws what `stage` says.
  */
 
+import { insist, pause } from "/client/v1/http.js";
+
 import { NoShop } from "./shop.js";
 
 const OVER = new Set(["cancelled", "expired"]);
@@ -14,6 +16,9 @@ const EARLY_MS = 1500; // more than the clocks differ by
 const LAPSE_MS = 300;
 const LAPSE_TRIES = 20;
 const LOOK_TROUBLED_MS = 3000;
+// The ledger may be behind: asked quickly at first, then less and less often.
+const FOLLOW_MS = { first: 500, most: 10_000, growth: 1.1 };
+const FOLLOW_TRIES = 100;
 
 export class Drop extends EventTarget {
   sale = null;
@@ -31,6 +36,7 @@ export class Drop extends EventTarget {
   #gate;
   #shop;
   #lookTimer = 0;
+  #followed = null; // the order whose history is asked for
   #waiting = null;
   #others;
 
@@ -171,7 +177,7 @@ export class Drop extends EventTarget {
   async timeIsUp() {
     for (let tries = 0; tries < LAPSE_TRIES; tries += 1) {
       if (this.reservation?.state === "held" ? await this.#holdIsOver() : await this.#turnIsOver()) break;
-      await new Promise((resolve) => { setTimeout(resolve, LAPSE_MS); });
+      await pause(LAPSE_MS);
     }
     return this.#look();
   }
@@ -234,7 +240,7 @@ export class Drop extends EventTarget {
 
   /** Another tab did something to a reservation. */
   async #heard(id) {
-    const reservation = await this.#gate.reservation(id);
+    const reservation = await insist(() => this.#gate.reservation(id), { onWait: this.#onWait });
     const mine = this.reservation?.reservation_id === id;
     if (OVER.has(reservation.state)) {
       if (mine) this.reservation = this.order = null;
@@ -259,16 +265,20 @@ export class Drop extends EventTarget {
     this.reservation = reservation;
     this.refusal = null;
     this.#tell();
-    if (reservation.state === "confirmed") await this.#follow(reservation.order_id);
+    if (reservation.state === "confirmed") this.#follow(reservation.order_id);
   }
 
   /** The order's history once the ledger has it. */
   async #follow(orderId) {
-    for (let tries = 0; tries < 20; tries += 1) {
-      this.order = await this.#gate.order(orderId);
+    if (this.#followed === orderId) return;
+    this.#followed = orderId;
+    let waitMs = FOLLOW_MS.first;
+    for (let tries = 0; tries < FOLLOW_TRIES; tries += 1) {
+      this.order = await insist(() => this.#gate.order(orderId), { onWait: this.#onWait });
       this.#tell();
       if (this.order.status === "CONFIRMED") return;
-      await new Promise((resolve) => { setTimeout(resolve, 500); });
+      await pause(waitMs);
+      waitMs = Math.min(FOLLOW_MS.most, waitMs * FOLLOW_MS.growth);
     }
   }
 
