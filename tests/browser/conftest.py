@@ -12,7 +12,7 @@ from playwright.async_api import Browser, async_playwright, expect
 from tests.browser.chromium import launch
 from tests.browser.shop import Shop
 from tests.browser.visitor import NewVisitor, Visitor
-from tests.support.up import Up
+from tests.support.up import PATIENT, Up
 from tests.support.waiting import WAIT_SECONDS
 
 expect.set_options(timeout=1000 * WAIT_SECONDS)
@@ -30,7 +30,8 @@ async def browser() -> AsyncIterator[Browser]:
 @pytest_asyncio.fixture(scope="session")
 async def shop() -> AsyncIterator[Shop]:
     """Two gateway workers with the demo shop, and everything behind them."""
-    up = Up(Path(tempfile.mkdtemp(prefix="dropgate-browser-")), ["--demo-shop", "--workers", "2"])
+    folder = Path(tempfile.mkdtemp(prefix="dropgate-browser-"))
+    up = Up(folder, ["--demo-shop", "--workers", "2"], environment=PATIENT)
     try:
         ready = await up.start()
         async with aiohttp.ClientSession() as session:

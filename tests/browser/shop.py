@@ -9,6 +9,7 @@ import aiohttp
 import jwt
 
 from tests.support.servers import unique
+from tests.support.waiting import wait_until
 
 SIZES = (41, 42, 43)
 
@@ -36,15 +37,20 @@ class Shop:
         subject: str = "operator",
         **headers: str,
     ) -> dict[str, Any]:
-        """The JSON of a call that must succeed."""
+        """The JSON of a call that must succeed, and is repeated while it is told to come again."""
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         sent["Authorization"] = f"Bearer {self.token(scope, subject)}"
-        async with self.session.request(
-            method, self.url + path, json=json, headers=sent
-        ) as response:
-            body: dict[str, Any] = await response.json(content_type=None)
-            assert response.status < 300, body
-            return body
+
+        async def answer() -> Any:
+            async with self.session.request(
+                method, self.url + path, json=json, headers=sent
+            ) as response:
+                body = await response.json(content_type=None)
+                assert response.status < 300 or response.status == 503, body
+                return body if response.status < 300 else None
+
+        told: dict[str, Any] = await wait_until(answer, f"{method} {path} is answered")
+        return told
 
     async def sale(
         self, *, name: str = "", stock: int = 5, is_open: bool = True, **changes: object

@@ -10,6 +10,7 @@ from playwright.async_api import Locator, expect
 
 from tests.browser.shop import Shop
 from tests.browser.visitor import NewVisitor, Visitor, answered
+from tests.support.waiting import wait_until
 
 
 class Operator:
@@ -119,12 +120,14 @@ async def test_a_sale_from_paused_to_settled(shop: Shop, operator: Operator) -> 
         scope="storefront",
     )
 
-    async def settled() -> None:
-        await press.filter(has_text="Settle").click()
-        await operator.types_to_confirm("Settle it")
-        await operator.is_told("Settled.")
+    async def in_the_ledger() -> bool:
+        order = await shop.call("GET", f"/v1/orders/{held}", scope="storefront")
+        return bool(order["status"] == "CONFIRMED")
 
-    await settled()
+    await wait_until(in_the_ledger, "the ledger has the payment")
+    await press.filter(has_text="Settle").click()
+    await operator.types_to_confirm("Settle it")
+    await operator.is_told("Settled.")
     await expect(state).to_have_text("settled")
     await expect(operator.tile("Sold")).to_have_text("1")
 

@@ -1,5 +1,7 @@
 """A visitor's whole drop in a real browser."""
 
+import asyncio
+
 import msgspec
 import pytest
 from playwright.async_api import Route, expect
@@ -49,7 +51,7 @@ async def test_a_reload_in_the_middle_of_a_reserve_finds_the_one_hold(
 
     await visitor.page.route("**/reservations", lose_answer)
     await visitor.does("reserve")
-    await visitor.sees("reserving")
+    await wait_until(lambda: bool(asked), "the gateway is asked")
 
     async def held() -> bool:
         return (await shop.units(sale))["held"] == 1
@@ -103,17 +105,19 @@ async def test_what_passes_is_repeated_with_one_key_and_said_kindly(
     visitor = await new_visitor(f"/?sale={sale}")
     await visitor.sees("buy")
     keys: list[str | None] = []
+    is_said = asyncio.Event()
 
-    async def refuse_twice(route: Route) -> None:
+    async def refuse_until_said(route: Route) -> None:
         keys.append(await route.request.header_value("idempotency-key"))
-        if len(keys) < 3:
-            await answered(route, status, code, **{"Retry-After": "1"})
-        else:
+        if is_said.is_set() and len(keys) > 2:
             await route.continue_()
+        else:
+            await answered(route, status, code, **{"Retry-After": "1"})
 
-    await visitor.page.route("**/reservations", refuse_twice)
+    await visitor.page.route("**/reservations", refuse_until_said)
     await visitor.does("reserve")
     await expect(visitor.page.locator("#trouble")).to_contain_text(words)
+    is_said.set()
     await visitor.sees("held")
     assert len(set(keys)) == 1
 
@@ -123,14 +127,18 @@ async def test_a_hold_that_runs_out_says_so_and_lets_try_again(
 ) -> None:
     sale = await shop.sale(hold_seconds=2)
     visitor = await new_visitor(f"/?sale={sale}")
+    hold_lapses = await visitor.held_back("**/v1/reservations/*")
     await visitor.sees("buy")
     await visitor.does("reserve")
     await visitor.sees("held")
+    hold_lapses.set()
     await visitor.sees("lapsed")
+    hold_lapses.clear()
     await visitor.does("again")
     await visitor.sees("buy")
     await visitor.does("reserve")
     await visitor.sees("held")
+    hold_lapses.set()
 
 
 async def test_sold_out_too_late_paused_over_and_missing(
@@ -141,6 +149,7 @@ async def test_sold_out_too_late_paused_over_and_missing(
     await visitor.sees("buy")
     # Somebody is faster, and the page does not know yet.
     await visitor.page.route(f"**/v1/sales/{sale}", lambda route: route.abort())
+    await expect(visitor.page.locator("#trouble")).to_be_visible()  # so no older look is under way
     await shop.reserve(sale, "faster", "runner-41")
     await visitor.does("reserve")
     await expect(visitor.page.get_by_role("alert")).to_contain_text("just went")
@@ -174,6 +183,7 @@ async def test_a_limit_reached_elsewhere_is_shown_as_what_one_has(
         return str(await visitor.page.evaluate("localStorage['dropgate:demo-visitor'] ?? ''"))
 
     kept = msgspec.json.decode(await wait_until(known, "the visitor is known"))
+    await expect(visitor.page.locator("#demo-note")).to_be_visible()  # it has asked what is theirs
     await shop.reserve(sale, kept["buyer_id"])  # with another device
     await visitor.does("reserve")
     await visitor.sees("held")

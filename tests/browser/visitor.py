@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -88,6 +89,20 @@ class Visitor:
     async def does(self, action: str, page: Page | None = None) -> None:
         """Press the button of an action."""
         await (page or self.page).click(f"[data-action={action}]")
+
+    async def held_back(self, path: str) -> asyncio.Event:
+        """The page's GETs of a path wait until the returned event is set: what the page would
+        leave by itself stays to be seen.
+        """
+        passes = asyncio.Event()
+
+        async def hold(route: Route) -> None:
+            if route.request.method == "GET":
+                await passes.wait()
+            await route.continue_()
+
+        await self.page.route(path, hold)
+        return passes
 
     async def accessible(self, *parts: str) -> None:
         """No violation of WCAG 2.2 AA or of axe's best practices, in the page or in these parts."""
