@@ -22,6 +22,7 @@ from tests.contract.run import Outcome, Run, schemathesis
 from tests.support.endpoints import every_endpoint
 from tests.support.servers import unique
 from tests.support.up import Up
+from tests.support.waiting import wait_until
 
 SEED = int(os.environ.get("DROPGATE_TEST_SEED") or 20261127)
 AT_ONCE = 2
@@ -99,13 +100,25 @@ async def _open_sales(gateway: str, tokens: dict[str, str], run: Run) -> None:
     stock: dict[str, object] = {"stock": 1000} if run.plain_sales else {"locations": locations}
     items = [{"sku": sku, "price": price} | stock for sku in run.skus]
     body = {"items": items, "per_buyer_limit": 1_000_000_000, "hold_seconds": 3600}
-    headers = {"Authorization": f"Bearer {tokens['ops']}"}
-    async with aiohttp.ClientSession(headers=headers, raise_for_status=True) as session:
+    async with aiohttp.ClientSession(gateway) as session:
+
+        async def call(method: str, path: str, scope: str = "ops", body: object = None) -> None:
+            headers = {"Authorization": f"Bearer {tokens[scope]}"}
+
+            async def is_done() -> bool:
+                async with session.request(method, path, headers=headers, json=body) as answer:
+                    assert answer.ok or answer.status == 503, await answer.text()
+                    return answer.ok
+
+            await wait_until(is_done, f"{method} {path}")
+
         for sale in (*run.sales, *run.rooms):
             order = "draw" if sale == run.rooms[-1] else "fifo"
             more = {"waiting_room": ROOM | {"order": order}} if sale in run.rooms else {}
-            await session.put(f"{gateway}/v1/sales/{sale}", json=body | more)
-            await session.post(f"{gateway}/v1/sales/{sale}/open")
+            await call("PUT", f"/v1/sales/{sale}", body=body | more)
+            await call("POST", f"/v1/sales/{sale}/open")
+        for room in run.rooms:  # the first look at a room may take longer than a call waits for it
+            await call("POST", f"/v1/sales/{room}/queue", "buyer", body={})
 
 
 @pytest_asyncio.fixture(scope="module")
