@@ -27,7 +27,8 @@ from tests.scripts.state import check_state, read_state, run
 
 Reply = ReserveReply | EdgeReply | AdjustReply
 
-LAND_AHEAD_MS = 25  # how far ahead of TIME the clock stops, longer than the next call takes to come
+# How far ahead of TIME the clock stops: longer than the next call takes to come.
+LAND_AHEAD_MS = 250
 
 
 class PartitionMachine(RuleBasedStateMachine):

@@ -21,6 +21,7 @@ KEY = b"k" * 32
 RUN = b"run-1"
 NEVER_MS = 1_000_000_000
 MARGIN = 1_000_000
+AHEAD_MS = 3_600_000
 # So high that it bounds nothing, where a test is not about it.
 RATE = 1_000_000_000
 
@@ -81,6 +82,8 @@ class Room:
         status, word = self.call("queue_open", keys, msgspec.msgpack.encode(opening), run=run)
         assert status == "ok", word
         self.client.hset(self.keys.meta, "tokens", RATE)
+        if word in {"made", "resumed"}:
+            self._set_clock_ahead()
         return str(word)
 
     def join(self, *requests: JoinRequest | str, drawn: int = 0, run: bytes = RUN) -> list[Any]:
@@ -143,13 +146,16 @@ class Room:
         return self.look().reading
 
     def later(self, milliseconds: int) -> None:
-        """Let time pass: what the room remembers of instants moves back."""
+        """Let time pass; of itself none passes."""
+        self.client.hincrby(self.keys.meta, "last_time", milliseconds)
+
+    def _set_clock_ahead(self) -> None:
+        """By more than a test takes: the room's clock, which never runs backwards, then stands."""
         meta = self.keys.meta
         for name in ("ticked_at", "last_time", "hold_until", "checkpoint_at", "mode_since"):
-            value = int(self.client.hget(meta, name) or 0)
-            self.client.hset(meta, name, max(0, value - milliseconds))
+            self.client.hincrby(meta, name, AHEAD_MS)
         packed = self.client.hget(meta, "waves")
         assert isinstance(packed, bytes)
         waves = msgspec.msgpack.decode(packed)
-        moved = [[up, end - milliseconds, began - milliseconds] for up, end, began in waves]
+        moved = [[up, end + AHEAD_MS, began + AHEAD_MS] for up, end, began in waves]
         self.client.hset(meta, "waves", msgspec.msgpack.encode(moved))

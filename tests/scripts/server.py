@@ -35,6 +35,7 @@ class RedisServer:
             password=None if username is None else "any",
             protocol=2,
             retry=Retry(NoBackoff(), 0),
+            socket_timeout=WAIT_SECONDS,
         )
 
 

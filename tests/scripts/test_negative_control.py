@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 from tests.scripts.harness import Rig
 from tests.scripts.sale import Ask, Item, Sale, token
 from tests.scripts.server import RedisServer
+from tests.support.waiting import WAIT_SECONDS
 
 UNITS, BUYERS, CONNECTIONS = 5, 40, 8
 Attempt = Callable[[Redis, int], Awaitable[bool]]
@@ -51,7 +52,10 @@ async def _run(client: Redis, *command: str | bytes | float) -> bytes:
 
 async def _compete(server: RedisServer, attempt: Attempt) -> int:
     """How many of the buyers believe they have a unit."""
-    clients = [Redis(unix_socket_path=server.socket, protocol=2) for _ in range(CONNECTIONS)]
+    clients = [
+        Redis(unix_socket_path=server.socket, protocol=2, socket_timeout=WAIT_SECONDS)
+        for _ in range(CONNECTIONS)
+    ]
     try:
         tries = [attempt(clients[n % CONNECTIONS], n) for n in range(BUYERS)]
         return sum(await asyncio.gather(*tries))
