@@ -16,6 +16,14 @@ from config.ready import ReadyFile
 from config.stack.process import Child, dropgate_command
 from tests.support.waiting import WAIT_SECONDS, wait_until
 
+# Where a test is not about outages, a slow machine shall not look like one.
+PATIENT = {
+    f"DROPGATE_{name}_SECONDS": "60"
+    for name in (
+        *("REDIS__SOCKET_TIMEOUT", "REDIS__CONNECT_TIMEOUT", "POSTGRES__ACQUIRE_TIMEOUT"),
+        *("POSTGRES__COMMAND_TIMEOUT", "GATEWAY__REQUEST_DEADLINE"),
+    )
+}
 UP_COMMAND = tuple(dropgate_command("up"))
 
 
@@ -104,7 +112,7 @@ NewUp = Callable[..., Up]
 @pytest_asyncio.fixture(scope="module")
 async def up() -> AsyncIterator[Up]:
     """A running `dropgate up` with one gateway worker, shared by the tests of a module."""
-    running = Up(Path(tempfile.mkdtemp(prefix="dropgate-up-")))
+    running = Up(Path(tempfile.mkdtemp(prefix="dropgate-up-")), environment=PATIENT)
     try:
         await running.start()
         yield running
