@@ -11,6 +11,8 @@ import redis.asyncio
 from aiokafka import AIOKafkaConsumer
 
 from config.settings import EventLogSettings, Settings
+from gateway.admission.waiting_room.checkpoints import Checkpoints, RoomRecord
+from gateway.inventory.errors import Recovering
 from gateway.relay.service import run as run_relay
 from tests.support.api import Api, Reply, serving, token_of
 from tests.support.command import dropgate
@@ -149,6 +151,14 @@ async def test_the_waiting_room_of_a_settled_sale_goes_too(
 
     await wait_until(refused, "the room is known to be gone")
     assert not await redis_client.keys(f"{{{sale}*")
+
+    # Nor is it made again by a worker that has not heard of it.
+    async def opens(record: RoomRecord, revoked: list[str]) -> None:
+        raise AssertionError(record, revoked)
+
+    async with asyncpg.create_pool(settings.postgres.dsn, min_size=1) as pool:
+        with pytest.raises(Recovering, match="settled"):
+            await Checkpoints(pool, WAIT_SECONDS).opening(sale, opens)
 
 
 async def test_a_ledger_that_does_not_add_up_is_not_settled(api: Api, settings: Settings) -> None:
