@@ -21,7 +21,7 @@ from config.stack.redis import RedisServer
 from config.stack.server import HOST, Server, free_port
 from config.supervisor import ProcessUnit, Supervisor
 
-READY_TIMEOUT_SECONDS = 60.0
+READY_TIMEOUT_SECONDS = 180.0
 PROBE_TIMEOUT_SECONDS = 2.0
 # Connections that must find a ready worker, for each worker: the kernel spreads them by chance.
 PROBES_PER_WORKER = 4

@@ -55,6 +55,10 @@ class RefusedError(Exception):
     """An operations call that had to succeed was refused."""
 
 
+class UnavailableError(RefusedError):
+    """It was refused for the moment (503)."""
+
+
 class Calls:
     """One sale's calls. Buyers' tokens are made once per buyer and kept."""
 
@@ -201,7 +205,7 @@ class Calls:
         response = await self._operate(method, path, body)
         if response.status not in {200, 201}:
             message = f"{method} {path}: {response.status} {response.body.decode()}"
-            raise RefusedError(message)
+            raise UnavailableError(message) if response.status == 503 else RefusedError(message)
 
     async def close_sale(self) -> None:
         """Close the sale; raises RefusedError."""

@@ -20,7 +20,7 @@ from loadtest.history import History
 
 SNAPSHOT_PAUSE_SECONDS = 0.25
 RECONCILE_PAUSE_SECONDS = 2.0
-REFILL_TIMEOUT_SECONDS = 90.0
+REFILL_TIMEOUT_SECONDS = 300.0
 WAVE_BUYERS_MAX = 400
 FICKLE_WAVES = 2  # waves of the refill in which holders may still lapse or cancel,
 FICKLE_UNITS_MIN = 20  # if they compete for as many units: the last ones go to those who pay
@@ -153,7 +153,9 @@ class Drop:
         self.rush_attempts = len(self._history.attempts)
 
     async def refill(self) -> None:
-        """Those who went without come back for what returned, until all is sold or demand ends."""
+        """Those who went without come back for what returned, until all is sold or demand ends; not
+        before a reconciliation was answered.
+        """
         # At the bound the drop ends as it stands; that it is not sold out is a failure of its own.
         with suppress(TimeoutError):
             async with asyncio.timeout(REFILL_TIMEOUT_SECONDS):
@@ -161,7 +163,7 @@ class Drop:
 
     async def _refill(self) -> None:
         wave = 0
-        while not self.is_sold_out:
+        while not (self.is_sold_out and (self.balanced_reconciliations or self.unbalanced)):
             await self._take_snapshot()
             if not self._unserved and not self._lives:
                 return  # nobody is left who wants one

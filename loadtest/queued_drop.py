@@ -20,7 +20,7 @@ UNITS, BUYERS, HOLD_SECONDS = 100, 1000, 2
 ROOM = {"max_active_buyers": 400, "admission_seconds": 5, "order": "draw"}
 LOOK_AGAIN_MOST_SECONDS = 1.0
 PREQUEUE_SECONDS = 2
-RUN_TIMEOUT_SECONDS = 45.0
+RUN_TIMEOUT_SECONDS = 180.0
 SKU = "night-runner-1-of-100"
 
 

@@ -20,7 +20,7 @@ from config.stack.process import POLL_SECONDS, Child, StackError, dropgate_comma
 
 SALES = Path(__file__).parent.parent / "sales"
 WORKERS = 2
-START_TIMEOUT_SECONDS = 90.0
+START_TIMEOUT_SECONDS = 300.0
 STOP_TIMEOUT_SECONDS = 15.0
 TOKEN_LIFE_SECONDS = 24 * 3600
 PLAY_SALE = "example"

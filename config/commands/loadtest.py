@@ -18,7 +18,7 @@ from config.stack.process import POLL_SECONDS, Child, dropgate_command
 
 SCENARIO_FILES = Path(__file__).parent.parent.parent / "loadtest" / "scenarios"
 SCENARIOS = sorted(path.stem for path in SCENARIO_FILES.glob("*.toml"))
-UP_TIMEOUT_SECONDS = 90.0
+UP_TIMEOUT_SECONDS = 300.0
 STOP_TIMEOUT_SECONDS = 15.0
 
 

@@ -21,7 +21,7 @@ KAFKA = Path(__file__).parent.parent / "kafka"
 JARS = KAFKA / "jars"
 OLDEST_JAVA = 17
 HEAP = "-Xmx384m"
-FORMAT_TIMEOUT_SECONDS = 60.0
+FORMAT_TIMEOUT_SECONDS = 180.0
 READY_TIMEOUT_SECONDS = 1.0
 TOPIC_TIMEOUT_MILLISECONDS = 10_000
 
@@ -57,7 +57,6 @@ class KafkaServer(Server):
     """One broker on loopback that is its own controller."""
 
     name = "kafka"
-    start_timeout_seconds = 60.0
 
     def __init__(self, folder: Path, port: int = 0) -> None:
         super().__init__(folder, port)

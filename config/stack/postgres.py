@@ -24,7 +24,7 @@ CONF = Path(__file__).with_name("postgres.conf")
 USER = "dropgate"
 DATABASE = "dropgate"
 UNPRIVILEGED_USER = "nobody"
-INITDB_TIMEOUT_SECONDS = 60.0
+INITDB_TIMEOUT_SECONDS = 180.0
 READY_TIMEOUT_SECONDS = 1.0
 
 

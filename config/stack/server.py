@@ -58,7 +58,8 @@ class Server(abc.ABC):
     """
 
     name: str
-    start_timeout_seconds: float = 30.0
+    start_timeout_seconds: float = 180.0  # for one that runs, and does not serve yet
+    retry_timeout_seconds: float = 30.0  # for one that ends again and again
     stop_timeout_seconds: float = 5.0
     stop_signal: signal.Signals = signal.SIGTERM
     # File descriptors the server keeps open, such as the lock of the data folder it writes to.
@@ -96,20 +97,22 @@ class Server(abc.ABC):
         if self.alive:
             return
         await self.prepare()
-        deadline = asyncio.get_running_loop().time() + self.start_timeout_seconds
+        loop = asyncio.get_running_loop()
+        began_at = loop.time()
         while True:
             self._child = self.make_child()
             self._child.inherited = self.inherited
             self._child.start()
-            if await self._ready_or_ended(deadline):
+            if await self._ready_or_ended(began_at + self.start_timeout_seconds):
                 await self.after_ready()
                 return
             # Ended at once: leftovers of a killed run may still hold its port or its memory.
-            if asyncio.get_running_loop().time() >= deadline:
+            tried_seconds = loop.time() - began_at
+            if tried_seconds >= self.retry_timeout_seconds:
                 tail = self._child.log_tail()
                 await self.stop()
                 raise StackError(
-                    f"{self.name} did not start within {self.start_timeout_seconds:.0f} s. "
+                    f"{self.name} did not start within {tried_seconds:.0f} s. "
                     f"Its log is {self._child.log}; the end of it:\n{tail}"
                 )
             await self.between_tries()
