@@ -20,8 +20,9 @@ from tests.support.up import Up
 AT_ONCE = 2
 SMALL = ("--users", "12", "--run-time", "2s", "--hold-seconds", "1")
 OWN = {
-    "drop": ("--buyers", "120", "--stock", "20", "--run-time", "60s"),  # over when all have come
+    "drop": ("--buyers", "120", "--stock", "20", "--run-time", "120s"),  # over when all have come
     "steady": ("--rate", "40"),
+    "mixed": ("--shape", "flat"),
 }
 SALE = {
     "hold_seconds": 2,

@@ -95,7 +95,14 @@ async def test_the_first_pid_is_the_server_itself(running: Up) -> None:
     assert psutil.Process(pids["redis"][0]).name().startswith(("redis-server", "valkey-server"))
     postmaster = psutil.Process(pids["postgres"][0])
     assert postmaster.name() == "postgres"
-    assert {child.name() for child in postmaster.children()} == {"postgres"}
+
+    def are_its_own() -> bool:
+        try:
+            return {child.name() for child in postmaster.children()} == {"postgres"}
+        except psutil.NoSuchProcess:  # one has ended since
+            return False
+
+    await wait_until(are_its_own, "its children are its backends")
     assert {psutil.Process(pid).ppid() for group in pids.values() for pid in group} == {
         running.process.pid
     }
@@ -143,12 +150,8 @@ async def test_postgres_returns_although_its_orphans_hold_on(running: Up) -> Non
     query = asyncio.create_task(busy.fetchval("SELECT pg_sleep(60)"))
     pid = ready.pids["postgres"][0]
     backends = psutil.Process(pid).children()
-
-    def busy_backend() -> psutil.Process | None:
-        return next((child for child in backends if "SELECT" in child.cmdline()[0]), None)
-
-    stopped = await wait_until(busy_backend)
-    assert stopped is not None
+    stopped = psutil.Process(busy.get_server_pid())
+    await wait_until(lambda: "SELECT" in stopped.cmdline()[0], "it is busy")
     stopped.suspend()  # it cannot notice that its postmaster is gone
 
     os.kill(pid, signal.SIGKILL)

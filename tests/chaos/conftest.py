@@ -1,5 +1,5 @@
-"""What runs for all tests, each with two gateway workers: `dropgate up` by itself, and one whose
-Redis has replicas and a Sentinel.
+"""What runs for all tests, each with two gateway workers: `dropgate up` by itself, one that takes
+its time, and one whose Redis has replicas and a Sentinel.
 """
 
 import os
@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest_asyncio
 
-from tests.chaos.rig import running_up
+from tests.chaos.rig import UNHURRIED, running_up
 from tests.chaos.watched import WatchedUp, running_watched_up
 from tests.support.up import Up
 
@@ -16,6 +16,14 @@ from tests.support.up import Up
 async def up() -> AsyncIterator[Up]:
     """Every test leaves it serving."""
     async with running_up("--workers", "2", "--event-log", _event_log()) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="session")
+async def unhurried_up() -> AsyncIterator[Up]:
+    """Every test leaves it serving. See `UNHURRIED`."""
+    arguments = ("--workers", "2", "--event-log", _event_log())
+    async with running_up(*arguments, environment=UNHURRIED) as running:
         yield running
 
 

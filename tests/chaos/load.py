@@ -14,7 +14,7 @@ from dataclasses import replace
 from loadtest.answers import Line
 from loadtest.buyers import Buyer, Claim, Fate, Manner, Shares, Stock, ask, live_out, make_buyer
 from loadtest.calls import Calls, RefusedError, SnapshotAnswer
-from loadtest.history import History
+from loadtest.history import NO_ANSWER, Attempt, History
 from tests.support.waiting import POLL_SECONDS, wait_until
 
 PLACES = 10  # buyers who ask at the same time
@@ -28,8 +28,16 @@ WAVE_BUYERS_MAX = 64
 class Load:
     """The buyers of one sale of one SKU."""
 
-    def __init__(self, calls: Calls, history: History, stock: Stock, rng: random.Random) -> None:
+    def __init__(
+        self,
+        calls: Calls,
+        history: History,
+        stock: Stock,
+        rng: random.Random,
+        shares: Shares = SHARES,
+    ) -> None:
         self._calls = calls
+        self._shares = shares
         self._history = history
         self._stock = stock
         self._rng = rng
@@ -77,7 +85,7 @@ class Load:
 
     def _make_buyer(self) -> Buyer:
         """The next who comes. Who would pay for the second half of the units gives them back."""
-        buyer = make_buyer(self._rng, self._next_name(), (self._stock,), SHARES)
+        buyer = make_buyer(self._rng, self._next_name(), (self._stock,), self._shares)
         if buyer.fate is Fate.PAYS and 2 * self._paid_for >= self._stock.units:
             return replace(buyer, fate=Fate.CANCELS)
         return buyer
@@ -105,9 +113,14 @@ class Load:
     async def sell_out(self) -> None:
         """Sell what is left, and what returns, to buyers who pay, and let one more ask in vain."""
         await wait_until(self._sold_out, "every unit is sold in the end")
-        late = await self._calls.reserve("buyer-late", "late", (Line(self._stock.sku, 1),))
+        late = await wait_until(self._late, "the late buyer has an answer")
+        assert late is not None
         assert late.code == "sold_out", late
         self._history.unmet_buyers = 1
+
+    async def _late(self) -> Attempt | None:
+        late = await self._calls.reserve("buyer-late", "late", (Line(self._stock.sku, 1),))
+        return None if late.status in {NO_ANSWER, 503} else late
 
     async def _sold_out(self) -> bool:
         snapshot = await self._snapshot()

@@ -16,7 +16,7 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,8 +28,8 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from loadtest.answers import Line
-from loadtest.buyers import Stock
-from loadtest.calls import Calls
+from loadtest.buyers import Shares, Stock
+from loadtest.calls import Calls, UnavailableError
 from loadtest.history import NO_ANSWER, Attempt, History
 from loadtest.http_client import HttpClient
 from loadtest.target import Target
@@ -37,20 +37,30 @@ from loadtest.verdict.finding import Outcome
 from loadtest.verdict.run import AWAY, Verdict, verify
 from tests.chaos.crash_logs import CrashLogs
 from tests.chaos.history_checks import history_violations
-from tests.chaos.load import Load
+from tests.chaos.load import SHARES, Load
 from tests.chaos.stage import Stage
 from tests.chaos.watched import WatchedUp
 from tests.support.servers import unique
 from tests.support.up import Up
-from tests.support.waiting import wait_until
+from tests.support.waiting import WAIT_SECONDS, wait_until
 
 CONNECTIONS = 64
 SKU = "shoe"
+UNIT = (Line(SKU, 1),)
 LIMIT = 2  # units of it for each buyer
 TERMINATE = """
 SELECT count(pg_terminate_backend(pid)) AS backends FROM pg_stat_activity
 WHERE pid <> pg_backend_pid() AND backend_type = 'client backend' AND $1::text <> ''
 """
+REBUILDS = """
+SELECT count(*) AS rebuilds FROM ledger_events
+WHERE sale_id = $1 AND type = 'recover' AND payload ->> 'restored' = 'true'
+"""
+# For tests of what shall not be noticed: a Redis or a worker that is slow for a moment would be.
+UNHURRIED = {
+    "DROPGATE_REDIS__SOCKET_TIMEOUT_SECONDS": "10",
+    "DROPGATE_GATEWAY__MAX_QUEUE_MILLISECONDS": "10000",
+}
 ADMISSION = 9  # the invariant about waiting rooms, of which these sales have none
 
 
@@ -141,21 +151,32 @@ class Trial:
         finally:
             supervisor.send_signal(signal.SIGCONT)
 
-    def logged(self, name: str, event: str) -> bool:
-        """Whether a process has logged an event of this name about this sale."""
-        log = (self.up.data / "logs" / f"{name}.log").read_text()
-        return any(f'"{event}"' in line and self.sale_id in line for line in log.splitlines())
-
-    async def reserve(self, buyer: str, key: str) -> Attempt:
-        """Reserve one unit, asking again until there is an answer other than 503."""
+    async def insist(self, call: Callable[[], Awaitable[Attempt]]) -> Attempt:
+        """Call again until there is an answer other than 503."""
 
         async def answer() -> Attempt | None:
-            attempt = await self.calls.reserve(buyer, key, (Line(SKU, 1),))
+            attempt = await call()
             return None if attempt.status in {NO_ANSWER, 503} else attempt
 
-        attempt = await wait_until(answer, f"{buyer} is served")
+        attempt = await wait_until(answer, "there is an answer")
         assert attempt is not None
         return attempt
+
+    async def reserve(
+        self, buyer: str, key: str, lines: Sequence[Line] = UNIT, *, calls: Calls | None = None
+    ) -> Attempt:
+        """Reserve, insisting; `calls` at another gateway."""
+        return await self.insist(lambda: (calls or self.calls).reserve(buyer, key, lines))
+
+    async def pay(self, held: Attempt) -> Attempt:
+        """Confirm a buyer's hold, insisting."""
+        return await self.insist(
+            lambda: self.calls.confirm(held.buyer_id, held.reservation_id, "paid")
+        )
+
+    async def cancel(self, held: Attempt) -> Attempt:
+        """Give a buyer's hold back, insisting."""
+        return await self.insist(lambda: self.calls.cancel(held.buyer_id, held.reservation_id))
 
     async def all_running(self) -> None:
         """Wait until every pid of the ready file is a living child of `up`, none just killed."""
@@ -192,24 +213,41 @@ class Trial:
         A Redis that has lost its end or all it had is older than the ledger, and holds nothing
         more to wait for; nor does one whose position is overwritten, which faults do when drained.
         """
-        await wait_until(self._is_drained, "the ledger has caught up")
+        target = await wait_until(self._known_position, "Redis says where it is")
+        assert target is not None
 
-    async def _is_drained(self) -> bool:
+        async def has_caught_up() -> bool:
+            try:
+                return await self.watermark() >= target
+            except AWAY:  # Postgres is still being started again
+                return False
+
+        await wait_until(has_caught_up, "the ledger has caught up")
+
+    async def _known_position(self) -> tuple[int, int] | None:
         try:
-            async with self.redis() as redis:
-                meta = await redis.hmget(f"{{{self.sale_id}:0}}:meta", "epoch", "sequence")
-            return await self.watermark() >= (int(meta[0] or 0), int(meta[1] or 0))
-        except AWAY:  # a server that is still being started again
-            return False
+            return await self.position()
+        except AWAY:  # still being started again
+            return None
         except ResponseError as error:
             if not str(error).startswith("WRONGTYPE"):
                 raise
-            return True
+            return 0, 0
+
+    async def position(self) -> tuple[int, int]:
+        """The last (epoch, sequence) of the outbox."""
+        async with self.redis() as redis:
+            meta = await redis.hmget(f"{{{self.sale_id}:0}}:meta", "epoch", "sequence")
+        return int(meta[0] or 0), int(meta[1] or 0)
 
     async def watermark(self) -> tuple[int, int]:
         """The last (epoch, sequence) the ledger has applied."""
         row = await self.ledger_row("SELECT epoch, sequence FROM watermarks WHERE sale_id = $1")
         return row["epoch"], row["sequence"]
+
+    async def rebuilds(self) -> int:
+        """How often it was rebuilt from the ledger, as far as the ledger has heard."""
+        return int((await self.ledger_row(REBUILDS))["rebuilds"])
 
     async def ledger_row(self, statement: str) -> asyncpg.Record:
         """One row of the ledger about this sale ($1)."""
@@ -251,6 +289,7 @@ class Trial:
             redis_url=self.up.ready.redis,
             dsn=self.up.ready.postgres,
             history=self.history,
+            drain_timeout_seconds=WAIT_SECONDS,
         )
 
     async def judge(self) -> Verdict:
@@ -274,10 +313,12 @@ class Trial:
 
 
 @asynccontextmanager
-async def running_up(*arguments: str) -> AsyncIterator[Up]:
+async def running_up(
+    *arguments: str, environment: Mapping[str, str] | None = None
+) -> AsyncIterator[Up]:
     """A `dropgate up` of its own that has to outlive the block, whatever happens in it."""
     folder = Path(tempfile.mkdtemp(prefix="dropgate-chaos-"))
-    running = Up(folder, arguments)
+    running = Up(folder, arguments, environment)
     try:
         await running.start()
         yield running
@@ -289,7 +330,13 @@ async def running_up(*arguments: str) -> AsyncIterator[Up]:
 
 @asynccontextmanager
 async def trial(
-    up: Stage, *, units: int = 150, hold_seconds: int = 2, seed: int = 1, gateway: str = ""
+    up: Stage,
+    *,
+    units: int = 150,
+    hold_seconds: int = 2,
+    seed: int = 1,
+    gateway: str = "",
+    shares: Shares = SHARES,
 ) -> AsyncIterator[Trial]:
     """An open sale of `units` with buyers who are about to come, by default to `up`'s gateway."""
     sale_id = unique("chaos")
@@ -298,21 +345,30 @@ async def trial(
     history = History(complete=True)
     calls = Calls(Target.from_ready_file(up.ready_path), sale_id, client, history)
     stock = Stock(SKU, units, LIMIT)
-    await calls.create_and_open(
-        msgspec.json.encode(
-            {
-                "hold_seconds": hold_seconds,
-                "per_buyer_limit": stock.limit,
-                "items": [
-                    {
-                        "sku": stock.sku,
-                        "price": {"amount": 9900, "currency": "EUR"},
-                        "stock": units,
-                    }
-                ],
-            }
-        )
+    spec = msgspec.json.encode(
+        {
+            "hold_seconds": hold_seconds,
+            "per_buyer_limit": stock.limit,
+            "items": [
+                {
+                    "sku": stock.sku,
+                    "price": {"amount": 9900, "currency": "EUR"},
+                    "stock": units,
+                }
+            ],
+        }
     )
-    load = Load(calls, history, stock, random.Random(seed))
+    await wait_until(lambda: _is_done(calls.create(spec)), "the sale is made")
+    await wait_until(lambda: _is_done(calls.open_sale()), "the sale is open")
+    load = Load(calls, history, stock, random.Random(seed), shares)
     yield Trial(up, sale_id, units, hold_seconds, calls, history, load, up.ready.pids, crashes)
     await client.close()
+
+
+async def _is_done(call: Awaitable[None]) -> bool:
+    """Whether an operations call was answered; what the last fault broke may not be mended yet."""
+    try:
+        await call
+    except UnavailableError:
+        return False
+    return True

@@ -8,8 +8,8 @@ import pytest_asyncio
 
 from tests.chaos.damage import truncate_topic
 from tests.chaos.extra import extra
-from tests.chaos.kafka import is_consumed, is_relayed, produce_again, read_sale
-from tests.chaos.rig import running_up, trial
+from tests.chaos.kafka import Record, is_consumed, is_relayed, produce_again, read_sale
+from tests.chaos.rig import UNHURRIED, Trial, running_up, trial
 from tests.support.up import Up
 from tests.support.waiting import wait_until
 
@@ -24,7 +24,7 @@ SELECT (SELECT count(*) FROM ledger_events WHERE sale_id = $1) AS events,
 @pytest_asyncio.fixture(scope="module")
 async def kafka_up() -> AsyncIterator[Up]:
     """A `dropgate up` with a broker."""
-    async with running_up("--event-log", "kafka") as running:
+    async with running_up("--event-log", "kafka", environment=UNHURRIED) as running:
         yield running
 
 
@@ -46,16 +46,15 @@ async def test_what_the_log_has_is_not_lost_with_redis(kafka_up: Up) -> None:
         async with run.load.running():
             await run.under_way()
             async with run.down("order_writer"):
-                before = await run.watermark()
                 await run.goes_on()
                 async with run.stopped("gateway", "reconciler"):
                     await wait_until(lambda: is_relayed(run), "Kafka has it all")
-                    assert await run.watermark() == before
+                    assert await run.watermark() < await run.position()
                     async with run.redis() as redis:
                         await redis.flushall()
             await run.goes_on()
-        assert run.logged("reconciler", "partition_rebuilt")
         await run.judge()
+        assert await run.rebuilds() >= 1
 
 
 async def test_two_relays_at_once_and_one_that_slept_do_no_harm(kafka_up: Up) -> None:
@@ -75,8 +74,9 @@ async def test_a_topic_replayed_from_its_beginning_changes_nothing(kafka_up: Up)
         async with run.load.running():
             await run.under_way()
             await run.drained()
-            records = await read_sale(kafka_up, run.sale_id)
-            assert len(records) > 60
+            records = await wait_until(
+                lambda: _many_records(kafka_up, run), "they are in the topic"
+            )
             await produce_again(kafka_up, records)
             await run.goes_on()
         await run.judge()
@@ -127,3 +127,8 @@ async def test_two_order_writers_share_the_topic_and_each_dies_in_turn(kafka_up:
         unserved = [a for a in run.history.of("reserve") if a.status >= 500]
         assert unserved == []
         await run.judge()
+
+
+async def _many_records(up: Up, run: Trial) -> list[Record]:
+    records = await read_sale(up, run.sale_id)
+    return records if len(records) > 60 else []

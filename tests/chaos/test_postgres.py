@@ -14,8 +14,8 @@ WHERE wait_event_type = 'Lock' AND query LIKE '%stock_accounts%' AND $1::text <>
 """
 
 
-async def test_buyers_do_not_notice_that_postgres_is_killed(up: Up) -> None:
-    async with trial(up) as run:
+async def test_buyers_do_not_notice_that_postgres_is_killed(unhurried_up: Up) -> None:
+    async with trial(unhurried_up) as run:
         async with run.load.running():
             await run.under_way()
             for _ in range(2):
@@ -26,8 +26,8 @@ async def test_buyers_do_not_notice_that_postgres_is_killed(up: Up) -> None:
         await run.judge()
 
 
-async def test_a_frozen_postgres_stops_nobody_and_loses_nothing(up: Up) -> None:
-    async with trial(up) as run:
+async def test_a_frozen_postgres_stops_nobody_and_loses_nothing(unhurried_up: Up) -> None:
+    async with trial(unhurried_up) as run:
         async with run.load.running():
             await run.under_way()
             async with run.stopped("postgres"):
@@ -40,8 +40,10 @@ async def test_a_frozen_postgres_stops_nobody_and_loses_nothing(up: Up) -> None:
         await run.judge()
 
 
-async def test_backends_that_are_terminated_make_no_dead_letters_and_lose_nothing(up: Up) -> None:
-    async with trial(up) as run:
+async def test_backends_that_are_terminated_make_no_dead_letters_and_lose_nothing(
+    unhurried_up: Up,
+) -> None:
+    async with trial(unhurried_up) as run:
         async with run.load.running():
             await run.under_way()
             for _ in range(5):
@@ -58,7 +60,9 @@ async def test_a_writer_killed_in_the_middle_of_a_transaction_leaves_no_half_of_
     async with trial(up) as run:
         async with run.load.running():
             await run.under_way(20)
-            rival = await asyncpg.connect(up.ready.postgres)
+            rival = await asyncpg.connect(
+                up.ready.postgres, server_settings={"idle_in_transaction_session_timeout": "0"}
+            )
             try:
                 # The writer inserts its events, and then waits for the stock of the same sale.
                 await rival.execute("BEGIN")

@@ -18,9 +18,9 @@ async def test_a_killed_gateway_worker_loses_no_answer(up: Up) -> None:
 
 @pytest.mark.parametrize("name", ["order_writer", "reconciler"])
 async def test_a_killed_worker_behind_the_gateway_is_not_noticed_by_buyers(
-    up: Up, name: str
+    unhurried_up: Up, name: str
 ) -> None:
-    async with trial(up) as run:
+    async with trial(unhurried_up) as run:
         async with run.load.running():
             await run.under_way()
             for _ in range(4):

@@ -3,11 +3,11 @@
 import time
 from datetime import datetime
 
-from loadtest.answers import Line
+from loadtest.history import Attempt
 from loadtest.verdict.finding import Outcome
 from tests.chaos.damage import lose_key, retype_key, truncate_redis
 from tests.chaos.history_checks import history_violations
-from tests.chaos.rig import LIMIT, SKU, trial
+from tests.chaos.rig import LIMIT, UNIT, trial
 from tests.support.up import Up
 from tests.support.waiting import wait_until
 
@@ -25,18 +25,15 @@ async def test_a_killed_redis_comes_back_with_all_it_answered(up: Up) -> None:
 
 
 async def test_holds_keep_the_time_they_had_left_when_redis_died(up: Up) -> None:
-    async with trial(up, hold_seconds=3) as run:
+    async with trial(up, hold_seconds=15) as run:
         held = await run.reserve("ann", "first")
-        deadline = datetime.fromisoformat(held.expires_at).timestamp()
+        deadline = _deadline(held)
         async with run.down("redis"):
             await wait_until(lambda: time.time() > deadline, "the hold would lapse")
-
-        async def confirmed() -> bool:
-            answer = await run.calls.confirm("ann", held.reservation_id, "paid")
-            assert answer.accepted or answer.status in {0, 503}, answer
-            return answer.accepted
-
-        await wait_until(confirmed, "the hold is paid for after its first deadline")
+        shown = await run.insist(lambda: run.calls.read("ann", held.reservation_id))
+        assert _deadline(shown) > deadline
+        paid = await run.pay(held)
+        assert paid.accepted or (paid.status == 410 and time.time() > _deadline(shown)), paid
         await run.judge()
 
 
@@ -49,24 +46,25 @@ async def test_a_redis_that_lost_its_last_bytes_is_rebuilt_from_the_ledger(up: U
                 async with run.down("redis"):
                     truncate_redis(run.up.data / "redis", TRUNCATED_BYTES)
             await run.goes_on()
-        assert run.logged("reconciler", "partition_rebuilt")
         await run.judge()
+        assert await run.rebuilds() >= 1
 
 
 async def test_what_was_only_in_a_lost_redis_is_lost_once_and_never_sold_twice(up: Up) -> None:
     """The one loss there is: a disk that kept too little, before the ledger had heard of it."""
-    async with trial(up, units=20, hold_seconds=60) as run:
+    async with trial(up, units=20, hold_seconds=600) as run:
         kept = await run.reserve("ann", "first")
         await run.drained()
         async with run.down("order_writer"):  # stopped, it would still have what it was sent
-            lost = await run.calls.reserve("ben", "first", (Line(SKU, 1),))
+            lost = await run.reserve("ben", "first")
             assert lost.accepted
             async with run.redis() as redis:
                 await redis.flushall()
         again = await run.reserve("ben", "second")
-        assert (await run.calls.read("ben", lost.reservation_id)).status == 404
-        for buyer, sold in (("ann", kept), ("ben", again)):
-            assert (await run.calls.confirm(buyer, sold.reservation_id, "paid")).accepted
+        shown = await run.insist(lambda: run.calls.read("ben", lost.reservation_id))
+        assert shown.status == 404
+        for held in (kept, again):
+            assert (await run.pay(held)).accepted
         await run.load.sell_out()
         broken = [f for f in (await run.verdict()).findings if f.outcome is Outcome.BROKEN]
         assert [finding.invariant for finding in broken] == [2], "and the verdict names it"
@@ -81,7 +79,7 @@ async def test_a_frozen_redis_makes_nobody_wait_for_ever_and_loses_nothing(up: U
         async with run.load.running():
             await run.under_way()
             async with run.stopped("redis"):
-                told = await run.calls.reserve("ann", "first", (Line(SKU, 1),))
+                told = await run.calls.reserve("ann", "first", UNIT)
                 assert (told.status, told.retry_after) == (503, True)
             await run.goes_on()
         await run.judge()
@@ -96,8 +94,8 @@ async def test_an_emptied_redis_is_rebuilt_from_the_ledger(up: Up) -> None:
                 async with run.redis() as redis:
                     await redis.flushall()
             await run.goes_on()
-        assert run.logged("reconciler", "partition_rebuilt")
         await run.judge()
+        assert await run.rebuilds() >= 1
 
 
 async def test_a_key_that_is_lost_and_one_of_another_type_are_rebuilt_from_the_ledger(
@@ -112,8 +110,8 @@ async def test_a_key_that_is_lost_and_one_of_another_type_are_rebuilt_from_the_l
                     async with run.redis() as redis:
                         await damage(redis, run.sale_id, "buyers")
                 await run.goes_on(served=20, fresh=5)
-        assert (await run.watermark())[0] == 3, "rebuilt twice"
         await run.judge()
+        assert await run.rebuilds() == 2
 
 
 async def test_a_loss_before_the_last_one_is_mended_is_mended_with_it(up: Up) -> None:
@@ -130,5 +128,9 @@ async def test_a_loss_before_the_last_one_is_mended_is_mended_with_it(up: Up) ->
                     await run.drained()  # though it does not even say where it is
                     await lose_key(redis, run.sale_id, "buyers")
             await run.goes_on(served=20, fresh=5)
-        assert run.logged("reconciler", "partition_rebuilt")
         await run.judge()
+        assert await run.rebuilds() >= 1
+
+
+def _deadline(told: Attempt) -> float:
+    return datetime.fromisoformat(told.expires_at).timestamp()

@@ -26,6 +26,7 @@ from tests.support.waiting import wait_until
 
 SERVERS = 3
 FOLLOW_SECONDS = 0.1
+FROZEN_SECONDS = 2.0
 COMMAND = (sys.executable, "-m", "tests.chaos.watched_stack")
 
 
@@ -108,7 +109,7 @@ class WatchedUp(Up):
 
     async def _follows(self, number: int, way: int) -> bool:
         try:
-            async with client_of(self.url_of(number)) as client:
+            async with client_of(self.url_of(number), timeout_seconds=FROZEN_SECONDS) as client:
                 facts = await client.info("replication")
                 if number != self.primary and facts["role"] == "master":
                     await client.replicaof(HOST, str(way))
@@ -118,7 +119,8 @@ class WatchedUp(Up):
 
     @asynccontextmanager
     async def _sentinel(self) -> AsyncIterator[Redis]:
-        async with client_of(f"redis://{HOST}:{self._sentinel_port}") as client:
+        url = f"redis://{HOST}:{self._sentinel_port}"
+        async with client_of(url, timeout_seconds=FROZEN_SECONDS) as client:
             yield client
 
 

@@ -20,6 +20,7 @@ from config.sources import load_settings
 from config.stack.server import HOST, Server
 from config.up import STOP_SERVER_SECONDS, LocalStack, UpOptions
 from tests.support.sentinel import (
+    DOWN_AFTER_MILLISECONDS,
     MASTER,
     STRICT,
     OwnedRedis,
@@ -51,7 +52,10 @@ class WatchedStack(LocalStack):
         ]
         self.redis, *self._replicas = servers
         self._sentinel = SentinelServer(
-            folder.path / "sentinel", next(iter(ways.values())), port=sentinel_port
+            folder.path / "sentinel",
+            next(iter(ways.values())),
+            port=sentinel_port,
+            down_after_milliseconds=DOWN_AFTER_MILLISECONDS,
         )
 
     def ready_file(self) -> ReadyFile:

@@ -17,10 +17,11 @@ from config.stack.process import Child
 from config.stack.redis import CONF, RedisServer
 from config.stack.server import HOST
 from tests.support.proxy import FaultyProxy
-from tests.support.waiting import wait_until
+from tests.support.waiting import WAIT_SECONDS, wait_until
 
 MASTER = "drop"
 DOWN_AFTER_MILLISECONDS = 700
+NEVER_MILLISECONDS = 24 * 3600 * 1000
 STRICT = {"min-replicas-to-write": "1", "min-replicas-max-lag": "2"}
 
 
@@ -45,10 +46,19 @@ class SentinelServer(RedisServer):
     name = "sentinel"
 
     def __init__(
-        self, folder: Path, primary_port: int, *, config_epoch: int = 0, port: int = 0
+        self,
+        folder: Path,
+        primary_port: int,
+        *,
+        config_epoch: int = 0,
+        port: int = 0,
+        down_after_milliseconds: int = NEVER_MILLISECONDS,
     ) -> None:
-        """`config_epoch`: the age of the configuration it begins with."""
+        """`config_epoch`: the age of the configuration it begins with. By default it takes no
+        primary for down: one that is slow for a moment is not what a test has broken.
+        """
         super().__init__(folder, port)
+        self._down_after_milliseconds = down_after_milliseconds
         self._primary_port = primary_port
         self._config_epoch = config_epoch
 
@@ -59,7 +69,7 @@ class SentinelServer(RedisServer):
             config.write_text(
                 f"port {self.port}\nbind {HOST}\ndir {self.folder}\n"
                 f"sentinel monitor {MASTER} {HOST} {self._primary_port} 1\n"
-                f"sentinel down-after-milliseconds {MASTER} {DOWN_AFTER_MILLISECONDS}\n"
+                f"sentinel down-after-milliseconds {MASTER} {self._down_after_milliseconds}\n"
                 f"sentinel failover-timeout {MASTER} 3000\n"
                 f"sentinel config-epoch {MASTER} {self._config_epoch}\n"
             )
@@ -99,7 +109,10 @@ class Replicated:
         return self.named_port
 
     async def promoted(self) -> int:
-        """Wait until Sentinel names another than the first primary."""
+        """From now on Sentinel may replace the first primary; wait until it names another."""
+        told = ("SENTINEL", "SET", MASTER, "down-after-milliseconds", DOWN_AFTER_MILLISECONDS)
+        async with client_of(self.sentinel.url) as client:
+            await client.execute_command(*told)  # type: ignore[no-untyped-call]
 
         async def is_replaced() -> bool:
             return await self.find() != self.primary.port
@@ -109,9 +122,13 @@ class Replicated:
 
 
 @asynccontextmanager
-async def client_of(url: str) -> AsyncIterator["redis.asyncio.Redis"]:
+async def client_of(
+    url: str, *, timeout_seconds: float = WAIT_SECONDS
+) -> AsyncIterator["redis.asyncio.Redis"]:
     """A plain client."""
-    async with redis.asyncio.Redis.from_url(url, protocol=2, socket_timeout=2.0) as client:
+    async with redis.asyncio.Redis.from_url(
+        url, protocol=2, socket_timeout=timeout_seconds
+    ) as client:
         yield client
 
 
