@@ -2,11 +2,25 @@
 
 from collections.abc import AsyncIterator
 
+import pytest
 import pytest_asyncio
 import redis.asyncio
 
 from config.settings import Settings
 from tests.support.judged_sale import JudgedSale, live_sale
+from tests.support.waiting import WAIT_SECONDS
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What takes long is not taken for lost."""
+    for bound in (
+        "gateway.admission.waiting_room.room.FIRST_LOOK_SECONDS",
+        "gateway.admission.waiting_room.room.STALE_SECONDS",
+        "gateway.api.health.POSTGRES_TIMEOUT_SECONDS",
+        "gateway.api.reconciliations.WAIT_SECONDS",
+    ):
+        monkeypatch.setattr(bound, WAIT_SECONDS)
 
 
 @pytest_asyncio.fixture

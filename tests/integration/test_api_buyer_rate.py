@@ -50,7 +50,7 @@ async def test_it_is_told_with_every_answer_that_counts(settings: Settings) -> N
         assert (refused.told, refused.body["limit"]) == ((429, "rate_limited"), "buyer")
         assert refused.headers["RateLimit-Policy"] == policy
         wait = refused.headers["Retry-After"]
-        assert 990 <= int(wait) <= 1000
+        assert 0 < int(wait) <= 1000
         assert refused.headers["RateLimit"] == f'"buyer";r=0;t={wait}'
         assert refused.headers.getall("Retry-After") == [wait]
         shown = (await api.call("GET", "/metrics")).raw

@@ -21,7 +21,7 @@ async def test_who_gives_back_again_and_again_waits(api: Api) -> None:
     refused = await api.reserve(sale, "ada", "c")
     assert refused.told == (429, "rate_limited")
     assert (refused.body["limit"], refused.body["given_back"]) == ("given_back", 2)
-    assert 50 <= int(refused.headers["Retry-After"]) <= 60
+    assert 0 < int(refused.headers["Retry-After"]) <= 60
     assert refused.headers.getall("Retry-After") == [refused.headers["Retry-After"]]
     metrics = (await api.call("GET", "/metrics")).raw
     assert b'dropgate_rate_limited_total{limit="given_back"} 1.0' in metrics

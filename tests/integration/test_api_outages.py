@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import psutil
+import pytest
 import pytest_asyncio
 import redis.asyncio
 
@@ -21,8 +22,8 @@ from config.stack.redis import RedisServer
 from config.stack.server import free_port
 from order_writer.schema import migrate
 from tests.support.api import Api, serving
-from tests.support.servers import SECRET
-from tests.support.waiting import wait_until
+from tests.support.servers import SECRET, patient_redis
+from tests.support.waiting import WAIT_SECONDS, wait_until
 
 
 class Rig:
@@ -58,11 +59,9 @@ async def rig() -> AsyncIterator[Rig]:
         await postgres.start()
         await migrate(postgres.dsn)
         settings = Settings(
-            redis=RedisSettings(url=redis.url),
-            postgres=PostgresSettings(dsn=postgres.dsn, acquire_timeout_seconds=0.5),
-            gateway=GatewaySettings(
-                port=free_port(), run_dir=folder / "run", request_deadline_seconds=0.5
-            ),
+            redis=patient_redis(redis.url),
+            postgres=PostgresSettings(dsn=postgres.dsn, acquire_timeout_seconds=WAIT_SECONDS),
+            gateway=GatewaySettings(port=free_port(), run_dir=folder / "run"),
             auth=AuthSettings.model_validate({"secret": SECRET}),
         )
         async with serving(settings) as api:
@@ -96,9 +95,11 @@ async def test_without_redis_nothing_is_promised(rig: Rig) -> None:
     shown = await api.call("GET", f"/v1/sales/{sale}")
     assert shown.body["state"] == "paused"  # the intention stands, Redis will follow
     assert {item["availability"] for item in shown.body["items"]} == {"unknown"}
-    assert (
-        'dropgate_gauges_up{part="redis"} 0.0' in (await api.call("GET", "/metrics")).raw.decode()
-    )
+
+    async def told() -> bool:
+        return b'dropgate_gauges_up{part="redis"} 0.0' in (await api.call("GET", "/metrics")).raw
+
+    await wait_until(told, "the metrics say so")
     await rig.redis.start()
     await wait_until(rig.ready)
     # Another run of the server: nobody may write before recovery has proven it.
@@ -135,7 +136,10 @@ async def test_without_postgres_known_sales_go_on(rig: Rig) -> None:
     await wait_until(listening)
 
 
-async def test_a_postgres_that_hangs_does_not_hang_readiness(rig: Rig) -> None:
+async def test_a_postgres_that_hangs_does_not_hang_readiness(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.api.health.POSTGRES_TIMEOUT_SECONDS", 1.0)
     await rig.api.open_sale()
     server = psutil.Process(rig.postgres.pid)
     frozen = [server, *server.children(recursive=True)]

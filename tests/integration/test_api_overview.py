@@ -124,7 +124,7 @@ async def test_only_operators_watch(api: Api) -> None:
 
 
 async def test_figures_of_a_sale_with_a_waiting_room_tell_who_waits(api: Api) -> None:
-    room = {"max_active_buyers": 1, "admission_seconds": 60}
+    room = {"max_active_buyers": 1, "admission_seconds": 3600}
     sale = await api.open_sale(waiting_room=room)
     for buyer in ("a", "b", "c"):
         assert (await api.buyer(buyer, "POST", f"/v1/sales/{sale}/queue")).status == 200

@@ -4,18 +4,19 @@ from pathlib import Path
 
 from redis.asyncio import Redis
 
-from config.settings import RedisSettings, Settings
+from config.settings import Settings
 from config.stack.redis import RedisServer
 from loadtest.verdict.run import verify
+from tests.integration.test_api_ledger import reconciliation
 from tests.support.api import Api, serving
 from tests.support.pipeline import pipeline
-from tests.support.servers import unique
+from tests.support.servers import patient_redis, unique
 from tests.support.waiting import wait_until
 
 
 async def reconciled(api: Api, sale: str) -> list[dict[str, object]]:
     """The rebuilds a balanced comparison tells of."""
-    answer = await api.ops("POST", f"/v1/sales/{sale}/reconciliations")
+    answer = await reconciliation(api, sale)
     assert (answer.status, answer.body["balanced"]) == (201, True), answer.raw
     rebuilds: list[dict[str, object]] = answer.body["rebuilds"]
     return rebuilds
@@ -28,7 +29,7 @@ async def test_a_rebuild_is_reported_by_the_next_reconciliation_and_by_no_other(
     await server.start()
     own = settings.model_copy(
         update={
-            "redis": RedisSettings(url=server.url),
+            "redis": patient_redis(server.url),
             # None of its own: the next one is the test's.
             "reconciler": settings.reconciler.model_copy(update={"compare_interval_seconds": 3600}),
         }
@@ -57,7 +58,7 @@ async def test_a_sale_lost_before_the_ledger_heard_of_it_begins_with_its_stock(
 ) -> None:
     server = RedisServer(servers_folder / unique("redis"))
     await server.start()
-    own = settings.model_copy(update={"redis": RedisSettings(url=server.url)})
+    own = settings.model_copy(update={"redis": patient_redis(server.url)})
     async with serving(own) as api:
         sale = await api.open_sale()
         client = Redis.from_url(server.url)

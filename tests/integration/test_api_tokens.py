@@ -15,7 +15,7 @@ from jwt.algorithms import OKPAlgorithm
 
 from config.settings import AuthSettings, Settings
 from config.stack.server import free_port
-from tests.support.api import Api, serving, token_of
+from tests.support.api import Api, Reply, serving, token_of
 from tests.support.servers import SECRET
 from tests.support.waiting import wait_until
 
@@ -89,11 +89,21 @@ async def test_a_gateway_follows_the_keys_of_a_server(settings: Settings) -> Non
             sent = {"lines": [{"sku": "shirt", "quantity": 1}]}
             key = {"Idempotency-Key": "k"}
             token = keys.token("first")
-            made = await api.call("POST", path, token=token, json=sent, headers=key)
-            assert made.status == 201, made.raw
-            assert made.body["buyer_id"] == "buyer-1"
-            shown = await api.call("GET", made.headers["Location"], token=token)
-            assert shown.status == 200
+
+            async def made() -> Reply | None:
+                reply = await api.call("POST", path, token=token, json=sent, headers=key)
+                return reply if reply.status == 201 else None
+
+            # Here and below: the keys may be too old for a moment.
+            reservation = await wait_until(made, "it is reserved")
+            assert reservation is not None
+            assert reservation.body["buyer_id"] == "buyer-1"
+
+            async def shown() -> bool:
+                location = reservation.headers["Location"]
+                return (await api.call("GET", location, token=token)).status == 200
+
+            await wait_until(shown, "it is shown")
 
             keys.new_key("second")
             new = keys.token("second")
@@ -103,7 +113,11 @@ async def test_a_gateway_follows_the_keys_of_a_server(settings: Settings) -> Non
 
             await wait_until(taken, "the new key is known")
             old = keys.token("first")
-            assert await orders(api, old) == 200
+
+            async def known() -> bool:
+                return await orders(api, old) == 200
+
+            await wait_until(known, "the old key still counts")
             del keys.keys["first"]
 
             async def refused() -> bool:

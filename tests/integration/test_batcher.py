@@ -32,7 +32,8 @@ from tests.support.partitions import (
     token_of,
 )
 from tests.support.proxy import FaultyProxy
-from tests.support.waiting import wait_until
+from tests.support.servers import patient_redis
+from tests.support.waiting import WAIT_SECONDS, wait_until
 
 CANCELLED_TASKS = 10_000
 CUT_CONNECTIONS = 2_000
@@ -40,11 +41,11 @@ STOCK = 3_000
 
 
 def through(proxy: FaultyProxy, **changes: Any) -> RedisSettings:
-    return RedisSettings(url=f"redis://127.0.0.1:{proxy.port}/0", **changes)
+    return patient_redis(f"redis://127.0.0.1:{proxy.port}/0", **changes)
 
 
 def new_batcher(store: ReservationStore, **bounds: int) -> ReserveBatcher:
-    return ReserveBatcher(store, BatcherBounds(**bounds))
+    return ReserveBatcher(store, BatcherBounds(max_queue_seconds=WAIT_SECONDS, **bounds))
 
 
 async def reserve(batcher: ReserveBatcher, partition: PartitionId, buyer: str) -> ReserveReply:
@@ -140,7 +141,7 @@ def test_cancelled_callers_never_shift_replies(
         with asyncio.Runner(loop_factory=loop_factory) as runner:
             runner.run(scenario)
 
-    run(cancelled_callers(RedisSettings(url=redis_url), sale_id, seed))
+    run(cancelled_callers(patient_redis(redis_url), sale_id, seed))
 
 
 async def test_cut_connections_strand_nothing(
@@ -151,7 +152,7 @@ async def test_cut_connections_strand_nothing(
     dice = random.Random(seed)
     async with (
         FaultyProxy(redis_server.port) as proxy,
-        open_store(RedisSettings(url=redis_url)) as (_, direct),
+        open_store(patient_redis(redis_url)) as (_, direct),
         open_store(through(proxy, connections=4)) as (pool, store),
     ):
         partition = await open_sale(direct, sale_id, one_item(STOCK))
@@ -189,7 +190,7 @@ async def test_the_last_units_buyer_who_lost_the_reply_finds_it_on_the_other_wor
 ) -> None:
     async with (
         FaultyProxy(redis_server.port) as proxy,
-        open_store(RedisSettings(url=redis_url)) as (_, other_store),
+        open_store(patient_redis(redis_url)) as (_, other_store),
         open_store(through(proxy, connections=1)) as (_, store),
     ):
         partition = await open_sale(other_store, sale_id, one_item(1))
@@ -215,7 +216,7 @@ async def test_a_reply_that_is_not_its_callers_drops_the_connection(
 ) -> None:
     async with (
         FaultyProxy(redis_server.port) as proxy,
-        open_store(RedisSettings(url=redis_url)) as (_, direct),
+        open_store(patient_redis(redis_url)) as (_, direct),
         open_store(through(proxy, connections=1)) as (pool, store),
     ):
         partition = await open_sale(direct, sale_id, one_item(10))
@@ -240,11 +241,12 @@ async def test_a_server_that_goes_silent_is_given_up_and_asked_again(
 ) -> None:
     async with (
         FaultyProxy(redis_server.port) as proxy,
-        open_store(RedisSettings(url=redis_url)) as (_, direct),
-        open_store(through(proxy, connections=1, socket_timeout_seconds=0.2)) as (_, store),
+        open_store(patient_redis(redis_url)) as (_, direct),
+        open_store(through(proxy, connections=1, socket_timeout_seconds=0.2)) as (pool, store),
     ):
         partition = await open_sale(direct, sale_id, one_item(10))
         batcher = new_batcher(store)
+        await wait_until(lambda: pool.connected, "it is connected")
         proxy.hold_replies()
         with pytest.raises(UnknownOutcome):
             await reserve(batcher, partition, "ada")
@@ -256,7 +258,7 @@ async def test_a_server_that_goes_silent_is_given_up_and_asked_again(
 async def test_a_lost_script_cache_costs_nobody_anything(
     redis_url: str, redis_client: "redis.asyncio.Redis", sale_id: str
 ) -> None:
-    async with open_store(RedisSettings(url=redis_url)) as (_, store):
+    async with open_store(patient_redis(redis_url)) as (_, store):
         partition = await open_sale(store, sale_id, one_item(10))
         batcher = new_batcher(store)
         for buyer in ("ada", "bob", "cleo"):
@@ -266,7 +268,7 @@ async def test_a_lost_script_cache_costs_nobody_anything(
 
 
 async def test_past_the_bound_nothing_is_sent(redis_url: str, sale_id: str) -> None:
-    async with open_store(RedisSettings(url=redis_url)) as (_, store):
+    async with open_store(patient_redis(redis_url)) as (_, store):
         partition = await open_sale(store, sale_id, one_item(10))
         batcher = new_batcher(store, max_in_flight=5)
         outcomes = await asyncio.gather(
@@ -279,7 +281,7 @@ async def test_past_the_bound_nothing_is_sent(redis_url: str, sale_id: str) -> N
 
 
 async def test_simultaneous_requests_share_a_call(redis_url: str, sale_id: str) -> None:
-    async with open_store(RedisSettings(url=redis_url)) as (_, store):
+    async with open_store(patient_redis(redis_url)) as (_, store):
         partition = await open_sale(store, sale_id, one_item(100))
         batcher = new_batcher(store, max_batch=50)
         await asyncio.gather(*(reserve(batcher, partition, f"b-{n}") for n in range(100)))

@@ -10,12 +10,15 @@ import redis.asyncio
 
 from config.settings import RateLimitSettings, Settings
 from gateway.api.metrics import GatewayMetrics
+from gateway.inventory import postgres
 from tests.support.api import Api, Reply, serving, token_of
 from tests.support.servers import unique
-from tests.support.waiting import wait_until
+from tests.support.waiting import WAIT_SECONDS, wait_until
 
 HOT = "/v1/sales/{}/reservations"
 GENERAL = "/v1/sales/{}/reservation%73"  # the same resource, on aiohttp's own way
+# A lock is held for as long as a test takes.
+UNHURRIED = {"idle_in_transaction_session_timeout": "0"}
 ONE_SHIRT = b'{"lines":[{"sku":"shirt","quantity":1}]}'
 
 
@@ -90,8 +93,9 @@ async def frozen_redis(settings: Settings) -> AsyncIterator[None]:
         await client.aclose()
 
 
-async def test_the_order_of_shedding(settings: Settings) -> None:
+async def test_the_order_of_shedding(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the bound on requests reached, promises and views go on, everything else waits."""
+    monkeypatch.setattr("gateway.api.public_sales.STALE_SECONDS", WAIT_SECONDS)
     settings = changed(settings, "gateway", max_in_flight=4)
     settings = changed(settings, "redis", socket_timeout_seconds=60.0)
     async with serving(settings) as api:
@@ -167,7 +171,7 @@ async def test_made_up_sales_cannot_starve_those_that_are_known(settings: Settin
     settings = changed(settings, "postgres", pool_size=3)
     async with serving(settings) as api:
         sale = await api.open_sale()
-        blocker = await asyncpg.connect(settings.postgres.dsn)
+        blocker = await asyncpg.connect(settings.postgres.dsn, server_settings=UNHURRIED)
         try:
             transaction = blocker.transaction()
             await transaction.start()
@@ -186,12 +190,16 @@ async def test_made_up_sales_cannot_starve_those_that_are_known(settings: Settin
             await blocker.close()
 
 
-async def test_reads_of_orders_cannot_starve_calls_that_change_a_sale(settings: Settings) -> None:
+async def test_reads_of_orders_cannot_starve_calls_that_change_a_sale(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """All connections for reads wait for a lock; operators and buyers find theirs free."""
+    for bound in ("lock_timeout", "statement_timeout"):  # else they would give up meanwhile
+        monkeypatch.setitem(postgres._SERVER_SETTINGS, bound, "0")
     settings = changed(settings, "postgres", pool_size=2, read_pool_size=2)
     async with serving(settings) as api:
         sale = await api.open_sale()
-        blocker = await asyncpg.connect(settings.postgres.dsn)
+        blocker = await asyncpg.connect(settings.postgres.dsn, server_settings=UNHURRIED)
         watcher = await asyncpg.connect(settings.postgres.dsn)
         try:
             transaction = blocker.transaction()

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from config.settings import RedisSettings
 from config.stack.redis import RedisServer
 from gateway.inventory.errors import InventoryError, Recovering
 from gateway.inventory.events import Position
@@ -20,6 +19,7 @@ from tests.support.partitions import (
     token_of,
 )
 from tests.support.reserving import reserve
+from tests.support.servers import patient_redis
 from tests.support.waiting import wait_until
 
 NEXT_EPOCH = 2
@@ -53,7 +53,7 @@ async def restart(server: RedisServer, store: ReservationStore, partition: Parti
 async def test_after_a_restart_every_write_is_refused_until_recovery(
     own_server: RedisServer, sale_id: str
 ) -> None:
-    async with open_store(RedisSettings(url=own_server.url)) as (_, store):
+    async with open_store(patient_redis(own_server.url)) as (_, store):
         partition = await open_sale(store, sale_id, one_item(10))
         accepted = await reserve(store, partition, "ada")
         await restart(own_server, store, partition)
@@ -91,7 +91,7 @@ async def test_after_a_restart_every_write_is_refused_until_recovery(
 
 
 async def test_an_outage_does_not_shorten_a_hold(own_server: RedisServer, sale_id: str) -> None:
-    async with open_store(RedisSettings(url=own_server.url)) as (_, store):
+    async with open_store(patient_redis(own_server.url)) as (_, store):
         partition = await open_sale(store, sale_id, one_item(10))
         accepted = await reserve(store, partition, "ada")
         assert isinstance(accepted.detail, Reservation)
@@ -111,7 +111,7 @@ async def test_an_outage_does_not_shorten_a_hold(own_server: RedisServer, sale_i
 async def test_a_server_whose_last_event_is_not_the_ledgers_is_not_trusted(
     own_server: RedisServer, sale_id: str, closed: Position
 ) -> None:
-    async with open_store(RedisSettings(url=own_server.url)) as (_, store):
+    async with open_store(patient_redis(own_server.url)) as (_, store):
         partition = await open_sale(store, sale_id, one_item(10))
         await reserve(store, partition, "ada")  # 1-3
         await restart(own_server, store, partition)
@@ -123,7 +123,7 @@ async def test_a_server_whose_last_event_is_not_the_ledgers_is_not_trusted(
 async def test_another_store_learns_the_new_epoch_by_itself(
     own_server: RedisServer, sale_id: str
 ) -> None:
-    settings = RedisSettings(url=own_server.url)
+    settings = patient_redis(own_server.url)
     async with open_store(settings) as (_, store), open_store(settings) as (_, other):
         partition = await open_sale(store, sale_id, one_item(10))
         await reserve(other, partition, "ada")

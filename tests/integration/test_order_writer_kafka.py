@@ -65,8 +65,9 @@ async def _fetch(log: KafkaLog, count: int) -> Batch:
 
 
 async def test_records_are_delivered_again_until_they_are_committed(
-    on_kafka: Settings, rig: Rig, sale_id: str
+    on_kafka: Settings, rig: Rig, sale_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("order_writer.kafka_log.COMMIT_TIMEOUT_SECONDS", WAIT_SECONDS)
     (history,) = await rig.open_sale(sale_id)
     everything(history)
     await _produce(on_kafka.event_log, history.entries)
@@ -166,8 +167,9 @@ async def test_the_ledger_follows_while_the_broker_is_away(
 
 
 async def test_a_dead_letter_is_told_to_its_topic_after_the_table(
-    on_kafka: Settings, rig: Rig, sale_id: str
+    on_kafka: Settings, rig: Rig, sale_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("order_writer.dead_letter_topic.PRODUCE_TIMEOUT_SECONDS", WAIT_SECONDS)
     (history,) = await rig.open_sale(sale_id)
     history.load()
     bad = history.garbage(b'{"v":1,"type":"res\x00')
@@ -184,7 +186,7 @@ async def test_a_dead_letter_is_told_to_its_topic_after_the_table(
 
     topic = DeadLetterTopic(rig.writer.pool, settings, rig.writer.stop)
     # The second writer's share, and then a crash after Kafka had it and before the mark.
-    assert sorted(await asyncio.gather(topic.publish(), topic.publish())) == [0, 2]
+    assert sum(await asyncio.gather(topic.publish(), topic.publish())) == 2
     assert await topic.publish() == 0
     await rig.ledger.execute("UPDATE dead_letters SET published_at = NULL WHERE sequence = 2")
     assert await topic.publish() == 1
@@ -204,8 +206,9 @@ async def test_a_dead_letter_is_told_to_its_topic_after_the_table(
 
 
 async def test_a_writer_tells_of_poison_by_itself_and_a_replay_is_not_told_again(
-    on_kafka: Settings, rig: Rig, sale_id: str
+    on_kafka: Settings, rig: Rig, sale_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("order_writer.dead_letter_topic.PRODUCE_TIMEOUT_SECONDS", WAIT_SECONDS)
     (history,) = await rig.open_sale(sale_id)
     history.load()
     history.reserve("ann", UNITS + 1)
@@ -241,24 +244,27 @@ async def test_a_consumer_that_goes_silent_is_replaced(
         return {}
 
     monkeypatch.setattr(stuck, "getmany", nothing)
+    monkeypatch.setattr("order_writer.kafka_log.SILENCE_SECONDS", WAIT_SECONDS)
     # With nothing to read, silence is no fault.
     await wait_until(stuck.assignment, "it is given partitions")
     await stuck.end_offsets(stuck.assignment())  # of a topic so new that its leaders are not known
-    log._heard_at = 0.0
+    log._heard_at = -WAIT_SECONDS
     await log.fetch(100, 0.1)
     assert log._consumer is stuck
-    monkeypatch.setattr("order_writer.kafka_log.SILENCE_SECONDS", 0.5)
     await _produce(on_kafka.event_log, history.entries)
+    log._heard_at = -WAIT_SECONDS
+    await log.fetch(100, 0.1)
+    assert log._consumer is not stuck
     batch = await _fetch(log, len(history.entries))
     assert [entry.raw for entry in batch.entries] == [entry.raw for entry in history.entries]
-    assert log._consumer is not stuck
     await log.close()
 
 
 async def test_a_consumer_that_cancels_itself_does_not_end_the_writer(
-    on_kafka: Settings, rig: Rig, sale_id: str
+    on_kafka: Settings, rig: Rig, sale_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While the broker is away, stopping cancels a fetch in the pause before it tries again."""
+    monkeypatch.setattr("gateway.inventory.kafka.STOP_SECONDS", WAIT_SECONDS)
     await rig.open_sale(sale_id)
     log = KafkaLog(on_kafka.event_log)
     consumer = await log._started()

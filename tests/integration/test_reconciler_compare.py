@@ -19,6 +19,7 @@ from reconciler.paging import Scope
 from tests.support.judged_sale import JudgedSale, admitted
 from tests.support.partitions import FINGERPRINT, token_of
 from tests.support.servers import unique
+from tests.support.waiting import WAIT_SECONDS
 
 PATIENT = CompareConfig(page_records=2)
 HASTY = CompareConfig(ledger_wait_seconds=0.2)
@@ -283,12 +284,13 @@ async def test_comparisons_under_load_find_nothing(
 
     load = [asyncio.create_task(buy(lane)) for lane in range(4)]
     follower = asyncio.create_task(follow())
-    for _ in range(5):
-        comparison = await compare_partition(
-            context, judged_sale.partition, CompareConfig(page_records=50)
-        )
-        assert told(comparison.differences) == []
-    stop.set()
+    config = CompareConfig(page_records=50, ledger_wait_seconds=WAIT_SECONDS)
+    try:
+        for _ in range(5):
+            comparison = await compare_partition(context, judged_sale.partition, config)
+            assert told(comparison.differences) == []
+    finally:
+        stop.set()
     assert sum(await asyncio.gather(*load)) > 0
     await follower
     assert isinstance(judged_sale.ledger, asyncpg.Connection)

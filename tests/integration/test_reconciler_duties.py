@@ -26,6 +26,7 @@ from gateway.inventory.types import ReserveRequest
 from order_writer.service import run as run_order_writer
 from reconciler.duty import run_once
 from reconciler.service import run as run_reconciler
+from tests.integration.test_reconciler_repair import reconciled
 from tests.scripts.room import OPENING
 from tests.support.partitions import BOUNDS, FINGERPRINT, ONE_UNIT, one_item, open_store, token_of
 from tests.support.pipeline import create_sale, pipeline, running, state_of
@@ -70,13 +71,24 @@ async def in_ledger(
 
 
 async def test_a_due_hold_is_sellable_again_without_anybody_asking(
-    settings: Settings, ledger: asyncpg.Connection, store: ReservationStore, sale_id: str
+    settings: Settings,
+    ledger: asyncpg.Connection,
+    store: ReservationStore,
+    sale_id: str,
+    redis_client: "redis.asyncio.Redis",
 ) -> None:
-    partition = await create_sale(ledger, sale_id, one_item(1, hold_seconds=1))
+    partition = await create_sale(ledger, sale_id, one_item(1))
     await open_sale(ledger, store, sale_id, BOUNDS, actor="test")
+    meta = f"{{{partition}}}:meta"
+    usual = await redis_client.hget(meta, "hold_ms")
+    assert usual is not None
     async with pipeline(settings):
-        assert (await reserve(store, partition, "first")).outcome == "accepted"
+        assert (await reserve(store, partition, "holder")).outcome == "accepted"
         assert (await reserve(store, partition, "second")).outcome == "sold_out"
+        await store.cancel(partition, token_of("holder"), "holder")
+        await redis_client.hset(meta, "hold_ms", "1")  # so that only this hold lapses
+        assert (await reserve(store, partition, "first")).outcome == "accepted"
+        await redis_client.hset(meta, "hold_ms", usual)
 
         async def returned() -> bool:
             return await available(store, partition) == 1
@@ -127,7 +139,7 @@ async def test_a_sale_opens_and_closes_at_its_times(
 ) -> None:
     now = datetime.now(UTC)
     spec = msgspec.structs.replace(
-        one_item(5), opens_at=now + timedelta(seconds=1), closes_at=now + timedelta(seconds=4)
+        one_item(5), opens_at=now + timedelta(seconds=1), closes_at=now + timedelta(hours=1)
     )
     partition = await create_sale(ledger, sale_id, spec)
     async with pipeline(settings):
@@ -141,6 +153,7 @@ async def test_a_sale_opens_and_closes_at_its_times(
 
         await wait_until(lambda: in_state("open"))
         assert (await reserve(store, partition, "buyer")).outcome == "accepted"
+        await ledger.execute("UPDATE sales SET closes_at = now()")
         await wait_until(lambda: in_state("closed"))
         assert (await reserve(store, partition, "late")).outcome == "not_open"
     actions = await ledger.fetch("SELECT action FROM audit_log ORDER BY audit_id")
@@ -285,9 +298,8 @@ async def test_one_reconciler_leads_and_another_takes_over(
         return [row["pid"] for row in rows]
 
     async with running(run_order_writer, settings), running(run_reconciler, settings):
-        await wait_until(holders)
+        (first,) = await wait_until(holders)
         async with running(run_reconciler, settings):
-            (first,) = await holders()
             await ledger.execute("SELECT pg_terminate_backend($1)", first)
 
             async def led_by_another() -> bool:
@@ -295,19 +307,7 @@ async def test_one_reconciler_leads_and_another_takes_over(
                 return len(found) == 1 and found != [first]
 
             await wait_until(led_by_another)
-            await ledger.execute(
-                "INSERT INTO reconciliations (sale_id, requested_by) VALUES ($1, 'test')", sale_id
-            )
-            await wait_until(lambda: balanced(ledger, "test"))
-
-
-async def balanced(ledger: asyncpg.Connection, requested_by: str) -> bool:
-    return bool(
-        await ledger.fetchval(
-            "SELECT balanced FROM reconciliations WHERE requested_by = $1 AND status = 'done'",
-            requested_by,
-        )
-    )
+            assert (await reconciled(ledger, sale_id))["balanced"]
 
 
 async def test_a_sale_is_compared_periodically_and_when_asked(
@@ -321,29 +321,25 @@ async def test_a_sale_is_compared_periodically_and_when_asked(
     await open_sale(ledger, store, sale_id, BOUNDS, actor="test")
     async with pipeline(settings):
         await reserve(store, partition, "buyer")
-        await wait_until(lambda: balanced(ledger, "reconciler"))
-        await redis_client.hincrby(f"{{{partition}}}:stock", "sku:default:sold", 1)
-        asked = await ledger.fetchval(
-            "INSERT INTO reconciliations (sale_id, requested_by) VALUES ($1, 'ops') "
-            "RETURNING reconciliation_id",
-            sale_id,
-        )
-        await ledger.execute("SELECT pg_notify('dropgate_reconciler', $1)", str(asked))
 
-        async def done() -> asyncpg.Record | None:
-            return await ledger.fetchrow(
-                "SELECT * FROM reconciliations WHERE reconciliation_id = $1 AND status = 'done'",
-                asked,
+        async def balanced() -> bool:
+            return bool(
+                await ledger.fetchval(
+                    "SELECT balanced FROM reconciliations "
+                    "WHERE requested_by = 'reconciler' AND status = 'done'"
+                )
             )
 
-        report = await wait_until(done)
-        assert report is not None
+        await wait_until(balanced)
+        await redis_client.hincrby(f"{{{partition}}}:stock", "sku:default:sold", 1)
+        report = await reconciled(ledger, sale_id)
         assert report["balanced"] is False
         assert msgspec.json.decode(report["watermarks"]) == [
             {"partition": 0, "epoch": 1, "sequence": 3}
         ]
         rows = await ledger.fetch(
-            "SELECT * FROM reconciliation_differences WHERE reconciliation_id = $1", asked
+            "SELECT * FROM reconciliation_differences WHERE reconciliation_id = $1",
+            report["reconciliation_id"],
         )
         assert [
             (r["kind"], r["sku"], r["field"], r["redis_value"], r["ledger_value"]) for r in rows

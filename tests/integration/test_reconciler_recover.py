@@ -12,7 +12,7 @@ import redis.asyncio
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
-from config.settings import EventLogSettings, RedisSettings, Settings
+from config.settings import EventLogSettings, Settings
 from config.stack.redis import RedisServer
 from gateway.inventory.errors import InventoryError, Recovering
 from gateway.inventory.keys import PartitionId, partition_keys, relay_key
@@ -31,10 +31,10 @@ from reconciler.service import run as run_reconciler
 from tests.support.partitions import BOUNDS, one_item, open_store, token_of
 from tests.support.pipeline import create_sale, pipeline, running
 from tests.support.reserving import reserve
-from tests.support.servers import append_only_file, unique
+from tests.support.servers import append_only_file, patient_redis, unique
 from tests.support.waiting import WAIT_SECONDS, wait_until
 
-HOLD_SECONDS = 30
+HOLD_SECONDS = 3600
 
 
 @pytest_asyncio.fixture
@@ -48,7 +48,7 @@ async def server(servers_folder: Path) -> AsyncIterator[RedisServer]:
 
 @pytest.fixture
 def own(settings: Settings, server: RedisServer) -> Settings:
-    return settings.model_copy(update={"redis": RedisSettings(url=server.url)})
+    return settings.model_copy(update={"redis": patient_redis(server.url)})
 
 
 @pytest.fixture
@@ -314,7 +314,7 @@ async def test_in_mode_relaxed_the_last_answers_may_be_lost_but_no_unit_is_sold_
     folder = servers_folder / unique("redis")
     server = RedisServer(folder, overrides={"appendfsync": "everysec"})
     await server.start()
-    own = settings.model_copy(update={"redis": RedisSettings(url=server.url, durability="relaxed")})
+    own = settings.model_copy(update={"redis": patient_redis(server.url, durability="relaxed")})
     ledger = await asyncpg.connect(own.postgres.dsn)
     async with open_store(own.redis) as (_, store):
         partition = await create_sale(ledger, unique("relaxed"), one_item(2))

@@ -226,7 +226,8 @@ async def test_a_relay_that_stops_hands_over_and_a_settled_partition_has_no_leas
 ) -> None:
     reader = create_reader(settings.redis)
     leases = Leases(reader, LONG_MILLISECONDS)
-    relay = Relay(reader, EventProducer(settings.event_log), RelayConfig())
+    config = RelayConfig(lease_milliseconds=LONG_MILLISECONDS)
+    relay = Relay(reader, EventProducer(settings.event_log), config)
     try:
         await relay._lead([partition])
         assert await leases.take([partition]) == {}

@@ -6,7 +6,6 @@ import msgspec
 import pytest
 import redis.asyncio
 
-from config.settings import RedisSettings
 from gateway.inventory.catalog import load_config
 from gateway.inventory.errors import Recovering
 from gateway.inventory.keys import PartitionId, partition_keys
@@ -24,6 +23,7 @@ from gateway.inventory.types import (
 )
 from tests.support.partitions import BOUNDS, one_item, open_sale, open_store, token_of
 from tests.support.reserving import reserve
+from tests.support.servers import patient_redis
 
 SPEC = one_item(50, limit=5)
 NEXT_EPOCH = 2
@@ -93,7 +93,7 @@ def commit(records: list[tuple[str, Record]], snapshot: Snapshot) -> RestoreComm
 async def test_a_partition_comes_back_field_by_field(
     redis_url: str, redis_client: "redis.asyncio.Redis", sale_id: str
 ) -> None:
-    async with open_store(RedisSettings(url=redis_url)) as (_, store):
+    async with open_store(patient_redis(redis_url)) as (_, store):
         partition = await some_history(store, sale_id)
         before, snapshot = await stored(redis_client, partition), await store.snapshot(partition)
         records = records_of(before[1])
@@ -119,7 +119,7 @@ async def test_a_partition_comes_back_field_by_field(
 async def test_a_rebuild_that_lacks_a_record_is_not_trusted(
     redis_url: str, redis_client: "redis.asyncio.Redis", sale_id: str
 ) -> None:
-    async with open_store(RedisSettings(url=redis_url)) as (_, store):
+    async with open_store(patient_redis(redis_url)) as (_, store):
         partition = await some_history(store, sale_id)
         snapshot = await store.snapshot(partition)
         records = records_of((await stored(redis_client, partition))[1])
@@ -134,7 +134,7 @@ async def test_a_rebuild_that_lacks_a_record_is_not_trusted(
 
 
 async def test_an_older_rebuild_gives_way(redis_url: str, sale_id: str) -> None:
-    async with open_store(RedisSettings(url=redis_url)) as (_, store):
+    async with open_store(patient_redis(redis_url)) as (_, store):
         partition = await some_history(store, sale_id)
         snapshot = await store.snapshot(partition)
         first = begin(partition, snapshot)

@@ -23,6 +23,7 @@ from gateway.inventory.outbox import create_reader, read_run_id
 from gateway.inventory.primary import Primary
 from tests.support.partitions import open_store
 from tests.support.sentinel import MASTER, STRICT, OwnedRedis, SentinelServer
+from tests.support.servers import patient_redis
 from tests.support.waiting import wait_until
 
 PARTITION = PartitionId("nothing", 0)
@@ -57,7 +58,7 @@ async def sentinels(
 
 def watched(*servers: SentinelServer, **own: object) -> RedisSettings:
     at = ",".join(f"{HOST}:{server.port}" for server in servers)
-    return RedisSettings.model_validate({"sentinels": at, "sentinel_master": MASTER, **own})
+    return patient_redis(f"redis://{HOST}", sentinels=at, sentinel_master=MASTER, **own)
 
 
 async def test_the_sentinel_with_the_newest_configuration_is_believed(
@@ -138,7 +139,7 @@ async def test_a_replica_is_not_taken_for_the_primary(tmp_path: Path) -> None:
     alone = RedisServer(tmp_path / "replica", overrides={"replicaof": f"{HOST} {free_port()}"})
     try:
         await alone.start()
-        async with open_store(RedisSettings(url=alone.url)) as (pool, _):
+        async with open_store(patient_redis(alone.url)) as (pool, _):
             assert not pool.connected
     finally:
         await alone.stop()
@@ -146,7 +147,7 @@ async def test_a_replica_is_not_taken_for_the_primary(tmp_path: Path) -> None:
 
 def test_a_connection_that_is_lost_just_now_is_an_outage_and_no_defect(redis_url: str) -> None:
     async def ask() -> None:
-        async with create_reader(RedisSettings(url=redis_url)) as reader:
+        async with create_reader(patient_redis(redis_url)) as reader:
             pool: Any = reader.connection_pool
             connection = await pool.get_connection()
             connection._writer.transport.abort()

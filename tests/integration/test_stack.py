@@ -106,7 +106,7 @@ async def test_postgres_survives_kill_9_under_load(servers_folder: Path) -> None
     assert await connection.fetchval("SELECT number FROM answered") == 1
     await connection.close()
     await server.stop()
-    assert server.orphans() == []
+    await wait_until(lambda: server.orphans() == [], "nothing of it is left")
 
 
 async def test_postgres_refuses_a_wrong_password(postgres_server: PostgresServer) -> None:
@@ -187,5 +187,9 @@ def _runs(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:  # it has gone just now
+        return False
     # A process nobody has waited for yet is dead too.
-    return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    return "\nState:\tZ" not in status

@@ -10,10 +10,11 @@ from config.settings import EventLogSettings, Settings, TracingSettings
 from gateway.inventory.keys import parse_reservation_id
 from gateway.inventory.tracing import trace_id_of
 from gateway.relay.service import run as run_relay
+from order_writer.kafka_log import KafkaLog
 from tests.support.api import Api, serving
 from tests.support.pipeline import pipeline, running
 from tests.support.servers import unique
-from tests.support.waiting import wait_until
+from tests.support.waiting import WAIT_SECONDS, wait_until
 
 CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 NOWHERE = "http://127.0.0.1:9/v1/traces"
@@ -67,8 +68,13 @@ def parent_of(span: ReadableSpan) -> int | None:
 
 
 async def test_a_reservation_is_one_trace_from_http_to_the_ledger(
-    settings: Settings, kafka_event_log: EventLogSettings, exporters: list[InMemorySpanExporter]
+    settings: Settings,
+    kafka_event_log: EventLogSettings,
+    exporters: list[InMemorySpanExporter],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # Only the log has the trace: nothing is to be read from the outbox instead.
+    monkeypatch.setattr(KafkaLog, "patience_seconds", WAIT_SECONDS)
     traced = settings.model_copy(
         update={
             "event_log": kafka_event_log,

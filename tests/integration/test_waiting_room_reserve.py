@@ -43,7 +43,7 @@ async def test_a_reservation_frees_the_slot_for_the_next(api: Api) -> None:
 
 
 async def test_a_slot_that_is_not_used_returns_and_its_token_with_it(api: Api) -> None:
-    sale = await api.open_sale(waiting_room={"max_active_buyers": 1, "admission_seconds": 3})
+    sale = await api.open_sale(waiting_room={"max_active_buyers": 1, "admission_seconds": 15})
     first, second = await place(api, sale, "buyer-1"), await place(api, sale, "buyer-2")
     token = await admitted(api, sale, "buyer-1", first["ticket"])
     await admitted(api, sale, "buyer-2", second["ticket"])

@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -29,6 +30,7 @@ from config.stack.kafka import KafkaServer, create_topics
 from config.stack.postgres import PostgresServer
 from config.stack.redis import RedisServer, embedded_binary
 from config.stack.server import free_port
+from tests.support.waiting import WAIT_SECONDS, wait_until
 
 TEMPLATE = "template_ledger"
 SECRET = "test-secret-of-at-least-32-bytes-0123456789"
@@ -158,12 +160,23 @@ async def kafka_event_log(kafka_server: KafkaServer) -> EventLogSettings:
     return settings
 
 
+def patient_redis(url: str, **changes: Any) -> RedisSettings:
+    """Settings of a Redis that may take as long as tests wait."""
+    patient = {"socket_timeout_seconds": WAIT_SECONDS, "connect_timeout_seconds": WAIT_SECONDS}
+    return RedisSettings(url=url, **(patient | changes))
+
+
 @pytest.fixture
 def settings(redis_url: str, postgres_dsn: str, tmp_path: Path) -> Settings:
     """Settings of every process on this test's servers, with the outbox as event log."""
     return Settings(
-        redis=RedisSettings(url=redis_url),
-        postgres=PostgresSettings(dsn=postgres_dsn, pool_size=4),
+        redis=patient_redis(redis_url),
+        postgres=PostgresSettings(
+            dsn=postgres_dsn,
+            pool_size=4,
+            acquire_timeout_seconds=WAIT_SECONDS,
+            command_timeout_seconds=WAIT_SECONDS,
+        ),
         gateway=GatewaySettings(port=free_port(), run_dir=tmp_path / "run"),
         auth=AuthSettings.model_validate({"secret": SECRET}),
         log=LogSettings(format="json"),
@@ -191,9 +204,18 @@ async def _flush(server: RedisServer) -> None:
 async def _administer(server: PostgresServer, statement: str) -> None:
     # A new database is written to the log page by page: compressing the pages takes as long again.
     connection = await asyncpg.connect(
-        server.dsn_of("postgres"), server_settings={"wal_compression": "off"}
+        server.dsn_of("postgres"),
+        server_settings={"wal_compression": "off", "statement_timeout": "0", "lock_timeout": "0"},
     )
+
+    async def done() -> bool:
+        try:
+            await connection.execute(statement)
+        except asyncpg.ObjectInUseError:  # by those who were ended, and have not gone yet
+            return False
+        return True
+
     try:
-        await connection.execute(statement)
+        await wait_until(done, statement)
     finally:
         await connection.close()
