@@ -7,6 +7,8 @@ WAITs at most, however many calls there are, also when no replica answers any mo
 
 import asyncio
 
+import hiredis
+
 from gateway.inventory.connection import ScriptConnection
 from gateway.inventory.errors import UnknownOutcome
 
@@ -66,8 +68,10 @@ class ReplicaWait:
     async def _confirm(self, group: _Group) -> list[asyncio.Future[object]]:
         send = self._connection.send
         replies = [send(*command) for command in group.commands]
-        send("SET", group.sync_key, 1, "EX", SYNC_KEY_SECONDS)
+        marked = send("SET", group.sync_key, 1, "EX", SYNC_KEY_SECONDS)
         copies = await send("WAIT", 1, self._wait_milliseconds)
+        if isinstance(refused := await marked, hiredis.ReplyError):
+            raise UnknownOutcome(f"the primary takes no write to wait for: {refused}")
         if not isinstance(copies, int) or copies < 1:
             raise UnknownOutcome(f"no replica confirmed the write: {copies}")
         return replies

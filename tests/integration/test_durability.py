@@ -26,6 +26,7 @@ from tests.support.servers import patient_redis
 from tests.support.waiting import WAIT_SECONDS, wait_until
 
 CALLS_AT_ONCE = 40
+STRICT = {"min-replicas-to-write": "1", "min-replicas-max-lag": "2"}
 
 
 @asynccontextmanager
@@ -80,10 +81,32 @@ async def test_a_server_that_keeps_enough_is_taken(
         assert pool.durability == durability
 
 
-async def test_replica_mode_answers_only_what_a_replica_has(tmp_path: Path, sale_id: str) -> None:
-    strict = {"min-replicas-to-write": "1", "min-replicas-max-lag": "2"}
+async def test_a_primary_that_takes_no_writes_confirms_nothing(
+    tmp_path: Path, sale_id: str
+) -> None:
+    """What is told again was written by another call: only a write behind it can be waited for."""
     async with (
-        server(tmp_path / "primary", strict) as primary,
+        server(tmp_path / "primary", STRICT) as primary,
+        server(tmp_path / "replica", {"replicaof": f"127.0.0.1 {primary.port}"}),
+    ):
+        await wait_until(lambda: in_step(primary), "the replica is in step")
+        patient = patient_redis(
+            primary.url, durability="replica", replica_wait_seconds=WAIT_SECONDS
+        )
+        async with open_store(patient) as (_, store):
+            partition = await open_sale(store, sale_id, one_item(10))
+            request = ReserveRequest(1, token_of("ada"), "ada", FINGERPRINT, ONE_UNIT)
+            for outcome in ("accepted", "replayed"):
+                assert (await store.reserve(partition, [request]))[0].outcome == outcome
+            async with redis.asyncio.Redis.from_url(primary.url, protocol=2) as client:
+                await client.config_set("min-replicas-to-write", 2)
+            with pytest.raises(UnknownOutcome, match="takes no write"):
+                await store.reserve(partition, [request])
+
+
+async def test_replica_mode_answers_only_what_a_replica_has(tmp_path: Path, sale_id: str) -> None:
+    async with (
+        server(tmp_path / "primary", STRICT) as primary,
         server(tmp_path / "replica", {"replicaof": f"127.0.0.1 {primary.port}"}) as replica,
     ):
         await wait_until(lambda: in_step(primary), "the replica is in step")
