@@ -4,7 +4,7 @@
 mode      before the answer                                      what a crash may lose
 ========  =====================================================  =================================
 fsync     on this server's disk (`appendfsync always`)           nothing, while its disk lives
-replica   held by at least one replica (WAIT, count checked)     nothing, while one of two lives
+replica   held by `min-replicas-to-write` replicas (WAIT)         nothing, while one of two lives
 relaxed   in this server's memory                                up to some seconds of answers
 ========  =====================================================  =================================
 """
@@ -51,10 +51,12 @@ async def _replication(connection: ScriptConnection) -> dict[str, str]:
     raise Recovering(message)
 
 
-async def verify_server(connection: ScriptConnection, settings: RedisSettings) -> None:
-    """Raise DurabilityMismatch, saying what to change, unless the server is set up for the mode.
+async def verify_server(connection: ScriptConnection, settings: RedisSettings) -> int:
+    """How many replicas must have a write before it is answered: as many as the server itself
+    demands in mode `replica`, else 0.
 
-    Raises Recovering for a replica: it may become the primary, and is none now.
+    Raises DurabilityMismatch, saying what to change, unless the server is set up for the mode, and
+    Recovering for a replica: it may become the primary, and is none now.
     """
     wrong: list[str] = []
     replication = await _replication(connection)
@@ -81,12 +83,17 @@ async def verify_server(connection: ScriptConnection, settings: RedisSettings) -
     if wrong:
         message = f"durability {mode.value}: " + "; ".join(wrong)
         raise DurabilityMismatch(message)
+    return await _replicas_to_write(connection) if mode is Durability.REPLICA else 0
+
+
+async def _replicas_to_write(connection: ScriptConnection) -> int:
+    return int(await _config(connection, "min-replicas-to-write"))
 
 
 async def _wrong_for_failover(connection: ScriptConnection) -> list[str]:
     """Why a primary that is cut off from its replicas would not stop writing soon."""
     wrong = []
-    if int(await _config(connection, "min-replicas-to-write")) < 1:
+    if await _replicas_to_write(connection) < 1:
         wrong.append("min-replicas-to-write is 0: set 1, with min-replicas-max-lag 2")
     if int(await _config(connection, "min-replicas-max-lag")) > MIN_REPLICAS_MAX_LAG_SECONDS:
         wrong.append("min-replicas-max-lag is above 2: an isolated primary would write on")

@@ -8,7 +8,6 @@ import asyncio
 import random
 from collections.abc import Callable, Mapping
 from typing import TypeVar
-from weakref import WeakKeyDictionary
 
 import hiredis
 import structlog
@@ -44,7 +43,8 @@ class ScriptPool:
         self._scripts = scripts
         self._connections: list[ScriptConnection | None] = [None] * settings.connections
         self._tasks: list[asyncio.Task[None]] = []
-        self._waiting: WeakKeyDictionary[ScriptConnection, ReplicaWait] = WeakKeyDictionary()
+        # Of each connection, where answers wait for replicas.
+        self._waiting: dict[ScriptConnection, ReplicaWait] = {}
         self.misrouted_replies = 0
 
     @property
@@ -120,8 +120,7 @@ class ScriptPool:
             return await connection.send(*command)
         waiting = self._waiting.get(connection)
         if waiting is None:
-            waiting = ReplicaWait(connection, self._settings.replica_wait_seconds)
-            self._waiting[connection] = waiting
+            raise Recovering("the connection to Redis is closed")
         return await waiting.send(command, sync_key(keys))
 
     def _pick(self, run_id: str | None) -> ScriptConnection:
@@ -141,10 +140,13 @@ class ScriptPool:
             reply_timeout_seconds=self._settings.socket_timeout_seconds,
         )
         try:
-            await verify_server(connection, self._settings)
+            copies = await verify_server(connection, self._settings)
         except InventoryError:
             connection.drop("the server is not as configured")
             raise
+        if copies:
+            wait_seconds = self._settings.replica_wait_seconds
+            self._waiting[connection] = ReplicaWait(connection, copies, wait_seconds)
         return connection
 
     async def _keep(self, index: int) -> None:
@@ -155,6 +157,7 @@ class ScriptPool:
             if connection is not None:
                 await self._end_of(connection)
                 self._connections[index] = None
+                self._waiting.pop(connection, None)
                 pause_seconds = RECONNECT_FIRST_SECONDS
             try:
                 self._connections[index] = await self._open()

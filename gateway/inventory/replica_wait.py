@@ -1,6 +1,6 @@
-"""Durability `replica`: calls of one connection are confirmed by a replica in groups.
+"""Durability `replica`: calls of one connection are confirmed by replicas in groups.
 
-WAIT blocks its connection until a replica has everything sent before it. So while one WAIT is under
+WAIT blocks its connection until they have everything sent before it. So while one WAIT is under
 way, the calls that come gather, and go out together with the next one. A call thus waits for two
 WAITs at most, however many calls there are, also when no replica answers any more.
 """
@@ -30,18 +30,19 @@ class _Group:
 class ReplicaWait:
     """See the module. One for each connection."""
 
-    def __init__(self, connection: ScriptConnection, wait_seconds: float) -> None:
-        """`wait_seconds`: bound on one WAIT."""
+    def __init__(self, connection: ScriptConnection, copies: int, wait_seconds: float) -> None:
+        """`copies`: how many replicas must have a call; `wait_seconds`: bound on one WAIT."""
         self._connection = connection
+        self._copies = copies
         self._wait_milliseconds = round(wait_seconds * 1000)
         self._gathering: _Group | None = None
         self._sender: asyncio.Task[None] | None = None
 
     async def send(self, command: Command, sync_key: bytes) -> object:
-        """The reply, once a replica has what the command wrote.
+        """The reply, once the replicas have what the command wrote.
 
-        Raises UnknownOutcome where none says so in time or the connection breaks, Recovering where
-        nothing was sent.
+        Raises UnknownOutcome where too few say so in time or the connection breaks, Recovering
+        where nothing was sent.
         """
         loop = asyncio.get_running_loop()
         group = self._gathering
@@ -69,9 +70,9 @@ class ReplicaWait:
         send = self._connection.send
         replies = [send(*command) for command in group.commands]
         marked = send("SET", group.sync_key, 1, "EX", SYNC_KEY_SECONDS)
-        copies = await send("WAIT", 1, self._wait_milliseconds)
+        copies = await send("WAIT", self._copies, self._wait_milliseconds)
         if isinstance(refused := await marked, hiredis.ReplyError):
             raise UnknownOutcome(f"the primary takes no write to wait for: {refused}")
-        if not isinstance(copies, int) or copies < 1:
-            raise UnknownOutcome(f"no replica confirmed the write: {copies}")
+        if not isinstance(copies, int) or copies < self._copies:
+            raise UnknownOutcome(f"{copies} of {self._copies} replicas confirmed the write")
         return replies

@@ -3,7 +3,7 @@
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -104,6 +104,31 @@ async def test_a_primary_that_takes_no_writes_confirms_nothing(
                 await store.reserve(partition, [request])
 
 
+async def test_as_many_replicas_have_it_as_the_primary_demands(
+    tmp_path: Path, sale_id: str
+) -> None:
+    """Where that is all of them, no failover can lose an answer, whomever Sentinel promotes."""
+    async with AsyncExitStack() as stack:
+        demanding = STRICT | {"min-replicas-to-write": "2"}
+        primary = await stack.enter_async_context(server(tmp_path / "primary", demanding))
+        following = {"replicaof": f"127.0.0.1 {primary.port}"}
+        await stack.enter_async_context(server(tmp_path / "one", following))
+        replica = await stack.enter_async_context(server(tmp_path / "other", following))
+        await wait_until(lambda: in_step(primary, 2), "the replicas are in step")
+        hasty = patient_redis(primary.url, durability="replica", replica_wait_seconds=0.3)
+        patient = hasty.model_copy(update={"replica_wait_seconds": WAIT_SECONDS})
+        async with open_store(patient) as (_, before_it), open_store(hasty) as (_, store):
+            partition = await open_sale(before_it, sale_id, one_item(10))
+            request = ReserveRequest(1, token_of("ada"), "ada", FINGERPRINT, ONE_UNIT)
+            assert (await before_it.reserve(partition, [request]))[0].outcome == "accepted"
+            replica.process.send_signal(signal.SIGSTOP)
+            try:
+                with pytest.raises((UnknownOutcome, Recovering)):
+                    await store.reserve(partition, [request])
+            finally:
+                replica.process.send_signal(signal.SIGCONT)
+
+
 async def test_replica_mode_answers_only_what_a_replica_has(tmp_path: Path, sale_id: str) -> None:
     async with (
         server(tmp_path / "primary", STRICT) as primary,
@@ -144,9 +169,9 @@ async def waits(server: RedisServer) -> int:
         await client.aclose()
 
 
-async def in_step(primary: RedisServer) -> bool:
+async def in_step(primary: RedisServer, replicas: int = 1) -> bool:
     client = redis.asyncio.Redis.from_url(primary.url, protocol=2)
     try:
-        return bool((await client.info("replication"))["min_slaves_good_slaves"] >= 1)
+        return bool((await client.info("replication"))["min_slaves_good_slaves"] >= replicas)
     finally:
         await client.aclose()
