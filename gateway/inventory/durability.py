@@ -59,6 +59,7 @@ async def verify_server(connection: ScriptConnection, settings: RedisSettings) -
     Recovering for a replica: it may become the primary, and is none now.
     """
     wrong: list[str] = []
+    copies = 0
     replication = await _replication(connection)
     if replication["role"] != "master":
         raise Recovering("this Redis is a replica")
@@ -79,22 +80,22 @@ async def verify_server(connection: ScriptConnection, settings: RedisSettings) -
                 "or set allow_failover_loss"
             )
     if mode is Durability.REPLICA or settings.sentinels is not None:
-        wrong += await _wrong_for_failover(connection)
+        copies, unsafe = await _failover_bounds(connection)
+        wrong += unsafe
     if wrong:
         message = f"durability {mode.value}: " + "; ".join(wrong)
         raise DurabilityMismatch(message)
-    return await _replicas_to_write(connection) if mode is Durability.REPLICA else 0
+    return copies if mode is Durability.REPLICA else 0
 
 
-async def _replicas_to_write(connection: ScriptConnection) -> int:
-    return int(await _config(connection, "min-replicas-to-write"))
-
-
-async def _wrong_for_failover(connection: ScriptConnection) -> list[str]:
-    """Why a primary that is cut off from its replicas would not stop writing soon."""
+async def _failover_bounds(connection: ScriptConnection) -> tuple[int, list[str]]:
+    """How many replicas the server demands for a write, and why one that is cut off from its
+    replicas would not stop writing soon.
+    """
     wrong = []
-    if await _replicas_to_write(connection) < 1:
+    copies = int(await _config(connection, "min-replicas-to-write"))
+    if copies < 1:
         wrong.append("min-replicas-to-write is 0: set 1, with min-replicas-max-lag 2")
     if int(await _config(connection, "min-replicas-max-lag")) > MIN_REPLICAS_MAX_LAG_SECONDS:
         wrong.append("min-replicas-max-lag is above 2: an isolated primary would write on")
-    return wrong
+    return copies, wrong
