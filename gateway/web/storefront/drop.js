@@ -3,7 +3,7 @@
  * dispatched whenever something is different; the page draws what `stage` says.
  */
 
-import { insist, pause } from "/client/v1/http.js";
+import { insist, pause, pauseAfter } from "/client/v1/http.js";
 
 import { NoShop } from "./shop.js";
 
@@ -16,8 +16,6 @@ const EARLY_MS = 1500; // more than the clocks differ by
 const LAPSE_MS = 300;
 const LAPSE_TRIES = 20;
 const LOOK_TROUBLED_MS = 3000;
-// The ledger may be behind: asked quickly at first, then less and less often.
-const FOLLOW_MS = { first: 500, most: 10_000, growth: 1.1 };
 const FOLLOW_TRIES = 100;
 
 export class Drop extends EventTarget {
@@ -268,17 +266,15 @@ export class Drop extends EventTarget {
     if (reservation.state === "confirmed") this.#follow(reservation.order_id);
   }
 
-  /** The order's history once the ledger has it. */
+  /** The order's history once the ledger, which may be behind, has it. */
   async #follow(orderId) {
     if (this.#followed === orderId) return;
     this.#followed = orderId;
-    let waitMs = FOLLOW_MS.first;
     for (let tries = 0; tries < FOLLOW_TRIES; tries += 1) {
       this.order = await insist(() => this.#gate.order(orderId), { onWait: this.#onWait });
       this.#tell();
       if (this.order.status === "CONFIRMED") return;
-      await pause(waitMs);
-      waitMs = Math.min(FOLLOW_MS.most, waitMs * FOLLOW_MS.growth);
+      await pause(pauseAfter({}, tries));
     }
   }
 
