@@ -10,9 +10,12 @@ from typing import Literal
 import pytest
 import redis.asyncio
 
+from config.settings import RedisSettings
 from config.stack.redis import RedisServer
 from gateway.inventory.durability import DurabilityMismatch
 from gateway.inventory.errors import Recovering, UnknownOutcome
+from gateway.inventory.keys import PartitionId
+from gateway.inventory.store import ReservationStore
 from gateway.inventory.types import ReserveRequest
 from tests.support.partitions import (
     FINGERPRINT,
@@ -22,11 +25,12 @@ from tests.support.partitions import (
     open_store,
     token_of,
 )
+from tests.support.sentinel import STRICT
 from tests.support.servers import patient_redis
 from tests.support.waiting import WAIT_SECONDS, wait_until
 
 CALLS_AT_ONCE = 40
-STRICT = {"min-replicas-to-write": "1", "min-replicas-max-lag": "2"}
+HASTY_SECONDS = 0.3
 
 
 @asynccontextmanager
@@ -115,18 +119,29 @@ async def test_as_many_replicas_have_it_as_the_primary_demands(
         await stack.enter_async_context(server(tmp_path / "one", following))
         replica = await stack.enter_async_context(server(tmp_path / "other", following))
         await wait_until(lambda: in_step(primary, 2), "the replicas are in step")
-        hasty = patient_redis(primary.url, durability="replica", replica_wait_seconds=0.3)
-        patient = hasty.model_copy(update={"replica_wait_seconds": WAIT_SECONDS})
-        async with open_store(patient) as (_, before_it), open_store(hasty) as (_, store):
-            partition = await open_sale(before_it, sale_id, one_item(10))
-            request = ReserveRequest(1, token_of("ada"), "ada", FINGERPRINT, ONE_UNIT)
-            assert (await before_it.reserve(partition, [request]))[0].outcome == "accepted"
-            replica.process.send_signal(signal.SIGSTOP)
-            try:
-                with pytest.raises((UnknownOutcome, Recovering)):
-                    await store.reserve(partition, [request])
-            finally:
-                replica.process.send_signal(signal.SIGCONT)
+        async with accepted_before_it_stops(primary, replica, sale_id) as (store, request):
+            with pytest.raises((UnknownOutcome, Recovering)):
+                await store.reserve(PartitionId(sale_id, 0), [request])
+
+
+@asynccontextmanager
+async def accepted_before_it_stops(
+    primary: RedisServer, replica: RedisServer, sale_id: str
+) -> AsyncIterator[tuple[ReservationStore, ReserveRequest]]:
+    """A reserve of sale's partition 0 that was accepted; then the replica stops during the block,
+    and the store waits for replicas no longer than HASTY_SECONDS.
+    """
+    hasty = patient_redis(primary.url, durability="replica", replica_wait_seconds=HASTY_SECONDS)
+    patient = hasty.model_copy(update={"replica_wait_seconds": WAIT_SECONDS})
+    async with open_store(patient) as (_, before_it), open_store(hasty) as (_, store):
+        partition = await open_sale(before_it, sale_id, one_item(10))
+        request = ReserveRequest(1, token_of("ada"), "ada", FINGERPRINT, ONE_UNIT)
+        assert (await before_it.reserve(partition, [request]))[0].outcome == "accepted"
+        replica.process.send_signal(signal.SIGSTOP)
+        try:
+            yield store, request
+        finally:
+            replica.process.send_signal(signal.SIGCONT)
 
 
 async def test_replica_mode_answers_only_what_a_replica_has(tmp_path: Path, sale_id: str) -> None:
@@ -135,29 +150,21 @@ async def test_replica_mode_answers_only_what_a_replica_has(tmp_path: Path, sale
         server(tmp_path / "replica", {"replicaof": f"127.0.0.1 {primary.port}"}) as replica,
     ):
         await wait_until(lambda: in_step(primary), "the replica is in step")
-        hasty = patient_redis(primary.url, durability="replica", replica_wait_seconds=0.3)
-        patient = hasty.model_copy(update={"replica_wait_seconds": WAIT_SECONDS})
-        async with open_store(patient) as (_, before_it), open_store(hasty) as (_, store):
-            partition = await open_sale(before_it, sale_id, one_item(10))
-            request = ReserveRequest(1, token_of("ada"), "ada", FINGERPRINT, ONE_UNIT)
-            assert (await before_it.reserve(partition, [request]))[0].outcome == "accepted"
-            replica.process.send_signal(signal.SIGSTOP)
-            try:
-                late = ReserveRequest(2, token_of("bob"), "bob", FINGERPRINT, ONE_UNIT)
-                # Recovering once the primary has missed its replica, and takes no more writes.
-                with pytest.raises((UnknownOutcome, Recovering)):
-                    await store.reserve(partition, [late])
-                # A replay promises no more than a first answer.
-                with pytest.raises((UnknownOutcome, Recovering)):
-                    await store.reserve(partition, [request])
-                before = await waits(primary)
-                asked = [store.snapshot(partition) for _ in range(CALLS_AT_ONCE)]
-                found = await asyncio.gather(*asked, return_exceptions=True)
-                assert {type(one) for one in found} == {UnknownOutcome}
-                # Each by itself behind the others, they would wait 0.3 s times as many.
-                assert await waits(primary) - before <= 2 * hasty.connections
-            finally:
-                replica.process.send_signal(signal.SIGCONT)
+        async with accepted_before_it_stops(primary, replica, sale_id) as (store, request):
+            partition = PartitionId(sale_id, 0)
+            late = ReserveRequest(2, token_of("bob"), "bob", FINGERPRINT, ONE_UNIT)
+            # Recovering once the primary has missed its replica, and takes no more writes.
+            with pytest.raises((UnknownOutcome, Recovering)):
+                await store.reserve(partition, [late])
+            # A replay promises no more than a first answer.
+            with pytest.raises((UnknownOutcome, Recovering)):
+                await store.reserve(partition, [request])
+            before = await waits(primary)
+            asked = [store.snapshot(partition) for _ in range(CALLS_AT_ONCE)]
+            found = await asyncio.gather(*asked, return_exceptions=True)
+            assert {type(one) for one in found} == {UnknownOutcome}
+            # Each by itself behind the others, they would wait 0.3 s times as many.
+            assert await waits(primary) - before <= 2 * RedisSettings().connections
 
 
 async def waits(server: RedisServer) -> int:
