@@ -7,7 +7,7 @@ sold to those who pay.
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -23,6 +23,18 @@ SHARES = Shares(repeated=0.15, concurrent=0.08, cut=0.08, cancels=0.35, lapses=0
 # Answers that only a working gateway on a working Redis gives.
 SERVED_CODES = frozenset({"sold_out", "limit_exceeded"})
 WAVE_BUYERS_MAX = 64
+
+
+async def insist(call: Callable[[], Awaitable[Attempt]]) -> Attempt:
+    """Call again until there is an answer other than 503."""
+
+    async def answer() -> Attempt | None:
+        attempt = await call()
+        return None if attempt.status in {NO_ANSWER, 503} else attempt
+
+    attempt = await wait_until(answer, "there is an answer")
+    assert attempt is not None
+    return attempt
 
 
 class Load:
@@ -113,14 +125,10 @@ class Load:
     async def sell_out(self) -> None:
         """Sell what is left, and what returns, to buyers who pay, and let one more ask in vain."""
         await wait_until(self._sold_out, "every unit is sold in the end")
-        late = await wait_until(self._late, "the late buyer has an answer")
-        assert late is not None
+        unit = (Line(self._stock.sku, 1),)
+        late = await insist(lambda: self._calls.reserve("buyer-late", "late", unit))
         assert late.code == "sold_out", late
         self._history.unmet_buyers = 1
-
-    async def _late(self) -> Attempt | None:
-        late = await self._calls.reserve("buyer-late", "late", (Line(self._stock.sku, 1),))
-        return None if late.status in {NO_ANSWER, 503} else late
 
     async def _sold_out(self) -> bool:
         snapshot = await self._snapshot()

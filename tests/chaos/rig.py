@@ -16,7 +16,7 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,14 +30,14 @@ from redis.exceptions import ResponseError
 from loadtest.answers import Line
 from loadtest.buyers import Shares, Stock
 from loadtest.calls import Calls, UnavailableError
-from loadtest.history import NO_ANSWER, Attempt, History
+from loadtest.history import Attempt, History
 from loadtest.http_client import HttpClient
 from loadtest.target import Target
 from loadtest.verdict.finding import Outcome
 from loadtest.verdict.run import AWAY, Verdict, verify
 from tests.chaos.crash_logs import CrashLogs
 from tests.chaos.history_checks import history_violations
-from tests.chaos.load import SHARES, Load
+from tests.chaos.load import SHARES, Load, insist
 from tests.chaos.stage import Stage
 from tests.chaos.watched import WatchedUp
 from tests.support.servers import unique
@@ -151,32 +151,19 @@ class Trial:
         finally:
             supervisor.send_signal(signal.SIGCONT)
 
-    async def insist(self, call: Callable[[], Awaitable[Attempt]]) -> Attempt:
-        """Call again until there is an answer other than 503."""
-
-        async def answer() -> Attempt | None:
-            attempt = await call()
-            return None if attempt.status in {NO_ANSWER, 503} else attempt
-
-        attempt = await wait_until(answer, "there is an answer")
-        assert attempt is not None
-        return attempt
-
     async def reserve(
         self, buyer: str, key: str, lines: Sequence[Line] = UNIT, *, calls: Calls | None = None
     ) -> Attempt:
         """Reserve, insisting; `calls` at another gateway."""
-        return await self.insist(lambda: (calls or self.calls).reserve(buyer, key, lines))
+        return await insist(lambda: (calls or self.calls).reserve(buyer, key, lines))
 
     async def pay(self, held: Attempt) -> Attempt:
         """Confirm a buyer's hold, insisting."""
-        return await self.insist(
-            lambda: self.calls.confirm(held.buyer_id, held.reservation_id, "paid")
-        )
+        return await insist(lambda: self.calls.confirm(held.buyer_id, held.reservation_id, "paid"))
 
     async def cancel(self, held: Attempt) -> Attempt:
         """Give a buyer's hold back, insisting."""
-        return await self.insist(lambda: self.calls.cancel(held.buyer_id, held.reservation_id))
+        return await insist(lambda: self.calls.cancel(held.buyer_id, held.reservation_id))
 
     async def all_running(self) -> None:
         """Wait until every pid of the ready file is a living child of `up`, none just killed."""

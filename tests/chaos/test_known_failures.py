@@ -8,7 +8,7 @@ from datetime import datetime
 
 from loadtest.answers import Line
 from loadtest.http_client import Response
-from tests.chaos.load import SHARES
+from tests.chaos.load import SHARES, insist
 from tests.chaos.rig import LIMIT, SKU, UNIT, Trial, trial
 from tests.support.up import Up
 from tests.support.waiting import wait_until
@@ -68,7 +68,7 @@ async def a_timer_that_is_reset(run: Trial, name: str) -> None:
     for _ in range(2 * HOLD_SECONDS):
         await run.calls.extend(name, held.reservation_id, 1)
         await run.calls.reserve(name, "first", UNIT)
-    told = await run.insist(lambda: run.calls.read(name, held.reservation_id))
+    told = await insist(lambda: run.calls.read(name, held.reservation_id))
     first, last = (datetime.fromisoformat(one.expires_at) for one in (held, told))
     assert (last - first).total_seconds() <= HOLD_SECONDS, "the sale's allowance"
     await run.cancel(held)

@@ -7,6 +7,7 @@ from loadtest.history import Attempt
 from loadtest.verdict.finding import Outcome
 from tests.chaos.damage import lose_key, retype_key, truncate_redis
 from tests.chaos.history_checks import history_violations
+from tests.chaos.load import insist
 from tests.chaos.rig import LIMIT, UNIT, trial
 from tests.support.up import Up
 from tests.support.waiting import wait_until
@@ -30,7 +31,7 @@ async def test_holds_keep_the_time_they_had_left_when_redis_died(up: Up) -> None
         deadline = _deadline(held)
         async with run.down("redis"):
             await wait_until(lambda: time.time() > deadline, "the hold would lapse")
-        shown = await run.insist(lambda: run.calls.read("ann", held.reservation_id))
+        shown = await insist(lambda: run.calls.read("ann", held.reservation_id))
         assert _deadline(shown) > deadline
         paid = await run.pay(held)
         assert paid.accepted or (paid.status == 410 and time.time() > _deadline(shown)), paid
@@ -61,7 +62,7 @@ async def test_what_was_only_in_a_lost_redis_is_lost_once_and_never_sold_twice(u
             async with run.redis() as redis:
                 await redis.flushall()
         again = await run.reserve("ben", "second")
-        shown = await run.insist(lambda: run.calls.read("ben", lost.reservation_id))
+        shown = await insist(lambda: run.calls.read("ben", lost.reservation_id))
         assert shown.status == 404
         for held in (kept, again):
             assert (await run.pay(held)).accepted
