@@ -62,7 +62,7 @@ types: $(STAMP)
 
 luacheck: $(STAMP)
 	@rm -rf $(LINTED_LUA) && $(BIN)/python -m lua.assemble $(LINTED_LUA)
-	@if command -v luacheck >/dev/null; then luacheck -q $(LINTED_LUA) gateway/inventory/scripts; \
+	@if command -v luacheck >/dev/null; then luacheck -q $(LINTED_LUA); \
 	elif test -n "$(CI)"; then \
 		echo "luacheck is missing: install it (Debian: apt-get install lua-check)" >&2; exit 1; \
 	else echo "luacheck is not installed: Lua lint skipped (Debian: apt-get install lua-check)"; fi

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).parent
+# Who leads a partition's relay; these scripts stand on their own and take no includes.
+LEASES = HERE / "leases"
 _INCLUDE = re.compile(r"^-- @include (\S+)\s*$")
 
 

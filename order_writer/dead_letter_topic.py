@@ -12,7 +12,7 @@ import structlog
 from aiokafka import AIOKafkaProducer
 
 from config.settings import EventLogSettings
-from gateway.inventory.kafka import kafka_within, stop_client
+from gateway.process.kafka import kafka_within, stop_client
 from order_writer import ledger
 from order_writer.backoff import Backoff, stopped_within
 from order_writer.faults import PASSING

@@ -9,7 +9,7 @@ import asyncpg
 import redis
 import structlog
 
-from gateway.inventory.postgres import LEDGER_FAULTS
+from gateway.process.postgres import LEDGER_FAULTS
 from order_writer.backoff import Backoff
 from order_writer.errors import IntegrityViolation
 

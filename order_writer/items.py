@@ -20,7 +20,7 @@ from gateway.inventory.events import (
     decode_event,
 )
 from gateway.inventory.keys import PartitionId
-from gateway.inventory.outbox import fingerprint_of
+from gateway.inventory.redis.outbox import fingerprint_of
 from order_writer.log import LogEntry
 
 ReservationEvent = Reserve | Confirm | Cancel | Expire | Extend | ReturnUnits

@@ -14,8 +14,8 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from config.settings import EventLogSettings
-from gateway.inventory.kafka import FAULTS, kafka_within, stop_client
 from gateway.inventory.keys import SALE_ID, PartitionId
+from gateway.process.kafka import FAULTS, kafka_within, stop_client
 from order_writer.log import Batch, Foreign, LogEntry, LogOffset, Watermark, parse_position
 
 PATIENCE_SECONDS = 2.0

@@ -14,8 +14,8 @@ import msgspec
 from config.settings import PostgresSettings
 from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId
-from gateway.inventory.postgres import create_pool
-from gateway.inventory.queries import Queries
+from gateway.process.postgres import create_pool
+from gateway.process.queries import Queries
 from order_writer.errors import IntegrityViolation
 from order_writer.items import Item
 from order_writer.log import LogOffset, Watermark

@@ -9,7 +9,7 @@ from redis.exceptions import ResponseError
 
 from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId, outbox_key, partition_keys
-from gateway.inventory.outbox import EVENT_FIELD, stream_id
+from gateway.inventory.redis.outbox import EVENT_FIELD, stream_id
 from order_writer.log import LogEntry, Watermark, parse_position
 
 

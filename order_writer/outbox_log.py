@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 
 from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId, outbox_key
-from gateway.inventory.outbox import stream_id
+from gateway.inventory.redis.outbox import stream_id
 from order_writer.log import Batch, LogEntry, Watermark
 from order_writer.outbox import entries_of
 

@@ -12,10 +12,10 @@ import asyncpg
 import structlog
 
 from config.settings import Settings
-from gateway.inventory.outbox import create_reader
-from gateway.inventory.postgres import CONNECTION_FAULTS
-from gateway.inventory.scrape import scraped
+from gateway.inventory.redis.outbox import create_reader
 from gateway.inventory.tracing import Tracing, make_tracing, now_ns
+from gateway.process.postgres import CONNECTION_FAULTS
+from gateway.process.scrape import scraped
 from order_writer import ledger
 from order_writer.backoff import Backoff, Stopping, stopped_within
 from order_writer.dead_letter_topic import DeadLetterTopic

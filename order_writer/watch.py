@@ -12,7 +12,7 @@ import structlog
 
 from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId
-from gateway.inventory.outbox import fingerprint_of
+from gateway.inventory.redis.outbox import fingerprint_of
 from order_writer import ledger
 from order_writer.log import LogEntry, Watermark
 from order_writer.plan import name

@@ -14,7 +14,7 @@ import asyncpg
 from gateway.inventory.errors import Recovering
 from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId
-from gateway.inventory.outbox import read_run_id
+from gateway.inventory.redis.outbox import read_run_id
 from gateway.inventory.types import AccountCounters, Snapshot
 from reconciler.catching_up import wait_for_ledger
 from reconciler.context import Context, sql

@@ -12,11 +12,11 @@ from redis.exceptions import RedisError
 from config.settings import EventLogSettings, RedisSettings, Settings
 from gateway.inventory.catalog import PartitionBounds
 from gateway.inventory.errors import InventoryError
-from gateway.inventory.outbox import create_reader
-from gateway.inventory.pool import ScriptPool
-from gateway.inventory.postgres import LEDGER_FAULTS, create_pool
-from gateway.inventory.queries import Queries
+from gateway.inventory.redis.outbox import create_reader
+from gateway.inventory.redis.pool import ScriptPool
 from gateway.inventory.store import ReservationStore
+from gateway.process.postgres import LEDGER_FAULTS, create_pool
+from gateway.process.queries import Queries
 from lua.loader import load_scripts
 
 sql = Queries(Path(__file__).parent / "sql" / "queries.sql")

@@ -9,7 +9,7 @@ import asyncio
 import time
 
 from config.settings import RedisSettings
-from gateway.inventory.durability import MIN_REPLICAS_MAX_LAG_SECONDS
+from gateway.inventory.redis.durability import MIN_REPLICAS_MAX_LAG_SECONDS
 
 # Beyond the lag itself: the server looks at it once a second, and replicas report once a second.
 MARGIN_SECONDS = 2.0

@@ -14,7 +14,7 @@ import asyncpg
 import structlog
 
 from config.settings import PostgresSettings
-from gateway.inventory.postgres import LEDGER_FAULTS
+from gateway.process.postgres import LEDGER_FAULTS
 from reconciler.context import sql
 
 CHANNELS = ("dropgate_sales", "dropgate_reconciler")

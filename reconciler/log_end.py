@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from config.settings import EventLogSettings
 from gateway.inventory.errors import Recovering
-from gateway.inventory.kafka import FAULTS, kafka_within, stop_client
+from gateway.process.kafka import FAULTS, kafka_within, stop_client
 
 ASK_SECONDS = 10.0
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId
-from gateway.inventory.outbox import START
+from gateway.inventory.redis.outbox import START
 from reconciler.context import Context, sql
 from reconciler.judging import LedgerReservation
 

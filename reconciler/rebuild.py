@@ -23,7 +23,6 @@ from gateway.inventory.catalog import PartitionBounds, load_config
 from gateway.inventory.errors import Recovering
 from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId
-from gateway.inventory.queries import Queries
 from gateway.inventory.specs import SaleSpec
 from gateway.inventory.store import ReservationStore
 from gateway.inventory.types import (
@@ -34,6 +33,7 @@ from gateway.inventory.types import (
     RestoreStage,
     nested,
 )
+from gateway.process.queries import Queries
 from reconciler.ledger_records import FACTS, record_of, token_of
 
 # A chunk takes Redis some milliseconds and a sync of the disk: half as many records would be twice

@@ -20,7 +20,7 @@ from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId
 from gateway.inventory.leases import Leases
 from gateway.inventory.opening import LedgerConnection
-from gateway.inventory.outbox import OutboxEntry, fingerprint_of, read_run_id, read_tail
+from gateway.inventory.redis.outbox import OutboxEntry, fingerprint_of, read_run_id, read_tail
 from gateway.inventory.types import Snapshot
 from reconciler.context import Context, sql
 from reconciler.directory import LivePartition, read_partitions

@@ -20,7 +20,6 @@ import structlog
 from gateway.inventory.errors import Recovering, UnknownOutcome
 from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId, ReservationId
-from gateway.inventory.queries import Queries
 from gateway.inventory.store import RepairReply
 from gateway.inventory.types import (
     Record,
@@ -29,6 +28,7 @@ from gateway.inventory.types import (
     RepairRequest,
     RepairReservation,
 )
+from gateway.process.queries import Queries
 from reconciler.catching_up import LedgerBehind, wait_for_ledger
 from reconciler.compare import COUNTERS, Comparison
 from reconciler.context import OUTAGES, Context, sql

@@ -5,7 +5,7 @@ import asyncio
 import structlog
 
 from config.settings import Settings
-from gateway.inventory.scrape import scraped
+from gateway.process.scrape import scraped
 from reconciler.compare import CompareConfig
 from reconciler.context import Context, open_context
 from reconciler.directory import Directory

@@ -15,7 +15,7 @@ import structlog
 from gateway.admission.waiting_room.outboxes import read_cursor
 from gateway.inventory.events import Position
 from gateway.inventory.keys import relay_key
-from gateway.inventory.outbox import START, position_of, stream_id
+from gateway.inventory.redis.outbox import START, position_of, stream_id
 from reconciler.context import Context
 from reconciler.directory import LivePartition, read_partitions
 from reconciler.notices import Notices

@@ -33,7 +33,7 @@ def verify(
 ) -> None:
     """Check every invariant of a sale; exit status 1 if one does not hold."""
     from gateway.inventory.errors import Recovering
-    from gateway.inventory.primary import Primary
+    from gateway.inventory.redis.primary import Primary
     from loadtest.verdict.ledger import UnknownSaleError
     from loadtest.verdict.run import Verdict, check_servers
     from loadtest.verdict.run import verify as run

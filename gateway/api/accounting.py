@@ -18,7 +18,7 @@ from gateway.api.operator_schemas import AccountingAnswer, AccountingLine
 from gateway.api.problems import Problem
 from gateway.api.rendering import instant
 from gateway.api.schemas import Total
-from gateway.inventory.queries import Queries
+from gateway.process.queries import Queries
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy

@@ -19,7 +19,7 @@ from gateway.api.ledger import LedgerUnavailable
 from gateway.api.sales import SQL
 from gateway.inventory.errors import InventoryError
 from gateway.inventory.keys import PartitionId, outbox_key, partition_keys
-from gateway.inventory.outbox import read_run_id
+from gateway.inventory.redis.outbox import read_run_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

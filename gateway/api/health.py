@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from gateway.admission.keyring import Keyring
     from gateway.api.ledger import Ledger
     from gateway.api.sales import SaleDirectory
-    from gateway.inventory.pool import ScriptPool
+    from gateway.inventory.redis.pool import ScriptPool
 
 # Below what load balancers wait for: a Postgres that hangs must not make the gateway look dead.
 POSTGRES_TIMEOUT_SECONDS = 1.0

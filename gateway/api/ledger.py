@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
-from gateway.inventory.postgres import CONNECTION_FAULTS, LEDGER_FAULTS
+from gateway.process.postgres import CONNECTION_FAULTS, LEDGER_FAULTS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

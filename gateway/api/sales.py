@@ -21,10 +21,10 @@ import structlog
 from gateway.api.ledger import Ledger, LedgerUnavailable
 from gateway.inventory.catalog import Catalog
 from gateway.inventory.keys import SALE_ID, PartitionId, home_partition
-from gateway.inventory.postgres import LEDGER_FAULTS
-from gateway.inventory.queries import Queries
 from gateway.inventory.specs import SaleSpec
 from gateway.inventory.types import SaleState
+from gateway.process.postgres import LEDGER_FAULTS
+from gateway.process.queries import Queries
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -67,11 +67,11 @@ from gateway.api.stock_adjustments import StockAdjustments
 from gateway.api.traced import TracedReserve, traced
 from gateway.inventory.batcher import BatcherBounds, ReserveBatcher
 from gateway.inventory.catalog import PartitionBounds
-from gateway.inventory.pool import ScriptPool
-from gateway.inventory.postgres import create_pool
+from gateway.inventory.redis.pool import ScriptPool
 from gateway.inventory.store import ReservationStore
 from gateway.inventory.tracing import make_tracing
 from gateway.inventory.types import BuyerRate
+from gateway.process.postgres import create_pool
 from lua.loader import load_scripts
 
 if TYPE_CHECKING:

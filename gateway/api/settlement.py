@@ -22,7 +22,7 @@ from gateway.api.versions import check_version
 from gateway.inventory.errors import Recovering
 from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId, partition_keys, relay_key, sync_key
-from gateway.inventory.primary import following_pool
+from gateway.inventory.redis.primary import following_pool
 from gateway.inventory.types import SaleState
 
 if TYPE_CHECKING:

@@ -9,7 +9,6 @@ lead from every relay, so that the log's end stands still while it is compared w
 import os
 import socket
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from secrets import token_hex
 from typing import cast
 
@@ -18,9 +17,10 @@ from redis.commands.core import AsyncScript
 
 from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId, outbox_key, relay_key
-from gateway.inventory.outbox import START, position_of, stream_id
+from gateway.inventory.redis.outbox import START, position_of, stream_id
+from lua.loader import LEASES, load_scripts
 
-_SCRIPTS = Path(__file__).parent / "scripts"
+_SCRIPTS = load_scripts(LEASES)
 
 
 def owner_name() -> str:
@@ -80,5 +80,4 @@ class Leases:
             await pipeline.execute()
 
     def _script(self, name: str) -> AsyncScript:
-        text = (_SCRIPTS / f"{name}.lua").read_text(encoding="utf-8")
-        return self._redis.register_script(text)
+        return self._redis.register_script(_SCRIPTS[name].source)

@@ -15,7 +15,7 @@ from gateway.inventory.errors import PartitionLost, Recovering, ScriptFailure
 from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId, bucket_keys, partition_keys
 from gateway.inventory.outcomes import AdjustReply, EdgeReply, ReserveReply
-from gateway.inventory.pool import MisroutedReply, ScriptPool
+from gateway.inventory.redis.pool import MisroutedReply, ScriptPool
 from gateway.inventory.types import (
     AccountCounters,
     BuyerRate,

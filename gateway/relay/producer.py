@@ -13,10 +13,10 @@ import structlog
 from aiokafka import AIOKafkaProducer
 
 from config.settings import EventLogSettings
-from gateway.inventory.kafka import FAULTS, kafka_within, stop_client
 from gateway.inventory.keys import PartitionId
-from gateway.inventory.outbox import OutboxEntry
+from gateway.inventory.redis.outbox import OutboxEntry
 from gateway.inventory.tracing import Role, Tracing, now_ns, reservation_of, traceparent_of
+from gateway.process.kafka import FAULTS, kafka_within, stop_client
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import Span

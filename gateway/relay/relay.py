@@ -19,7 +19,7 @@ from redis.asyncio import Redis
 from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId, outbox_key
 from gateway.inventory.leases import Leases
-from gateway.inventory.outbox import entries_of, read_tail, stream_id
+from gateway.inventory.redis.outbox import entries_of, read_tail, stream_id
 from gateway.relay.metrics import RelayMetrics
 from gateway.relay.producer import EventProducer, Outgoing
 

@@ -17,11 +17,11 @@ from redis.exceptions import RedisError
 
 from config.settings import Settings
 from gateway.inventory.keys import PartitionId
-from gateway.inventory.outbox import create_reader
-from gateway.inventory.postgres import LEDGER_FAULTS, create_pool
-from gateway.inventory.queries import Queries
-from gateway.inventory.scrape import scraped
+from gateway.inventory.redis.outbox import create_reader
 from gateway.inventory.tracing import make_tracing
+from gateway.process.postgres import LEDGER_FAULTS, create_pool
+from gateway.process.queries import Queries
+from gateway.process.scrape import scraped
 from gateway.relay.producer import EventProducer, LogUnavailable
 from gateway.relay.relay import Relay, RelayConfig
 from gateway.relay.settlements import Settlements

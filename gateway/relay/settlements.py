@@ -15,8 +15,8 @@ from redis.exceptions import RedisError
 
 from config.settings import EventLogSettings
 from gateway.inventory.keys import PartitionId, partition_keys
-from gateway.inventory.postgres import LEDGER_FAULTS
-from gateway.inventory.queries import Queries
+from gateway.process.postgres import LEDGER_FAULTS
+from gateway.process.queries import Queries
 from gateway.relay.producer import EventProducer, LogUnavailable
 
 LOOK_SECONDS = 1.0

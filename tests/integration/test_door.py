@@ -10,7 +10,7 @@ import redis.asyncio
 
 from config.settings import RateLimitSettings, Settings
 from gateway.api.metrics import GatewayMetrics
-from gateway.inventory import postgres
+from gateway.process import postgres
 from tests.support.api import Api, Reply, serving, token_of
 from tests.support.servers import unique
 from tests.support.waiting import WAIT_SECONDS, wait_until

@@ -12,9 +12,9 @@ import redis.asyncio
 
 from config.settings import RedisSettings
 from config.stack.redis import RedisServer
-from gateway.inventory.durability import DurabilityMismatch
 from gateway.inventory.errors import Recovering, UnknownOutcome
 from gateway.inventory.keys import PartitionId
+from gateway.inventory.redis.durability import DurabilityMismatch
 from gateway.inventory.store import ReservationStore
 from gateway.inventory.types import ReserveRequest
 from tests.support.partitions import (

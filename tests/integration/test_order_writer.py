@@ -8,7 +8,7 @@ import pytest_asyncio
 
 from config.settings import Settings
 from gateway.inventory.events import Position
-from gateway.inventory.outbox import read_run_id
+from gateway.inventory.redis.outbox import read_run_id
 from tests.support.history import HOLD_MS, SKU, START_MS, UNITS, History, Rig, everything, open_rig
 
 

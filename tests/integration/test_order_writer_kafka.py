@@ -14,7 +14,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 from config.settings import EventLogSettings, Settings
 from config.stack.server import free_port
 from gateway.inventory.events import Position
-from gateway.inventory.kafka import kafka_within
+from gateway.process.kafka import kafka_within
 from order_writer.dead_letter_topic import DeadLetterTopic
 from order_writer.kafka_log import KafkaLog
 from order_writer.log import Batch, Foreign, LogEntry
@@ -264,7 +264,7 @@ async def test_a_consumer_that_cancels_itself_does_not_end_the_writer(
     on_kafka: Settings, rig: Rig, sale_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While the broker is away, stopping cancels a fetch in the pause before it tries again."""
-    monkeypatch.setattr("gateway.inventory.kafka.STOP_SECONDS", WAIT_SECONDS)
+    monkeypatch.setattr("gateway.process.kafka.STOP_SECONDS", WAIT_SECONDS)
     await rig.open_sale(sale_id)
     log = KafkaLog(on_kafka.event_log)
     consumer = await log._started()

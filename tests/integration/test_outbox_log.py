@@ -8,7 +8,7 @@ import redis.asyncio
 from config.settings import Settings
 from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId, outbox_key
-from gateway.inventory.outbox import EVENT_FIELD, create_reader
+from gateway.inventory.redis.outbox import EVENT_FIELD, create_reader
 from order_writer.log import LogEntry, Watermark
 from order_writer.outbox_log import OutboxLog
 

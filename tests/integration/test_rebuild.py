@@ -7,8 +7,8 @@ from config.settings import Settings
 from gateway.inventory.errors import Recovering
 from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId
-from gateway.inventory.outbox import read_run_id
-from gateway.inventory.postgres import create_pool
+from gateway.inventory.redis.outbox import read_run_id
+from gateway.process.postgres import create_pool
 from reconciler import rebuild as rebuilding
 from reconciler.ledger_records import token_of
 from reconciler.rebuild import Rebuild, rebuild

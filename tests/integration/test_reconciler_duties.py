@@ -19,7 +19,7 @@ from gateway.inventory.errors import Recovering
 from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId
 from gateway.inventory.opening import Verb, carry_state, intend_state, open_sale
-from gateway.inventory.outbox import read_outbox
+from gateway.inventory.redis.outbox import read_outbox
 from gateway.inventory.specs import WaitingRoomSpec
 from gateway.inventory.store import ReservationStore
 from gateway.inventory.types import ReserveRequest

@@ -17,7 +17,7 @@ from config.stack.redis import RedisServer
 from gateway.inventory.errors import InventoryError, Recovering
 from gateway.inventory.keys import PartitionId, partition_keys, relay_key
 from gateway.inventory.opening import open_sale
-from gateway.inventory.pool import ScriptPool
+from gateway.inventory.redis.pool import ScriptPool
 from gateway.inventory.store import ReservationStore
 from gateway.inventory.types import Snapshot
 from gateway.relay.service import run as run_relay

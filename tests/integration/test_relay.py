@@ -15,7 +15,7 @@ from config.stack.kafka import KafkaServer
 from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId, relay_key
 from gateway.inventory.opening import open_sale
-from gateway.inventory.outbox import OutboxEntry, read_outbox
+from gateway.inventory.redis.outbox import OutboxEntry, read_outbox
 from gateway.inventory.store import ReservationStore
 from gateway.relay.service import run as run_relay
 from order_writer.service import run as run_order_writer

@@ -18,7 +18,7 @@ from config.sources import environment_of
 from gateway.inventory.keys import PartitionId, relay_key
 from gateway.inventory.leases import Leases, owner_name
 from gateway.inventory.opening import open_sale
-from gateway.inventory.outbox import create_reader, position_of
+from gateway.inventory.redis.outbox import create_reader, position_of
 from gateway.inventory.store import ReservationStore
 from gateway.relay.producer import EventProducer, Outgoing
 from gateway.relay.relay import Relay, RelayConfig

@@ -15,12 +15,12 @@ from redis.exceptions import RedisError
 from config.settings import RedisSettings
 from config.stack.redis import RedisServer
 from config.stack.server import HOST, free_port
-from gateway.inventory.connection import RedisAddress
-from gateway.inventory.durability import DurabilityMismatch
 from gateway.inventory.errors import InventoryError, PartitionLost, Recovering
 from gateway.inventory.keys import PartitionId
-from gateway.inventory.outbox import create_reader, read_run_id
-from gateway.inventory.primary import Primary
+from gateway.inventory.redis.connection import RedisAddress
+from gateway.inventory.redis.durability import DurabilityMismatch
+from gateway.inventory.redis.outbox import create_reader, read_run_id
+from gateway.inventory.redis.primary import Primary
 from tests.support.partitions import open_store
 from tests.support.sentinel import MASTER, STRICT, OwnedRedis, SentinelServer
 from tests.support.servers import patient_redis

@@ -17,7 +17,7 @@ from gateway.admission.waiting_room.store import RoomLost
 from gateway.api.ledger import Ledger
 from gateway.api.queue import RoomFactsReader
 from gateway.api.sales import SaleDirectory
-from gateway.inventory.postgres import create_pool
+from gateway.process.postgres import create_pool
 from tests.integration.test_waiting_room import ROOM, join, look, place
 from tests.support.api import Api, serving
 from tests.support.partitions import open_store

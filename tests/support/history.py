@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from config.settings import Settings
 from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId, outbox_key
-from gateway.inventory.outbox import create_reader
+from gateway.inventory.redis.outbox import create_reader
 from order_writer.ledger import open_pool
 from order_writer.log import EventLog, LogEntry
 from order_writer.metrics import WriterMetrics

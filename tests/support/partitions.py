@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from config.settings import RedisSettings
 from gateway.inventory.catalog import PartitionBounds, load_config
 from gateway.inventory.keys import PartitionId, keyed_token
-from gateway.inventory.pool import ScriptPool
+from gateway.inventory.redis.pool import ScriptPool
 from gateway.inventory.specs import ItemSpec, Money, SaleSpec
 from gateway.inventory.store import ReservationStore
 from lua.loader import load_scripts

@@ -10,7 +10,8 @@ ROOT = Path(__file__).parent.parent.parent
 PACKAGES = ("config", "gateway", "loadtest", "lua", "order_writer", "reconciler")
 
 BASE = ("config.settings",)
-DOMAIN = (*BASE, "lua", "gateway.inventory")
+_WORDS = ("errors", "events", "keys")
+DOMAIN = (*BASE, "lua", "gateway.process", "gateway.inventory")
 
 # The most specific prefix of a module decides what it may import besides itself.
 ALLOWED: dict[str, tuple[str, ...]] = {
@@ -22,7 +23,15 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "config.stack": BASE,
     "config.supervisor": (*BASE, "config.stack"),
     "lua": BASE,
-    "gateway.inventory": (*BASE, "lua"),
+    "gateway.process": BASE,
+    "gateway.inventory.redis": (
+        *BASE,
+        "lua",
+        "gateway.inventory.errors",
+        "gateway.inventory.events",
+        "gateway.inventory.keys",
+    ),
+    "gateway.inventory": (*BASE, "lua", "gateway.process"),
     "gateway.admission": DOMAIN,
     "gateway.api": (*DOMAIN, "gateway.admission", "gateway.web"),
     "gateway.web": (),
@@ -116,6 +125,8 @@ def test_imports_point_one_way() -> None:
     ("module", "source"),
     [
         ("gateway.inventory.store", "from gateway.api import routes"),
+        ("gateway.inventory.redis.pool", "from gateway.inventory import store"),
+        ("gateway.process.postgres", "from gateway.inventory import keys"),
         ("gateway.relay.service", "import order_writer.service"),
         ("order_writer.service", "from reconciler import duty"),
         ("reconciler.duty", "def late():\n    from gateway.admission import tokens"),

@@ -3,7 +3,7 @@
 import pytest
 
 from config.settings import RedisSettings
-from gateway.inventory.durability import MIN_REPLICAS_MAX_LAG_SECONDS
+from gateway.inventory.redis.durability import MIN_REPLICAS_MAX_LAG_SECONDS
 from reconciler.isolation import ISOLATION_SECONDS, Isolation
 
 

@@ -4,7 +4,7 @@ import asyncio
 
 from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId
-from gateway.inventory.outbox import OutboxEntry
+from gateway.inventory.redis.outbox import OutboxEntry
 from gateway.relay.producer import Outgoing, acknowledged_of
 
 A, B = PartitionId("a", 0), PartitionId("b", 0)

@@ -5,7 +5,7 @@ import socket
 
 from config.settings import MetricsSettings
 from config.stack.server import free_port
-from gateway.inventory.scrape import scraped
+from gateway.process.scrape import scraped
 from gateway.relay.metrics import RelayMetrics
 from tests.support.waiting import WAIT_SECONDS
 

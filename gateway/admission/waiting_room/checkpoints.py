@@ -15,8 +15,8 @@ from asyncpg.pool import PoolConnectionProxy
 
 from gateway.admission.waiting_room.draw import SEED_BYTES
 from gateway.inventory.errors import Recovering
-from gateway.inventory.postgres import LEDGER_FAULTS
-from gateway.inventory.queries import Queries
+from gateway.process.postgres import LEDGER_FAULTS
+from gateway.process.queries import Queries
 
 _SQL = Queries(Path(__file__).with_name("checkpoints.sql"))
 

@@ -17,7 +17,7 @@ from gateway.admission.waiting_room.keys import room_keys
 from gateway.inventory.errors import Recovering
 from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId
-from gateway.inventory.outbox import START, read_outbox
+from gateway.inventory.redis.outbox import START, read_outbox
 
 EVENTS_MAX = 4000
 

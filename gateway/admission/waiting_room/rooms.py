@@ -16,7 +16,7 @@ from gateway.admission.waiting_room.room import FactsOf, Room
 from gateway.admission.waiting_room.store import RoomStore
 from gateway.admission.waiting_room.ticking import Ticker
 from gateway.inventory.errors import Overloaded
-from gateway.inventory.pool import ScriptPool
+from gateway.inventory.redis.pool import ScriptPool
 from gateway.inventory.store import ReservationStore
 
 ROOMS_MAX = 200

@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 
 from gateway.admission.waiting_room.keys import BuyerDigest, room_keys
 from gateway.inventory.errors import Recovering, ScriptFailure
-from gateway.inventory.pool import ScriptPool
+from gateway.inventory.redis.pool import ScriptPool
 
 Result = TypeVar("Result")
 NOT_DRAWN = -1

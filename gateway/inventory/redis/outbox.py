@@ -15,7 +15,7 @@ from config.settings import RedisSettings
 from gateway.inventory.errors import Recovering
 from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId, outbox_key
-from gateway.inventory.primary import following_pool
+from gateway.inventory.redis.primary import following_pool
 
 START = Position(0, 0)
 EVENT_FIELD = b"event"

@@ -13,12 +13,12 @@ import hiredis
 import structlog
 
 from config.settings import RedisSettings
-from gateway.inventory.connection import ScriptConnection, open_connection
-from gateway.inventory.durability import Durability, verify_server
 from gateway.inventory.errors import InventoryError, Overloaded, Recovering, UnknownOutcome
 from gateway.inventory.keys import sync_key
-from gateway.inventory.primary import LOOK_SECONDS, Primary
-from gateway.inventory.replica_wait import Command, ReplicaWait
+from gateway.inventory.redis.connection import ScriptConnection, open_connection
+from gateway.inventory.redis.durability import Durability, verify_server
+from gateway.inventory.redis.primary import LOOK_SECONDS, Primary
+from gateway.inventory.redis.replica_wait import Command, ReplicaWait
 from lua.loader import Script
 
 log = structlog.get_logger(__name__)

@@ -20,8 +20,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from config.settings import RedisSettings, sentinel_addresses
-from gateway.inventory.connection import RedisAddress
 from gateway.inventory.errors import Recovering
+from gateway.inventory.redis.connection import RedisAddress
 
 # How long an answer of the Sentinels is good for.
 LOOK_SECONDS = 1.0

@@ -9,8 +9,8 @@ import asyncio
 
 import hiredis
 
-from gateway.inventory.connection import ScriptConnection
 from gateway.inventory.errors import UnknownOutcome
+from gateway.inventory.redis.connection import ScriptConnection
 
 Command = tuple[bytes | str | int, ...]
 

@@ -12,8 +12,8 @@ relaxed   in this server's memory                                up to some seco
 from enum import StrEnum
 
 from config.settings import RedisSettings
-from gateway.inventory.connection import ScriptConnection
 from gateway.inventory.errors import InventoryError, Recovering
+from gateway.inventory.redis.connection import ScriptConnection
 
 # How long an isolated primary may go on writing; whoever takes over waits for longer.
 MIN_REPLICAS_MAX_LAG_SECONDS = 2
