@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import csv
 import io
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import asyncpg
 import msgspec
 
-from gateway.api.operator_schemas import AccountingAnswer, AccountingLine
-from gateway.api.problems import Problem
-from gateway.api.rendering import instant
-from gateway.api.schemas import Total
-from gateway.process.queries import Queries
+from gateway.api.contract.operator_schemas import AccountingAnswer, AccountingLine
+from gateway.api.contract.problems import Problem
+from gateway.api.contract.rendering import instant
+from gateway.api.contract.schemas import Total
+from gateway.api.ledger.queries import QUERIES
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 CSV = "text/csv; charset=utf-8; header=present"
 ACCOUNTING_TIMEOUT_SECONDS = 60.0
 
-_SQL = Queries(Path(__file__).parent / "sql" / "accounting.sql")
 _COLUMNS = AccountingLine.__struct_fields__
 _LISTS = ("adjustments", "returns")
 
@@ -38,11 +36,11 @@ async def store_accounting(
 
     Raises Problem invalid_state where the ledger does not add up.
     """
-    await connection.execute(_SQL["wait_longer"], f"{ACCOUNTING_TIMEOUT_SECONDS:.0f}s")
-    await connection.execute(_SQL["insert_settlement"], sale_id, settled_by)
+    await connection.execute(QUERIES["wait_longer"], f"{ACCOUNTING_TIMEOUT_SECONDS:.0f}s")
+    await connection.execute(QUERIES["insert_settlement"], sale_id, settled_by)
     try:
         await connection.execute(
-            _SQL["insert_settlement_lines"], sale_id, timeout=ACCOUNTING_TIMEOUT_SECONDS
+            QUERIES["insert_settlement_lines"], sale_id, timeout=ACCOUNTING_TIMEOUT_SECONDS
         )
     except asyncpg.CheckViolationError as error:
         detail = "The ledger's stock, events and orders do not add up; look at them first."
@@ -58,10 +56,12 @@ async def store_accounting(
 
 async def read_accounting(connection: PoolConnectionProxy, sale_id: str) -> AccountingAnswer | None:
     """The stored accounting, or None where the sale has none."""
-    sale = await connection.fetchrow(_SQL["settlement"], sale_id)
+    sale = await connection.fetchrow(QUERIES["settlement"], sale_id)
     if sale is None:
         return None
-    lines = tuple(_line(row) for row in await connection.fetch(_SQL["settlement_lines"], sale_id))
+    lines = tuple(
+        _line(row) for row in await connection.fetch(QUERIES["settlement_lines"], sale_id)
+    )
     currency = sale["currency"]
     return AccountingAnswer(
         sale_id=sale_id,

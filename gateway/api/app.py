@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, cast
 
 from aiohttp import web
 
+from gateway.api.contract.endpoints import Endpoint
 from gateway.api.protocol import check_expectation
 from gateway.api.responses import SYSTEM
-from gateway.api.routes import Endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from aiohttp.typedefs import Handler
 
+    from gateway.api.contract.endpoints import AnyEndpoint, Call, OpenCall, StreamCall
     from gateway.api.cors import Cors
-    from gateway.api.responses import Call, Edge, OpenCall, StreamCall
-    from gateway.api.routes import AnyEndpoint
+    from gateway.api.responses import Edge
 
 
 def make_app(

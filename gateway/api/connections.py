@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from gateway.api.problems import Problem
+from gateway.api.contract.problems import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable

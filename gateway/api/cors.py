@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.api.problems import Answer, Header
+from gateway.api.contract.problems import Answer, Header
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from aiohttp import web
 
-    from gateway.api.responses import OpenCall
+    from gateway.api.contract.endpoints import OpenCall
 
 PREFLIGHT_SECONDS = 7200
 _MAY_SEND = (

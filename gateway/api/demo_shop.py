@@ -13,43 +13,28 @@ import secrets
 import time
 from datetime import UTC, datetime
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import jwt
-import msgspec
 
 from gateway.admission.tokens import Scope
-from gateway.api.problems import not_found
-from gateway.api.rendering import instant
-from gateway.api.sales import SQL
-from gateway.api.schemas import ConfirmBody, ReservationAnswer
+from gateway.api.contract.problems import not_found
+from gateway.api.contract.rendering import instant
+from gateway.api.contract.requests import ConfirmBody
+from gateway.api.contract.schemas import DemoSession, ReservationAnswer
+from gateway.api.ledger.queries import QUERIES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from config.settings import Settings
     from gateway.admission.tokens import Principal
-    from gateway.api.ledger import Ledger
+    from gateway.api.ledger.connections import Ledger
     from gateway.api.reservations import ReservationService
 
 TOKEN_LIFE_SECONDS = 12 * 3600
 _PROXY_HEADERS = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP")
-
-
-class DemoPaymentBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a visitor pays for."""
-
-    reservation_id: Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
-
-
-class DemoSession(msgspec.Struct, frozen=True):
-    """A new visitor, and the sale to show; null where none was ever scheduled or opened."""
-
-    buyer_id: str
-    token: str
-    expires_at: str
-    sale_id: str | None
 
 
 class DemoShop:
@@ -82,7 +67,7 @@ class DemoShop:
             buyer_id=buyer_id,
             token=jwt.encode(claims, self._secret, algorithm="HS256"),
             expires_at=instant(datetime.fromtimestamp(expires, UTC)),
-            sale_id=await self._ledger.fetchval(SQL["sale_to_show"]),
+            sale_id=await self._ledger.fetchval(QUERIES["sale_to_show"]),
         )
 
     async def pay(self, reservation_id: str, principal: Principal) -> ReservationAnswer:

@@ -15,8 +15,8 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from redis.exceptions import RedisError
 
-from gateway.api.ledger import LedgerUnavailable
-from gateway.api.sales import SQL
+from gateway.api.ledger.connections import LedgerUnavailable
+from gateway.api.ledger.queries import QUERIES
 from gateway.inventory.errors import InventoryError
 from gateway.inventory.keys import PartitionId, outbox_key, partition_keys
 from gateway.inventory.redis.outbox import read_run_id
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import redis.asyncio as redis_py
     from prometheus_client.core import Metric
 
-    from gateway.api.ledger import Ledger
+    from gateway.api.ledger.connections import Ledger
     from gateway.inventory.store import ReservationStore
     from gateway.inventory.types import Snapshot
 
@@ -160,12 +160,12 @@ class Gauges:
 
     async def _read(self) -> Reading:
         try:
-            sales = await self._ledger.fetch(SQL["running_sales"], SALES_MAX)
+            sales = await self._ledger.fetch(QUERIES["running_sales"], SALES_MAX)
             ids = [row["sale_id"] for row in sales]
-            places = await self._ledger.fetch(SQL["ledger_lag"], ids)
-            drifted = await self._ledger.fetch(SQL["drift"], ids)
-            floors = await self._ledger.fetch(SQL["item_floors"], ids)
-            letters = await self._ledger.fetch(SQL["open_letters_by_reason"])
+            places = await self._ledger.fetch(QUERIES["ledger_lag"], ids)
+            drifted = await self._ledger.fetch(QUERIES["drift"], ids)
+            floors = await self._ledger.fetch(QUERIES["item_floors"], ids)
+            letters = await self._ledger.fetch(QUERIES["open_letters_by_reason"])
         except LedgerUnavailable:
             return Reading([], {}, {"postgres": False})
         floor_of: dict[str, dict[str, int]] = {}

@@ -5,41 +5,18 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Literal
 
-import msgspec
-
-from gateway.api.ledger import LedgerUnavailable
-from gateway.api.sales import SQL
+from gateway.api.contract.overview_schemas import Health, UpDown
+from gateway.api.ledger.connections import LedgerUnavailable
+from gateway.api.ledger.queries import QUERIES
 
 if TYPE_CHECKING:
     from gateway.admission.keyring import Keyring
-    from gateway.api.ledger import Ledger
+    from gateway.api.ledger.connections import Ledger
     from gateway.api.sales import SaleDirectory
     from gateway.inventory.redis.pool import ScriptPool
 
 # Below what load balancers wait for: a Postgres that hangs must not make the gateway look dead.
 POSTGRES_TIMEOUT_SECONDS = 1.0
-
-UpDown = Literal["up", "down"]
-
-
-class Alive(msgspec.Struct, frozen=True):
-    """What `/livez` says, if it says anything."""
-
-    status: Literal["alive"] = "alive"
-
-
-class Health(msgspec.Struct, frozen=True):
-    """What `/readyz` says; `durability` is what an answered reservation is worth.
-
-    `degraded`: the parts without which the worker goes on, selling the sales it knows.
-    """
-
-    status: Literal["ready", "degraded", "not_ready"]
-    degraded: tuple[str, ...]
-    redis: UpDown
-    postgres: UpDown
-    sales_listener: UpDown
-    durability: str
 
 
 class HealthCheck:
@@ -87,7 +64,7 @@ class HealthCheck:
     async def _postgres_answers(self) -> bool:
         try:
             async with asyncio.timeout(POSTGRES_TIMEOUT_SECONDS):
-                await self._ledger.fetchval(SQL["ledger_alive"])
+                await self._ledger.fetchval(QUERIES["ledger_alive"])
         except (LedgerUnavailable, TimeoutError):
             return False
         return True

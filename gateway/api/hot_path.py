@@ -26,8 +26,8 @@ from multidict import CIMultiDictProxy
 from gateway.admission.shedding import Work
 from gateway.admission.tokens import Scope
 from gateway.api.connections import Connections
+from gateway.api.contract.problems import Answer, Problem, Shed
 from gateway.api.cors import Cors
-from gateway.api.problems import Answer, Problem, Shed
 from gateway.api.protocol import GuardedProtocol, ProblemServer, response_bytes
 from gateway.api.reserving import Ask, Reserve
 from gateway.api.responses import Edge, request_id_of

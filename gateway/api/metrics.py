@@ -15,9 +15,9 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from gateway.admission.shedding import SHED_FROM
 from gateway.api.connections import Ended
+from gateway.api.contract.overview_schemas import GatewayFigures, LatencyFigures
+from gateway.api.contract.problems import CATALOGUE
 from gateway.api.metrics_file import MetricsFile
-from gateway.api.overview_schemas import GatewayFigures, LatencyFigures
-from gateway.api.problems import CATALOGUE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from gateway.api.cursors import Cursor, decode_cursor, encode_cursor
-from gateway.api.rendering import StateName, instant
-from gateway.api.sales import SQL
-from gateway.api.schemas import OrderAnswer, OrderEventAnswer, OrderLineAnswer, Total
+from gateway.api.contract.cursors import Cursor, decode_cursor, encode_cursor
+from gateway.api.contract.rendering import instant
+from gateway.api.contract.schemas import OrderAnswer, OrderEventAnswer, OrderLineAnswer, Total
+from gateway.api.ledger.queries import QUERIES
+from gateway.api.reservations_rendering import StateName
 from gateway.inventory.events import Position, event_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from gateway.api.ledger import Ledger
-    from gateway.api.schemas import ReservationAnswer
+    from gateway.api.contract.schemas import ReservationAnswer
+    from gateway.api.ledger.connections import Ledger
 
 OrderStatus = Literal["PENDING", "CONFIRMED", "CANCELLED", "EXPIRED"]
 STATUS_OF_STATE: Mapping[StateName, OrderStatus] = {
@@ -73,7 +74,7 @@ class OrderBook:
         """One page, newest first. Raises Problem invalid for a cursor that is none of ours."""
         after = decode_cursor(cursor) if cursor else None
         rows = await self._ledger.fetch(
-            SQL["orders_of_buyer"],
+            QUERIES["orders_of_buyer"],
             buyer_id,
             after and after.created_at,
             after and after.identifier,
@@ -89,7 +90,7 @@ class OrderBook:
         records = await fetch_records(self._ledger, ids)
         events: defaultdict[str, list[OrderEventAnswer]] = defaultdict(list)
         sales = {record.reservation_id: record for record in records}
-        for row in await self._ledger.fetch(SQL["order_events_by_reservation"], list(ids)):
+        for row in await self._ledger.fetch(QUERIES["order_events_by_reservation"], list(ids)):
             record = sales.get(row["reservation_id"])
             if record is None:
                 continue
@@ -110,8 +111,8 @@ async def fetch_records(ledger: Ledger, ids: Sequence[str]) -> list[OrderRecord]
     if not ids:
         return []
     lines: defaultdict[str, list[OrderLineAnswer]] = defaultdict(list)
-    rows = await ledger.fetch(SQL["reservations_by_id"], list(ids))
-    for line in await ledger.fetch(SQL["lines_by_reservation"], list(ids)):
+    rows = await ledger.fetch(QUERIES["reservations_by_id"], list(ids))
+    for line in await ledger.fetch(QUERIES["lines_by_reservation"], list(ids)):
         fields = {name: line[name] for name in OrderLineAnswer.__struct_fields__}
         lines[line["reservation_id"]].append(OrderLineAnswer(**fields))
     names = OrderRecord.__struct_fields__[:-1]

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gateway.api.cursors import Cursor, decode_cursor, encode_cursor
-from gateway.api.overview_schemas import (
+from gateway.api.contract.cursors import Cursor, decode_cursor, encode_cursor
+from gateway.api.contract.overview_schemas import (
     AuditEntry,
     AuditLogAnswer,
     FigureItem,
@@ -17,19 +17,19 @@ from gateway.api.overview_schemas import (
     SalesAnswer,
     SaleSummary,
 )
-from gateway.api.rendering import instant
+from gateway.api.contract.rendering import instant
+from gateway.api.ledger.queries import QUERIES
 from gateway.api.reserving import facts_or_problem
-from gateway.api.sales import SQL
 from gateway.inventory.errors import InventoryError
 from gateway.inventory.types import SaleState
 
 if TYPE_CHECKING:
     import asyncpg
 
+    from gateway.api.contract.operator_schemas import QueueFigures
     from gateway.api.gauges import Gauges, PartitionGauges
-    from gateway.api.ledger import Ledger
+    from gateway.api.ledger.connections import Ledger
     from gateway.api.metrics import GatewayMetrics
-    from gateway.api.operator_schemas import QueueFigures
     from gateway.api.queue_operations import QueueOperations
     from gateway.api.sales import SaleDirectory, SaleFacts
     from gateway.api.snapshots import Snapshots
@@ -65,7 +65,7 @@ class Overview:
         """One page of all sales, newest first."""
         after = decode_cursor(cursor) if cursor else None
         rows = await self._ledger.fetch(
-            SQL["sales_page"],
+            QUERIES["sales_page"],
             after and after.created_at,
             after and after.identifier,
             SALES_PAGE + 1,
@@ -93,7 +93,7 @@ class Overview:
 
     async def audit_log(self, sale_id: str | None, before: int | None) -> AuditLogAnswer:
         """One page, newest first, of entries older than `before`; of one sale or of all."""
-        rows = await self._ledger.fetch(SQL["audit_page"], sale_id, before, AUDIT_PAGE + 1)
+        rows = await self._ledger.fetch(QUERIES["audit_page"], sale_id, before, AUDIT_PAGE + 1)
         shown = tuple(_entry(row) for row in rows[:AUDIT_PAGE])
         more = str(shown[-1].audit_id) if len(rows) > AUDIT_PAGE else None
         return AuditLogAnswer(shown, more)

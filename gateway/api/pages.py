@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.api.problems import Answer, Header
-from gateway.api.versions import is_known
+from gateway.api.contract.problems import Answer, Header
+from gateway.api.contract.versions import is_known
 from gateway.web.files import CLIENT_PREFIX, WebFile, web_files
 
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from gateway.api.responses import OpenCall
+    from gateway.api.contract.endpoints import OpenCall
 
 # Nothing from another origin, nothing inline, no frame around it, no form that leaves.
 POLICY = (

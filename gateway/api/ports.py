@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from gateway.admission.tokens import Scope
 from gateway.api.app import make_app
+from gateway.api.contract.endpoints import Endpoint
 from gateway.api.pages import page_calls
-from gateway.api.routes import Endpoint, system_endpoints
+from gateway.api.routes import system_endpoints
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from config.settings import GatewaySettings
+    from gateway.api.contract.endpoints import AnyEndpoint
     from gateway.api.cors import Cors
     from gateway.api.handlers.system import SystemHandlers
     from gateway.api.responses import Edge
-    from gateway.api.routes import AnyEndpoint
 
 _CALLS_OF_OPERATORS = frozenset({"/metrics"})
 _PAGES_OF_OPERATORS = ("/ops", "/web/ops")

@@ -12,7 +12,7 @@ from aiohttp import HttpVersion11, web
 from aiohttp.helpers import rfc822_formatted_time
 from aiohttp.http import SERVER_SOFTWARE
 
-from gateway.api.problems import Answer, Header, Problem
+from gateway.api.contract.problems import Answer, Header, Problem
 from gateway.api.responses import problem_of, request_id_of, response_of
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from gateway.api.rendering import instant
+from gateway.api.contract.rendering import instant
+from gateway.api.contract.schemas import PublicItem, PublicSale, PublicWaitingRoom
 from gateway.api.reserving import facts_or_problem
-from gateway.api.schemas import PublicItem, PublicSale, PublicWaitingRoom
 from gateway.inventory.errors import InventoryError
 from gateway.inventory.specs import Money, WaitingRoomSpec
 from gateway.inventory.types import SaleState

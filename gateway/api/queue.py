@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from gateway.admission.passes import InvalidPass, Passes, passes_of
 from gateway.admission.waiting_room.facts import RoomFacts
 from gateway.admission.waiting_room.view import Ended, QueueState, Standing
-from gateway.api.ledger import LedgerUnavailable
-from gateway.api.problems import Problem
-from gateway.api.rendering import instant_ms
+from gateway.api.contract.problems import Problem
+from gateway.api.contract.rendering import instant_ms
+from gateway.api.contract.schemas import QueueAnswer
+from gateway.api.ledger.connections import LedgerUnavailable
 from gateway.api.reserving import facts_or_problem
 from gateway.api.sales import SaleDirectory, SaleFacts, UnknownSale
-from gateway.api.schemas import QueueAnswer
 from gateway.inventory.errors import Recovering
 from gateway.inventory.types import SaleState
 

@@ -7,7 +7,7 @@ from base64 import b64encode
 from hashlib import sha256
 from pathlib import Path
 
-from gateway.api.problems import Answer
+from gateway.api.contract.problems import Answer
 
 _PAGE = Path(__file__).with_name("queue_audit.html").read_bytes()
 _PART = re.compile(rb"<(script|style)>(.*?)</\1>", re.DOTALL)

@@ -14,8 +14,8 @@ from prometheus_client.registry import Collector
 
 from gateway.admission.waiting_room.store import RoomReading, RoomStore
 from gateway.api.gauges import FRESH_SECONDS, SALES_MAX
-from gateway.api.ledger import LedgerUnavailable
-from gateway.api.sales import SQL
+from gateway.api.ledger.connections import LedgerUnavailable
+from gateway.api.ledger.queries import QUERIES
 from gateway.inventory.errors import InventoryError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from prometheus_client.core import Metric
 
-    from gateway.api.ledger import Ledger
+    from gateway.api.ledger.connections import Ledger
 
 _GAUGES = (
     ("dropgate_queue_waiting", "Buyers who wait"),
@@ -72,7 +72,7 @@ class QueueGauges:
 
     async def _read(self) -> dict[str, RoomReading]:
         try:
-            rows = await self._ledger.fetch(SQL["running_rooms"], SALES_MAX)
+            rows = await self._ledger.fetch(QUERIES["running_rooms"], SALES_MAX)
         except LedgerUnavailable:
             return {}
         found = {}

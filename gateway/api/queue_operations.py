@@ -10,16 +10,16 @@ import time
 from typing import TYPE_CHECKING, Literal, cast
 
 from gateway.admission.waiting_room.draw import commitment_of
-from gateway.api.audit import Caller, write_audit
-from gateway.api.operator_schemas import QueueFigures
-from gateway.api.problems import Problem
-from gateway.api.rendering import instant
+from gateway.api.contract.operator_schemas import QueueFigures
+from gateway.api.contract.problems import Problem
+from gateway.api.contract.rendering import instant
+from gateway.api.contract.schemas import DrawAnswer
+from gateway.api.ledger.audit import Caller, write_audit
 from gateway.api.reserving import facts_or_problem
-from gateway.api.schemas import DrawAnswer
 
 if TYPE_CHECKING:
     from gateway.admission.waiting_room.checkpoints import RoomRecord
-    from gateway.api.ledger import Ledger
+    from gateway.api.ledger.connections import Ledger
     from gateway.api.queue import Queue
     from gateway.api.sales import SaleDirectory
 

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING
 import msgspec
 from aiohttp import web
 
-from gateway.api.problems import Problem
-from gateway.api.responses import REQUEST_ID
+from gateway.api.contract.endpoints import REQUEST_ID
+from gateway.api.contract.problems import Problem
 from gateway.inventory.errors import InventoryError
 
 if TYPE_CHECKING:
     from gateway.admission.tokens import Principal
     from gateway.admission.waiting_room.room import Room
+    from gateway.api.contract.schemas import QueueAnswer
     from gateway.api.queue import Queue
-    from gateway.api.schemas import QueueAnswer
 
 RECONNECT_MILLISECONDS = 2000
 _encode = msgspec.json.Encoder().encode

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.api.audit import Caller, write_audit
-from gateway.api.operator_schemas import (
+from gateway.api.contract.operator_schemas import (
     DeadLetterAnswer,
     DeadLettersAnswer,
     DifferenceAnswer,
@@ -23,17 +22,18 @@ from gateway.api.operator_schemas import (
     ReconciliationsAnswer,
     WatermarkAnswer,
 )
-from gateway.api.problems import Problem, not_found
-from gateway.api.rendering import instant
+from gateway.api.contract.problems import Problem, not_found
+from gateway.api.contract.rendering import instant
+from gateway.api.ledger.audit import Caller, write_audit
+from gateway.api.ledger.queries import QUERIES
 from gateway.api.reserving import facts_or_problem
-from gateway.api.sales import SQL
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     import asyncpg
 
-    from gateway.api.ledger import Ledger
+    from gateway.api.ledger.connections import Ledger
     from gateway.api.sales import SaleDirectory
 
 WAIT_SECONDS = 20.0
@@ -68,7 +68,7 @@ class Reconciliations:
             raise Problem("invalid_state", detail, state=facts.state)
         async with self._ledger.transaction() as connection:
             identifier: int = await connection.fetchval(
-                SQL["request_reconciliation"], sale_id, apply, caller.subject
+                QUERIES["request_reconciliation"], sale_id, apply, caller.subject
             )
             await write_audit(
                 connection,
@@ -80,13 +80,13 @@ class Reconciliations:
             )
 
         async def finished() -> bool:
-            status = await self._reads.fetchval(SQL["reconciliation_status"], identifier)
+            status = await self._reads.fetchval(QUERIES["reconciliation_status"], identifier)
             return status in {"done", "failed"}
 
         if not await _poll(finished):
             detail = "The reconciler has not answered; its result will be listed when it has."
             raise Problem("recovering", detail, reconciliation_id=identifier)
-        rows = await self._reads.fetch(SQL["reconciliation"], identifier)
+        rows = await self._reads.fetch(QUERIES["reconciliation"], identifier)
         (answer,) = await self._answers(rows)
         if answer.status == "failed":
             code = _FAILURES.get(answer.failure or "", "recovering")
@@ -98,18 +98,18 @@ class Reconciliations:
         """The latest ones, newest first."""
         await facts_or_problem(self._directory, sale_id)
         rows = await self._reads.fetch(
-            SQL["reconciliations_of_sale"], sale_id, RECONCILIATIONS_SHOWN
+            QUERIES["reconciliations_of_sale"], sale_id, RECONCILIATIONS_SHOWN
         )
         return ReconciliationsAnswer(tuple(await self._answers(rows)))
 
     async def _answers(self, rows: list[asyncpg.Record]) -> list[ReconciliationAnswer]:
         ids = [row["reconciliation_id"] for row in rows]
         differences: defaultdict[int, list[DifferenceAnswer]] = defaultdict(list)
-        for row in await self._reads.fetch(SQL["differences"], ids, DIFFERENCES_SHOWN):
+        for row in await self._reads.fetch(QUERIES["differences"], ids, DIFFERENCES_SHOWN):
             fields = {name: row[name] for name in DifferenceAnswer.__struct_fields__}
             differences[row["reconciliation_id"]].append(DifferenceAnswer(**fields))
         rebuilds: defaultdict[int, list[RebuildAnswer]] = defaultdict(list)
-        for row in await self._reads.fetch(SQL["rebuilds"], ids):
+        for row in await self._reads.fetch(QUERIES["rebuilds"], ids):
             rebuilds[row["reconciliation_id"]].append(
                 RebuildAnswer(
                     partition=row["partition"],
@@ -149,7 +149,7 @@ class DeadLetters:
 
     async def page(self, before: int | None) -> DeadLettersAnswer:
         """One page, newest first, of letters older than `before`."""
-        rows = await self._reads.fetch(SQL["dead_letters"], before, LETTERS_PAGE + 1)
+        rows = await self._reads.fetch(QUERIES["dead_letters"], before, LETTERS_PAGE + 1)
         shown = tuple(_letter(row) for row in rows[:LETTERS_PAGE])
         more = str(shown[-1].dead_letter_id) if len(rows) > LETTERS_PAGE else None
         return DeadLettersAnswer(shown, more)
@@ -160,7 +160,7 @@ class DeadLetters:
         if letter.status in {"replayed", "dismissed"}:
             return letter
         async with self._ledger.transaction() as connection:
-            await connection.execute(SQL["request_replay"], identifier)
+            await connection.execute(QUERIES["request_replay"], identifier)
             await write_audit(
                 connection,
                 caller,
@@ -182,7 +182,7 @@ class DeadLetters:
         return letter
 
     async def _find(self, identifier: int) -> DeadLetterAnswer:
-        row = await self._reads.fetchrow(SQL["dead_letter"], identifier)
+        row = await self._reads.fetchrow(QUERIES["dead_letter"], identifier)
         if row is None:
             raise not_found("dead letter")
         return _letter(row)

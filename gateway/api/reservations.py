@@ -11,17 +11,12 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from gateway.admission.tokens import Principal, Scope
-from gateway.api.ledger import LedgerUnavailable
-from gateway.api.problems import Problem, not_found
+from gateway.api.contract.problems import Problem, not_found, recovering
+from gateway.api.contract.schemas import ReservationAnswer
+from gateway.api.ledger.connections import LedgerUnavailable
 from gateway.api.refusals import key_reused
-from gateway.api.rendering import reservation_answer
-from gateway.api.reserving import (
-    facts_or_problem,
-    fingerprint_of,
-    is_settled,
-    numbered_lines,
-    recovering,
-)
+from gateway.api.reservations_rendering import reservation_answer
+from gateway.api.reserving import facts_or_problem, fingerprint_of, is_settled, numbered_lines
 from gateway.api.resolutions import (
     Resolution,
     already_resolved,
@@ -30,7 +25,6 @@ from gateway.api.resolutions import (
     unavailable,
 )
 from gateway.api.sales import SaleFacts
-from gateway.api.schemas import ReservationAnswer
 from gateway.inventory.errors import InventoryError, UnknownOutcome
 from gateway.inventory.keys import ReservationId, keyed_token, parse_reservation_id
 from gateway.inventory.outcomes import EdgeReply
@@ -39,8 +33,8 @@ from gateway.inventory.types import SaleState
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from gateway.api.contract.requests import ConfirmBody, ReturnBody
     from gateway.api.sales import SaleDirectory
-    from gateway.api.schemas import ConfirmBody, ReturnBody
     from gateway.api.settled import SettledReservation, SettledReservations
     from gateway.inventory.store import ReservationStore
 

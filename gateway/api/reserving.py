@@ -16,14 +16,15 @@ import msgspec
 
 from gateway.admission.passes import InvalidPass, passes_of
 from gateway.admission.tokens import Principal, Scope
-from gateway.api.bodies import Decoder, check_json, check_text, idempotency_key
-from gateway.api.ledger import LedgerUnavailable
-from gateway.api.problems import Answer, Problem, not_found
-from gateway.api.rate_headers import Quota, rate_headers, rate_limited
+from gateway.api.contract.bodies import Decoder, check_json, check_text, idempotency_key
+from gateway.api.contract.problems import Answer, Problem, not_found, recovering
+from gateway.api.contract.rate_headers import Quota, rate_headers, rate_limited
+from gateway.api.contract.rendering import REPLAYED, json_answer
+from gateway.api.contract.requests import LineBody, ReserveBody
+from gateway.api.ledger.connections import LedgerUnavailable
 from gateway.api.refusals import key_reused, not_open, refusal
-from gateway.api.rendering import REPLAYED, json_answer, reservation_answer
+from gateway.api.reservations_rendering import reservation_answer
 from gateway.api.sales import SaleDirectory, SaleFacts, UnknownSale
-from gateway.api.schemas import LineBody, ReserveBody
 from gateway.inventory.batcher import NO_ADMISSION, Admission
 from gateway.inventory.errors import Overloaded, Recovering, UnknownOutcome
 from gateway.inventory.keys import ReservationId, keyed_token
@@ -320,8 +321,3 @@ async def is_settled(directory: SaleDirectory, sale_id: str) -> bool:
         return (await directory.read(sale_id)).state is SaleState.SETTLED
     except (UnknownSale, LedgerUnavailable):
         return False
-
-
-def recovering() -> Problem:
-    """Redis does not answer for the partition; asking again with the same key finds the outcome."""
-    return Problem("recovering", "The reservation's outcome is not known yet; ask again.")

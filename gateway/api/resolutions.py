@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.api.problems import Problem, not_found
+from gateway.api.contract.problems import Problem, not_found, recovering
+from gateway.api.contract.schemas import ReservationAnswer
 from gateway.api.refusals import key_reused
-from gateway.api.rendering import reservation_answer
-from gateway.api.reserving import recovering
-from gateway.api.schemas import ReservationAnswer
+from gateway.api.reservations_rendering import reservation_answer
 from gateway.inventory.errors import InventoryError, Overloaded, Recovering, UnknownOutcome
 from gateway.inventory.outcomes import EdgeReply, Outcome
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Awaitable, Callable
 from itertools import count
 from secrets import token_hex
 from typing import TYPE_CHECKING, Final, Protocol, cast
@@ -21,11 +20,11 @@ from gateway.admission.client_address import network_of
 from gateway.admission.keyring import KeysUnavailable
 from gateway.admission.shedding import Load, Work, work_of
 from gateway.admission.tokens import InvalidToken, Principal, Scope, TokenVerifier
-from gateway.api.bodies import LOAD
-from gateway.api.ledger import LedgerUnavailable
-from gateway.api.problems import Answer, Problem, Shed, forbidden, not_found
-from gateway.api.rate_headers import Quota, rate_limited
-from gateway.api.reserving import recovering
+from gateway.api.contract.bodies import LOAD
+from gateway.api.contract.endpoints import REQUEST_ID, Call, OpenCall, StreamCall
+from gateway.api.contract.problems import Answer, Problem, Shed, forbidden, not_found, recovering
+from gateway.api.contract.rate_headers import Quota, rate_limited
+from gateway.api.ledger.connections import LedgerUnavailable
 from gateway.inventory.errors import Overloaded, Recovering, UnknownOutcome
 
 if TYPE_CHECKING:
@@ -38,11 +37,6 @@ if TYPE_CHECKING:
     from gateway.api.metrics import GatewayMetrics
 
 
-Call = Callable[[web.Request, Principal], Awaitable[Answer]]
-StreamCall = Callable[[web.Request, Principal], Awaitable[web.StreamResponse]]
-OpenCall = Callable[[web.Request], Awaitable[Answer]]
-
-REQUEST_ID: Final = web.RequestKey("request_id", str)
 SPREAD_SECONDS: Final = 2
 # The route of what machines ask: never limited.
 SYSTEM: Final = "system"

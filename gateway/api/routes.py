@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway.admission.tokens import Scope
-from gateway.api import operator_schemas, overview_schemas, schemas
-from gateway.api.demo_shop import DemoPaymentBody, DemoSession
-from gateway.api.health import Alive, Health
-from gateway.api.responses import Call, OpenCall, StreamCall
+from gateway.api.contract import operator_schemas, overview_schemas, requests, schemas
+from gateway.api.contract.endpoints import AnyEndpoint, Endpoint, OpenEndpoint
+from gateway.api.contract.overview_schemas import Alive, Health
+from gateway.api.contract.requests import DemoPaymentBody
+from gateway.api.contract.schemas import DemoSession
 from gateway.inventory.opening import Verb
 from gateway.inventory.specs import SaleSpec
 from gateway.inventory.types import SaleState
@@ -43,58 +43,6 @@ _WRITE = (
 _OPS_WRITE = (*_WRITE, "invalid_state", "version_mismatch")
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """One call: where it is, who may make it, what goes in and comes out.
-
-    `route` names it in the metrics; `body_optional` where an empty body is an empty object;
-    `also_as` are the media types the answer may be asked for in beside JSON; `also_statuses` are
-    further statuses with the same answer, `answer_headers` what an answer may carry beside
-    X-Request-Id; `streams` where the call answers for itself, over time: each event's data is an
-    `answer`. `codes` leaves out what any call may answer (description/answers.py).
-    """
-
-    method: str
-    path: str
-    route: str
-    summary: str
-    call: Call | StreamCall
-    scopes: tuple[Scope, ...]
-    answer: type | None
-    codes: tuple[str, ...]
-    status: int = 200
-    body: type | None = None
-    body_optional: bool = False
-    headers: tuple[str, ...] = ()
-    query: tuple[str, ...] = ()
-    media_type: str = "application/json"
-    also_as: tuple[str, ...] = ()
-    also_statuses: tuple[int, ...] = ()
-    answer_headers: tuple[str, ...] = ()
-    streams: bool = False
-    required_headers: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class OpenEndpoint:
-    """A call that takes no token; the fields are those of Endpoint."""
-
-    method: str
-    path: str
-    route: str
-    summary: str
-    call: OpenCall
-    answer: type | None = None
-    codes: tuple[str, ...] = ()
-    headers: tuple[str, ...] = ()
-    media_type: str = "application/json"
-    also_statuses: tuple[int, ...] = ()
-    answer_headers: tuple[str, ...] = ()
-
-
-AnyEndpoint = Endpoint | OpenEndpoint
-
-
 def reservation_endpoints(handlers: ReservationHandlers) -> tuple[Endpoint, ...]:
     """Calls of buyers and storefronts."""
     reservation = schemas.ReservationAnswer
@@ -105,7 +53,7 @@ def reservation_endpoints(handlers: ReservationHandlers) -> tuple[Endpoint, ...]
             handlers.reserve, _OWNERS, reservation,
             (*_WRITE, "idempotency_key_required", "idempotency_key_reused", "sale_not_open",
              "rate_limited", "not_admitted", "limit_exceeded", "sold_out", "ledger_behind"),
-            status=201, body=schemas.ReserveBody, headers=("Idempotency-Key", "Admission-Token"),
+            status=201, body=requests.ReserveBody, headers=("Idempotency-Key", "Admission-Token"),
             answer_headers=("Location", "Idempotent-Replayed", "RateLimit", "RateLimit-Policy"),
         ),
         Endpoint(
@@ -115,23 +63,23 @@ def reservation_endpoints(handlers: ReservationHandlers) -> tuple[Endpoint, ...]
         Endpoint(
             "POST", f"{_RESERVATION}/confirm", "confirm", "Paid: held units are sold",
             handlers.confirm, _STOREFRONT, reservation, (*_WRITE, *resolved),
-            body=schemas.ConfirmBody, answer_headers=("Idempotent-Replayed",),
+            body=requests.ConfirmBody, answer_headers=("Idempotent-Replayed",),
         ),
         Endpoint(
             "POST", f"{_RESERVATION}/cancel", "cancel", "Give held units back",
             handlers.cancel, _OWNERS, reservation, (*_WRITE, *resolved),
-            body=schemas.EmptyBody, body_optional=True, answer_headers=("Idempotent-Replayed",),
+            body=requests.EmptyBody, body_optional=True, answer_headers=("Idempotent-Replayed",),
         ),
         Endpoint(
             "POST", f"{_RESERVATION}/extend", "extend", "Hold for longer, up to the sale's cap",
             handlers.extend, _OWNERS, reservation, (*_WRITE, *resolved, "ledger_behind"),
-            body=schemas.ExtendBody,
+            body=requests.ExtendBody,
         ),
         Endpoint(
             "POST", f"{_RESERVATION}/returns", "returns", "Take sold units back",
             handlers.return_units, _STOREFRONT, reservation,
             (*_WRITE, "idempotency_key_required", "idempotency_key_reused", "invalid_state"),
-            status=201, body=schemas.ReturnBody, headers=("Idempotency-Key",),
+            status=201, body=requests.ReturnBody, headers=("Idempotency-Key",),
             answer_headers=("Idempotent-Replayed",),
         ),
         Endpoint(
@@ -155,7 +103,7 @@ def queue_endpoints(handlers: QueueHandlers) -> tuple[Endpoint, ...]:
         Endpoint(
             "POST", queue, "queue_join", "Join the queue, or find the place one has",
             handlers.join, _BUYER, schemas.QueueAnswer, (*_WRITE, *codes, "sale_not_open"),
-            body=schemas.EmptyBody, body_optional=True, headers=("Queue-Ticket",),
+            body=requests.EmptyBody, body_optional=True, headers=("Queue-Ticket",),
             answer_headers=kept,
         ),
         Endpoint(
@@ -189,7 +137,7 @@ def queue_operation_endpoints(handlers: QueueHandlers) -> tuple[AnyEndpoint, ...
         Endpoint(
             "POST", f"{queue}/{word}", "queue_control", summary,
             handlers.controlling(verb), _OPS, figures, (*_WRITE, "invalid_state"),
-            body=schemas.EmptyBody, body_optional=True,
+            body=requests.EmptyBody, body_optional=True,
         )
         for word, verb, summary in verbs
     )  # fmt: skip
@@ -202,12 +150,12 @@ def queue_operation_endpoints(handlers: QueueHandlers) -> tuple[AnyEndpoint, ...
         Endpoint(
             "POST", f"{queue}/rate", "queue_control", "Bound how many are let in a second",
             handlers.set_rate, _OPS, figures, (*_WRITE, "invalid_state"),
-            body=operator_schemas.QueueRateBody,
+            body=requests.QueueRateBody,
         ),
         Endpoint(
             "POST", f"{queue}/revoke", "queue_control", "Turn a buyer out",
             handlers.revoke, _OPS, figures, (*_WRITE, "invalid_state"),
-            body=operator_schemas.QueueRevokeBody,
+            body=requests.QueueRevokeBody,
         ),
         OpenEndpoint(
             "GET", f"{queue}/draw", "queue_draw", "The draw: its commitment, then its seed",
@@ -227,7 +175,7 @@ def sale_endpoints(handlers: SaleHandlers) -> tuple[Endpoint, ...]:
         Endpoint(
             "POST", f"{_SALE}/{verb.value}", "sale_state", f"{verb.value.capitalize()} the sale",
             handlers.changing_state(verb), _OPS, operator_schemas.SaleAnswer, _OPS_WRITE,
-            body=schemas.EmptyBody, body_optional=True, headers=("If-Match",),
+            body=requests.EmptyBody, body_optional=True, headers=("If-Match",),
             answer_headers=("ETag",),
         )
         for verb in Verb
@@ -236,7 +184,7 @@ def sale_endpoints(handlers: SaleHandlers) -> tuple[Endpoint, ...]:
         Endpoint(
             "POST", f"{_SALE}/items/{{sku}}/{word}", "item_state", f"{word.capitalize()} one item",
             handlers.changing_item(state), _OPS, operator_schemas.SaleAnswer, _OPS_WRITE,
-            body=schemas.EmptyBody, body_optional=True, headers=("If-Match",),
+            body=requests.EmptyBody, body_optional=True, headers=("If-Match",),
             answer_headers=("ETag",),
         )
         for word, state in (("pause", SaleState.PAUSED), ("resume", SaleState.OPEN))
@@ -252,7 +200,7 @@ def sale_endpoints(handlers: SaleHandlers) -> tuple[Endpoint, ...]:
         Endpoint(
             "POST", f"{_SALE}/settle", "sale_state", "Close the books; Redis forgets the sale",
             handlers.settle, _OPS, operator_schemas.SaleAnswer, _OPS_WRITE,
-            body=schemas.EmptyBody, body_optional=True, headers=("If-Match",),
+            body=requests.EmptyBody, body_optional=True, headers=("If-Match",),
             answer_headers=("ETag",),
         ),
         *items,
@@ -260,13 +208,13 @@ def sale_endpoints(handlers: SaleHandlers) -> tuple[Endpoint, ...]:
             "POST", f"{_SALE}/stock-adjustments", "adjust", "Put units in or take them out",
             handlers.adjust, _OPS, operator_schemas.AdjustmentAnswer,
             (*_OPS_WRITE, "floor_violation", "ledger_behind"),
-            status=201, body=schemas.AdjustBody, headers=("If-Match",),
+            status=201, body=requests.AdjustBody, headers=("If-Match",),
         ),
         Endpoint(
             "POST", f"{_SALE}/stock-adjustments/preview", "adjust_preview",
             "What an adjustment would come to", handlers.preview_adjustment, _OPS,
             operator_schemas.AdjustmentPreview, _OPS_WRITE,
-            body=schemas.AdjustBody, headers=("If-Match",),
+            body=requests.AdjustBody, headers=("If-Match",),
         ),
         Endpoint(
             "GET", f"{_SALE}/snapshot", "snapshot", "Counters of the sale",
@@ -288,7 +236,7 @@ def operation_endpoints(handlers: OperationHandlers) -> tuple[Endpoint, ...]:
             "POST", f"{_SALE}/reconciliations", "reconcile", "Compare Redis with the ledger",
             handlers.reconcile, _OPS, operator_schemas.ReconciliationAnswer,
             (*_WRITE, "invalid_state", "ledger_behind"),
-            status=201, body=schemas.ReconcileBody, body_optional=True,
+            status=201, body=requests.ReconcileBody, body_optional=True,
         ),
         Endpoint(
             "GET", f"{_SALE}/reconciliations", "reconciliations", "The latest comparisons",
@@ -303,7 +251,7 @@ def operation_endpoints(handlers: OperationHandlers) -> tuple[Endpoint, ...]:
             "POST", "/v1/dead-letters/{id}/replay", "dead_letter_replay", "Apply one of them",
             handlers.replay, _OPS, operator_schemas.DeadLetterAnswer,
             (*_WRITE, "invalid_state", "ledger_behind"),
-            body=schemas.EmptyBody, body_optional=True,
+            body=requests.EmptyBody, body_optional=True,
         ),
     )  # fmt: skip
 

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.api.audit import Caller, write_audit
-from gateway.api.operator_schemas import SaleAnswer, WaitingRoomAnswer
-from gateway.api.problems import Problem, not_found
-from gateway.api.rendering import instant
-from gateway.api.sales import SQL, SaleDirectory, SaleFacts, UnknownSale
+from gateway.api.contract.operator_schemas import SaleAnswer, WaitingRoomAnswer
+from gateway.api.contract.problems import Problem, not_found
+from gateway.api.contract.rendering import instant
+from gateway.api.contract.versions import check_version
+from gateway.api.ledger.audit import Caller, write_audit
+from gateway.api.ledger.queries import QUERIES
+from gateway.api.sales import SaleDirectory, SaleFacts, UnknownSale
 from gateway.api.stock_adjustments import running_sale
-from gateway.api.versions import check_version
 from gateway.inventory.catalog import Catalog
 from gateway.inventory.keys import SALE_ID
 from gateway.inventory.opening import Verb, carry_state, intend_state
@@ -27,7 +28,7 @@ from gateway.inventory.types import SaleState
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
 
-    from gateway.api.ledger import Ledger
+    from gateway.api.ledger.connections import Ledger
     from gateway.inventory.catalog import PartitionBounds
     from gateway.inventory.specs import SaleSpec
     from gateway.inventory.store import ReservationStore
@@ -69,7 +70,7 @@ class SaleOperations:
             await self._write_items(connection, sale_id, spec)
             action = "sale_created" if created else "sale_replaced"
             await write_audit(connection, caller, action, sale_id, spec=spec)
-            await connection.execute(SQL["tell_sale"], sale_id)
+            await connection.execute(QUERIES["tell_sale"], sale_id)
         return PutResult(await self.show(sale_id), created)
 
     async def change_state(self, sale_id: str, verb: Verb, caller: Caller) -> SaleAnswer:
@@ -110,7 +111,7 @@ class SaleOperations:
             action = "item_paused" if to is SaleState.PAUSED else "item_resumed"
             async with self._ledger.transaction() as connection:
                 await write_audit(connection, caller, action, sale_id, sku=sku)
-                await connection.execute(SQL["tell_sale"], sale_id)
+                await connection.execute(QUERIES["tell_sale"], sale_id)
         skus = (item.sku for item in facts.catalog.items)
         return sale_answer(facts, tuple(sku for sku in skus if sku in paused))
 
@@ -120,7 +121,7 @@ class SaleOperations:
             facts = await self._directory.read(sale_id)
         except UnknownSale as error:
             raise not_found("sale") from error
-        rows = await self._ledger.fetch(SQL["paused_skus"], sale_id)
+        rows = await self._ledger.fetch(QUERIES["paused_skus"], sale_id)
         return sale_answer(facts, tuple(row["sku"] for row in rows))
 
     async def _insert(
@@ -129,29 +130,29 @@ class SaleOperations:
         if caller.if_version is not None:
             return False
         version = await connection.fetchval(
-            SQL["insert_sale"], *_columns(sale_id, spec), secrets.token_bytes(HASH_KEY_BYTES)
+            QUERIES["insert_sale"], *_columns(sale_id, spec), secrets.token_bytes(HASH_KEY_BYTES)
         )
         return version is not None
 
     async def _replace(
         self, connection: PoolConnectionProxy, sale_id: str, spec: SaleSpec, caller: Caller
     ) -> None:
-        row = await connection.fetchrow(SQL["lock_sale"], sale_id)
+        row = await connection.fetchrow(QUERIES["lock_sale"], sale_id)
         if row is None:
             raise Problem("version_mismatch", "There is no such sale yet.")
         check_version(caller.if_version, row["version"])
         if row["state"] not in _REPLACEABLE:
             detail = f"A sale that is {row['state']} cannot be replaced."
             raise Problem("invalid_state", detail, state=row["state"])
-        await connection.execute(SQL["replace_sale"], *_columns(sale_id, spec))
-        await connection.execute(SQL["delete_items"], sale_id)
+        await connection.execute(QUERIES["replace_sale"], *_columns(sale_id, spec))
+        await connection.execute(QUERIES["delete_items"], sale_id)
 
     async def _write_items(
         self, connection: PoolConnectionProxy, sale_id: str, spec: SaleSpec
     ) -> None:
         items = Catalog.of(spec).items
         await connection.execute(
-            SQL["insert_items"],
+            QUERIES["insert_items"],
             sale_id,
             [item.sku for item in items],
             list(range(1, len(items) + 1)),

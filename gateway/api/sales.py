@@ -11,27 +11,25 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import asynccontextmanager, nullcontext, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import asyncpg
 import msgspec
 import structlog
 
-from gateway.api.ledger import Ledger, LedgerUnavailable
+from gateway.api.ledger.connections import Ledger, LedgerUnavailable
 from gateway.inventory.catalog import Catalog
 from gateway.inventory.keys import SALE_ID, PartitionId, home_partition
 from gateway.inventory.specs import SaleSpec
 from gateway.inventory.types import SaleState
 from gateway.process.postgres import LEDGER_FAULTS
-from gateway.process.queries import Queries
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from config.settings import PostgresSettings
 
-SQL = Queries(Path(__file__).parent / "sql" / "queries.sql")
+from gateway.api.ledger.queries import QUERIES
 
 CHANNEL = "dropgate_sales"
 SALES_MAX = 2000
@@ -173,7 +171,7 @@ class SaleDirectory:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(LISTEN_CHECK_SECONDS):
                         await lost.wait()
-                await connection.execute(SQL["ledger_alive"])
+                await connection.execute(QUERIES["ledger_alive"])
         finally:
             connection.terminate()
 
@@ -190,7 +188,7 @@ class SaleDirectory:
         known = sale_id in self._facts
         try:
             async with nullcontext() if known else self._lookup():
-                row = await self._ledger.fetchrow(SQL["sale_facts"], sale_id)
+                row = await self._ledger.fetchrow(QUERIES["sale_facts"], sale_id)
         except LedgerUnavailable:
             self._stale.add(sale_id)
             raise

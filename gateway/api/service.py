@@ -18,6 +18,8 @@ from gateway.admission.shedding import Load
 from gateway.admission.tokens import Secret, TokenVerifier
 from gateway.admission.waiting_room.rooms import WaitingRooms
 from gateway.api.connections import ConnectionBounds, Connections
+from gateway.api.contract.endpoints import AnyEndpoint
+from gateway.api.contract.rate_headers import Quota
 from gateway.api.cors import Cors
 from gateway.api.demo_shop import DemoShop
 from gateway.api.gauges import Gauges
@@ -30,7 +32,7 @@ from gateway.api.handlers.sales import SaleHandlers
 from gateway.api.handlers.system import SystemHandlers
 from gateway.api.health import HealthCheck
 from gateway.api.hot_path import HotPath, HotServer
-from gateway.api.ledger import Ledger
+from gateway.api.ledger.connections import Ledger
 from gateway.api.metrics import GatewayMetrics
 from gateway.api.orders import OrderBook
 from gateway.api.overview import Overview
@@ -42,13 +44,11 @@ from gateway.api.queue_gate import QueueGate
 from gateway.api.queue_gauges import QueueGauges
 from gateway.api.queue_operations import QueueOperations
 from gateway.api.queue_streams import QueueStreams
-from gateway.api.rate_headers import Quota
 from gateway.api.reconciliations import DeadLetters, Reconciliations
 from gateway.api.reservations import ReservationService
 from gateway.api.reserving import Reserve
 from gateway.api.responses import Edge
 from gateway.api.routes import (
-    AnyEndpoint,
     demo_shop_endpoints,
     operation_endpoints,
     overview_endpoints,

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from gateway.api.contract.rendering import instant
+from gateway.api.contract.schemas import LineAnswer, ReservationAnswer
+from gateway.api.ledger.queries import QUERIES
 from gateway.api.orders import fetch_records
-from gateway.api.rendering import instant, total_of
-from gateway.api.sales import SQL
-from gateway.api.schemas import LineAnswer, ReservationAnswer
+from gateway.api.reservations_rendering import total_of
 from gateway.inventory.events import Position, event_id
 
 if TYPE_CHECKING:
-    from gateway.api.ledger import Ledger
+    from gateway.api.ledger.connections import Ledger
     from gateway.api.orders import OrderRecord
     from gateway.inventory.keys import ReservationId
 
@@ -44,7 +45,11 @@ class SettledReservations:
         """The fingerprint of the return made under a key, or None where there was none."""
         partition = identifier.partition
         found = await self._ledger.fetchval(
-            SQL["return_by_key"], partition.sale_id, partition.number, str(identifier), return_key
+            QUERIES["return_by_key"],
+            partition.sale_id,
+            partition.number,
+            str(identifier),
+            return_key,
         )
         return None if found is None else str(found)
 

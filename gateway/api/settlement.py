@@ -14,11 +14,11 @@ from redis.exceptions import RedisError, WatchError
 
 from gateway.admission.waiting_room.keys import every_room_key
 from gateway.api.accounting import read_accounting, store_accounting
-from gateway.api.audit import Caller, write_audit
-from gateway.api.problems import Problem
+from gateway.api.contract.problems import Problem
+from gateway.api.contract.versions import check_version
+from gateway.api.ledger.audit import Caller, write_audit
+from gateway.api.ledger.queries import QUERIES
 from gateway.api.reserving import facts_or_problem
-from gateway.api.sales import SQL
-from gateway.api.versions import check_version
 from gateway.inventory.errors import Recovering
 from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId, partition_keys, relay_key, sync_key
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
 
     from config.settings import RedisSettings
-    from gateway.api.ledger import Ledger
-    from gateway.api.operator_schemas import AccountingAnswer
+    from gateway.api.contract.operator_schemas import AccountingAnswer
+    from gateway.api.ledger.connections import Ledger
     from gateway.api.sales import SaleDirectory, SaleFacts
     from gateway.api.snapshots import Snapshots
 
@@ -86,7 +86,7 @@ class Settlement:
         """The final accounting and the state, in one transaction."""
         positions = await self._quiet_positions(facts) if facts.opened else {}
         async with self._ledger.transaction() as connection:
-            row = await connection.fetchrow(SQL["lock_sale"], facts.sale_id)
+            row = await connection.fetchrow(QUERIES["lock_sale"], facts.sale_id)
             if row is None or row["state"] != SaleState.CLOSED:
                 raise Problem("invalid_state", "The sale's state has just been changed.")
             await self._check_ledger(connection, facts, positions)
@@ -94,7 +94,7 @@ class Settlement:
             await write_audit(
                 connection, caller, "sale_settled", facts.sale_id, accounting=accounting
             )
-            await connection.execute(SQL["settle_sale"], facts.sale_id)
+            await connection.execute(QUERIES["settle_sale"], facts.sale_id)
 
     async def _quiet_positions(self, facts: SaleFacts) -> dict[int, Position]:
         """Where each partition stands, nothing being held in any."""
@@ -117,11 +117,11 @@ class Settlement:
         positions: dict[int, Position],
     ) -> None:
         """Refuse while the ledger lacks anything."""
-        letters = await connection.fetchval(SQL["count_open_letters"], facts.sale_id)
+        letters = await connection.fetchval(QUERIES["count_open_letters"], facts.sale_id)
         if letters:
             detail = "Dead letters must be replayed or dismissed first."
             raise Problem("invalid_state", detail, reason="void", dead_letters=letters)
-        for place in await connection.fetch(SQL["watermarks_of_sale"], facts.sale_id):
+        for place in await connection.fetch(QUERIES["watermarks_of_sale"], facts.sale_id):
             applied = Position(place["epoch"], place["sequence"])
             if place["stopped_reason"] or applied != positions.get(place["partition"]):
                 detail = "The ledger has not applied every event yet."
@@ -137,7 +137,7 @@ class Settlement:
 
     async def _retire(self, facts: SaleFacts, caller: Caller) -> None:
         """Remove the keys of every partition; take the settlement back where one has moved."""
-        places = await self._ledger.fetch(SQL["watermarks_of_sale"], facts.sale_id)
+        places = await self._ledger.fetch(QUERIES["watermarks_of_sale"], facts.sale_id)
         try:
             for number, place in enumerate(places):
                 await self._unlink(facts.sale_id, place, first=number == 0)
@@ -145,7 +145,7 @@ class Settlement:
         except _Moved as error:
             async with self._ledger.transaction() as connection:
                 await write_audit(connection, caller, "sale_unsettled", facts.sale_id)
-                await connection.execute(SQL["unsettle_sale"], facts.sale_id)
+                await connection.execute(QUERIES["unsettle_sale"], facts.sale_id)
             detail = "Something happened in the sale just now; settle it again."
             raise Problem("invalid_state", detail, reason="behind") from error
         except RedisError as error:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from gateway.api.operator_schemas import SnapshotAnswer, SnapshotItem, SnapshotPartition
-from gateway.api.problems import Problem
+from gateway.api.contract.operator_schemas import SnapshotAnswer, SnapshotItem, SnapshotPartition
+from gateway.api.contract.problems import Problem
+from gateway.api.ledger.queries import QUERIES
 from gateway.api.reserving import facts_or_problem
-from gateway.api.sales import SQL
 from gateway.inventory.types import AccountCounters, SaleState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gateway.api.ledger import Ledger
+    from gateway.api.ledger.connections import Ledger
     from gateway.api.sales import SaleDirectory, SaleFacts
     from gateway.inventory.store import ReservationStore
     from gateway.inventory.types import Snapshot
@@ -54,12 +54,12 @@ class Snapshots:
         return tuple(await asyncio.gather(*calls))
 
     async def _settled(self, facts: SaleFacts) -> SnapshotAnswer:
-        rows = await self._ledger.fetch(SQL["final_accounting"], facts.sale_id)
+        rows = await self._ledger.fetch(QUERIES["final_accounting"], facts.sale_id)
         accounts = (
             AccountCounters(row["sku"], row["location"], *(row[name] for name in _COUNTERS))
             for row in rows
         )
-        places = await self._ledger.fetch(SQL["watermarks_of_sale"], facts.sale_id)
+        places = await self._ledger.fetch(QUERIES["watermarks_of_sale"], facts.sale_id)
         partitions = tuple(
             SnapshotPartition(
                 place["partition"], place["epoch"], place["sequence"], facts.state.value

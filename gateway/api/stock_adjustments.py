@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from gateway.api.audit import Caller, write_audit
-from gateway.api.operator_schemas import AdjustmentAnswer, AdjustmentPreview
-from gateway.api.problems import Problem
+from gateway.api.contract.operator_schemas import AdjustmentAnswer, AdjustmentPreview
+from gateway.api.contract.problems import Problem
+from gateway.api.contract.versions import check_version
+from gateway.api.ledger.audit import Caller, write_audit
 from gateway.api.reserving import facts_or_problem
-from gateway.api.versions import check_version
 from gateway.inventory.errors import ScriptFailure
 from gateway.inventory.specs import UNITS_MAX
 from gateway.inventory.types import SaleState
 
 if TYPE_CHECKING:
-    from gateway.api.ledger import Ledger
+    from gateway.api.contract.requests import AdjustBody
+    from gateway.api.ledger.connections import Ledger
     from gateway.api.sales import SaleDirectory, SaleFacts
-    from gateway.api.schemas import AdjustBody
     from gateway.inventory.catalog import CatalogAccount
     from gateway.inventory.outcomes import AdjustReply
     from gateway.inventory.store import ReservationStore

@@ -13,10 +13,9 @@ import msgspec
 from aiohttp import web
 
 from gateway.admission.tokens import Principal
-from gateway.api.problems import Answer, Problem
+from gateway.api.contract.endpoints import AnyEndpoint, Call, Endpoint
+from gateway.api.contract.problems import Answer, Problem
 from gateway.api.reserving import Ask, Reserve
-from gateway.api.responses import Call
-from gateway.api.routes import AnyEndpoint, Endpoint
 from gateway.api.sales import SaleFacts
 from gateway.inventory.keys import parse_reservation_id
 from gateway.inventory.outcomes import Outcome, ReserveReply

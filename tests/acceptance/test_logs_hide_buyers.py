@@ -10,8 +10,8 @@ import aiohttp
 import jwt
 import pytest
 
+from gateway.api.contract.endpoints import Endpoint
 from gateway.api.description.examples import example_of
-from gateway.api.routes import Endpoint
 from tests.support.api import Api, sale_body
 from tests.support.endpoints import api_endpoints
 from tests.support.up import NewUp

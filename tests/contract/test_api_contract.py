@@ -17,7 +17,7 @@ import jwt
 import pytest
 import pytest_asyncio
 
-from gateway.api.routes import Endpoint
+from gateway.api.contract.endpoints import Endpoint
 from tests.contract.run import Outcome, Run, schemathesis
 from tests.support.endpoints import every_endpoint
 from tests.support.servers import unique

@@ -3,8 +3,8 @@
 import msgspec
 
 from gateway.admission.tokens import Scope
+from gateway.api.contract.endpoints import Endpoint
 from gateway.api.description.examples import example_of
-from gateway.api.routes import Endpoint
 from tests.support.api import Api
 from tests.support.endpoints import api_endpoints
 

@@ -5,8 +5,8 @@ import pytest
 from config.settings import Settings
 from config.stack.server import free_port
 from gateway.admission.tokens import Scope
+from gateway.api.contract.endpoints import Endpoint
 from gateway.api.description.examples import example_of
-from gateway.api.routes import Endpoint
 from tests.support.api import Api, serving, token_of
 from tests.support.endpoints import api_endpoints
 

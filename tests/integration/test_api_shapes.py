@@ -119,7 +119,7 @@ async def test_the_media_type_must_be_json(api: Api) -> None:
 async def test_a_large_body_is_drained_and_refused(
     api: Api, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.api.bodies.BODY_TIMEOUT_SECONDS", WAIT_SECONDS)
+    monkeypatch.setattr("gateway.api.contract.bodies.BODY_TIMEOUT_SECONDS", WAIT_SECONDS)
     sale = await api.open_sale()
     most = settings.gateway.max_body_bytes
     fits = GOOD + b" " * (most - len(GOOD))
@@ -391,7 +391,7 @@ async def test_what_is_not_http_is_a_problem_too(settings: Settings, request_byt
 async def test_a_body_is_asked_for_where_the_caller_waits(
     api: Api, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.api.bodies.BODY_TIMEOUT_SECONDS", WAIT_SECONDS)
+    monkeypatch.setattr("gateway.api.contract.bodies.BODY_TIMEOUT_SECONDS", WAIT_SECONDS)
     sale = await api.open_sale()
     reader, writer = await asyncio.open_connection(settings.gateway.host, settings.gateway.port)
     head = (

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from config.settings import Settings, WaitingRoomSettings
-from gateway.api.schemas import QueueAnswer
+from gateway.api.contract.schemas import QueueAnswer
 from tests.support.api import Api, serving, token_of
 from tests.support.waiting import WAIT_SECONDS
 

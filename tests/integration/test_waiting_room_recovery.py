@@ -14,7 +14,7 @@ from gateway.admission.waiting_room.keys import room_keys
 from gateway.admission.waiting_room.room import Room
 from gateway.admission.waiting_room.rooms import WaitingRooms
 from gateway.admission.waiting_room.store import RoomLost
-from gateway.api.ledger import Ledger
+from gateway.api.ledger.connections import Ledger
 from gateway.api.queue import RoomFactsReader
 from gateway.api.sales import SaleDirectory
 from gateway.process.postgres import create_pool

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any, cast
 
+from gateway.api.contract.endpoints import AnyEndpoint
 from gateway.api.routes import (
-    AnyEndpoint,
     demo_shop_endpoints,
     operation_endpoints,
     overview_endpoints,

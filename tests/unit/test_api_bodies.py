@@ -1,10 +1,10 @@
 import pytest
 
-from gateway.api.bodies import Decoder, check_json, check_text, idempotency_key
-from gateway.api.problems import CATALOGUE, Problem
+from gateway.api.contract.bodies import Decoder, check_json, check_text, idempotency_key
+from gateway.api.contract.problems import CATALOGUE, Problem
+from gateway.api.contract.requests import LineBody, ReserveBody
+from gateway.api.contract.versions import is_known, version_tag, wanted_version
 from gateway.api.reserving import fingerprint_of
-from gateway.api.schemas import LineBody, ReserveBody
-from gateway.api.versions import is_known, version_tag, wanted_version
 
 
 def key_of(given: str) -> str:

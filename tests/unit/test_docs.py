@@ -15,11 +15,11 @@ from typer.core import TyperGroup
 
 from config.cli import app
 from config.settings import Settings
+from gateway.api.contract.endpoints import Endpoint
+from gateway.api.contract.problems import CATALOGUE
 from gateway.api.gauges import Reading
 from gateway.api.metrics import GatewayMetrics
-from gateway.api.problems import CATALOGUE
 from gateway.api.queue_gauges import QueueReading
-from gateway.api.routes import Endpoint
 from gateway.inventory.events import Event, decode_event
 from gateway.relay.metrics import RelayMetrics
 from lua.loader import load_scripts

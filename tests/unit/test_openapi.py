@@ -7,14 +7,14 @@ from typing import Any
 import msgspec
 import pytest
 
+from gateway.api.contract.endpoints import Endpoint
+from gateway.api.contract.problem_members import MEMBERS
+from gateway.api.contract.problems import CATALOGUE, Problem
 from gateway.api.description.answers import ANY_CALL, ANY_GUARDED_CALL
 from gateway.api.description.document import openapi_document
 from gateway.api.description.examples import _EXAMPLES
 from gateway.api.description.links import LINKS
 from gateway.api.description.page import docs_page
-from gateway.api.problem_members import MEMBERS
-from gateway.api.problems import CATALOGUE, Problem
-from gateway.api.routes import Endpoint
 from tests.support.endpoints import every_endpoint
 
 DOCUMENT = openapi_document(every_endpoint())

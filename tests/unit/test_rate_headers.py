@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from gateway.api.rate_headers import Quota, rate_headers, rate_limited
+from gateway.api.contract.rate_headers import Quota, rate_headers, rate_limited
 
 BUYER = Quota("buyer", 10, 2.0)
 

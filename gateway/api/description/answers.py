@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gateway.api import problem_members
+from gateway.api.contract import problem_members
+from gateway.api.contract.endpoints import Endpoint
+from gateway.api.contract.problem_members import MEMBERS
+from gateway.api.contract.problems import CATALOGUE, CONTENT_TYPE
 from gateway.api.description.examples import example_of
-from gateway.api.problem_members import MEMBERS
-from gateway.api.problems import CATALOGUE, CONTENT_TYPE
-from gateway.api.routes import Endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gateway.api.routes import AnyEndpoint
+    from gateway.api.contract.endpoints import AnyEndpoint
 
 Json = dict[str, Any]
 SCHEMA = "#/components/schemas/{name}"

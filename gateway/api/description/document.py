@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from gateway.api.contract.endpoints import Endpoint
 from gateway.api.description.answers import (
     SCHEMA,
     Json,
@@ -22,12 +23,11 @@ from gateway.api.description.answers import (
 from gateway.api.description.examples import example_of
 from gateway.api.description.links import LINKS
 from gateway.api.description.parameters import IN_HEADERS, IN_QUERY, Parameter, path_parameters
-from gateway.api.routes import Endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from gateway.api.routes import AnyEndpoint
+    from gateway.api.contract.endpoints import AnyEndpoint
 
 _INFO = {
     "title": "dropgate",

@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
-from gateway.api import operator_schemas as ops
-from gateway.api import schemas
-from gateway.api.demo_shop import DemoPaymentBody
+from gateway.api.contract import operator_schemas as ops
+from gateway.api.contract import requests, schemas
+from gateway.api.contract.requests import DemoPaymentBody
 from gateway.inventory.specs import ItemSpec, Money, SaleSpec
 from gateway.inventory.types import SaleState
 
@@ -22,7 +22,7 @@ _LINES = (
     schemas.LineAnswer("print-a2", 1, "berlin", 25000),
     schemas.LineAnswer("poster", 2, "default", 3500),
 )
-_WANTED = (schemas.LineBody("print-a2", 1), schemas.LineBody("poster", 2))
+_WANTED = (requests.LineBody("print-a2", 1), requests.LineBody("poster", 2))
 _SPEC = {
     "items": [
         {
@@ -76,13 +76,13 @@ _RECONCILIATION = ops.ReconciliationAnswer(
 )
 
 _EXAMPLES: dict[type, object] = {
-    schemas.ReserveBody: schemas.ReserveBody(_WANTED),
-    schemas.ConfirmBody: {"payment_reference": "pay-8812"},
-    schemas.ExtendBody: schemas.ExtendBody(60),
-    schemas.ReturnBody: {"restock": True, "reason": "damaged"},
-    schemas.AdjustBody: schemas.AdjustBody("print-a2", -5, "recount", "berlin"),
+    requests.ReserveBody: requests.ReserveBody(_WANTED),
+    requests.ConfirmBody: {"payment_reference": "pay-8812"},
+    requests.ExtendBody: requests.ExtendBody(60),
+    requests.ReturnBody: {"restock": True, "reason": "damaged"},
+    requests.AdjustBody: requests.AdjustBody("print-a2", -5, "recount", "berlin"),
     DemoPaymentBody: DemoPaymentBody(_ID),
-    schemas.ReconcileBody: schemas.ReconcileBody(),
+    requests.ReconcileBody: requests.ReconcileBody(),
     SaleSpec: _SPEC,
     schemas.ReservationAnswer: schemas.ReservationAnswer(
         reservation_id=_ID,
@@ -168,8 +168,8 @@ _EXAMPLES: dict[type, object] = {
     ),
     ops.ReconciliationAnswer: _RECONCILIATION,
     ops.ReconciliationsAnswer: ops.ReconciliationsAnswer((_RECONCILIATION,)),
-    ops.QueueRateBody: ops.QueueRateBody(20.0),
-    ops.QueueRevokeBody: ops.QueueRevokeBody("buyer-17", "a bot"),
+    requests.QueueRateBody: requests.QueueRateBody(20.0),
+    requests.QueueRevokeBody: requests.QueueRevokeBody("buyer-17", "a bot"),
     ops.DeadLetterAnswer: _LETTER,
     ops.DeadLettersAnswer: ops.DeadLettersAnswer((_LETTER,), None),
 }

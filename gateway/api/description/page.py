@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 if TYPE_CHECKING:
+    from gateway.api.contract.problems import Header
     from gateway.api.description.answers import Json
-    from gateway.api.problems import Header
 
 # The browser holds the page to what it promises: nothing is loaded from anywhere.
 PAGE_POLICY: Header = (

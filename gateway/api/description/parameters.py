@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import msgspec
 
 from gateway.admission.tokens import SUBJECT_BYTES_MAX
-from gateway.api.schemas import BuyerId
+from gateway.api.contract.requests import BuyerId
 from gateway.inventory.keys import NAME, SALE_ID
 
 _IN_PATH = re.compile(r"/([a-z-]+)/{(\w+)}")

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.api.bodies import Decoder, read_body
-from gateway.api.demo_shop import DemoPaymentBody, check_caller_local
-from gateway.api.rendering import json_answer
+from gateway.api.contract.bodies import Decoder, read_body
+from gateway.api.contract.rendering import json_answer
+from gateway.api.contract.requests import DemoPaymentBody
+from gateway.api.demo_shop import check_caller_local
 
 if TYPE_CHECKING:
     from aiohttp import web
 
     from gateway.admission.tokens import Principal
+    from gateway.api.contract.problems import Answer
     from gateway.api.demo_shop import DemoShop
-    from gateway.api.problems import Answer
 
 _payment = Decoder(DemoPaymentBody)
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.api.bodies import Decoder, query_of, read_body
+from gateway.api.contract.bodies import Decoder, query_of, read_body
+from gateway.api.contract.problems import Answer, Problem, not_found
+from gateway.api.contract.rendering import json_answer
+from gateway.api.contract.requests import EmptyBody, ReconcileBody
 from gateway.api.handlers.sales import caller_of
-from gateway.api.problems import Answer, Problem, not_found
-from gateway.api.rendering import json_answer
-from gateway.api.schemas import EmptyBody, ReconcileBody
 
 if TYPE_CHECKING:
     from aiohttp import web

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.api.bodies import query_of
+from gateway.api.contract.bodies import query_of
+from gateway.api.contract.problems import Answer, Problem
+from gateway.api.contract.rendering import json_answer
 from gateway.api.handlers.operations import is_identifier
-from gateway.api.problems import Answer, Problem
-from gateway.api.rendering import json_answer
 from gateway.inventory.keys import SALE_ID
 
 if TYPE_CHECKING:

@@ -5,22 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.admission.tokens import SUBJECT_BYTES_MAX
-from gateway.api.bodies import Decoder, check_text, read_body
+from gateway.api.contract.bodies import Decoder, check_text, read_body
+from gateway.api.contract.problems import Answer
+from gateway.api.contract.rendering import json_answer
+from gateway.api.contract.requests import EmptyBody, QueueRateBody, QueueRevokeBody
+from gateway.api.contract.schemas import QueueLeft
 from gateway.api.handlers.sales import REASON_BYTES_MAX, caller_of
-from gateway.api.operator_schemas import QueueRateBody, QueueRevokeBody
-from gateway.api.problems import Answer
 from gateway.api.queue_audit import AUDIT_PAGE
-from gateway.api.rendering import json_answer
-from gateway.api.schemas import EmptyBody, QueueLeft
 
 if TYPE_CHECKING:
     from aiohttp import web
 
     from gateway.admission.tokens import Principal
+    from gateway.api.contract.endpoints import Call
     from gateway.api.queue import Queue
     from gateway.api.queue_operations import QueueOperations
     from gateway.api.queue_streams import QueueStreams
-    from gateway.api.responses import Call
 
 _empty = Decoder(EmptyBody)
 _rate = Decoder(QueueRateBody)

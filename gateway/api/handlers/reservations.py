@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.admission.tokens import Principal, Scope
-from gateway.api.bodies import Decoder, check_text, idempotency_key, query_of, read_body
+from gateway.api.contract.bodies import Decoder, check_text, idempotency_key, query_of, read_body
+from gateway.api.contract.problems import Answer, Problem, not_found
+from gateway.api.contract.rendering import REPLAYED, json_answer
+from gateway.api.contract.requests import ConfirmBody, EmptyBody, ExtendBody, ReturnBody
+from gateway.api.contract.schemas import OrdersAnswer
 from gateway.api.orders import pending_order
-from gateway.api.problems import Answer, Problem, not_found
-from gateway.api.rendering import REPLAYED, json_answer
 from gateway.api.reservations import may_see
-from gateway.api.schemas import ConfirmBody, EmptyBody, ExtendBody, OrdersAnswer, ReturnBody
 
 if TYPE_CHECKING:
     from aiohttp import web

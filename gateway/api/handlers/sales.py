@@ -5,21 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.api.accounting import CSV, accounting_csv, prefers_csv
-from gateway.api.audit import Caller
-from gateway.api.bodies import SPEC_MAX_BYTES, Decoder, check_json, check_text, read_body
-from gateway.api.operator_schemas import SaleAnswer
-from gateway.api.problems import Answer
-from gateway.api.rendering import json_answer
-from gateway.api.responses import REQUEST_ID
-from gateway.api.schemas import AdjustBody, EmptyBody
-from gateway.api.versions import is_known, version_tag, wanted_version
+from gateway.api.contract.bodies import SPEC_MAX_BYTES, Decoder, check_json, check_text, read_body
+from gateway.api.contract.endpoints import REQUEST_ID
+from gateway.api.contract.operator_schemas import SaleAnswer
+from gateway.api.contract.problems import Answer
+from gateway.api.contract.rendering import json_answer
+from gateway.api.contract.requests import AdjustBody, EmptyBody
+from gateway.api.contract.versions import is_known, version_tag, wanted_version
+from gateway.api.ledger.audit import Caller
 
 if TYPE_CHECKING:
     from aiohttp import web
 
     from gateway.admission.tokens import Principal
+    from gateway.api.contract.endpoints import Call
     from gateway.api.public_sales import PublicSales
-    from gateway.api.responses import Call
     from gateway.api.sale_operations import SaleOperations
     from gateway.api.settlement import Settlement
     from gateway.api.snapshots import Snapshots

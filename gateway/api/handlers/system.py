@@ -7,23 +7,23 @@ from typing import TYPE_CHECKING
 import msgspec
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
+from gateway.api.contract.overview_schemas import Alive
+from gateway.api.contract.problems import Answer
+from gateway.api.contract.rendering import json_answer
 from gateway.api.description.document import openapi_document
 from gateway.api.description.page import PAGE_POLICY, docs_page
-from gateway.api.health import Alive
 from gateway.api.metrics import exposition
-from gateway.api.problems import Answer
-from gateway.api.rendering import json_answer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from aiohttp import web
 
+    from gateway.api.contract.endpoints import AnyEndpoint
     from gateway.api.gauges import Gauges
     from gateway.api.health import HealthCheck
     from gateway.api.metrics import GatewayMetrics
     from gateway.api.queue_gauges import QueueGauges
-    from gateway.api.routes import AnyEndpoint
 
 
 class SystemHandlers:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 import msgspec
 
-from gateway.api.schemas import BuyerId, Instant, Line255, Total
+from gateway.api.contract.schemas import Instant, Total
 from gateway.inventory.specs import CooldownSpec, ItemSpec
 from gateway.inventory.types import SaleState
 
@@ -41,19 +41,6 @@ class QueueFigures(msgspec.Struct, frozen=True):
     units_may_return: int
     revoked: int
     drawn: int | None
-
-
-class QueueRateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Most buyers called in a second, 0.001 to 1,000,000; null for no bound of the operator's."""
-
-    per_second: Annotated[float, msgspec.Meta(ge=0.001, le=1_000_000)] | None
-
-
-class QueueRevokeBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Whom to turn out, and why; the reason is kept in the audit log."""
-
-    buyer_id: BuyerId
-    reason: Line255
 
 
 class SaleAnswer(msgspec.Struct, frozen=True):

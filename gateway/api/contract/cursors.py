@@ -7,7 +7,7 @@ from datetime import datetime
 
 import msgspec
 
-from gateway.api.problems import Problem
+from gateway.api.contract.problems import Problem
 
 
 class Cursor(msgspec.Struct, frozen=True, array_like=True):

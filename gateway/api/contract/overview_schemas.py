@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
-from gateway.api.operator_schemas import QueueFigures
-from gateway.api.schemas import Instant
+from gateway.api.contract.operator_schemas import QueueFigures
+from gateway.api.contract.schemas import Instant
 
 
 class SaleSummary(msgspec.Struct, frozen=True):
@@ -110,3 +110,26 @@ class AuditLogAnswer(msgspec.Struct, frozen=True):
 
     entries: tuple[AuditEntry, ...]
     next_cursor: str | None
+
+
+UpDown = Literal["up", "down"]
+
+
+class Alive(msgspec.Struct, frozen=True):
+    """What `/livez` says, if it says anything."""
+
+    status: Literal["alive"] = "alive"
+
+
+class Health(msgspec.Struct, frozen=True):
+    """What `/readyz` says; `durability` is what an answered reservation is worth.
+
+    `degraded`: the parts without which the worker goes on, selling the sales it knows.
+    """
+
+    status: Literal["ready", "degraded", "not_ready"]
+    degraded: tuple[str, ...]
+    redis: UpDown
+    postgres: UpDown
+    sales_listener: UpDown
+    durability: str

@@ -1,50 +1,21 @@
-"""From what the scripts tell to what callers are told."""
+"""Reservations as the scripts give them, rendered for callers."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal, cast
+from typing import Literal, cast
 
-import msgspec
-
-from gateway.api.problems import Answer, Header
-from gateway.api.schemas import LineAnswer, OwnHold, ReservationAnswer, Total
+from gateway.api.contract.rendering import instant_ms
+from gateway.api.contract.schemas import LineAnswer, OwnHold, ReservationAnswer, Total
+from gateway.api.sales import SaleFacts
+from gateway.inventory.catalog import Catalog
 from gateway.inventory.events import Position, event_id
 from gateway.inventory.keys import PartitionId, ReservationId
 from gateway.inventory.types import Reservation, ReservationState
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from gateway.api.sales import SaleFacts
-    from gateway.inventory.catalog import Catalog
-
 StateName = Literal["held", "confirmed", "cancelled", "expired"]
 STATE_NAMES = {state.value: cast("StateName", state.name.lower()) for state in ReservationState}
-REPLAYED: Header = ("Idempotent-Replayed", "true")
-
-_encode = msgspec.json.Encoder().encode
-
-
-def json_answer(status: int, body: object, *headers: Header) -> Answer:
-    """An answer with a JSON body."""
-    return Answer(status, _encode(body), headers)
-
-
-def instant(moment: datetime) -> str:
-    """RFC 3339 in UTC with milliseconds."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
-
-
-def instant_ms(milliseconds: int) -> str:
-    """As `instant`, from milliseconds since 1970."""
-    return f"{_second(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
-
-
-@lru_cache(maxsize=1024)
-def _second(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 @lru_cache(maxsize=4096)

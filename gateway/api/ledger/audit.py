@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.api.sales import SQL
+from gateway.api.ledger.queries import QUERIES
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
@@ -29,7 +29,7 @@ async def write_audit(
 ) -> None:
     """Write the row, in the caller's transaction where there is one."""
     await connection.execute(
-        SQL["write_audit"],
+        QUERIES["write_audit"],
         sale_id,
         caller.subject,
         action,

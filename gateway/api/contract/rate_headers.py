@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.api.problems import Problem
+from gateway.api.contract.problems import Problem
 
 if TYPE_CHECKING:
-    from gateway.api.problems import Header
+    from gateway.api.contract.problems import Header
 
 
 class Quota(msgspec.Struct, frozen=True):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from gateway.api.problems import Header, Problem
+from gateway.api.contract.problems import Header, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,9 +1,7 @@
-"""Bodies and answers of the HTTP API, as types: what is not of these shapes gets no further.
+"""Answers of the HTTP API that buyers, shops and the public get, as types.
 
-Answers for operators alone are in operator_schemas.py.
-
-Unknown fields are refused, integers are integers (neither 1.0 nor "1" nor true). Instants are
-RFC 3339 in UTC with milliseconds; money is in minor units.
+Instants are RFC 3339 in UTC with milliseconds; money is in minor units. Answers for operators are
+in operator_schemas.py and overview_schemas.py, the bodies of requests in requests.py.
 """
 
 from __future__ import annotations
@@ -12,82 +10,11 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from gateway.inventory.specs import Money, Name
+from gateway.inventory.specs import Money
 from gateway.inventory.types import SaleState
 
-Quantity = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
 # RFC 3339 in UTC with milliseconds.
 Instant = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
-Delta = Annotated[int, msgspec.Meta(ge=-1_000_000_000, le=1_000_000_000)]
-# No control characters; the scripts bound the same texts in bytes, so the handlers check those too.
-Line255 = Annotated[
-    str, msgspec.Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$(?!\n)")
-]
-BuyerId = Annotated[
-    str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]*$(?!\n)")
-]
-
-
-class _Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a caller sends."""
-
-
-class LineBody(_Body, frozen=True):
-    """Units of one SKU; without a location the sale's order of preference decides."""
-
-    sku: Name
-    quantity: Quantity
-    location: Name | None = None
-
-
-Lines = Annotated[tuple[LineBody, ...], msgspec.Meta(min_length=1, max_length=64)]
-
-
-class ReserveBody(_Body, frozen=True):
-    """`buyer_id` is for storefronts; a buyer's own is in the token."""
-
-    lines: Lines
-    buyer_id: BuyerId | None = None
-
-
-class ConfirmBody(_Body, frozen=True):
-    """Without lines: all of it."""
-
-    payment_reference: Line255
-    lines: Lines | None = None
-
-
-class ExtendBody(_Body, frozen=True):
-    """How much later the deadline shall be."""
-
-    seconds: Annotated[int, msgspec.Meta(ge=1, le=86_400)]
-
-
-class ReturnBody(_Body, frozen=True):
-    """Without lines: all that is left."""
-
-    restock: bool
-    reason: Line255
-    lines: Lines | None = None
-
-
-class AdjustBody(_Body, frozen=True):
-    """Units put into (positive) or taken out of (negative) a SKU's stock at a location."""
-
-    sku: Name
-    delta: Delta
-    reason: Line255
-    location: Name | None = None
-
-
-class ReconcileBody(_Body, frozen=True):
-    """`apply`: repair what differs."""
-
-    apply: bool = False
-
-
-class EmptyBody(_Body, frozen=True):
-    """Calls that take no body also take an empty object."""
 
 
 class Total(msgspec.Struct, frozen=True):
@@ -237,3 +164,12 @@ class PublicSale(msgspec.Struct, frozen=True):
     hold_seconds: int
     items: tuple[PublicItem, ...]
     waiting_room: PublicWaitingRoom | None
+
+
+class DemoSession(msgspec.Struct, frozen=True):
+    """A new visitor, and the sale to show; null where none was ever scheduled or opened."""
+
+    buyer_id: str
+    token: str
+    expires_at: str
+    sale_id: str | None

@@ -1,4 +1,24 @@
--- The final accounting of a settled sale: made once, from here on only read.
+-- Closing the books of a sale: its state, and the final accounting, made once and only read after that.
+
+-- name: settle_sale
+-- From here on the ledger alone answers for the sale.
+WITH told AS (SELECT pg_notify('dropgate_sales', $1))
+UPDATE sales SET state = 'settled', version = version + 1, updated_at = now()
+FROM told WHERE sale_id = $1 AND state = 'closed'
+RETURNING version
+
+-- name: unsettle_sale
+-- An event came in between: the sale is not settled after all, and its accounting is none.
+WITH told AS (SELECT pg_notify('dropgate_sales', $1)),
+     undone AS (DELETE FROM settlements WHERE sale_id = $1)
+UPDATE sales SET state = 'closed', version = version + 1, updated_at = now()
+FROM told WHERE sale_id = $1 AND state = 'settled'
+RETURNING version
+
+-- name: count_open_letters
+-- Dead letters that still hold a number of the sale's history.
+SELECT count(*) FROM dead_letters
+WHERE sale_id = $1 AND status IN ('dead', 'replay_requested') AND reason <> 'fenced'
 
 -- name: wait_longer
 -- The accounting of a large sale reads all its orders.

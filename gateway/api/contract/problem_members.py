@@ -11,7 +11,7 @@ from typing import Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from gateway.api.schemas import Instant, LineAnswer, OwnHold
+from gateway.api.contract.schemas import Instant, LineAnswer, OwnHold
 
 
 class Problem(msgspec.Struct, frozen=True):

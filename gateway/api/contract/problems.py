@@ -125,3 +125,8 @@ def forbidden(scopes: str) -> Problem:
 def not_found(what: str) -> Problem:
     """Nothing there, or not the caller's: the two are told alike."""
     return Problem("not_found", f"There is no such {what}.")
+
+
+def recovering() -> Problem:
+    """Redis does not answer for the partition; asking again with the same key finds the outcome."""
+    return Problem("recovering", "The reservation's outcome is not known yet; ask again.")

@@ -11,7 +11,7 @@ import msgspec
 from aiohttp import web
 
 from gateway.admission.shedding import Load
-from gateway.api.problems import Problem
+from gateway.api.contract.problems import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

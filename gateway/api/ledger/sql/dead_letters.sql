@@ -1,0 +1,24 @@
+-- Events that could not be applied: listed here, replayed by the order writer.
+
+-- name: dead_letters
+SELECT * FROM dead_letters WHERE ($1::bigint IS NULL OR dead_letter_id < $1)
+ORDER BY dead_letter_id DESC LIMIT $2
+
+-- name: dead_letter
+SELECT * FROM dead_letters WHERE dead_letter_id = $1
+
+-- name: request_replay
+-- Asks the order writer to apply a dead letter; what is resolved already stays as it is.
+WITH told AS (SELECT pg_notify('dropgate_writer', ($1::bigint)::text))
+UPDATE dead_letters SET status = 'replay_requested'
+FROM told WHERE dead_letter_id = $1 AND status IN ('dead', 'replay_requested')
+RETURNING status
+
+-- name: open_letters_by_reason
+-- Every reason there is, so that a gauge returns to 0 and does not vanish.
+SELECT known.reason, count(d.dead_letter_id)::bigint AS letters
+FROM unnest(ARRAY['undecodable', 'refused', 'waits_behind', 'fenced', 'unnumbered',
+                  'unknown_partition']) AS known (reason)
+LEFT JOIN dead_letters d
+  ON d.reason = known.reason AND d.status IN ('dead', 'replay_requested')
+GROUP BY known.reason

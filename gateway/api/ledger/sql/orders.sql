@@ -1,0 +1,37 @@
+-- Reservations and their orders, as the ledger has them.
+
+-- name: reservations_by_id
+SELECT r.reservation_id, r.sale_id, r.partition, r.buyer_id, r.state, r.fingerprint, r.deadline,
+       r.extended_ms, r.payment_reference, r.accepted_epoch, r.accepted_sequence, r.created_at,
+       s.currency
+FROM reservations r JOIN sales s USING (sale_id)
+WHERE r.reservation_id = ANY($1::text[]) AND r.sale_id = ANY(sales_of($1::text[]))
+
+-- name: lines_by_reservation
+SELECT l.reservation_id, l.sku, l.location, l.quantity, l.confirmed, l.returned, l.unit_price
+FROM order_lines l
+JOIN reservations r USING (sale_id, reservation_id)
+JOIN stock_accounts a
+  ON (a.sale_id, a.partition, a.sku, a.location) = (r.sale_id, r.partition, l.sku, l.location)
+WHERE l.reservation_id = ANY($1::text[]) AND l.sale_id = ANY(sales_of($1::text[]))
+  AND r.sale_id = ANY(sales_of($1::text[]))
+ORDER BY l.reservation_id, a.position
+
+-- name: order_events_by_reservation
+SELECT reservation_id, epoch, sequence, status, occurred_at, detail
+FROM order_events
+WHERE reservation_id = ANY($1::text[]) AND sale_id = ANY(sales_of($1::text[]))
+ORDER BY reservation_id, epoch, sequence
+
+-- name: orders_of_buyer
+-- One page of a buyer's orders, newest first, after the last one of the page before.
+SELECT reservation_id, created_at FROM reservations
+WHERE buyer_id = $1
+  AND ($2::timestamptz IS NULL OR (created_at, reservation_id) < ($2, $3))
+ORDER BY created_at DESC, reservation_id DESC LIMIT $4
+
+-- name: return_by_key
+-- The fingerprint a return was made with, where its key was used.
+SELECT payload->>'fingerprint' FROM ledger_events
+WHERE sale_id = $1 AND partition = $2 AND type = 'return_units'
+  AND reservation_id = $3 AND payload->>'return_key' = $4

@@ -1,0 +1,54 @@
+-- Comparisons of Redis with the ledger: asked here, made by the reconciler.
+
+-- name: request_reconciliation
+WITH asked AS (
+    INSERT INTO reconciliations (sale_id, apply, requested_by) VALUES ($1, $2, $3)
+    RETURNING reconciliation_id
+)
+SELECT reconciliation_id, pg_notify('dropgate_reconciler', reconciliation_id::text) FROM asked
+
+-- name: reconciliation_status
+SELECT status FROM reconciliations WHERE reconciliation_id = $1
+
+-- name: reconciliation
+SELECT * FROM reconciliations WHERE reconciliation_id = $1
+
+-- name: reconciliations_of_sale
+SELECT * FROM reconciliations WHERE sale_id = $1 ORDER BY reconciliation_id DESC LIMIT $2
+
+-- name: rebuilds
+-- Partitions rebuilt from the ledger between a comparison and the one before it, told by their
+-- epochs: the first event of an epoch says how it began.
+SELECT r.reconciliation_id, e.partition, e.epoch, e.occurred_at,
+       (e.payload #>> '{previous,epoch}')::integer AS previous_epoch,
+       (e.payload #>> '{previous,sequence}')::bigint AS previous_sequence,
+       (e.payload ->> 'shift_ms')::bigint AS shift_ms
+FROM reconciliations r
+CROSS JOIN LATERAL jsonb_to_recordset(r.watermarks) AS now_at (partition integer, epoch integer)
+LEFT JOIN LATERAL (
+    SELECT was_at.partition, was_at.epoch
+    FROM (
+        SELECT watermarks FROM reconciliations
+        WHERE sale_id = r.sale_id AND reconciliation_id < r.reconciliation_id AND status = 'done'
+        ORDER BY reconciliation_id DESC LIMIT 1
+    ) last, jsonb_to_recordset(last.watermarks) AS was_at (partition integer, epoch integer)
+) was_at USING (partition)
+JOIN ledger_events e
+  ON e.sale_id = r.sale_id AND e.partition = now_at.partition AND e.sequence = 1
+ AND e.epoch > coalesce(was_at.epoch, 1) AND e.epoch <= now_at.epoch AND e.type = 'recover'
+WHERE r.reconciliation_id = ANY($1::bigint[]) AND (e.payload ->> 'restored')::boolean
+ORDER BY r.reconciliation_id, e.partition, e.epoch
+
+-- name: differences
+SELECT * FROM reconciliation_differences WHERE reconciliation_id = ANY($1::bigint[])
+ORDER BY reconciliation_id, number LIMIT $2
+
+-- name: drift
+-- Unrepaired differences of each sale's last finished reconciliation.
+SELECT r.sale_id, count(d.number)::bigint AS differences
+FROM (SELECT DISTINCT ON (sale_id) sale_id, reconciliation_id FROM reconciliations
+      WHERE status = 'done' AND sale_id = ANY($1::text[])
+      ORDER BY sale_id, reconciliation_id DESC) r
+LEFT JOIN reconciliation_differences d
+  ON d.reconciliation_id = r.reconciliation_id AND NOT d.repaired
+GROUP BY r.sale_id
