@@ -11,10 +11,10 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from gateway.api.contract.problems import Problem
+from gateway.api.metrics.catalogue import Ended
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,16 +25,6 @@ LOOK_SECONDS = 0.5
 # From this share of `max_connections` on, connections idle for PRESSED_IDLE_SECONDS are closed.
 PRESSED_SHARE = 0.75
 PRESSED_IDLE_SECONDS = 1.0
-
-
-class Ended(StrEnum):
-    """Why a connection was refused or ended: the label of its metric."""
-
-    FULL = "full"
-    ADDRESS = "address"
-    HEAD = "head"
-    UNREAD = "unread"
-    PRESSED = "pressed"
 
 
 @dataclass(frozen=True, slots=True)

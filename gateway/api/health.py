@@ -12,7 +12,7 @@ from gateway.api.ledger.queries import QUERIES
 if TYPE_CHECKING:
     from gateway.admission.keyring import Keyring
     from gateway.api.ledger.connections import Ledger
-    from gateway.api.sales import SaleDirectory
+    from gateway.api.sales.directory import SaleDirectory
     from gateway.inventory.redis.pool import ScriptPool
 
 # Below what load balancers wait for: a Postgres that hangs must not make the gateway look dead.

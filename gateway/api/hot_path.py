@@ -31,7 +31,7 @@ from gateway.api.cors import Cors
 from gateway.api.protocol import GuardedProtocol, ProblemServer, response_bytes
 from gateway.api.reserving import Ask, Reserve
 from gateway.api.responses import Edge, request_id_of
-from gateway.api.sales import SaleFacts
+from gateway.api.sales.facts import SaleFacts
 from gateway.inventory.errors import InventoryError, Overloaded
 from gateway.inventory.keys import SALE_ID
 from gateway.inventory.outcomes import ReserveReply

@@ -19,7 +19,7 @@ from gateway.api.contract.overview_schemas import (
 )
 from gateway.api.contract.rendering import instant
 from gateway.api.ledger.queries import QUERIES
-from gateway.api.reserving import facts_or_problem
+from gateway.api.sales.lookup import facts_or_problem
 from gateway.inventory.errors import InventoryError
 from gateway.inventory.types import SaleState
 
@@ -29,10 +29,11 @@ if TYPE_CHECKING:
     from gateway.api.contract.operator_schemas import QueueFigures
     from gateway.api.gauges import Gauges, PartitionGauges
     from gateway.api.ledger.connections import Ledger
-    from gateway.api.metrics import GatewayMetrics
-    from gateway.api.queue_operations import QueueOperations
-    from gateway.api.sales import SaleDirectory, SaleFacts
-    from gateway.api.snapshots import Snapshots
+    from gateway.api.metrics.catalogue import GatewayMetrics
+    from gateway.api.queue.control import QueueOperations
+    from gateway.api.sales.directory import SaleDirectory
+    from gateway.api.sales.facts import SaleFacts
+    from gateway.api.sales.snapshots import Snapshots
     from gateway.inventory.types import Snapshot
 
 SALES_PAGE = 50

@@ -26,7 +26,7 @@ from gateway.api.contract.problems import Problem, not_found
 from gateway.api.contract.rendering import instant
 from gateway.api.ledger.audit import Caller, write_audit
 from gateway.api.ledger.queries import QUERIES
-from gateway.api.reserving import facts_or_problem
+from gateway.api.sales.lookup import facts_or_problem
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from gateway.api.ledger.connections import Ledger
-    from gateway.api.sales import SaleDirectory
+    from gateway.api.sales.directory import SaleDirectory
 
 WAIT_SECONDS = 20.0
 POLL_FIRST_SECONDS = 0.02

@@ -11,7 +11,7 @@ from gateway.inventory.outcomes import Outcome, ReserveReply
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.api.sales import SaleFacts
+    from gateway.api.sales.facts import SaleFacts
     from gateway.inventory.keys import PartitionId
 
 _UNADMITTED = {

@@ -16,7 +16,7 @@ from gateway.api.contract.schemas import ReservationAnswer
 from gateway.api.ledger.connections import LedgerUnavailable
 from gateway.api.refusals import key_reused
 from gateway.api.reservations_rendering import reservation_answer
-from gateway.api.reserving import facts_or_problem, fingerprint_of, is_settled, numbered_lines
+from gateway.api.reserving import fingerprint_of, numbered_lines
 from gateway.api.resolutions import (
     Resolution,
     already_resolved,
@@ -24,7 +24,8 @@ from gateway.api.resolutions import (
     resolution_of,
     unavailable,
 )
-from gateway.api.sales import SaleFacts
+from gateway.api.sales.facts import SaleFacts
+from gateway.api.sales.lookup import facts_or_problem, is_settled
 from gateway.inventory.errors import InventoryError, UnknownOutcome
 from gateway.inventory.keys import ReservationId, keyed_token, parse_reservation_id
 from gateway.inventory.outcomes import EdgeReply
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from gateway.api.contract.requests import ConfirmBody, ReturnBody
-    from gateway.api.sales import SaleDirectory
+    from gateway.api.sales.directory import SaleDirectory
     from gateway.api.settled import SettledReservation, SettledReservations
     from gateway.inventory.store import ReservationStore
 

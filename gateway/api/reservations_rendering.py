@@ -8,7 +8,7 @@ from typing import Literal, cast
 
 from gateway.api.contract.rendering import instant_ms
 from gateway.api.contract.schemas import LineAnswer, OwnHold, ReservationAnswer, Total
-from gateway.api.sales import SaleFacts
+from gateway.api.sales.facts import SaleFacts
 from gateway.inventory.catalog import Catalog
 from gateway.inventory.events import Position, event_id
 from gateway.inventory.keys import PartitionId, ReservationId

@@ -17,14 +17,16 @@ import msgspec
 from gateway.admission.passes import InvalidPass, passes_of
 from gateway.admission.tokens import Principal, Scope
 from gateway.api.contract.bodies import Decoder, check_json, check_text, idempotency_key
-from gateway.api.contract.problems import Answer, Problem, not_found, recovering
+from gateway.api.contract.problems import Answer, Problem, recovering
 from gateway.api.contract.rate_headers import Quota, rate_headers, rate_limited
 from gateway.api.contract.rendering import REPLAYED, json_answer
 from gateway.api.contract.requests import LineBody, ReserveBody
 from gateway.api.ledger.connections import LedgerUnavailable
 from gateway.api.refusals import key_reused, not_open, refusal
 from gateway.api.reservations_rendering import reservation_answer
-from gateway.api.sales import SaleDirectory, SaleFacts, UnknownSale
+from gateway.api.sales.directory import SaleDirectory
+from gateway.api.sales.facts import SaleFacts
+from gateway.api.sales.lookup import facts_or_problem, is_settled
 from gateway.inventory.batcher import NO_ADMISSION, Admission
 from gateway.inventory.errors import Overloaded, Recovering, UnknownOutcome
 from gateway.inventory.keys import ReservationId, keyed_token
@@ -34,8 +36,8 @@ from gateway.inventory.types import Reservation, SaleState
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from gateway.api.metrics import GatewayMetrics
-    from gateway.api.queue_gate import QueueGate
+    from gateway.api.metrics.catalogue import GatewayMetrics
+    from gateway.api.queue.gate import QueueGate
     from gateway.api.settled import SettledReservations
     from gateway.inventory.batcher import ReserveBatcher
 
@@ -303,21 +305,3 @@ class Reserve:
         self._metrics.count_reservation(Outcome.REPLAYED)
         location = ("Location", f"/v1/reservations/{identifier}")
         return json_answer(201, found.answer, location, REPLAYED)
-
-
-async def facts_or_problem(directory: SaleDirectory, sale_id: str) -> SaleFacts:
-    """The sale's facts. Raises Problem not_found, or recovering when they cannot be read."""
-    try:
-        return await directory.get(sale_id)
-    except UnknownSale as error:
-        raise not_found("sale") from error
-    except LedgerUnavailable as error:
-        raise Problem("recovering", "The sale's data cannot be read now.") from error
-
-
-async def is_settled(directory: SaleDirectory, sale_id: str) -> bool:
-    """Whether a sale Redis does not answer for was settled meanwhile."""
-    try:
-        return (await directory.read(sale_id)).state is SaleState.SETTLED
-    except (UnknownSale, LedgerUnavailable):
-        return False

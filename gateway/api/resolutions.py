@@ -14,7 +14,7 @@ from gateway.inventory.errors import InventoryError, Overloaded, Recovering, Unk
 from gateway.inventory.outcomes import EdgeReply, Outcome
 
 if TYPE_CHECKING:
-    from gateway.api.sales import SaleFacts
+    from gateway.api.sales.facts import SaleFacts
     from gateway.inventory.keys import PartitionId
 
 

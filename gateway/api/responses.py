@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from gateway.admission.client_address import ClientAddresses
     from gateway.admission.rate_limits import RateLimits
     from gateway.admission.rates import Refusal
-    from gateway.api.metrics import GatewayMetrics
+    from gateway.api.metrics.catalogue import GatewayMetrics
 
 
 SPREAD_SECONDS: Final = 2

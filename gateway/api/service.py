@@ -33,17 +33,16 @@ from gateway.api.handlers.system import SystemHandlers
 from gateway.api.health import HealthCheck
 from gateway.api.hot_path import HotPath, HotServer
 from gateway.api.ledger.connections import Ledger
-from gateway.api.metrics import GatewayMetrics
+from gateway.api.metrics.catalogue import GatewayMetrics
 from gateway.api.orders import OrderBook
 from gateway.api.overview import Overview
 from gateway.api.ports import make_apps
 from gateway.api.protocol import ProblemServer
-from gateway.api.public_sales import PublicSales
-from gateway.api.queue import Queue, RoomFactsReader
-from gateway.api.queue_gate import QueueGate
+from gateway.api.queue.control import QueueOperations
+from gateway.api.queue.gate import QueueGate
+from gateway.api.queue.places import Queue, RoomFactsReader
+from gateway.api.queue.streams import QueueStreams
 from gateway.api.queue_gauges import QueueGauges
-from gateway.api.queue_operations import QueueOperations
-from gateway.api.queue_streams import QueueStreams
 from gateway.api.reconciliations import DeadLetters, Reconciliations
 from gateway.api.reservations import ReservationService
 from gateway.api.reserving import Reserve
@@ -58,12 +57,13 @@ from gateway.api.routes import (
     reservation_endpoints,
     sale_endpoints,
 )
-from gateway.api.sale_operations import SaleOperations
-from gateway.api.sales import SaleDirectory
+from gateway.api.sales.changes import SaleOperations
+from gateway.api.sales.directory import SaleDirectory
+from gateway.api.sales.public import PublicSales
+from gateway.api.sales.settlement import Settlement, keys_client
+from gateway.api.sales.snapshots import Snapshots
+from gateway.api.sales.stock_adjustments import StockAdjustments
 from gateway.api.settled import SettledReservations
-from gateway.api.settlement import Settlement, keys_client
-from gateway.api.snapshots import Snapshots
-from gateway.api.stock_adjustments import StockAdjustments
 from gateway.api.traced import TracedReserve, traced
 from gateway.inventory.batcher import BatcherBounds, ReserveBatcher
 from gateway.inventory.catalog import PartitionBounds

@@ -15,8 +15,8 @@ from gateway.admission.waiting_room.room import Room
 from gateway.admission.waiting_room.rooms import WaitingRooms
 from gateway.admission.waiting_room.store import RoomLost
 from gateway.api.ledger.connections import Ledger
-from gateway.api.queue import RoomFactsReader
-from gateway.api.sales import SaleDirectory
+from gateway.api.queue.places import RoomFactsReader
+from gateway.api.sales.directory import SaleDirectory
 from gateway.process.postgres import create_pool
 from tests.integration.test_waiting_room import ROOM, join, look, place
 from tests.support.api import Api, serving

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from gateway.api.gauges import Reading
-from gateway.api.metrics import GatewayMetrics, exposition
+from gateway.api.metrics.catalogue import GatewayMetrics, exposition
 from tests.unit.promtool import promtool
 
 ROOT = Path(__file__).parents[2]

@@ -1,7 +1,7 @@
 from pathlib import Path
 
-from gateway.api.metrics import GatewayMetrics, exposition
-from gateway.api.metrics_file import MetricsFile
+from gateway.api.metrics.catalogue import GatewayMetrics, exposition
+from gateway.api.metrics.slots import MetricsFile
 
 
 def test_the_files_of_all_workers_are_summed_also_of_dead_ones(tmp_path: Path) -> None:

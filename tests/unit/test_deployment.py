@@ -16,7 +16,7 @@ from config.cli import app
 from config.settings import Settings
 from config.sources import PREFIX
 from gateway.api.gauges import Reading
-from gateway.api.metrics import GatewayMetrics, exposition
+from gateway.api.metrics.catalogue import GatewayMetrics, exposition
 from gateway.relay.metrics import RelayMetrics
 from order_writer.metrics import WriterMetrics
 from reconciler.metrics import ReconcilerMetrics

@@ -18,7 +18,7 @@ from config.settings import Settings
 from gateway.api.contract.endpoints import Endpoint
 from gateway.api.contract.problems import CATALOGUE
 from gateway.api.gauges import Reading
-from gateway.api.metrics import GatewayMetrics
+from gateway.api.metrics.catalogue import GatewayMetrics
 from gateway.api.queue_gauges import QueueReading
 from gateway.inventory.events import Event, decode_event
 from gateway.relay.metrics import RelayMetrics

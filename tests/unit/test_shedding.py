@@ -6,7 +6,7 @@ import pytest
 
 from gateway.admission.shedding import BUSY_IN_FLIGHT, SHED_FROM, Load, Work, work_of
 from gateway.admission.tokens import Scope
-from gateway.api.metrics import ROUTES
+from gateway.api.metrics.catalogue import ROUTES
 
 NEVER = (
     ("confirm", Scope.STOREFRONT),

@@ -11,16 +11,16 @@ from gateway.api.contract.rendering import json_answer
 from gateway.api.contract.requests import EmptyBody, QueueRateBody, QueueRevokeBody
 from gateway.api.contract.schemas import QueueLeft
 from gateway.api.handlers.sales import REASON_BYTES_MAX, caller_of
-from gateway.api.queue_audit import AUDIT_PAGE
+from gateway.api.queue.audit_page import AUDIT_PAGE
 
 if TYPE_CHECKING:
     from aiohttp import web
 
     from gateway.admission.tokens import Principal
     from gateway.api.contract.endpoints import Call
-    from gateway.api.queue import Queue
-    from gateway.api.queue_operations import QueueOperations
-    from gateway.api.queue_streams import QueueStreams
+    from gateway.api.queue.control import QueueOperations
+    from gateway.api.queue.places import Queue
+    from gateway.api.queue.streams import QueueStreams
 
 _empty = Decoder(EmptyBody)
 _rate = Decoder(QueueRateBody)

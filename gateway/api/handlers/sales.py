@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.api.accounting import CSV, accounting_csv, prefers_csv
 from gateway.api.contract.bodies import SPEC_MAX_BYTES, Decoder, check_json, check_text, read_body
 from gateway.api.contract.endpoints import REQUEST_ID
 from gateway.api.contract.operator_schemas import SaleAnswer
@@ -13,17 +12,18 @@ from gateway.api.contract.rendering import json_answer
 from gateway.api.contract.requests import AdjustBody, EmptyBody
 from gateway.api.contract.versions import is_known, version_tag, wanted_version
 from gateway.api.ledger.audit import Caller
+from gateway.api.sales.accounting import CSV, accounting_csv, prefers_csv
 
 if TYPE_CHECKING:
     from aiohttp import web
 
     from gateway.admission.tokens import Principal
     from gateway.api.contract.endpoints import Call
-    from gateway.api.public_sales import PublicSales
-    from gateway.api.sale_operations import SaleOperations
-    from gateway.api.settlement import Settlement
-    from gateway.api.snapshots import Snapshots
-    from gateway.api.stock_adjustments import StockAdjustments
+    from gateway.api.sales.changes import SaleOperations
+    from gateway.api.sales.public import PublicSales
+    from gateway.api.sales.settlement import Settlement
+    from gateway.api.sales.snapshots import Snapshots
+    from gateway.api.sales.stock_adjustments import StockAdjustments
     from gateway.inventory.opening import Verb
     from gateway.inventory.types import SaleState
 

@@ -12,7 +12,7 @@ from gateway.api.contract.problems import Answer
 from gateway.api.contract.rendering import json_answer
 from gateway.api.description.document import openapi_document
 from gateway.api.description.page import PAGE_POLICY, docs_page
-from gateway.api.metrics import exposition
+from gateway.api.metrics.catalogue import exposition
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gateway.api.contract.endpoints import AnyEndpoint
     from gateway.api.gauges import Gauges
     from gateway.api.health import HealthCheck
-    from gateway.api.metrics import GatewayMetrics
+    from gateway.api.metrics.catalogue import GatewayMetrics
     from gateway.api.queue_gauges import QueueGauges
 
 

@@ -13,12 +13,12 @@ import redis.asyncio as redis_py
 from redis.exceptions import RedisError, WatchError
 
 from gateway.admission.waiting_room.keys import every_room_key
-from gateway.api.accounting import read_accounting, store_accounting
 from gateway.api.contract.problems import Problem
 from gateway.api.contract.versions import check_version
 from gateway.api.ledger.audit import Caller, write_audit
 from gateway.api.ledger.queries import QUERIES
-from gateway.api.reserving import facts_or_problem
+from gateway.api.sales.accounting import read_accounting, store_accounting
+from gateway.api.sales.lookup import facts_or_problem
 from gateway.inventory.errors import Recovering
 from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId, partition_keys, relay_key, sync_key
@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from config.settings import RedisSettings
     from gateway.api.contract.operator_schemas import AccountingAnswer
     from gateway.api.ledger.connections import Ledger
-    from gateway.api.sales import SaleDirectory, SaleFacts
-    from gateway.api.snapshots import Snapshots
+    from gateway.api.sales.directory import SaleDirectory
+    from gateway.api.sales.facts import SaleFacts
+    from gateway.api.sales.snapshots import Snapshots
 
 KEYS_CONNECTIONS = 4
 

@@ -15,13 +15,13 @@ from gateway.api.contract.problems import Problem
 from gateway.api.contract.rendering import instant
 from gateway.api.contract.schemas import DrawAnswer
 from gateway.api.ledger.audit import Caller, write_audit
-from gateway.api.reserving import facts_or_problem
+from gateway.api.sales.lookup import facts_or_problem
 
 if TYPE_CHECKING:
     from gateway.admission.waiting_room.checkpoints import RoomRecord
     from gateway.api.ledger.connections import Ledger
-    from gateway.api.queue import Queue
-    from gateway.api.sales import SaleDirectory
+    from gateway.api.queue.places import Queue
+    from gateway.api.sales.directory import SaleDirectory
 
 MILLI = 1000
 DRAW_FRESH_SECONDS = 1.0

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.api.queue import room_facts
+from gateway.api.queue.places import room_facts
 
 if TYPE_CHECKING:
     from gateway.admission.waiting_room.rooms import WaitingRooms
-    from gateway.api.sales import SaleFacts
+    from gateway.api.sales.facts import SaleFacts
 
 
 class QueueGate:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from prometheus_client.core import (
@@ -14,16 +15,26 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from gateway.admission.shedding import SHED_FROM
-from gateway.api.connections import Ended
 from gateway.api.contract.overview_schemas import GatewayFigures, LatencyFigures
 from gateway.api.contract.problems import CATALOGUE
-from gateway.api.metrics_file import MetricsFile
+from gateway.api.metrics.slots import MetricsFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
     from prometheus_client.core import Metric
+
+
+class Ended(StrEnum):
+    """Why a connection was refused or ended: the label of its metric."""
+
+    FULL = "full"
+    ADDRESS = "address"
+    HEAD = "head"
+    UNREAD = "unread"
+    PRESSED = "pressed"
+
 
 # Every route by the name its handler is registered under; `other` is everything else.
 ROUTES = (

@@ -15,14 +15,15 @@ import msgspec
 
 from gateway.api.contract.rendering import instant
 from gateway.api.contract.schemas import PublicItem, PublicSale, PublicWaitingRoom
-from gateway.api.reserving import facts_or_problem
+from gateway.api.sales.lookup import facts_or_problem
 from gateway.inventory.errors import InventoryError
 from gateway.inventory.specs import Money, WaitingRoomSpec
 from gateway.inventory.types import SaleState
 
 if TYPE_CHECKING:
-    from gateway.api.sales import SaleDirectory, SaleFacts
-    from gateway.api.snapshots import Snapshots
+    from gateway.api.sales.directory import SaleDirectory
+    from gateway.api.sales.facts import SaleFacts
+    from gateway.api.sales.snapshots import Snapshots
     from gateway.inventory.catalog import CatalogItem
     from gateway.inventory.types import Snapshot
 

@@ -17,8 +17,9 @@ from gateway.api.contract.rendering import instant
 from gateway.api.contract.versions import check_version
 from gateway.api.ledger.audit import Caller, write_audit
 from gateway.api.ledger.queries import QUERIES
-from gateway.api.sales import SaleDirectory, SaleFacts, UnknownSale
-from gateway.api.stock_adjustments import running_sale
+from gateway.api.sales.directory import SaleDirectory, UnknownSale
+from gateway.api.sales.facts import SaleFacts
+from gateway.api.sales.lookup import running_sale
 from gateway.inventory.catalog import Catalog
 from gateway.inventory.keys import SALE_ID
 from gateway.inventory.opening import Verb, carry_state, intend_state

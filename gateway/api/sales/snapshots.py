@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 from gateway.api.contract.operator_schemas import SnapshotAnswer, SnapshotItem, SnapshotPartition
 from gateway.api.contract.problems import Problem
 from gateway.api.ledger.queries import QUERIES
-from gateway.api.reserving import facts_or_problem
+from gateway.api.sales.lookup import facts_or_problem
 from gateway.inventory.types import AccountCounters, SaleState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gateway.api.ledger.connections import Ledger
-    from gateway.api.sales import SaleDirectory, SaleFacts
+    from gateway.api.sales.directory import SaleDirectory
+    from gateway.api.sales.facts import SaleFacts
     from gateway.inventory.store import ReservationStore
     from gateway.inventory.types import Snapshot
 

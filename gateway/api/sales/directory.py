@@ -14,13 +14,11 @@ from contextlib import asynccontextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING
 
 import asyncpg
-import msgspec
 import structlog
 
 from gateway.api.ledger.connections import Ledger, LedgerUnavailable
-from gateway.inventory.catalog import Catalog
-from gateway.inventory.keys import SALE_ID, PartitionId, home_partition
-from gateway.inventory.specs import SaleSpec
+from gateway.api.sales.facts import SaleFacts, facts_of
+from gateway.inventory.keys import SALE_ID
 from gateway.inventory.types import SaleState
 from gateway.process.postgres import LEDGER_FAULTS
 
@@ -42,38 +40,10 @@ LISTEN_CHECK_SECONDS = 5.0
 RECONNECT_SECONDS = 1.0
 
 _log = structlog.get_logger(__name__)
-_spec = msgspec.json.Decoder(SaleSpec)
 
 
 class UnknownSale(Exception):
     """There is no sale of this id."""
-
-
-class SaleFacts(msgspec.Struct, frozen=True):
-    """One sale as it was read; `state` is the intended one, partitions may lag behind it."""
-
-    sale_id: str
-    state: SaleState
-    version: int
-    hash_key: bytes
-    spec: SaleSpec
-    catalog: Catalog
-    partition_ids: tuple[PartitionId, ...]
-    partitions_exist: bool
-
-    @property
-    def opened(self) -> bool:
-        """Whether it was ever opened: then everything but its state is as it will always be."""
-        return self.partitions_exist
-
-    @property
-    def currency(self) -> str:
-        """The currency of all prices."""
-        return self.catalog.currency
-
-    def home_of(self, buyer_id: str) -> PartitionId:
-        """Where the buyer's reservations are."""
-        return self.partition_ids[home_partition(buyer_id, len(self.partition_ids))]
 
 
 class SaleDirectory:
@@ -233,21 +203,6 @@ class SaleDirectory:
         self._unknown_until[sale_id] = time.monotonic() + UNKNOWN_SECONDS
         while len(self._unknown_until) > UNKNOWN_IDS_MAX:
             self._unknown_until.pop(next(iter(self._unknown_until)))
-
-
-def facts_of(row: asyncpg.Record) -> SaleFacts:
-    """The facts in a row of `sale_facts`."""
-    spec = _spec.decode(row["spec"])
-    return SaleFacts(
-        sale_id=row["sale_id"],
-        state=SaleState(row["state"]),
-        version=row["version"],
-        hash_key=bytes(row["hash_key"]),
-        spec=spec,
-        catalog=Catalog.of(spec),
-        partition_ids=tuple(PartitionId(row["sale_id"], p) for p in range(row["partitions"])),
-        partitions_exist=row["partitions_exist"],
-    )
 
 
 def _retrieve(task: asyncio.Task[SaleFacts | None]) -> None:

@@ -11,8 +11,9 @@ from gateway.api.contract.problems import Problem
 from gateway.api.contract.rendering import instant_ms
 from gateway.api.contract.schemas import QueueAnswer
 from gateway.api.ledger.connections import LedgerUnavailable
-from gateway.api.reserving import facts_or_problem
-from gateway.api.sales import SaleDirectory, SaleFacts, UnknownSale
+from gateway.api.sales.directory import SaleDirectory, UnknownSale
+from gateway.api.sales.facts import SaleFacts
+from gateway.api.sales.lookup import facts_or_problem
 from gateway.inventory.errors import Recovering
 from gateway.inventory.types import SaleState
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gateway.admission.tokens import Principal
     from gateway.admission.waiting_room.room import Room
     from gateway.api.contract.schemas import QueueAnswer
-    from gateway.api.queue import Queue
+    from gateway.api.queue.places import Queue
 
 RECONNECT_MILLISECONDS = 2000
 _encode = msgspec.json.Encoder().encode

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gateway.api.contract.problems import Answer
 
-_PAGE = Path(__file__).with_name("queue_audit.html").read_bytes()
+_PAGE = Path(__file__).with_name("audit_page.html").read_bytes()
 _PART = re.compile(rb"<(script|style)>(.*?)</\1>", re.DOTALL)
 
 

@@ -6,17 +6,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from gateway.api.contract.operator_schemas import AdjustmentAnswer, AdjustmentPreview
 from gateway.api.contract.problems import Problem
-from gateway.api.contract.versions import check_version
 from gateway.api.ledger.audit import Caller, write_audit
-from gateway.api.reserving import facts_or_problem
+from gateway.api.sales.lookup import running_sale
 from gateway.inventory.errors import ScriptFailure
 from gateway.inventory.specs import UNITS_MAX
-from gateway.inventory.types import SaleState
 
 if TYPE_CHECKING:
     from gateway.api.contract.requests import AdjustBody
     from gateway.api.ledger.connections import Ledger
-    from gateway.api.sales import SaleDirectory, SaleFacts
+    from gateway.api.sales.directory import SaleDirectory
+    from gateway.api.sales.facts import SaleFacts
     from gateway.inventory.catalog import CatalogAccount
     from gateway.inventory.outcomes import AdjustReply
     from gateway.inventory.store import ReservationStore
@@ -101,17 +100,6 @@ class StockAdjustments:
         except ScriptFailure as error:
             # All else was checked here; only the script knows what the sum would be.
             raise Problem("invalid", f"delta: an account holds at most {UNITS_MAX}.") from error
-
-
-async def running_sale(directory: SaleDirectory, sale_id: str, caller: Caller) -> SaleFacts:
-    """Facts of a sale whose partitions are there, as the caller has seen it."""
-    await facts_or_problem(directory, sale_id)
-    facts = await directory.read(sale_id)
-    check_version(caller.if_version, facts.version)
-    if not facts.opened or facts.state is SaleState.SETTLED:
-        detail = f"A sale that is {facts.state} has no stock to change."
-        raise Problem("invalid_state", detail, state=facts.state)
-    return facts
 
 
 def _figures(account: CatalogAccount, body: AdjustBody, reply: AdjustReply) -> dict[str, Any]:

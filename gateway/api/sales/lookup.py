@@ -1,0 +1,40 @@
+"""Facts of the sale that a caller names, or the problem that the caller gets instead."""
+
+from __future__ import annotations
+
+from gateway.api.contract.problems import Problem, not_found
+from gateway.api.contract.versions import check_version
+from gateway.api.ledger.audit import Caller
+from gateway.api.ledger.connections import LedgerUnavailable
+from gateway.api.sales.directory import SaleDirectory, UnknownSale
+from gateway.api.sales.facts import SaleFacts
+from gateway.inventory.types import SaleState
+
+
+async def facts_or_problem(directory: SaleDirectory, sale_id: str) -> SaleFacts:
+    """The sale's facts. Raises Problem not_found, or recovering when they cannot be read."""
+    try:
+        return await directory.get(sale_id)
+    except UnknownSale as error:
+        raise not_found("sale") from error
+    except LedgerUnavailable as error:
+        raise Problem("recovering", "The sale's data cannot be read now.") from error
+
+
+async def is_settled(directory: SaleDirectory, sale_id: str) -> bool:
+    """Whether a sale Redis does not answer for was settled meanwhile."""
+    try:
+        return (await directory.read(sale_id)).state is SaleState.SETTLED
+    except (UnknownSale, LedgerUnavailable):
+        return False
+
+
+async def running_sale(directory: SaleDirectory, sale_id: str, caller: Caller) -> SaleFacts:
+    """Facts of a sale whose partitions are there, as the caller has seen it."""
+    await facts_or_problem(directory, sale_id)
+    facts = await directory.read(sale_id)
+    check_version(caller.if_version, facts.version)
+    if not facts.opened or facts.state is SaleState.SETTLED:
+        detail = f"A sale that is {facts.state} has no stock to change."
+        raise Problem("invalid_state", detail, state=facts.state)
+    return facts
