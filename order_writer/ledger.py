@@ -11,11 +11,11 @@ from typing import Any
 import asyncpg
 import msgspec
 
+from config.queries import Queries
 from config.settings import PostgresSettings
 from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId
 from gateway.process.postgres import create_pool
-from gateway.process.queries import Queries
 from order_writer.errors import IntegrityViolation
 from order_writer.items import Item
 from order_writer.log import LogOffset, Watermark

@@ -12,7 +12,7 @@ from pathlib import Path
 import asyncpg
 import structlog
 
-from gateway.process.queries import Queries
+from config.queries import Queries
 
 _FOLDER = Path(__file__).parent / "sql"
 _QUERIES = Queries(_FOLDER / "schema.sql")

@@ -9,6 +9,7 @@ import asyncpg
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from config.queries import Queries
 from config.settings import EventLogSettings, RedisSettings, Settings
 from gateway.inventory.catalog import PartitionBounds
 from gateway.inventory.errors import InventoryError
@@ -16,7 +17,6 @@ from gateway.inventory.redis.outbox import create_reader
 from gateway.inventory.redis.pool import ScriptPool
 from gateway.inventory.store import ReservationStore
 from gateway.process.postgres import LEDGER_FAULTS, create_pool
-from gateway.process.queries import Queries
 from lua.loader import load_scripts
 
 sql = Queries(Path(__file__).parent / "sql" / "queries.sql")

@@ -19,6 +19,7 @@ import msgspec
 import structlog
 from asyncpg.pool import PoolConnectionProxy
 
+from config.queries import Queries
 from gateway.inventory.catalog import PartitionBounds, load_config
 from gateway.inventory.errors import Recovering
 from gateway.inventory.events import Position
@@ -33,7 +34,6 @@ from gateway.inventory.types import (
     RestoreStage,
     nested,
 )
-from gateway.process.queries import Queries
 from reconciler.ledger_records import FACTS, record_of, token_of
 
 # A chunk takes Redis some milliseconds and a sync of the disk: half as many records would be twice

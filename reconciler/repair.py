@@ -17,6 +17,7 @@ from typing import Any
 
 import structlog
 
+from config.queries import Queries
 from gateway.inventory.errors import Recovering, UnknownOutcome
 from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId, ReservationId
@@ -28,7 +29,6 @@ from gateway.inventory.types import (
     RepairRequest,
     RepairReservation,
 )
-from gateway.process.queries import Queries
 from reconciler.catching_up import LedgerBehind, wait_for_ledger
 from reconciler.compare import COUNTERS, Comparison
 from reconciler.context import OUTAGES, Context, sql

@@ -16,13 +16,13 @@ import msgspec
 import structlog
 from asyncpg.pool import PoolConnectionProxy
 
+from config.queries import Queries
 from gateway.inventory.catalog import Catalog, PartitionBounds, load_config
 from gateway.inventory.errors import Recovering, ScriptFailure
 from gateway.inventory.keys import PartitionId
 from gateway.inventory.specs import SaleSpec
 from gateway.inventory.store import ReservationStore
 from gateway.inventory.types import SaleState
-from gateway.process.queries import Queries
 
 _sql = Queries(Path(__file__).with_name("opening.sql"))
 _log = structlog.get_logger()

@@ -15,12 +15,12 @@ import asyncpg
 import structlog
 from redis.exceptions import RedisError
 
+from config.queries import Queries
 from config.settings import Settings
 from gateway.inventory.keys import PartitionId
 from gateway.inventory.redis.outbox import create_reader
 from gateway.inventory.tracing import make_tracing
 from gateway.process.postgres import LEDGER_FAULTS, create_pool
-from gateway.process.queries import Queries
 from gateway.process.scrape import scraped
 from gateway.relay.producer import EventProducer, LogUnavailable
 from gateway.relay.relay import Relay, RelayConfig

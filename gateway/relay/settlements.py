@@ -13,10 +13,10 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from config.queries import Queries
 from config.settings import EventLogSettings
 from gateway.inventory.keys import PartitionId, partition_keys
 from gateway.process.postgres import LEDGER_FAULTS
-from gateway.process.queries import Queries
 from gateway.relay.producer import EventProducer, LogUnavailable
 
 LOOK_SECONDS = 1.0

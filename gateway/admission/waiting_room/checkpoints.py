@@ -13,10 +13,10 @@ import asyncpg
 import msgspec
 from asyncpg.pool import PoolConnectionProxy
 
+from config.queries import Queries
 from gateway.admission.waiting_room.draw import SEED_BYTES
 from gateway.inventory.errors import Recovering
 from gateway.process.postgres import LEDGER_FAULTS
-from gateway.process.queries import Queries
 
 _SQL = Queries(Path(__file__).with_name("checkpoints.sql"))
 

@@ -2,6 +2,6 @@
 
 from pathlib import Path
 
-from gateway.process.queries import Queries
+from config.queries import Queries
 
 QUERIES = Queries(Path(__file__).parent / "sql")
