@@ -29,7 +29,7 @@ from gateway.api.connections import Connections
 from gateway.api.contract.problems import Answer, Problem, Shed
 from gateway.api.cors import Cors
 from gateway.api.protocol import GuardedProtocol, ProblemServer, response_bytes
-from gateway.api.reserving import Ask, Reserve
+from gateway.api.reservations.reserve import Ask, Reserve
 from gateway.api.responses import Edge, request_id_of
 from gateway.api.sales.facts import SaleFacts
 from gateway.inventory.errors import InventoryError, Overloaded

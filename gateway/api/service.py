@@ -21,8 +21,6 @@ from gateway.api.connections import ConnectionBounds, Connections
 from gateway.api.contract.endpoints import AnyEndpoint
 from gateway.api.contract.rate_headers import Quota
 from gateway.api.cors import Cors
-from gateway.api.demo_shop import DemoShop
-from gateway.api.gauges import Gauges
 from gateway.api.handlers.demo_shop import DemoShopHandlers
 from gateway.api.handlers.operations import OperationHandlers
 from gateway.api.handlers.overview import OverviewHandlers
@@ -30,22 +28,26 @@ from gateway.api.handlers.queue import QueueHandlers
 from gateway.api.handlers.reservations import ReservationHandlers
 from gateway.api.handlers.sales import SaleHandlers
 from gateway.api.handlers.system import SystemHandlers
-from gateway.api.health import HealthCheck
 from gateway.api.hot_path import HotPath, HotServer
 from gateway.api.ledger.connections import Ledger
 from gateway.api.metrics.catalogue import GatewayMetrics
-from gateway.api.orders import OrderBook
-from gateway.api.overview import Overview
+from gateway.api.operations.dead_letters import DeadLetters
+from gateway.api.operations.gauges import Gauges
+from gateway.api.operations.health import HealthCheck
+from gateway.api.operations.overview import Overview
+from gateway.api.operations.reconciliations import Reconciliations
+from gateway.api.operations.room_gauges import QueueGauges
 from gateway.api.ports import make_apps
 from gateway.api.protocol import ProblemServer
 from gateway.api.queue.control import QueueOperations
 from gateway.api.queue.gate import QueueGate
 from gateway.api.queue.places import Queue, RoomFactsReader
 from gateway.api.queue.streams import QueueStreams
-from gateway.api.queue_gauges import QueueGauges
-from gateway.api.reconciliations import DeadLetters, Reconciliations
-from gateway.api.reservations import ReservationService
-from gateway.api.reserving import Reserve
+from gateway.api.reservations.changes import ReservationService
+from gateway.api.reservations.demo_shop import DemoShop
+from gateway.api.reservations.orders import OrderBook
+from gateway.api.reservations.reserve import Reserve
+from gateway.api.reservations.settled import SettledReservations
 from gateway.api.responses import Edge
 from gateway.api.routes import (
     demo_shop_endpoints,
@@ -63,7 +65,6 @@ from gateway.api.sales.public import PublicSales
 from gateway.api.sales.settlement import Settlement, keys_client
 from gateway.api.sales.snapshots import Snapshots
 from gateway.api.sales.stock_adjustments import StockAdjustments
-from gateway.api.settled import SettledReservations
 from gateway.api.traced import TracedReserve, traced
 from gateway.inventory.batcher import BatcherBounds, ReserveBatcher
 from gateway.inventory.catalog import PartitionBounds

@@ -15,7 +15,7 @@ from aiohttp import web
 from gateway.admission.tokens import Principal
 from gateway.api.contract.endpoints import AnyEndpoint, Call, Endpoint
 from gateway.api.contract.problems import Answer, Problem
-from gateway.api.reserving import Ask, Reserve
+from gateway.api.reservations.reserve import Ask, Reserve
 from gateway.api.sales.facts import SaleFacts
 from gateway.inventory.keys import parse_reservation_id
 from gateway.inventory.outcomes import Outcome, ReserveReply

@@ -17,8 +17,8 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     for bound in (
         "gateway.admission.waiting_room.room.FIRST_LOOK_SECONDS",
         "gateway.admission.waiting_room.room.STALE_SECONDS",
-        "gateway.api.health.POSTGRES_TIMEOUT_SECONDS",
-        "gateway.api.reconciliations.WAIT_SECONDS",
+        "gateway.api.operations.health.POSTGRES_TIMEOUT_SECONDS",
+        "gateway.api.operations.asking.WAIT_SECONDS",
     ):
         monkeypatch.setattr(bound, WAIT_SECONDS)
 

@@ -139,7 +139,7 @@ async def test_without_postgres_known_sales_go_on(rig: Rig) -> None:
 async def test_a_postgres_that_hangs_does_not_hang_readiness(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.api.health.POSTGRES_TIMEOUT_SECONDS", 1.0)
+    monkeypatch.setattr("gateway.api.operations.health.POSTGRES_TIMEOUT_SECONDS", 1.0)
     await rig.api.open_sale()
     server = psutil.Process(rig.postgres.pid)
     frozen = [server, *server.children(recursive=True)]

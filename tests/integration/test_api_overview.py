@@ -26,8 +26,8 @@ async def test_sales_are_listed_newest_first_with_their_state(api: Api) -> None:
 async def test_a_list_longer_than_a_page_goes_on_where_it_ended(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.api.overview.SALES_PAGE", 2)
-    monkeypatch.setattr("gateway.api.overview.AUDIT_PAGE", 2)
+    monkeypatch.setattr("gateway.api.operations.overview.SALES_PAGE", 2)
+    monkeypatch.setattr("gateway.api.operations.overview.AUDIT_PAGE", 2)
     sales = [await api.open_sale() for _ in range(3)]
     page = (await api.ops("GET", "/v1/sales")).body
     rest = (await api.ops("GET", f"/v1/sales?cursor={page['next_cursor']}")).body

@@ -3,7 +3,7 @@
 import pytest
 
 from config.settings import Settings
-from gateway.api.demo_shop import check_local
+from gateway.api.reservations.demo_shop import check_local
 from gateway.web.files import web_files
 from tests.support.api import Api, serving
 

@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from gateway.api.gauges import Reading
 from gateway.api.metrics.catalogue import GatewayMetrics, exposition
+from gateway.api.operations.gauges import Reading
 from tests.unit.promtool import promtool
 
 ROOT = Path(__file__).parents[2]

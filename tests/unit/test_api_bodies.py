@@ -4,7 +4,7 @@ from gateway.api.contract.bodies import Decoder, check_json, check_text, idempot
 from gateway.api.contract.problems import CATALOGUE, Problem
 from gateway.api.contract.requests import LineBody, ReserveBody
 from gateway.api.contract.versions import is_known, version_tag, wanted_version
-from gateway.api.reserving import fingerprint_of
+from gateway.api.reservations.lines import fingerprint_of
 
 
 def key_of(given: str) -> str:

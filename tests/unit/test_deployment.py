@@ -15,8 +15,8 @@ from typer.core import TyperGroup
 from config.cli import app
 from config.settings import Settings
 from config.sources import PREFIX
-from gateway.api.gauges import Reading
 from gateway.api.metrics.catalogue import GatewayMetrics, exposition
+from gateway.api.operations.gauges import Reading
 from gateway.relay.metrics import RelayMetrics
 from order_writer.metrics import WriterMetrics
 from reconciler.metrics import ReconcilerMetrics

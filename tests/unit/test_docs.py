@@ -17,9 +17,9 @@ from config.cli import app
 from config.settings import Settings
 from gateway.api.contract.endpoints import Endpoint
 from gateway.api.contract.problems import CATALOGUE
-from gateway.api.gauges import Reading
 from gateway.api.metrics.catalogue import GatewayMetrics
-from gateway.api.queue_gauges import QueueReading
+from gateway.api.operations.gauges import Reading
+from gateway.api.operations.room_gauges import QueueReading
 from gateway.inventory.events import Event, decode_event
 from gateway.relay.metrics import RelayMetrics
 from lua.loader import load_scripts

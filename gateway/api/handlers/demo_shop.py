@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from gateway.api.contract.bodies import Decoder, read_body
 from gateway.api.contract.rendering import json_answer
 from gateway.api.contract.requests import DemoPaymentBody
-from gateway.api.demo_shop import check_caller_local
+from gateway.api.reservations.demo_shop import check_caller_local
 
 if TYPE_CHECKING:
     from aiohttp import web
 
     from gateway.admission.tokens import Principal
     from gateway.api.contract.problems import Answer
-    from gateway.api.demo_shop import DemoShop
+    from gateway.api.reservations.demo_shop import DemoShop
 
 _payment = Decoder(DemoPaymentBody)
 

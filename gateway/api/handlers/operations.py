@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from gateway.admission.tokens import Principal
-    from gateway.api.reconciliations import DeadLetters, Reconciliations
+    from gateway.api.operations.dead_letters import DeadLetters
+    from gateway.api.operations.reconciliations import Reconciliations
 
 _reconcile = Decoder(ReconcileBody)
 _empty = Decoder(EmptyBody)

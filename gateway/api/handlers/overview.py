@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from gateway.admission.tokens import Principal
-    from gateway.api.overview import Overview
+    from gateway.api.operations.overview import Overview
 
 
 class OverviewHandlers:

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from gateway.api.contract.endpoints import AnyEndpoint
-    from gateway.api.gauges import Gauges
-    from gateway.api.health import HealthCheck
     from gateway.api.metrics.catalogue import GatewayMetrics
-    from gateway.api.queue_gauges import QueueGauges
+    from gateway.api.operations.gauges import Gauges
+    from gateway.api.operations.health import HealthCheck
+    from gateway.api.operations.room_gauges import QueueGauges
 
 
 class SystemHandlers:

@@ -8,8 +8,8 @@ import msgspec
 
 from gateway.api.contract.problems import Problem, not_found, recovering
 from gateway.api.contract.schemas import ReservationAnswer
-from gateway.api.refusals import key_reused
-from gateway.api.reservations_rendering import reservation_answer
+from gateway.api.reservations.refusals import key_reused
+from gateway.api.reservations.rendering import reservation_answer
 from gateway.inventory.errors import InventoryError, Overloaded, Recovering, UnknownOutcome
 from gateway.inventory.outcomes import EdgeReply, Outcome
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.api.contract.problems import Problem
-from gateway.api.reservations_rendering import own_holds
+from gateway.api.reservations.rendering import own_holds
 from gateway.inventory.outcomes import Outcome, ReserveReply
 
 if TYPE_CHECKING:

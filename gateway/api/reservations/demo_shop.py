@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from config.settings import Settings
     from gateway.admission.tokens import Principal
     from gateway.api.ledger.connections import Ledger
-    from gateway.api.reservations import ReservationService
+    from gateway.api.reservations.changes import ReservationService
 
 TOKEN_LIFE_SECONDS = 12 * 3600
 _PROXY_HEADERS = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP")

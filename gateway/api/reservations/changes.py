@@ -14,10 +14,10 @@ from gateway.admission.tokens import Principal, Scope
 from gateway.api.contract.problems import Problem, not_found, recovering
 from gateway.api.contract.schemas import ReservationAnswer
 from gateway.api.ledger.connections import LedgerUnavailable
-from gateway.api.refusals import key_reused
-from gateway.api.reservations_rendering import reservation_answer
-from gateway.api.reserving import fingerprint_of, numbered_lines
-from gateway.api.resolutions import (
+from gateway.api.reservations.lines import fingerprint_of, numbered_lines
+from gateway.api.reservations.refusals import key_reused
+from gateway.api.reservations.rendering import reservation_answer
+from gateway.api.reservations.resolutions import (
     Resolution,
     already_resolved,
     hold_expired,
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from gateway.api.contract.requests import ConfirmBody, ReturnBody
+    from gateway.api.reservations.settled import SettledReservation, SettledReservations
     from gateway.api.sales.directory import SaleDirectory
-    from gateway.api.settled import SettledReservation, SettledReservations
     from gateway.inventory.store import ReservationStore
 
 ASKED_AGAIN_TIMES = 2

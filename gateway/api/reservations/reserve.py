@@ -7,23 +7,22 @@ requests is made once; a request that gets as far as Redis takes one script call
 from __future__ import annotations
 
 import asyncio
-from base64 import urlsafe_b64encode
 from functools import lru_cache
-from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from gateway.admission.passes import InvalidPass, passes_of
 from gateway.admission.tokens import Principal, Scope
-from gateway.api.contract.bodies import Decoder, check_json, check_text, idempotency_key
+from gateway.api.contract.bodies import Decoder, check_json, idempotency_key
 from gateway.api.contract.problems import Answer, Problem, recovering
 from gateway.api.contract.rate_headers import Quota, rate_headers, rate_limited
 from gateway.api.contract.rendering import REPLAYED, json_answer
-from gateway.api.contract.requests import LineBody, ReserveBody
+from gateway.api.contract.requests import ReserveBody
 from gateway.api.ledger.connections import LedgerUnavailable
-from gateway.api.refusals import key_reused, not_open, refusal
-from gateway.api.reservations_rendering import reservation_answer
+from gateway.api.reservations.lines import buyer_of, fingerprint_of, numbered_lines
+from gateway.api.reservations.refusals import key_reused, not_open, refusal
+from gateway.api.reservations.rendering import reservation_answer
 from gateway.api.sales.directory import SaleDirectory
 from gateway.api.sales.facts import SaleFacts
 from gateway.api.sales.lookup import facts_or_problem, is_settled
@@ -34,58 +33,16 @@ from gateway.inventory.outcomes import Outcome, ReserveReply
 from gateway.inventory.types import Reservation, SaleState
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from gateway.api.metrics.catalogue import GatewayMetrics
     from gateway.api.queue.gate import QueueGate
-    from gateway.api.settled import SettledReservations
+    from gateway.api.reservations.settled import SettledReservations
     from gateway.inventory.batcher import ReserveBatcher
 
-SUBJECT_BYTES_MAX = 128
 ASK_AGAIN_FIRST_SECONDS = 0.05
 
 _body = Decoder(ReserveBody)
-
-
-def fingerprint_of(lines: Sequence[LineBody]) -> str:
-    """11 characters that are the same for every way to write the same lines."""
-    sums: dict[tuple[str, str], int] = {}
-    for line in lines:
-        place = (line.sku, line.location or "")
-        sums[place] = sums.get(place, 0) + line.quantity
-    digest = blake2b(digest_size=8)
-    for (sku, location), quantity in sorted(sums.items()):
-        digest.update(f"{sku}\0{location}\0{quantity}\n".encode())
-    return urlsafe_b64encode(digest.digest())[:11].decode()
-
-
-def numbered_lines(facts: SaleFacts, lines: Sequence[LineBody]) -> tuple[int, ...]:
-    """{item, account or 0, quantity, ...} for the scripts. Raises Problem for an unknown name."""
-    catalog = facts.catalog
-    flat: list[int] = []
-    for line in lines:
-        item = catalog.sku_number(line.sku)
-        if item is None:
-            raise Problem("invalid", f"The sale has no SKU {line.sku}.", sku=line.sku)
-        account = None
-        if line.location is not None:
-            account = catalog.account_number(line.sku, line.location)
-            if account is None:
-                detail = f"SKU {line.sku} has no location {line.location}."
-                raise Problem("invalid", detail, sku=line.sku, location=line.location)
-        flat += (item, account or 0, line.quantity)
-    return tuple(flat)
-
-
-def buyer_of(principal: Principal, given: str | None) -> str:
-    """For whom to act. Raises Problem invalid: a buyer acts for nobody else."""
-    if principal.scope is Scope.BUYER:
-        if given is not None and given != principal.subject:
-            raise Problem("invalid", "buyer_id: leave it out, or give the token's own.")
-        return principal.subject
-    if given is None:
-        raise Problem("invalid", "buyer_id: a storefront says for which buyer it acts.")
-    return check_text("buyer_id", given, SUBJECT_BYTES_MAX)
 
 
 def _shape(

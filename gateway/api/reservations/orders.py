@@ -15,7 +15,7 @@ from gateway.api.contract.cursors import Cursor, decode_cursor, encode_cursor
 from gateway.api.contract.rendering import instant
 from gateway.api.contract.schemas import OrderAnswer, OrderEventAnswer, OrderLineAnswer, Total
 from gateway.api.ledger.queries import QUERIES
-from gateway.api.reservations_rendering import StateName
+from gateway.api.reservations.rendering import StateName
 from gateway.inventory.events import Position, event_id
 
 if TYPE_CHECKING:

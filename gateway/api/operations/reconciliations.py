@@ -1,47 +1,34 @@
-"""What the gateway asks of other processes: a reconciliation, the replay of a dead letter.
-
-The question is a row and a NOTIFY; whoever does the work writes the answer into the row. The call
-waits for it, up to 20 s.
-"""
+"""Comparisons of Redis with the ledger: the reconciler makes them, calls ask for them."""
 
 from __future__ import annotations
 
-import asyncio
-from base64 import b64encode
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from gateway.api.contract.operator_schemas import (
-    DeadLetterAnswer,
-    DeadLettersAnswer,
     DifferenceAnswer,
     RebuildAnswer,
     ReconciliationAnswer,
     ReconciliationsAnswer,
     WatermarkAnswer,
 )
-from gateway.api.contract.problems import Problem, not_found
+from gateway.api.contract.problems import Problem
 from gateway.api.contract.rendering import instant
 from gateway.api.ledger.audit import Caller, write_audit
 from gateway.api.ledger.queries import QUERIES
+from gateway.api.operations.asking import answered
 from gateway.api.sales.lookup import facts_or_problem
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     import asyncpg
 
     from gateway.api.ledger.connections import Ledger
     from gateway.api.sales.directory import SaleDirectory
 
-WAIT_SECONDS = 20.0
-POLL_FIRST_SECONDS = 0.02
-POLL_MOST_SECONDS = 0.5
 RECONCILIATIONS_SHOWN = 20
 DIFFERENCES_SHOWN = 10_000
-LETTERS_PAGE = 50
 
 
 # Failures the reconciler names; another one may pass when it is asked again.
@@ -83,7 +70,7 @@ class Reconciliations:
             status = await self._reads.fetchval(QUERIES["reconciliation_status"], identifier)
             return status in {"done", "failed"}
 
-        if not await _poll(finished):
+        if not await answered(finished):
             detail = "The reconciler has not answered; its result will be listed when it has."
             raise Problem("recovering", detail, reconciliation_id=identifier)
         rows = await self._reads.fetch(QUERIES["reconciliation"], identifier)
@@ -137,73 +124,3 @@ class Reconciliations:
             )
             for row in rows
         ]
-
-
-class DeadLetters:
-    """Events that could not be applied; their replay is asked of the order writer."""
-
-    def __init__(self, ledger: Ledger, reads: Ledger) -> None:
-        """Over the ledger; `reads` as in Reconciliations."""
-        self._ledger = ledger
-        self._reads = reads
-
-    async def page(self, before: int | None) -> DeadLettersAnswer:
-        """One page, newest first, of letters older than `before`."""
-        rows = await self._reads.fetch(QUERIES["dead_letters"], before, LETTERS_PAGE + 1)
-        shown = tuple(_letter(row) for row in rows[:LETTERS_PAGE])
-        more = str(shown[-1].dead_letter_id) if len(rows) > LETTERS_PAGE else None
-        return DeadLettersAnswer(shown, more)
-
-    async def replay(self, identifier: int, caller: Caller) -> DeadLetterAnswer:
-        """Apply it now. Raises Problem not_found, or invalid_state when it is refused again."""
-        letter = await self._find(identifier)
-        if letter.status in {"replayed", "dismissed"}:
-            return letter
-        async with self._ledger.transaction() as connection:
-            await connection.execute(QUERIES["request_replay"], identifier)
-            await write_audit(
-                connection,
-                caller,
-                "dead_letter_replay_asked",
-                letter.sale_id,
-                dead_letter_id=identifier,
-            )
-
-        async def finished() -> bool:
-            return (await self._find(identifier)).status != "replay_requested"
-
-        if not await _poll(finished):
-            detail = "The order writer has not answered; it will replay the letter when it does."
-            raise Problem("ledger_behind", detail, dead_letter_id=identifier)
-        letter = await self._find(identifier)
-        if letter.status == "dead":
-            detail = f"The event was refused again: {letter.error}."
-            raise Problem("invalid_state", detail, dead_letter_id=identifier, reason=letter.reason)
-        return letter
-
-    async def _find(self, identifier: int) -> DeadLetterAnswer:
-        row = await self._reads.fetchrow(QUERIES["dead_letter"], identifier)
-        if row is None:
-            raise not_found("dead letter")
-        return _letter(row)
-
-
-def _letter(row: asyncpg.Record) -> DeadLetterAnswer:
-    fields = {name: row[name] for name in DeadLetterAnswer.__struct_fields__}
-    fields["raw"] = b64encode(row["raw"]).decode()
-    fields["created_at"] = instant(row["created_at"])
-    fields["resolved_at"] = instant(row["resolved_at"]) if row["resolved_at"] else None
-    return DeadLetterAnswer(**fields)
-
-
-async def _poll(condition: Callable[[], Awaitable[bool]]) -> bool:
-    """Whether the condition came to hold within WAIT_SECONDS."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + WAIT_SECONDS
-    pause_seconds = POLL_FIRST_SECONDS
-    while not await condition():
-        if loop.time() + pause_seconds > deadline:
-            return False
-        await asyncio.sleep(pause_seconds)
-        pause_seconds = min(2 * pause_seconds, POLL_MOST_SECONDS)
-    return True

@@ -10,13 +10,13 @@ import msgspec
 from gateway.api.contract.rendering import instant
 from gateway.api.contract.schemas import LineAnswer, ReservationAnswer
 from gateway.api.ledger.queries import QUERIES
-from gateway.api.orders import fetch_records
-from gateway.api.reservations_rendering import total_of
+from gateway.api.reservations.orders import fetch_records
+from gateway.api.reservations.rendering import total_of
 from gateway.inventory.events import Position, event_id
 
 if TYPE_CHECKING:
     from gateway.api.ledger.connections import Ledger
-    from gateway.api.orders import OrderRecord
+    from gateway.api.reservations.orders import OrderRecord
     from gateway.inventory.keys import ReservationId
 
 

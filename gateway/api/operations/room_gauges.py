@@ -13,9 +13,9 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from gateway.admission.waiting_room.store import RoomReading, RoomStore
-from gateway.api.gauges import FRESH_SECONDS, SALES_MAX
 from gateway.api.ledger.connections import LedgerUnavailable
 from gateway.api.ledger.queries import QUERIES
+from gateway.api.operations.gauges import FRESH_SECONDS, SALES_MAX
 from gateway.inventory.errors import InventoryError
 
 if TYPE_CHECKING:

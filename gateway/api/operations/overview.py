@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     import asyncpg
 
     from gateway.api.contract.operator_schemas import QueueFigures
-    from gateway.api.gauges import Gauges, PartitionGauges
     from gateway.api.ledger.connections import Ledger
     from gateway.api.metrics.catalogue import GatewayMetrics
+    from gateway.api.operations.gauges import Gauges, PartitionGauges
     from gateway.api.queue.control import QueueOperations
     from gateway.api.sales.directory import SaleDirectory
     from gateway.api.sales.facts import SaleFacts

@@ -1,0 +1,54 @@
+"""What a caller asks for, in the partition's terms: lines by number, and for which buyer."""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64encode
+from collections.abc import Sequence
+from hashlib import blake2b
+
+from gateway.admission.tokens import SUBJECT_BYTES_MAX, Principal, Scope
+from gateway.api.contract.bodies import check_text
+from gateway.api.contract.problems import Problem
+from gateway.api.contract.requests import LineBody
+from gateway.api.sales.facts import SaleFacts
+
+
+def fingerprint_of(lines: Sequence[LineBody]) -> str:
+    """11 characters that are the same for every way to write the same lines."""
+    sums: dict[tuple[str, str], int] = {}
+    for line in lines:
+        place = (line.sku, line.location or "")
+        sums[place] = sums.get(place, 0) + line.quantity
+    digest = blake2b(digest_size=8)
+    for (sku, location), quantity in sorted(sums.items()):
+        digest.update(f"{sku}\0{location}\0{quantity}\n".encode())
+    return urlsafe_b64encode(digest.digest())[:11].decode()
+
+
+def numbered_lines(facts: SaleFacts, lines: Sequence[LineBody]) -> tuple[int, ...]:
+    """{item, account or 0, quantity, ...} for the scripts. Raises Problem for an unknown name."""
+    catalog = facts.catalog
+    flat: list[int] = []
+    for line in lines:
+        item = catalog.sku_number(line.sku)
+        if item is None:
+            raise Problem("invalid", f"The sale has no SKU {line.sku}.", sku=line.sku)
+        account = None
+        if line.location is not None:
+            account = catalog.account_number(line.sku, line.location)
+            if account is None:
+                detail = f"SKU {line.sku} has no location {line.location}."
+                raise Problem("invalid", detail, sku=line.sku, location=line.location)
+        flat += (item, account or 0, line.quantity)
+    return tuple(flat)
+
+
+def buyer_of(principal: Principal, given: str | None) -> str:
+    """For whom to act. Raises Problem invalid: a buyer acts for nobody else."""
+    if principal.scope is Scope.BUYER:
+        if given is not None and given != principal.subject:
+            raise Problem("invalid", "buyer_id: leave it out, or give the token's own.")
+        return principal.subject
+    if given is None:
+        raise Problem("invalid", "buyer_id: a storefront says for which buyer it acts.")
+    return check_text("buyer_id", given, SUBJECT_BYTES_MAX)
