@@ -1,0 +1,1 @@
+"""Settings, the wiring of every process, and the embedded stack of servers."""

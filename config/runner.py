@@ -15,7 +15,7 @@ Service = Callable[[Settings, asyncio.Event], Awaitable[None]]
 
 EXIT_FAILED = 1
 
-_LOG = structlog.get_logger()
+_log = structlog.get_logger()
 
 
 def run_service(name: str, service: Service, settings: Settings) -> int:
@@ -41,13 +41,13 @@ def _calm_collector() -> None:
 
 async def _run(name: str, service: Service, settings: Settings) -> int:
     stop = stop_on_signals()
-    _LOG.info("started", action="start")
+    _log.info("started", action="start")
     try:
         await service(settings, stop)
     except Exception as error:  # noqa: BLE001 - the last frame of the process: it can only say it
-        _LOG.exception("failed", action="stop", service=name, reason=str(error))
+        _log.exception("failed", action="stop", service=name, reason=str(error))
         return EXIT_FAILED
-    _LOG.info("stopped", action="stop")
+    _log.info("stopped", action="stop")
     return 0
 
 

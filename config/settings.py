@@ -34,8 +34,7 @@ MIN_SECRET_BYTES = 32
 
 def _check_redis_url(url: str) -> str:
     if urlsplit(url).scheme not in {"redis", "rediss"}:
-        message = "must start with redis:// or rediss://"
-        raise ValueError(message)
+        raise ValueError("must start with redis:// or rediss://")
     return url
 
 
@@ -47,8 +46,7 @@ def sentinel_addresses(sentinels: str | None) -> tuple[tuple[str, int], ...]:
         if host and port.isdecimal():
             addresses.append((host.strip("[]"), int(port)))
         elif sentinels is not None:
-            message = "must be host:port, several of them with commas in between"
-            raise ValueError(message)
+            raise ValueError("must be host:port, several of them with commas in between")
     return tuple(addresses)
 
 
@@ -59,8 +57,7 @@ def _check_sentinels(sentinels: str) -> str:
 
 def _check_dsn(dsn: str) -> str:
     if urlsplit(dsn).scheme not in {"postgresql", "postgres"}:
-        message = "must start with postgresql://"
-        raise ValueError(message)
+        raise ValueError("must start with postgresql://")
     return dsn
 
 
@@ -78,15 +75,15 @@ def named_keys(secrets: SecretStr) -> list[tuple[str | None, str]]:
 
 def _check_jwks(source: str) -> str:
     if "://" in source and not source.startswith(("https://", "http://")):
-        message = "must be a file, or a URL that starts with https:// or http://"
-        raise ValueError(message)
+        raise ValueError("must be a file, or a URL that starts with https:// or http://")
     return source
 
 
 def _check_secret(secret: SecretStr) -> SecretStr:
     if len(secret.get_secret_value().encode()) < MIN_SECRET_BYTES:
-        message = f"must have at least {MIN_SECRET_BYTES} bytes (openssl rand -hex 32 makes one)"
-        raise ValueError(message)
+        raise ValueError(
+            f"must have at least {MIN_SECRET_BYTES} bytes (openssl rand -hex 32 makes one)"
+        )
     return secret
 
 
@@ -94,8 +91,7 @@ def _check_origins(origins: str) -> str:
     for origin in filter(None, (part.strip() for part in origins.split(","))):
         parts = urlsplit(origin)
         if parts.scheme not in {"https", "http"} or origin != f"{parts.scheme}://{parts.netloc}":
-            message = f"{origin} is no origin: write https://shop.example, without a path"
-            raise ValueError(message)
+            raise ValueError(f"{origin} is no origin: write https://shop.example, without a path")
     return origins
 
 
@@ -173,8 +169,9 @@ def _check_networks(text: str) -> str:
         try:
             ip_network(part)
         except ValueError as error:
-            message = f"{part} is no network: give 10.0.0.0/8, fd00::/8 or an address, with commas"
-            raise ValueError(message) from error
+            raise ValueError(
+                f"{part} is no network: give 10.0.0.0/8, fd00::/8 or an address, with commas"
+            ) from error
     return text
 
 
@@ -275,8 +272,7 @@ class RateLimitSettings(Section):
     @model_validator(mode="after")
     def _check_buyer_window(self) -> Self:
         if self.buyer_per_second and not 0.001 <= self.buyer_window_seconds <= 86_400:
-            message = "buyer_burst must come back within a millisecond to a day"
-            raise ValueError(message)
+            raise ValueError("buyer_burst must come back within a millisecond to a day")
         return self
 
 
@@ -397,8 +393,7 @@ class LogSettings(Section):
     @model_validator(mode="after")
     def _check_hash_key(self) -> "LogSettings":
         if self.buyer_ids == "hashed" and self.hash_key is None:
-            message = "buyer_ids = hashed needs hash_key (openssl rand -hex 32 makes one)"
-            raise ValueError(message)
+            raise ValueError("buyer_ids = hashed needs hash_key (openssl rand -hex 32 makes one)")
         return self
 
 

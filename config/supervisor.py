@@ -19,7 +19,7 @@ LONGEST_PAUSE_SECONDS = 0.8
 # A unit that ran this long has recovered: its next death is answered at once again.
 STEADY_SECONDS = 5.0
 
-_LOG = structlog.get_logger()
+_log = structlog.get_logger()
 
 
 class Unit(Protocol):
@@ -135,7 +135,7 @@ class Supervisor:
                     pause = FIRST_PAUSE_SECONDS
                 await asyncio.sleep(WATCH_SECONDS)
                 continue
-            _LOG.warning("died", action="supervise", unit=unit.name, pid=unit.pid)
+            _log.warning("died", action="supervise", unit=unit.name, pid=unit.pid)
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
             started_at = clock()
@@ -154,9 +154,9 @@ class Supervisor:
                 await asyncio.wait([starting], timeout=WATCH_SECONDS)
             starting.result()
         except Exception as error:  # noqa: BLE001 - whatever it was, the next try follows
-            _LOG.error("not restarted", action="supervise", unit=unit.name, reason=str(error))
+            _log.error("not restarted", action="supervise", unit=unit.name, reason=str(error))
         else:
-            _LOG.info("restarted", action="supervise", unit=unit.name, pid=unit.pid)
+            _log.info("restarted", action="supervise", unit=unit.name, pid=unit.pid)
         finally:
             starting.cancel()
             await asyncio.gather(starting, return_exceptions=True)

@@ -32,7 +32,7 @@ STOP_SERVER_SECONDS = 3.5
 # Deaths before `up` has served once that mean "this will not work".
 MAX_EARLY_RESTARTS = 5
 
-_LOG = structlog.get_logger()
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +166,7 @@ class LocalStack:
         from order_writer.schema import migrate  # noqa: PLC0415 - only this step needs it
 
         applied = await migrate(self.postgres.dsn)
-        _LOG.info("migrated", action="migrate", applied=applied)
+        _log.info("migrated", action="migrate", applied=applied)
         if self.kafka is not None:
             await create_topics(self.settings.event_log)
 

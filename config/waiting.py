@@ -7,6 +7,7 @@ it.
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 
 class Backoff:
@@ -53,6 +54,13 @@ async def stopped_within(stop: asyncio.Event, seconds: float) -> bool:
     except TimeoutError:
         return False
     return True
+
+
+async def cancelled(task: asyncio.Task[None]) -> None:
+    """Cancel a task that runs in the background, and wait for its end."""
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
 
 
 async def poll_until(

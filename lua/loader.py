@@ -38,11 +38,9 @@ def _assemble(path: Path, include_dir: Path, open_files: tuple[Path, ...], seen:
         name = match.group(1)
         included = include_dir / f"{name}.lua"
         if included in open_files:
-            message = f"{path}:{number}: circular include of {name}"
-            raise ScriptError(message)
+            raise ScriptError(f"{path}:{number}: circular include of {name}")
         if not included.is_file():
-            message = f"{path}:{number}: no include named {name} in {include_dir}"
-            raise ScriptError(message)
+            raise ScriptError(f"{path}:{number}: no include named {name} in {include_dir}")
         if name not in seen:
             seen.add(name)
             lines.append(_assemble(included, include_dir, (*open_files, included), seen))

@@ -24,7 +24,7 @@ PRODUCE_TIMEOUT_SECONDS = 8.0
 
 Headers = list[tuple[str, bytes]]
 
-_LOG = structlog.get_logger()
+_log = structlog.get_logger()
 
 
 class DeadLetterTopic:
@@ -44,7 +44,7 @@ class DeadLetterTopic:
                     pass
                 backoff.reset()
             except PASSING as error:
-                _LOG.warning("dead_letters_not_told", error=repr(error))
+                _log.warning("dead_letters_not_told", error=repr(error))
                 await backoff.wait()
 
     async def publish(self) -> int:

@@ -15,7 +15,7 @@ from order_writer.errors import IntegrityViolation
 
 T = TypeVar("T")
 
-_LOG = structlog.get_logger()
+_log = structlog.get_logger()
 _POISON_CLASSES = ("22", "23")  # data exception, integrity constraint violation
 # What a server, or the way to it, may do at any time.
 PASSING = (
@@ -44,7 +44,7 @@ async def patiently(stop: asyncio.Event, action: str, work: Callable[[], Awaitab
         except PASSING as error:
             if is_poison(error):
                 raise
-            _LOG.warning(
+            _log.warning(
                 "trying_again", what=action, failures=backoff.failures + 1, error=repr(error)
             )
             await backoff.wait()
@@ -59,6 +59,6 @@ def tell_unheard(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> No
     error = context.get("exception")
     is_task = isinstance(context.get("future"), asyncio.Task)
     if isinstance(error, asyncpg.ConnectionDoesNotExistError) and not is_task:
-        _LOG.info("connection_lost", error=repr(error))
+        _log.info("connection_lost", error=repr(error))
     else:
         loop.default_exception_handler(context)

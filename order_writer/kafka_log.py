@@ -26,7 +26,7 @@ REWIND_TIMEOUT_SECONDS = 30.0
 MAX_POLL_RECORDS = 2000
 
 _KEY = re.compile(rb"([a-z0-9-]{1,64}):(0|[1-9]\d{0,3})")
-_LOG = structlog.get_logger()
+_log = structlog.get_logger()
 
 
 def read_record(record: "ConsumerRecord[bytes, bytes]") -> LogEntry | Foreign:
@@ -104,7 +104,7 @@ class KafkaLog:
             async with kafka_within(COMMIT_TIMEOUT_SECONDS):
                 await self._consumer.commit(offsets)
         except FAULTS as error:
-            _LOG.warning("offset_commit_failed", error=repr(error))
+            _log.warning("offset_commit_failed", error=repr(error))
             await self.close()
 
     async def refetch(self, mark: Watermark, most_entries: int) -> list[LogEntry]:
@@ -189,11 +189,11 @@ class KafkaLog:
                 ends = await consumer.end_offsets(places) if places else {}
                 behind = [p for p in places if await consumer.position(p) < ends[p]]
         except FAULTS as error:
-            _LOG.warning("consumer_replaced", reason=repr(error))
+            _log.warning("consumer_replaced", reason=repr(error))
         else:
             if not behind and places:
                 return
-            _LOG.warning("consumer_replaced", reason="silent", behind=len(behind))
+            _log.warning("consumer_replaced", reason="silent", behind=len(behind))
         await self.close()
 
 

@@ -14,7 +14,7 @@ WRITER_CHANNEL = "dropgate_writer"
 # A connection that died without a word is noticed by asking it.
 PROBE_SECONDS = 5.0
 
-_LOG = structlog.get_logger()
+_log = structlog.get_logger()
 
 
 class Listener:
@@ -42,7 +42,7 @@ class Listener:
                     await connection.remove_listener(SALES_CHANNEL, self._on_sale)
                     await connection.remove_listener(WRITER_CHANNEL, self._on_replay)
             except PASSING as error:
-                _LOG.warning("listener_lost", error=repr(error))
+                _log.warning("listener_lost", error=repr(error))
                 await backoff.wait()
 
     def _on_sale(self, *_: object) -> None:

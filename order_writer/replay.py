@@ -23,7 +23,7 @@ MOST_REQUESTS_PER_ROUND = 100
 MOST_LETTERS_PER_REQUEST = 1000
 
 _REPLAYABLE = frozenset({"undecodable", "refused", "waits_behind"})
-_LOG = structlog.get_logger()
+_log = structlog.get_logger()
 
 
 class _Refused(Exception):
@@ -62,9 +62,9 @@ class Replay:
                 if not (isinstance(error, _Refused) or is_poison(error)):
                     raise
                 await self._settle(number, "dead", plain_text(str(error) or repr(error)))
-                _LOG.warning("replay_refused", dead_letter_id=number, error=str(error))
+                _log.warning("replay_refused", dead_letter_id=number, error=str(error))
                 return
-            _LOG.info("replayed", dead_letter_id=number)
+            _log.info("replayed", dead_letter_id=number)
 
     async def _apply(self, letter: asyncpg.Record) -> None:
         if letter["reason"] not in _REPLAYABLE:

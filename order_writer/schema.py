@@ -18,7 +18,7 @@ _FOLDER = Path(__file__).parent / "sql"
 _QUERIES = Queries(_FOLDER / "schema.sql")
 _NAME = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
 _CONNECT_TIMEOUT_SECONDS = 10.0
-_LOG = structlog.get_logger()
+_log = structlog.get_logger()
 
 
 class MigrationError(Exception):
@@ -82,6 +82,6 @@ async def _apply(connection: asyncpg.Connection, migrations: list[Migration]) ->
             await connection.execute(
                 _QUERIES["record"], migration.number, migration.name, migration.checksum
             )
-        _LOG.info("migration_applied", migration=migration.name)
+        _log.info("migration_applied", migration=migration.name)
         done.append(migration.name)
     return done

@@ -36,7 +36,7 @@ FETCH_WAIT_SECONDS = 0.25
 CLOSE_TIMEOUT_SECONDS = 3.0
 POOL_CONNECTIONS = 3  # one writes, one listens, one tells of dead letters
 
-_LOG = structlog.get_logger()
+_log = structlog.get_logger()
 
 
 class Service:
@@ -66,7 +66,7 @@ class Service:
         """Work until told to stop."""
         with suppress(Stopping):
             await patiently(self._stop, "read_watermarks", self._watch.refresh)
-            _LOG.info("order_writer_started")
+            _log.info("order_writer_started")
             while not self._stop.is_set():
                 batch = await self._fetch_or_wait()
                 if batch.entries or batch.foreign:
@@ -76,7 +76,7 @@ class Service:
                         trace(self._tracing, batch, began_ns)
                     await self._writer.log.commit()
                 await self._duties()
-        _LOG.info("order_writer_stopped")
+        _log.info("order_writer_stopped")
 
     async def _fetch_or_wait(self) -> Batch:
         """A batch; an empty one after a pause where the log is away. The duties go on meanwhile,
@@ -86,7 +86,7 @@ class Service:
             batch = await self._fetch()
         except PASSING as error:
             failures = self._log_away.failures + 1
-            _LOG.warning("trying_again", what="fetch", failures=failures, error=repr(error))
+            _log.warning("trying_again", what="fetch", failures=failures, error=repr(error))
             await self._log_away.wait()
             return Batch([], [])
         self._log_away.reset()
@@ -123,7 +123,7 @@ class Service:
         except PASSING as error:
             listener.sales_changed.set()
             listener.replay_asked.set()
-            _LOG.warning("duty_put_off", error=repr(error))
+            _log.warning("duty_put_off", error=repr(error))
             await stopped_within(self._stop, FETCH_WAIT_SECONDS)
 
 

@@ -21,7 +21,7 @@ from order_writer.writer import Writer
 
 MOST_BATCHES_PER_ROUND = 10
 
-_LOG = structlog.get_logger()
+_log = structlog.get_logger()
 
 
 @dataclass(slots=True)
@@ -85,7 +85,7 @@ class Watch:
             async with self.writer.pool.acquire() as connection:
                 await ledger.stop_partitions(connection, forked)
             for partition, reason in forked.items():
-                _LOG.error("partition_stopped", partition=str(partition), reason=reason)
+                _log.error("partition_stopped", partition=str(partition), reason=reason)
 
     def _overdue(self, mark: Watermark) -> bool:
         """Whether this watermark has stood still beyond the log's patience with events after it."""
@@ -108,7 +108,7 @@ class Watch:
         writer.metrics.refetched.inc(found)
         # As long as the log stays silent, the next round goes on at once instead of waiting anew.
         self._since[partition] = (after, self._since[partition][1])
-        _LOG.warning(
+        _log.warning(
             "log_missed_events", partition=str(partition), after=name(mark.position), found=found
         )
 

@@ -30,7 +30,7 @@ from order_writer.transaction import Report, apply_items
 
 POISON_TRIES = 3
 
-_LOG = structlog.get_logger()
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class Writer:
             found = await patiently(
                 self.stop, "rewind_log", lambda: self.log.refetch(gap, self.batch_max_events)
             )
-        _LOG.warning(
+        _log.warning(
             "gap_read_again",
             partition=str(gap.partition),
             after=name(gap.position),
@@ -153,11 +153,11 @@ class Writer:
             letters = Folded(dead=[foreign_letter(one) for one in foreign])
             await ledger.write(connection, letters)
         self.metrics.dead_letters.inc(len(foreign))
-        _LOG.error("foreign_set_aside", letters=len(foreign), source=foreign[0].source)
+        _log.error("foreign_set_aside", letters=len(foreign), source=foreign[0].source)
 
     async def _stop(self, partition: PartitionId, reason: str) -> None:
         await patiently(self.stop, "stop_partition", lambda: self._store_stop(partition, reason))
-        _LOG.error("partition_stopped", partition=str(partition), reason=reason)
+        _log.error("partition_stopped", partition=str(partition), reason=reason)
 
     async def _store_stop(self, partition: PartitionId, reason: str) -> None:
         async with self.pool.acquire() as connection:
@@ -169,12 +169,12 @@ class Writer:
         self.metrics.repeated.inc(report.repeated)
         self.metrics.dead_letters.inc(report.dead)
         for partition, reason in report.stopped.items():
-            _LOG.error("partition_stopped", partition=str(partition), reason=reason)
+            _log.error("partition_stopped", partition=str(partition), reason=reason)
 
     def _lament(self, item: Item) -> None:
         entry, death = item.entry, item.death
         if death is not None:
-            _LOG.error(
+            _log.error(
                 "event_set_aside",
                 partition=str(entry.partition),
                 position=name(entry.position),

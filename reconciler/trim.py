@@ -26,7 +26,7 @@ REPEAT_SECONDS = 10.0
 # A room this far behind is not looked at: its slots return when they lapse.
 ROOM_EVENTS_MAX = 100_000
 
-_log = structlog.get_logger(__name__)
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)

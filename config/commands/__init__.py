@@ -1,0 +1,1 @@
+"""The `dropgate` commands; each imports what it starts only when it runs."""

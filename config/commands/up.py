@@ -3,7 +3,7 @@
 import asyncio
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -12,9 +12,7 @@ from config.logs import configure_logs
 from config.runner import stop_on_signals
 from config.settings import Settings
 from config.stack.process import StackError
-
-if TYPE_CHECKING:
-    from config.up import LocalStack, UpOptions
+from config.up import LocalStack, UpOptions
 
 DATA_FOLDER = Path("var")
 READY_FILE = "ready.json"

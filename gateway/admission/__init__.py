@@ -1,0 +1,1 @@
+"""Who gets in, and how fast: tokens, rate limits, load shedding, the waiting room."""

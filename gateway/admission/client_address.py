@@ -6,17 +6,12 @@ invented by the caller. Only the header that the proxies really write is read: a
 other one through them.
 """
 
-from __future__ import annotations
-
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from multidict import CIMultiDictProxy
+from multidict import CIMultiDictProxy
 
 HOPS_MAX = 16
 ADDRESSES_MAX = 65_536

@@ -5,8 +5,6 @@ nothing. What is not a public verification key of the two algorithms is left out
 that a set which others share (encryption keys, other curves, symmetric keys) does no harm.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

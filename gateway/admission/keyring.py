@@ -5,29 +5,25 @@ Verifying never waits for a read. A token of an unknown key id asks for one, at 
 read the last good set goes on, for `stale_seconds`; after that nothing it would verify is accepted.
 """
 
-from __future__ import annotations
-
 import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import aiohttp
 import structlog
 
+from config.settings import AuthSettings
 from gateway.admission.key_set import SET_BYTES_MAX, KeySet, PublicKey, UnusableSet, parse_key_set
-
-if TYPE_CHECKING:
-    from config.settings import AuthSettings
 
 FETCH_TIMEOUT_SECONDS = 5.0
 RETRY_PAUSE_SECONDS = 5.0
 JITTER_SHARE = 0.1
 
 Read = Callable[[], Awaitable[bytes]]
-_log = structlog.get_logger(__name__)
+_log = structlog.get_logger()
 
 
 class KeysUnavailable(Exception):

@@ -13,8 +13,6 @@ admission  Admission-Token  place (40 bits), and until when it may be used (48 b
 =========  ==========  ==================================================================
 """
 
-from __future__ import annotations
-
 from base64 import urlsafe_b64encode
 from binascii import Error as Base64Error
 from binascii import a2b_base64

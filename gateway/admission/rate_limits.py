@@ -6,16 +6,9 @@ address is never theirs. Every limit is the configured one divided by the worker
 buyer is not here but in the script that reserves, exact over all workers.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
+from config.settings import RateLimitSettings
 from gateway.admission.rates import Rate, Refusal, Shares
-from gateway.admission.tokens import Scope
-
-if TYPE_CHECKING:
-    from config.settings import RateLimitSettings
-    from gateway.admission.tokens import Principal
+from gateway.admission.tokens import Principal, Scope
 
 ALL = "all"
 

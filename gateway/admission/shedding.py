@@ -8,18 +8,13 @@ work waits here (how late the event loop runs, how long a reserve waits for its 
 request that could not be answered in time is refused at once.
 """
 
-from __future__ import annotations
-
 import asyncio
 import random
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum
-from typing import TYPE_CHECKING
 
 from gateway.admission.tokens import Scope
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 LOOK_SECONDS = 0.05
 # A peak of lateness is forgotten by half in about three looks.

@@ -9,27 +9,22 @@ Everything that is not a valid token of this audience is one and the same `Inval
 message is for the caller and never has the token in it.
 """
 
-from __future__ import annotations
-
 import time
 from base64 import urlsafe_b64encode
 from binascii import Error as Base64Error
 from binascii import a2b_base64
+from collections.abc import Sequence
 from enum import StrEnum
 from functools import lru_cache
 from hashlib import blake2b
 from hmac import compare_digest, digest
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import jwt
 import msgspec
 
+from gateway.admission.key_set import PublicKey
 from gateway.admission.keyring import Keyring, UnknownKey
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from gateway.admission.key_set import PublicKey
 
 TOKEN_BYTES_MAX = 4096
 SUBJECT_BYTES_MAX = 128

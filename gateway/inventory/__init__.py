@@ -1,0 +1,1 @@
+"""The small domain that all processes share: words, keys, events, the store over the scripts."""

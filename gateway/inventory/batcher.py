@@ -109,8 +109,7 @@ class ReserveBatcher:
         way.
         """
         if self.in_flight >= self._bounds.max_in_flight:
-            message = f"{self.in_flight} reserves are under way"
-            raise Overloaded(message)
+            raise Overloaded(f"{self.in_flight} reserves are under way")
         loop = asyncio.get_running_loop()
         lane = self._lanes.get(partition)
         if lane is None:
@@ -118,8 +117,7 @@ class ReserveBatcher:
         elif len(lane.waiting) >= BUSY_WAITING:
             wait = lane.queue_seconds(loop.time(), self._bounds.max_batch)
             if wait > self._bounds.max_queue_seconds:
-                message = f"{len(lane.waiting)} reserves wait, {wait:.1f} s"
-                raise Overloaded(message)
+                raise Overloaded(f"{len(lane.waiting)} reserves wait, {wait:.1f} s")
         self._number = (self._number + 1) % _NUMBERS
         request = ReserveRequest(
             self._number, token, buyer_id, fingerprint, lines, *admission, metered

@@ -157,8 +157,7 @@ def _spec(raw: str) -> SaleSpec:
 async def _add_partitions(connection: LedgerConnection, sale_id: str, spec: SaleSpec) -> None:
     catalog = Catalog.of(spec)
     if spec.partitions != 1:
-        message = f"{sale_id}: stock is not divided over partitions yet"
-        raise ValueError(message)
+        raise ValueError(f"{sale_id}: stock is not divided over partitions yet")
     for number in range(spec.partitions):
         await connection.execute(_sql["add_partition"], sale_id, number)
         await connection.execute(
@@ -176,8 +175,7 @@ async def _add_partitions(connection: LedgerConnection, sale_id: str, spec: Sale
 async def _load(store: ReservationStore, partition: PartitionId, config: bytes) -> bool:
     outcome = await store.load(partition, config, epoch=FIRST_EPOCH)
     if outcome == "other":
-        message = f"{partition}: Redis holds another sale under this name"
-        raise ScriptFailure(message)
+        raise ScriptFailure(f"{partition}: Redis holds another sale under this name")
     if outcome == "loaded":
         _log.info("partition_loaded", partition=str(partition))
     return outcome == "loaded"
@@ -194,8 +192,7 @@ async def _carry(
     if outcome == "invalid_state":
         # Only a partition older than the ledger can be in a state that has no way to this one.
         _log.error("state_not_carried", partition=str(partition), found=found, intended=state)
-        message = f"{partition}: is {found} and cannot become {state}"
-        raise Recovering(message)
+        raise Recovering(f"{partition}: is {found} and cannot become {state}")
     if outcome == "changed":
         _log.info("state_carried", partition=str(partition), previous=found, state=state)
     return outcome == "changed"

@@ -126,31 +126,24 @@ def parse_sale_spec(raw: bytes) -> SaleSpec:
 def _check_items(spec: SaleSpec) -> None:
     skus = [item.sku for item in spec.items]
     if len(set(skus)) != len(skus):
-        message = "items: each sku may appear once"
-        raise SpecError(message)
+        raise SpecError("items: each sku may appear once")
     if any(item.price.currency != spec.currency for item in spec.items):
-        message = "items: all prices of a sale are in one currency"
-        raise SpecError(message)
+        raise SpecError("items: all prices of a sale are in one currency")
     for item in spec.items:
         if (item.stock is None) == (item.locations is None):
-            message = f"item {item.sku}: give either stock or locations"
-            raise SpecError(message)
+            raise SpecError(f"item {item.sku}: give either stock or locations")
         units = item.units_by_location
         if not units:
-            message = f"item {item.sku}: locations needs at least one location"
-            raise SpecError(message)
+            raise SpecError(f"item {item.sku}: locations needs at least one location")
         if sum(units.values()) < item.floor or sum(units.values()) > UNITS_MAX:
-            message = f"item {item.sku}: stock must lie between the floor and {UNITS_MAX}"
-            raise SpecError(message)
+            raise SpecError(f"item {item.sku}: stock must lie between the floor and {UNITS_MAX}")
     dearest = sum(
         item.price.amount * (item.per_buyer_limit or spec.per_buyer_limit) for item in spec.items
     )
     if dearest > TOTAL_MAX:
-        message = f"items: price times per_buyer_limit, summed, must not exceed {TOTAL_MAX}"
-        raise SpecError(message)
+        raise SpecError(f"items: price times per_buyer_limit, summed, must not exceed {TOTAL_MAX}")
     if sum(len(item.units_by_location) for item in spec.items) > ACCOUNTS_MAX:
-        message = f"items: at most {ACCOUNTS_MAX} pairs of sku and location"
-        raise SpecError(message)
+        raise SpecError(f"items: at most {ACCOUNTS_MAX} pairs of sku and location")
 
 
 def _check_window(spec: SaleSpec) -> None:
@@ -161,26 +154,22 @@ def _check_window(spec: SaleSpec) -> None:
         ("waiting_room.prequeue_at", prequeue_at),
     ):
         if instant is not None and instant.tzinfo is None:
-            message = f"{name}: give the time zone, e.g. 2027-03-01T09:00:00Z"
-            raise SpecError(message)
+            raise SpecError(f"{name}: give the time zone, e.g. 2027-03-01T09:00:00Z")
         if instant is not None and not 1970 <= instant.year < 5000:  # 14 digits of ms
-            message = f"{name}: not a date a sale can have"
-            raise SpecError(message)
+            raise SpecError(f"{name}: not a date a sale can have")
     if spec.opens_at and spec.closes_at and spec.closes_at <= spec.opens_at:
-        message = "closes_at: must be after opens_at"
-        raise SpecError(message)
+        raise SpecError("closes_at: must be after opens_at")
     if spec.opens_at and prequeue_at and spec.opens_at <= prequeue_at:
-        message = "waiting_room.prequeue_at: must be before opens_at"
-        raise SpecError(message)
+        raise SpecError("waiting_room.prequeue_at: must be before opens_at")
 
 
 def _check_cooldown(spec: SaleSpec) -> None:
     if spec.cooldown is not None and spec.cooldown.seconds_max < spec.cooldown.seconds:
-        message = "cooldown.seconds_max: must not be below seconds"
-        raise SpecError(message)
+        raise SpecError("cooldown.seconds_max: must not be below seconds")
 
 
 def _check_supported(spec: SaleSpec) -> None:
     if spec.partitions != 1:
-        message = "partitions: this version runs sales of one partition; leave it out or give 1"
-        raise SpecError(message)
+        raise SpecError(
+            "partitions: this version runs sales of one partition; leave it out or give 1"
+        )

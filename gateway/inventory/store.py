@@ -115,12 +115,10 @@ class ReservationStore:
         def decode(envelope: _Envelope) -> tuple[ReserveReply, ...]:
             replies = _reserve_replies.decode(envelope.result)
             if len(replies) != len(requests):
-                message = f"{len(replies)} replies to {len(requests)} requests"
-                raise MisroutedReply(message)
+                raise MisroutedReply(f"{len(replies)} replies to {len(requests)} requests")
             for request, reply in zip(requests, replies, strict=True):
                 if request.number != reply.number:
-                    message = f"reply {reply.number} where {request.number} was due"
-                    raise MisroutedReply(message)
+                    raise MisroutedReply(f"reply {reply.number} where {request.number} was due")
             if envelope.remaining:
                 for reply, remaining in zip(replies, envelope.remaining, strict=True):
                     force_setattr(reply, "remaining", remaining)
@@ -281,8 +279,9 @@ class ReservationStore:
         def decode(envelope: _Envelope) -> EdgeReply:
             reply = _edge_reply.decode(envelope.result)
             if reply.reservation is not None and reply.reservation.token != token:
-                message = f"reply about {reply.reservation.token} where {token} was asked for"
-                raise MisroutedReply(message)
+                raise MisroutedReply(
+                    f"reply about {reply.reservation.token} where {token} was asked for"
+                )
             return reply
 
         return await self._fenced(name, partition, (_encode(request),), decode)

@@ -10,24 +10,18 @@ wait in a bounded queue of the SDK and are dropped when the collector cannot kee
 holds up a sale. Needs the extra `otel`; where no endpoint is set none of it is imported.
 """
 
-from __future__ import annotations
-
 import re
 import time
 from base64 import urlsafe_b64decode
+from collections.abc import Mapping
 from enum import Enum
-from typing import TYPE_CHECKING
 
+from opentelemetry.sdk.trace import Span
+from opentelemetry.sdk.trace.export import SpanExporter
+from opentelemetry.util.types import AttributeValue
+
+from config.settings import TracingSettings
 from gateway.inventory.keys import ReservationId, parse_reservation_id
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from opentelemetry.sdk.trace import Span
-    from opentelemetry.sdk.trace.export import SpanExporter
-    from opentelemetry.util.types import AttributeValue
-
-    from config.settings import TracingSettings
 
 EXPORT_TIMEOUT_SECONDS = 2
 _RESERVATION = re.compile(rb'"reservation_id":"([^"]+)"')

@@ -19,7 +19,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 STOP_SECONDS = 2.0
 FAULTS = (KafkaError, TimeoutError, OSError)
 
-_log = structlog.get_logger(__name__)
+_log = structlog.get_logger()
 
 
 class _Connection(aiokafka.conn.AIOKafkaConnection):  # type: ignore[misc]

@@ -1,0 +1,1 @@
+"""Events from the outboxes to Kafka, at least once, in the order of their numbers."""

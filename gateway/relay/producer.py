@@ -7,19 +7,16 @@ so every wait has a deadline here, and a producer that failed once is thrown awa
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import structlog
 from aiokafka import AIOKafkaProducer
+from opentelemetry.sdk.trace import Span
 
 from config.settings import EventLogSettings
 from gateway.inventory.keys import PartitionId
 from gateway.inventory.redis.outbox import OutboxEntry
 from gateway.inventory.tracing import Role, Tracing, now_ns, reservation_of, traceparent_of
 from gateway.process.kafka import FAULTS, kafka_within, stop_client
-
-if TYPE_CHECKING:
-    from opentelemetry.sdk.trace import Span
 
 BATCH_MAX_BYTES = 131_072
 START_TIMEOUT_SECONDS = 10.0

@@ -1,0 +1,1 @@
+"""The pages: storefront, operations, and the client module for shops."""

@@ -5,8 +5,6 @@ pages, `client/` is what a shop may load on a page of its own, `shared/` serves 
 `vendor/` is not ours and keeps its licences. No build step: what is here is what a browser gets.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path

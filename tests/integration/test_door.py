@@ -95,7 +95,7 @@ async def frozen_redis(settings: Settings) -> AsyncIterator[None]:
 
 async def test_the_order_of_shedding(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the bound on requests reached, promises and views go on, everything else waits."""
-    monkeypatch.setattr("gateway.api.sales.directory.public.STALE_SECONDS", WAIT_SECONDS)
+    monkeypatch.setattr("gateway.api.sales.public.STALE_SECONDS", WAIT_SECONDS)
     settings = changed(settings, "gateway", max_in_flight=4)
     settings = changed(settings, "redis", socket_timeout_seconds=60.0)
     async with serving(settings) as api:

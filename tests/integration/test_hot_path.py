@@ -14,7 +14,7 @@ import pytest
 
 from config.settings import Settings
 from gateway.admission.passes import Passes
-from gateway.api.hot_path import HotProtocol
+from gateway.api.door.hot_path import HotProtocol
 from tests.support.admissions import FAR_MS, passes_for
 from tests.support.api import Api, token_of
 from tests.support.servers import unique

@@ -3,8 +3,7 @@
 from collections.abc import Callable
 from typing import Any, cast
 
-from gateway.api.contract.endpoints import AnyEndpoint
-from gateway.api.routes import (
+from gateway.api.calls.table import (
     demo_shop_endpoints,
     operation_endpoints,
     overview_endpoints,
@@ -15,6 +14,7 @@ from gateway.api.routes import (
     sale_endpoints,
     system_endpoints,
 )
+from gateway.api.contract.endpoints import AnyEndpoint
 
 
 class _Handlers:

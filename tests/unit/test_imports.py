@@ -1,6 +1,7 @@
 """Imports point one way: who may import whom, checked in every module of the project."""
 
 import ast
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,31 @@ LEAVES = ("config.queries", "config.waiting")
 BASE = ("config.settings", *LEAVES)
 _WORDS = ("errors", "events", "keys")
 DOMAIN = (*BASE, "lua", "gateway.process", "gateway.inventory")
+
+API = (*DOMAIN, "gateway.admission")
+
+
+def _api(*rooms: str) -> tuple[str, ...]:
+    return (*API, *(f"gateway.api.{room}" for room in rooms))
+
+
+# The rooms of the HTTP API, the lowest first; a room may skip floors downwards and never goes up.
+_GROUND = ("contract", "ledger")
+_DOMAIN_ROOMS = (*_GROUND, "sales", "metrics", "queue")
+_VIEWS = (*_DOMAIN_ROOMS, "reservations", "operations", "description")
+ROOMS_OF_API: dict[str, tuple[str, ...]] = {
+    "contract": _api(),
+    "ledger": _api(),
+    "sales": _api(*_GROUND),
+    "metrics": _api("contract"),
+    "queue": _api(*_GROUND, "sales"),
+    "reservations": _api(*_DOMAIN_ROOMS),
+    "operations": _api(*_DOMAIN_ROOMS),
+    "description": _api("contract"),
+    "calls": _api(*_VIEWS),
+    "door": (*_api(*_VIEWS, "calls"), "gateway.web"),
+    "parts": _api(*_VIEWS, "calls", "door"),
+}
 
 # The most specific prefix of a module decides what it may import besides itself.
 ALLOWED: dict[str, tuple[str, ...]] = {
@@ -36,7 +62,9 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "gateway.inventory": (*BASE, "lua", "gateway.process"),
     "gateway.admission": DOMAIN,
-    "gateway.api": (*DOMAIN, "gateway.admission", "gateway.web"),
+    **{f"gateway.api.{room}": rule for room, rule in ROOMS_OF_API.items()},
+    # Serving and wiring, on top of all rooms.
+    "gateway.api": (*API, "gateway.web", "gateway.api"),
     "gateway.web": (),
     "gateway.relay": DOMAIN,
     "order_writer": DOMAIN,
@@ -50,6 +78,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     # The wiring at the top may use everything.
     "config": PACKAGES,
 }
+# More modules than this side by side, and a stranger does not find the room.
+MODULES_MAX = 13
 # Nobody but the wiring itself imports the wiring.
 WIRING = ("config.cli", "config.commands", "config.up", "config.runner", "config.folder")
 
@@ -138,7 +168,7 @@ def test_imports_point_one_way() -> None:
         ("config.settings", "import lua"),
         ("config.stack.redis", "import gateway.inventory"),
         ("config.supervisor", "import config.cli"),
-        ("gateway.api.app", "import config.cli"),
+        ("gateway.api.door.app", "import config.cli"),
         ("config.sources", "import config.commands.up"),
     ],
 )
@@ -146,11 +176,62 @@ def test_the_rule_finds_what_it_forbids(module: str, source: str) -> None:
     assert violations(imports_of(module, source, set())) != []
 
 
-def test_packages_cost_nothing_to_import() -> None:
-    filled = [
-        path
-        for package in PACKAGES
-        for path in (ROOT / package).rglob("__init__.py")
-        if path.read_text().strip()
-    ]
-    assert filled == []
+def _circles(imports: dict[str, set[str]]) -> list[list[str]]:
+    """Groups of modules that reach each other: strongly connected components of two or more."""
+    found: list[list[str]] = []
+    numbers: dict[str, int] = {}
+    lowest: dict[str, int] = {}
+    path: list[str] = []
+
+    def visit(module: str) -> None:
+        numbers[module] = lowest[module] = len(numbers)
+        path.append(module)
+        for imported in sorted(imports.get(module, ())):
+            if imported not in numbers:
+                visit(imported)
+                lowest[module] = min(lowest[module], lowest[imported])
+            elif imported in path:
+                lowest[module] = min(lowest[module], numbers[imported])
+        if lowest[module] == numbers[module]:
+            circle = path[path.index(module) :]
+            del path[path.index(module) :]
+            if len(circle) > 1:
+                found.append(sorted(circle))
+
+    for module in sorted(imports):
+        if module not in numbers:
+            visit(module)
+    return found
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    modules = _modules()
+    imports = {
+        module: {item.imported for item in imports_of(module, path.read_text(), set(modules))}
+        for module, path in modules.items()
+    }
+    assert _circles(imports) == []
+
+
+def test_a_circle_is_found() -> None:
+    assert _circles({"a": {"b"}, "b": {"c", "a"}, "c": {"d"}, "d": set()}) == [["a", "b"]]
+
+
+def test_every_room_of_the_api_has_a_rule() -> None:
+    rooms = {path.name for path in (ROOT / "gateway" / "api").iterdir() if path.is_dir()}
+    assert rooms - {"__pycache__"} == set(ROOMS_OF_API) - {"parts"}
+
+
+def test_a_folder_holds_about_a_dozen_modules() -> None:
+    sizes = Counter(path.parent for path in _modules().values() if path.name != "__init__.py")
+    assert {str(folder): size for folder, size in sizes.items() if size > MODULES_MAX} == {}
+
+
+def test_a_package_says_what_lives_there_and_costs_nothing_to_import() -> None:
+    wrong = []
+    for package in PACKAGES:
+        for path in (ROOT / package).rglob("__init__.py"):
+            tree = ast.parse(path.read_text())
+            if len(tree.body) != 1 or not ast.get_docstring(tree):
+                wrong.append(str(path))
+    assert wrong == []

@@ -9,7 +9,7 @@ from gateway.admission import rates
 from gateway.admission.rate_limits import RateLimits
 from gateway.admission.rates import Rate, Refusal, Shares
 from gateway.admission.tokens import Principal, Scope
-from gateway.api.responses import too_often
+from gateway.api.door.edge import too_often
 
 BUYER = Principal(subject="b", scope=Scope.BUYER)
 SHOP = Principal(subject="shop", scope=Scope.STOREFRONT)

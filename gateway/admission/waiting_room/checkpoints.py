@@ -1,7 +1,5 @@
 """How far a room has come, in Postgres: what numbering resumes from when Redis has lost it."""
 
-from __future__ import annotations
-
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable

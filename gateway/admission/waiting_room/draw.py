@@ -8,8 +8,6 @@ SHA-256(seed, count, round, half), all numbers as 8 bytes: anybody can compute i
 Ideas: J. Black, P. Rogaway, Ciphers with Arbitrary Finite Domains (2002).
 """
 
-from __future__ import annotations
-
 from hashlib import sha256
 from math import isqrt
 

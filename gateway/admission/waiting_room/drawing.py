@@ -1,7 +1,5 @@
 """Holding the draw: who is in it is fixed, the ledger is told, then the places are set."""
 
-from __future__ import annotations
-
 import asyncio
 
 from gateway.admission.waiting_room.checkpoints import Checkpoints

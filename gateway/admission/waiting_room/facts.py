@@ -1,7 +1,5 @@
 """What a waiting room needs to know of its sale."""
 
-from __future__ import annotations
-
 import msgspec
 
 from gateway.inventory.keys import PartitionId

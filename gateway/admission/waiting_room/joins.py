@@ -1,7 +1,5 @@
 """Joins that come together go out as one script call."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import deque
 

@@ -12,8 +12,6 @@ key                       type    holds
 ========================  ======  =============================================================
 """
 
-from __future__ import annotations
-
 from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple

@@ -4,8 +4,6 @@ What a room has not read stays in an outbox (reconciler/trim.py) as long as the 
 behind. Losing sight of events costs nothing but time: those slots return when they lapse.
 """
 
-from __future__ import annotations
-
 import asyncio
 from typing import cast
 

@@ -4,8 +4,6 @@ Polls read `view` and never wait. What Redis has lost is opened again from the l
 by whoever sees it first.
 """
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -41,7 +39,7 @@ HOLD_SECONDS = 20
 LEAVE_TRIES = 3
 FIRST_RATE_SHARE = 10
 
-_log = structlog.get_logger(__name__)
+_log = structlog.get_logger()
 FactsOf = Callable[[str], Awaitable[RoomFacts]]
 
 

@@ -1,7 +1,5 @@
 """The waiting rooms of one worker: made when first asked for, let go when nobody asks any more."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from contextlib import suppress

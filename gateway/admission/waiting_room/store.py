@@ -5,8 +5,6 @@ missing, is RoomLost: whoever can read the ledger's checkpoint opens it again. `
 draw has been held since the caller last looked.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import TypeVar, cast
 

@@ -1,7 +1,5 @@
 """A tick: what is left to sell, who has bought, and how fast all answers, told to one script."""
 
-from __future__ import annotations
-
 import asyncio
 
 import msgspec

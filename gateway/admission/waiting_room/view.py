@@ -1,7 +1,5 @@
 """A room as a worker remembers it: every poll is answered from here, without asking Redis."""
 
-from __future__ import annotations
-
 import random
 from enum import StrEnum
 

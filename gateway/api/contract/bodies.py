@@ -1,22 +1,17 @@
 """Reading what a caller sent: bounded in bytes and time, checked for its type, decoded strictly."""
 
-from __future__ import annotations
-
 import asyncio
 import re
+from collections.abc import Mapping
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import msgspec
 from aiohttp import web
+from multidict import MultiMapping
 
 from gateway.admission.shedding import Load
 from gateway.api.contract.problems import Problem
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from multidict import MultiMapping
 
 LOAD: Final = web.RequestKey("load", Load)
 BODY_TIMEOUT_SECONDS = 2.0

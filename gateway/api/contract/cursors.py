@@ -1,7 +1,5 @@
 """Where a page of a list ended, as a text that callers give back to get the next one."""
 
-from __future__ import annotations
-
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from datetime import datetime
 

@@ -1,7 +1,5 @@
 """What one call of the HTTP API is: the router and the OpenAPI document are both made from this."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final

@@ -1,7 +1,5 @@
 """Answers of the HTTP API that only operators get, as types."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 import msgspec

@@ -1,7 +1,5 @@
 """Answers for those who watch sales, as types. What could not be read is null, never zero."""
 
-from __future__ import annotations
-
 from typing import Any, Literal
 
 import msgspec

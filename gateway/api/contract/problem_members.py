@@ -4,8 +4,6 @@ Problems are rendered from what is at hand where they are raised (problems.py); 
 them to the outside.
 """
 
-from __future__ import annotations
-
 from typing import Literal
 
 import msgspec

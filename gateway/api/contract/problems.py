@@ -6,8 +6,6 @@ the occurrence. Members beyond those of the RFC carry what a client can act on (
 away together do not come back together.
 """
 
-from __future__ import annotations
-
 import random
 from dataclasses import dataclass
 from typing import Any

@@ -5,19 +5,13 @@ its `q` requests in a window of `w` seconds, and the `r` requests that remain, w
 until more of them do.
 """
 
-from __future__ import annotations
-
 import random
 from functools import lru_cache
 from math import ceil
-from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.api.contract.problems import Problem
-
-if TYPE_CHECKING:
-    from gateway.api.contract.problems import Header
+from gateway.api.contract.problems import Header, Problem
 
 
 class Quota(msgspec.Struct, frozen=True):

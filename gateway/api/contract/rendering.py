@@ -1,7 +1,5 @@
 """Answers in JSON, and instants as callers read them."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from functools import lru_cache
 

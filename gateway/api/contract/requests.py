@@ -3,8 +3,6 @@
 Unknown fields are refused, integers are integers (neither 1.0 nor "1" nor true).
 """
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import msgspec

@@ -4,8 +4,6 @@ Instants are RFC 3339 in UTC with milliseconds; money is in minor units. Answers
 in operator_schemas.py and overview_schemas.py, the bodies of requests in requests.py.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Literal
 
 import msgspec

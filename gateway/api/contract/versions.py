@@ -3,15 +3,10 @@
 If-Match looks at the version alone, so a tag from any call of the sale can be given back.
 """
 
-from __future__ import annotations
-
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from gateway.api.contract.problems import Header, Problem
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 _TAG = re.compile(r'"(\d{1,9})(?:-[A-Za-z0-9_-]*)?"')
 

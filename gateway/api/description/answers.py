@@ -1,22 +1,16 @@
 """The answers of an operation: what it does when done, and its problems by status and code."""
 
-from __future__ import annotations
-
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 
 from gateway.api.contract import problem_members
-from gateway.api.contract.endpoints import Endpoint
+from gateway.api.contract.endpoints import AnyEndpoint, Endpoint
 from gateway.api.contract.problem_members import MEMBERS
 from gateway.api.contract.problems import CATALOGUE, CONTENT_TYPE
 from gateway.api.description.examples import example_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from gateway.api.contract.endpoints import AnyEndpoint
 
 Json = dict[str, Any]
 SCHEMA = "#/components/schemas/{name}"

@@ -4,14 +4,12 @@ Nothing is said twice: bodies and answers are the structs that parse and render,
 their catalogue, and the router is made from the same endpoints.
 """
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from gateway.api.contract.endpoints import Endpoint
+from gateway.api.contract.endpoints import AnyEndpoint, Endpoint
 from gateway.api.description.answers import (
     SCHEMA,
     Json,
@@ -23,11 +21,6 @@ from gateway.api.description.answers import (
 from gateway.api.description.examples import example_of
 from gateway.api.description.links import LINKS
 from gateway.api.description.parameters import IN_HEADERS, IN_QUERY, Parameter, path_parameters
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from gateway.api.contract.endpoints import AnyEndpoint
 
 _INFO = {
     "title": "dropgate",

@@ -1,7 +1,5 @@
 """One example of every body and answer, made of the types themselves, all from one small drop."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import msgspec

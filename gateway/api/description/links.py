@@ -4,8 +4,6 @@ They are the ways through the state machines, so a client generator, a reader, a
 the API all find them in the document.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 _RESERVED = {"id": "$response.body#/reservation_id"}

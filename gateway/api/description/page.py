@@ -1,19 +1,16 @@
 """The page at /docs: the OpenAPI document made readable, as one file without scripts or assets."""
 
-from __future__ import annotations
-
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
-if TYPE_CHECKING:
-    from gateway.api.contract.problems import Header
-    from gateway.api.description.answers import Json
+from gateway.api.contract.problems import Header
+from gateway.api.description.answers import Json
 
 # The browser holds the page to what it promises: nothing is loaded from anywhere.
 PAGE_POLICY: Header = (

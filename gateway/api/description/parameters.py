@@ -4,8 +4,6 @@ A path parameter is known by the word before it, so `/v1/orders/{id}` and `/v1/d
 are two; the others by their names.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from typing import Annotated, Any

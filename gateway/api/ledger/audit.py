@@ -1,15 +1,9 @@
 """Who did what: one row for every write of an operator."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import msgspec
+from asyncpg.pool import PoolConnectionProxy
 
 from gateway.api.ledger.queries import QUERIES
-
-if TYPE_CHECKING:
-    from asyncpg.pool import PoolConnectionProxy
 
 
 class Caller(msgspec.Struct, frozen=True):

@@ -4,20 +4,15 @@ A connection whose statement was cut short (time-out, cancelled caller, lost ser
 never handed on.
 """
 
-from __future__ import annotations
-
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import asyncpg
+from asyncpg.pool import PoolConnectionProxy
 
 from gateway.process.postgres import CONNECTION_FAULTS, LEDGER_FAULTS
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from asyncpg.pool import PoolConnectionProxy
 
 # SQLSTATE classes of a server that may answer the next try: connection, resources, intervention,
 # system; and locks not to be had in time.

@@ -1,0 +1,1 @@
+"""What a gateway counts: one catalogue, kept in files that its workers share."""

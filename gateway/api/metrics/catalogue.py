@@ -1,15 +1,15 @@
 """What the gateway counts, in one catalogue, and how it is shown to Prometheus."""
 
-from __future__ import annotations
-
 from bisect import bisect_left
+from collections.abc import Iterable
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
     HistogramMetricFamily,
+    Metric,
 )
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
@@ -18,12 +18,6 @@ from gateway.admission.shedding import SHED_FROM
 from gateway.api.contract.overview_schemas import GatewayFigures, LatencyFigures
 from gateway.api.contract.problems import CATALOGUE
 from gateway.api.metrics.slots import MetricsFile
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
-
-    from prometheus_client.core import Metric
 
 
 class Ended(StrEnum):

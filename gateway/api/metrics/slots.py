@@ -5,15 +5,10 @@ worker can sum the files of all. A worker that is restarted goes on where its sl
 The file's name has a digest of the layout: another version of the gateway never misreads it.
 """
 
-from __future__ import annotations
-
 import mmap
+from collections.abc import Sequence
 from hashlib import blake2b
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+from pathlib import Path
 
 _BYTES_PER_SLOT = 8
 

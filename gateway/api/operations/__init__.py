@@ -1,0 +1,1 @@
+"""What operators watch and ask for: figures, health, comparisons, dead letters."""

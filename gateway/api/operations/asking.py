@@ -3,8 +3,6 @@
 The question is a row and a NOTIFY; whoever does the work writes the answer into the row.
 """
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable
 
 from config.waiting import poll_until

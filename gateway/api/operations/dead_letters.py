@@ -1,7 +1,5 @@
 """Events that could not be applied: the order writer keeps them, and replays one when asked."""
 
-from __future__ import annotations
-
 from base64 import b64encode
 
 import asyncpg
@@ -51,12 +49,19 @@ class DeadLetters:
             return (await self._find(identifier)).status != "replay_requested"
 
         if not await answered(finished):
-            detail = "The order writer has not answered; it will replay the letter when it does."
-            raise Problem("ledger_behind", detail, dead_letter_id=identifier)
+            raise Problem(
+                "ledger_behind",
+                "The order writer has not answered; it will replay the letter when it does.",
+                dead_letter_id=identifier,
+            )
         letter = await self._find(identifier)
         if letter.status == "dead":
-            detail = f"The event was refused again: {letter.error}."
-            raise Problem("invalid_state", detail, dead_letter_id=identifier, reason=letter.reason)
+            raise Problem(
+                "invalid_state",
+                f"The event was refused again: {letter.error}.",
+                dead_letter_id=identifier,
+                reason=letter.reason,
+            )
         return letter
 
     async def _find(self, identifier: int) -> DeadLetterAnswer:

@@ -3,34 +3,24 @@
 A part that does not answer leaves its gauges out and says so in `dropgate_gauges_up`.
 """
 
-from __future__ import annotations
-
 import asyncio
 import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
 
+import asyncpg
 import msgspec
-from prometheus_client.core import GaugeMetricFamily
+import redis.asyncio as redis_py
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from redis.exceptions import RedisError
 
-from gateway.api.ledger.connections import LedgerUnavailable
+from gateway.api.ledger.connections import Ledger, LedgerUnavailable
 from gateway.api.ledger.queries import QUERIES
 from gateway.inventory.errors import InventoryError
 from gateway.inventory.keys import PartitionId, outbox_key, partition_keys
 from gateway.inventory.redis.outbox import read_run_id
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    import asyncpg
-    import redis.asyncio as redis_py
-    from prometheus_client.core import Metric
-
-    from gateway.api.ledger.connections import Ledger
-    from gateway.inventory.store import ReservationStore
-    from gateway.inventory.types import Snapshot
+from gateway.inventory.store import ReservationStore
+from gateway.inventory.types import Snapshot
 
 FRESH_SECONDS = 1.0
 SALES_MAX = 100

@@ -1,19 +1,14 @@
 """Whether this worker can do its work, part by part."""
 
-from __future__ import annotations
-
 import asyncio
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
+from gateway.admission.keyring import Keyring
 from gateway.api.contract.overview_schemas import Health, UpDown
-from gateway.api.ledger.connections import LedgerUnavailable
+from gateway.api.ledger.connections import Ledger, LedgerUnavailable
 from gateway.api.ledger.queries import QUERIES
-
-if TYPE_CHECKING:
-    from gateway.admission.keyring import Keyring
-    from gateway.api.ledger.connections import Ledger
-    from gateway.api.sales.directory import SaleDirectory
-    from gateway.inventory.redis.pool import ScriptPool
+from gateway.api.sales.directory import SaleDirectory
+from gateway.inventory.redis.pool import ScriptPool
 
 # Below what load balancers wait for: a Postgres that hangs must not make the gateway look dead.
 POSTGRES_TIMEOUT_SECONDS = 1.0

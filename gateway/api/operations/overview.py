@@ -1,13 +1,13 @@
 """What operators watch: the list of sales, a sale's live figures, the audit log."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import asyncpg
 import msgspec
 
 from gateway.api.contract.cursors import Cursor, decode_cursor, encode_cursor
+from gateway.api.contract.operator_schemas import QueueFigures
 from gateway.api.contract.overview_schemas import (
     AuditEntry,
     AuditLogAnswer,
@@ -18,23 +18,17 @@ from gateway.api.contract.overview_schemas import (
     SaleSummary,
 )
 from gateway.api.contract.rendering import instant
+from gateway.api.ledger.connections import Ledger
 from gateway.api.ledger.queries import QUERIES
+from gateway.api.metrics.catalogue import GatewayMetrics
+from gateway.api.operations.gauges import Gauges, PartitionGauges
+from gateway.api.queue.control import QueueOperations
+from gateway.api.sales.directory import SaleDirectory
+from gateway.api.sales.facts import SaleFacts
 from gateway.api.sales.lookup import facts_or_problem
+from gateway.api.sales.snapshots import Snapshots
 from gateway.inventory.errors import InventoryError
-from gateway.inventory.types import SaleState
-
-if TYPE_CHECKING:
-    import asyncpg
-
-    from gateway.api.contract.operator_schemas import QueueFigures
-    from gateway.api.ledger.connections import Ledger
-    from gateway.api.metrics.catalogue import GatewayMetrics
-    from gateway.api.operations.gauges import Gauges, PartitionGauges
-    from gateway.api.queue.control import QueueOperations
-    from gateway.api.sales.directory import SaleDirectory
-    from gateway.api.sales.facts import SaleFacts
-    from gateway.api.sales.snapshots import Snapshots
-    from gateway.inventory.types import Snapshot
+from gateway.inventory.types import SaleState, Snapshot
 
 SALES_PAGE = 50
 AUDIT_PAGE = 50

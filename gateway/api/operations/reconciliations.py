@@ -1,10 +1,8 @@
 """Comparisons of Redis with the ledger: the reconciler makes them, calls ask for them."""
 
-from __future__ import annotations
-
 from collections import defaultdict
-from typing import TYPE_CHECKING
 
+import asyncpg
 import msgspec
 
 from gateway.api.contract.operator_schemas import (
@@ -17,15 +15,11 @@ from gateway.api.contract.operator_schemas import (
 from gateway.api.contract.problems import Problem
 from gateway.api.contract.rendering import instant
 from gateway.api.ledger.audit import Caller, write_audit
+from gateway.api.ledger.connections import Ledger
 from gateway.api.ledger.queries import QUERIES
 from gateway.api.operations.asking import answered
+from gateway.api.sales.directory import SaleDirectory
 from gateway.api.sales.lookup import facts_or_problem
-
-if TYPE_CHECKING:
-    import asyncpg
-
-    from gateway.api.ledger.connections import Ledger
-    from gateway.api.sales.directory import SaleDirectory
 
 RECONCILIATIONS_SHOWN = 20
 DIFFERENCES_SHOWN = 10_000
@@ -51,8 +45,11 @@ class Reconciliations:
         """Ask for one and wait. Raises Problem: the reconciler's reason, or that it is silent."""
         facts = await facts_or_problem(self._directory, sale_id)
         if not facts.opened:
-            detail = f"A sale that is {facts.state} has nothing to compare."
-            raise Problem("invalid_state", detail, state=facts.state)
+            raise Problem(
+                "invalid_state",
+                f"A sale that is {facts.state} has nothing to compare.",
+                state=facts.state,
+            )
         async with self._ledger.transaction() as connection:
             identifier: int = await connection.fetchval(
                 QUERIES["request_reconciliation"], sale_id, apply, caller.subject
@@ -71,14 +68,20 @@ class Reconciliations:
             return status in {"done", "failed"}
 
         if not await answered(finished):
-            detail = "The reconciler has not answered; its result will be listed when it has."
-            raise Problem("recovering", detail, reconciliation_id=identifier)
+            raise Problem(
+                "recovering",
+                "The reconciler has not answered; its result will be listed when it has.",
+                reconciliation_id=identifier,
+            )
         rows = await self._reads.fetch(QUERIES["reconciliation"], identifier)
         (answer,) = await self._answers(rows)
         if answer.status == "failed":
             code = _FAILURES.get(answer.failure or "", "recovering")
-            detail = f"The comparison could not be made: {answer.failure}."
-            raise Problem(code, detail, reconciliation_id=identifier)
+            raise Problem(
+                code,
+                f"The comparison could not be made: {answer.failure}.",
+                reconciliation_id=identifier,
+            )
         return answer
 
     async def of_sale(self, sale_id: str) -> ReconciliationsAnswer:

@@ -3,27 +3,18 @@
 A room that cannot be seen leaves its gauges out.
 """
 
-from __future__ import annotations
-
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from gateway.admission.waiting_room.store import RoomReading, RoomStore
-from gateway.api.ledger.connections import LedgerUnavailable
+from gateway.api.ledger.connections import Ledger, LedgerUnavailable
 from gateway.api.ledger.queries import QUERIES
 from gateway.api.operations.gauges import FRESH_SECONDS, SALES_MAX
 from gateway.inventory.errors import InventoryError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from prometheus_client.core import Metric
-
-    from gateway.api.ledger.connections import Ledger
 
 _GAUGES = (
     ("dropgate_queue_waiting", "Buyers who wait"),

@@ -1,0 +1,1 @@
+"""Calls about the waiting room: places, event streams, control, the check of a draw."""

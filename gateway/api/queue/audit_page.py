@@ -1,7 +1,5 @@
 """The page at /queue/audit: one file, which computes a draw anew in the browser of who reads it."""
 
-from __future__ import annotations
-
 import re
 from base64 import b64encode
 from hashlib import sha256

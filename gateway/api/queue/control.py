@@ -4,24 +4,20 @@ Each change has its audit row first, then takes effect in Redis, then is kept in
 it outlives Redis. All may be repeated.
 """
 
-from __future__ import annotations
-
 import time
-from typing import TYPE_CHECKING, Literal, cast
+from typing import Literal, cast
 
+from gateway.admission.waiting_room.checkpoints import RoomRecord
 from gateway.admission.waiting_room.draw import commitment_of
 from gateway.api.contract.operator_schemas import QueueFigures
 from gateway.api.contract.problems import Problem
 from gateway.api.contract.rendering import instant
 from gateway.api.contract.schemas import DrawAnswer
 from gateway.api.ledger.audit import Caller, write_audit
+from gateway.api.ledger.connections import Ledger
+from gateway.api.queue.places import Queue
+from gateway.api.sales.directory import SaleDirectory
 from gateway.api.sales.lookup import facts_or_problem
-
-if TYPE_CHECKING:
-    from gateway.admission.waiting_room.checkpoints import RoomRecord
-    from gateway.api.ledger.connections import Ledger
-    from gateway.api.queue.places import Queue
-    from gateway.api.sales.directory import SaleDirectory
 
 MILLI = 1000
 DRAW_FRESH_SECONDS = 1.0
@@ -84,8 +80,11 @@ class QueueOperations:
         room = await self._queue.room_of(sale_id)
         await self._audit(caller, "queue_revoke", sale_id, buyer_id=buyer_id, reason=reason)
         if await room.revoke(buyer_id) == "too_many":
-            detail = "As many buyers are revoked as a waiting room can keep."
-            raise Problem("invalid_state", detail, reason="revoked")
+            raise Problem(
+                "invalid_state",
+                "As many buyers are revoked as a waiting room can keep.",
+                reason="revoked",
+            )
         return await self.figures(sale_id)
 
     async def draw(self, sale_id: str) -> DrawAnswer:

@@ -4,15 +4,9 @@ An operator may have turned a buyer out, or sent all back to the queue, after th
 given. A worker that has never seen the room does not know, and looks before it lets anybody pass.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
+from gateway.admission.waiting_room.rooms import WaitingRooms
 from gateway.api.queue.places import room_facts
-
-if TYPE_CHECKING:
-    from gateway.admission.waiting_room.rooms import WaitingRooms
-    from gateway.api.sales.facts import SaleFacts
+from gateway.api.sales.facts import SaleFacts
 
 
 class QueueGate:

@@ -1,11 +1,11 @@
 """Queue calls of buyers: join, look, leave. Looking costs nothing but memory."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from datetime import datetime
 
 from gateway.admission.passes import InvalidPass, Passes, passes_of
 from gateway.admission.waiting_room.facts import RoomFacts
+from gateway.admission.waiting_room.room import Room
+from gateway.admission.waiting_room.rooms import WaitingRooms
 from gateway.admission.waiting_room.view import Ended, QueueState, Standing
 from gateway.api.contract.problems import Problem
 from gateway.api.contract.rendering import instant_ms
@@ -16,12 +16,6 @@ from gateway.api.sales.facts import SaleFacts
 from gateway.api.sales.lookup import facts_or_problem
 from gateway.inventory.errors import Recovering
 from gateway.inventory.types import SaleState
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from gateway.admission.waiting_room.room import Room
-    from gateway.admission.waiting_room.rooms import WaitingRooms
 
 
 def room_facts(facts: SaleFacts) -> RoomFacts:
@@ -111,8 +105,9 @@ class Queue:
     def number_of(self, room: Room, buyer_id: str, ticket: str | None) -> int:
         """The number on a ticket."""
         if not ticket:
-            detail = "Queue-Ticket: send the ticket; joining again gives it to you."
-            raise Problem("invalid", detail)
+            raise Problem(
+                "invalid", "Queue-Ticket: send the ticket; joining again gives it to you."
+            )
         try:
             return _passes(room).number_of(ticket, buyer_id)
         except InvalidPass as error:

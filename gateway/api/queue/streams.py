@@ -5,25 +5,20 @@ it says: a client that comes back with `Last-Event-ID` is not told again what it
 buffer of our own: a client that does not read is cut off by its connection's bounds.
 """
 
-from __future__ import annotations
-
 import asyncio
 from contextlib import suppress
 from hashlib import blake2b
-from typing import TYPE_CHECKING
 
 import msgspec
 from aiohttp import web
 
+from gateway.admission.tokens import Principal
+from gateway.admission.waiting_room.room import Room
 from gateway.api.contract.endpoints import REQUEST_ID
 from gateway.api.contract.problems import Problem
+from gateway.api.contract.schemas import QueueAnswer
+from gateway.api.queue.places import Queue
 from gateway.inventory.errors import InventoryError
-
-if TYPE_CHECKING:
-    from gateway.admission.tokens import Principal
-    from gateway.admission.waiting_room.room import Room
-    from gateway.api.contract.schemas import QueueAnswer
-    from gateway.api.queue.places import Queue
 
 RECONNECT_MILLISECONDS = 2000
 _encode = msgspec.json.Encoder().encode

@@ -1,0 +1,1 @@
+"""Calls about reservations and orders; `reserve` is the hot path."""

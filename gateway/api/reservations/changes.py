@@ -4,14 +4,14 @@ Redis answers while the sale lives, the ledger once it is settled. Whoever may n
 is told that there is none.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import msgspec
 
 from gateway.admission.tokens import Principal, Scope
 from gateway.api.contract.problems import Problem, not_found, recovering
+from gateway.api.contract.requests import ConfirmBody, ReturnBody
 from gateway.api.contract.schemas import ReservationAnswer
 from gateway.api.ledger.connections import LedgerUnavailable
 from gateway.api.reservations.lines import fingerprint_of, numbered_lines
@@ -24,20 +24,15 @@ from gateway.api.reservations.resolutions import (
     resolution_of,
     unavailable,
 )
+from gateway.api.reservations.settled import SettledReservation, SettledReservations
+from gateway.api.sales.directory import SaleDirectory
 from gateway.api.sales.facts import SaleFacts
 from gateway.api.sales.lookup import facts_or_problem, is_settled
 from gateway.inventory.errors import InventoryError, UnknownOutcome
 from gateway.inventory.keys import ReservationId, keyed_token, parse_reservation_id
 from gateway.inventory.outcomes import EdgeReply
+from gateway.inventory.store import ReservationStore
 from gateway.inventory.types import SaleState
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from gateway.api.contract.requests import ConfirmBody, ReturnBody
-    from gateway.api.reservations.settled import SettledReservation, SettledReservations
-    from gateway.api.sales.directory import SaleDirectory
-    from gateway.inventory.store import ReservationStore
 
 ASKED_AGAIN_TIMES = 2
 

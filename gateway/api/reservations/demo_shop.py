@@ -7,31 +7,24 @@ Postgres are all on this machine, and it answers only callers who address the ma
 came through no proxy.
 """
 
-from __future__ import annotations
-
 import secrets
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import jwt
 
-from gateway.admission.tokens import Scope
+from config.settings import Settings
+from gateway.admission.tokens import Principal, Scope
 from gateway.api.contract.problems import not_found
 from gateway.api.contract.rendering import instant
 from gateway.api.contract.requests import ConfirmBody
 from gateway.api.contract.schemas import DemoSession, ReservationAnswer
+from gateway.api.ledger.connections import Ledger
 from gateway.api.ledger.queries import QUERIES
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from config.settings import Settings
-    from gateway.admission.tokens import Principal
-    from gateway.api.ledger.connections import Ledger
-    from gateway.api.reservations.changes import ReservationService
+from gateway.api.reservations.changes import ReservationService
 
 TOKEN_LIFE_SECONDS = 12 * 3600
 _PROXY_HEADERS = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP")

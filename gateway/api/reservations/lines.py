@@ -1,7 +1,5 @@
 """What a caller asks for, in the partition's terms: lines by number, and for which buyer."""
 
-from __future__ import annotations
-
 from base64 import urlsafe_b64encode
 from collections.abc import Sequence
 from hashlib import blake2b
@@ -37,8 +35,12 @@ def numbered_lines(facts: SaleFacts, lines: Sequence[LineBody]) -> tuple[int, ..
         if line.location is not None:
             account = catalog.account_number(line.sku, line.location)
             if account is None:
-                detail = f"SKU {line.sku} has no location {line.location}."
-                raise Problem("invalid", detail, sku=line.sku, location=line.location)
+                raise Problem(
+                    "invalid",
+                    f"SKU {line.sku} has no location {line.location}.",
+                    sku=line.sku,
+                    location=line.location,
+                )
         flat += (item, account or 0, line.quantity)
     return tuple(flat)
 

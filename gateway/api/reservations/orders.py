@@ -3,26 +3,26 @@
 A reservation the ledger has not seen yet is an order too (PENDING); the caller finds it in Redis.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import msgspec
 
 from gateway.api.contract.cursors import Cursor, decode_cursor, encode_cursor
 from gateway.api.contract.rendering import instant
-from gateway.api.contract.schemas import OrderAnswer, OrderEventAnswer, OrderLineAnswer, Total
+from gateway.api.contract.schemas import (
+    OrderAnswer,
+    OrderEventAnswer,
+    OrderLineAnswer,
+    ReservationAnswer,
+    Total,
+)
+from gateway.api.ledger.connections import Ledger
 from gateway.api.ledger.queries import QUERIES
 from gateway.api.reservations.rendering import StateName
 from gateway.inventory.events import Position, event_id
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from gateway.api.contract.schemas import ReservationAnswer
-    from gateway.api.ledger.connections import Ledger
 
 OrderStatus = Literal["PENDING", "CONFIRMED", "CANCELLED", "EXPIRED"]
 STATUS_OF_STATE: Mapping[StateName, OrderStatus] = {

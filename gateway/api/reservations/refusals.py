@@ -1,18 +1,12 @@
 """What a caller is told whose reserve was refused: a Problem for each outcome of the script."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from gateway.api.contract.problems import Problem
 from gateway.api.reservations.rendering import own_holds
+from gateway.api.sales.facts import SaleFacts
+from gateway.inventory.keys import PartitionId
 from gateway.inventory.outcomes import Outcome, ReserveReply
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from gateway.api.sales.facts import SaleFacts
-    from gateway.inventory.keys import PartitionId
 
 _UNADMITTED = {
     "missing": "An Admission-Token of this buyer for this sale is needed: join the queue.",
@@ -25,8 +19,7 @@ def refusal(facts: SaleFacts, partition: PartitionId, reply: ReserveReply) -> Pr
     """The Problem of a reply that is no reservation. RuntimeError for one that is no refusal."""
     tell = _TOLD.get(reply.outcome)
     if tell is None:
-        message = f"a reserve was answered {reply.outcome}: {reply.detail}"
-        raise RuntimeError(message)
+        raise RuntimeError(f"a reserve was answered {reply.outcome}: {reply.detail}")
     return tell(facts, partition, reply)
 
 
@@ -82,8 +75,7 @@ def _sold_out(facts: SaleFacts, partition: PartitionId, reply: ReserveReply) -> 
 
 def _number(value: object) -> int:
     if not isinstance(value, int):
-        message = f"{value!r} where a number was due"
-        raise TypeError(message)
+        raise TypeError(f"{value!r} where a number was due")
     return value
 
 

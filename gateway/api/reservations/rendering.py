@@ -1,7 +1,5 @@
 """Reservations as the scripts give them, rendered for callers."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Literal, cast

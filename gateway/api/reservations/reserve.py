@@ -4,11 +4,9 @@ Nothing here knows a web framework, so that every way in shares it. What is the 
 requests is made once; a request that gets as far as Redis takes one script call, with others.
 """
 
-from __future__ import annotations
-
 import asyncio
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -20,25 +18,20 @@ from gateway.api.contract.rate_headers import Quota, rate_headers, rate_limited
 from gateway.api.contract.rendering import REPLAYED, json_answer
 from gateway.api.contract.requests import ReserveBody
 from gateway.api.ledger.connections import LedgerUnavailable
+from gateway.api.metrics.catalogue import GatewayMetrics
+from gateway.api.queue.gate import QueueGate
 from gateway.api.reservations.lines import buyer_of, fingerprint_of, numbered_lines
 from gateway.api.reservations.refusals import key_reused, not_open, refusal
 from gateway.api.reservations.rendering import reservation_answer
+from gateway.api.reservations.settled import SettledReservations
 from gateway.api.sales.directory import SaleDirectory
 from gateway.api.sales.facts import SaleFacts
 from gateway.api.sales.lookup import facts_or_problem, is_settled
-from gateway.inventory.batcher import NO_ADMISSION, Admission
+from gateway.inventory.batcher import NO_ADMISSION, Admission, ReserveBatcher
 from gateway.inventory.errors import Overloaded, Recovering, UnknownOutcome
 from gateway.inventory.keys import ReservationId, keyed_token
 from gateway.inventory.outcomes import Outcome, ReserveReply
 from gateway.inventory.types import Reservation, SaleState
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from gateway.api.metrics.catalogue import GatewayMetrics
-    from gateway.api.queue.gate import QueueGate
-    from gateway.api.reservations.settled import SettledReservations
-    from gateway.inventory.batcher import ReserveBatcher
 
 ASK_AGAIN_FIRST_SECONDS = 0.05
 

@@ -1,21 +1,15 @@
 """What the scripts answer about one reservation, as a result or as a Problem."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import msgspec
 
 from gateway.api.contract.problems import Problem, not_found, recovering
 from gateway.api.contract.schemas import ReservationAnswer
 from gateway.api.reservations.refusals import key_reused
 from gateway.api.reservations.rendering import reservation_answer
+from gateway.api.sales.facts import SaleFacts
 from gateway.inventory.errors import InventoryError, Overloaded, Recovering, UnknownOutcome
+from gateway.inventory.keys import PartitionId
 from gateway.inventory.outcomes import EdgeReply, Outcome
-
-if TYPE_CHECKING:
-    from gateway.api.sales.facts import SaleFacts
-    from gateway.inventory.keys import PartitionId
 
 
 class Resolution(msgspec.Struct, frozen=True):
@@ -60,8 +54,7 @@ def _blind_refusal(partition: PartitionId, outcome: str) -> Problem:
             return key_reused()
         case Outcome.LEDGER_BEHIND:
             return Problem("ledger_behind", "The ledger must catch up before holds are longer.")
-    message = f"{partition} answered {outcome} and no reservation"
-    raise RuntimeError(message)
+    raise RuntimeError(f"{partition} answered {outcome} and no reservation")
 
 
 def hold_expired(answer: ReservationAnswer) -> Problem:

@@ -1,23 +1,17 @@
 """Reservations of settled sales: Redis has forgotten them, the ledger answers in its place."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from gateway.api.contract.rendering import instant
 from gateway.api.contract.schemas import LineAnswer, ReservationAnswer
+from gateway.api.ledger.connections import Ledger
 from gateway.api.ledger.queries import QUERIES
-from gateway.api.reservations.orders import fetch_records
+from gateway.api.reservations.orders import OrderRecord, fetch_records
 from gateway.api.reservations.rendering import total_of
 from gateway.inventory.events import Position, event_id
-
-if TYPE_CHECKING:
-    from gateway.api.ledger.connections import Ledger
-    from gateway.api.reservations.orders import OrderRecord
-    from gateway.inventory.keys import ReservationId
+from gateway.inventory.keys import ReservationId
 
 
 class SettledReservation(msgspec.Struct, frozen=True):

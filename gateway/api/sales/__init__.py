@@ -1,0 +1,1 @@
+"""Sales as the API sees them: cached facts, states, stock, snapshots, settlement."""

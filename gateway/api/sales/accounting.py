@@ -4,23 +4,18 @@ Its rows are constrained so that stock accounts, events and orders must tell the
 they do not, nothing is stored and the sale is not settled.
 """
 
-from __future__ import annotations
-
 import csv
 import io
-from typing import TYPE_CHECKING
 
 import asyncpg
 import msgspec
+from asyncpg.pool import PoolConnectionProxy
 
 from gateway.api.contract.operator_schemas import AccountingAnswer, AccountingLine
 from gateway.api.contract.problems import Problem
 from gateway.api.contract.rendering import instant
 from gateway.api.contract.schemas import Total
 from gateway.api.ledger.queries import QUERIES
-
-if TYPE_CHECKING:
-    from asyncpg.pool import PoolConnectionProxy
 
 CSV = "text/csv; charset=utf-8; header=present"
 ACCOUNTING_TIMEOUT_SECONDS = 60.0
@@ -43,14 +38,15 @@ async def store_accounting(
             QUERIES["insert_settlement_lines"], sale_id, timeout=ACCOUNTING_TIMEOUT_SECONDS
         )
     except asyncpg.CheckViolationError as error:
-        detail = "The ledger's stock, events and orders do not add up; look at them first."
         raise Problem(
-            "invalid_state", detail, reason="accounting", constraint=error.constraint_name
+            "invalid_state",
+            "The ledger's stock, events and orders do not add up; look at them first.",
+            reason="accounting",
+            constraint=error.constraint_name,
         ) from error
     stored = await read_accounting(connection, sale_id)
     if stored is None:
-        message = f"the accounting of {sale_id} was stored and is not there"
-        raise RuntimeError(message)
+        raise RuntimeError(f"the accounting of {sale_id} was stored and is not there")
     return stored
 
 

@@ -4,35 +4,27 @@ Each change is in Postgres first, with its audit row; Redis follows. Where Redis
 the intention stands and the answer is 503: repeating the call, or the reconciler, finishes it.
 """
 
-from __future__ import annotations
-
 import secrets
-from typing import TYPE_CHECKING
 
 import msgspec
+from asyncpg.pool import PoolConnectionProxy
 
 from gateway.api.contract.operator_schemas import SaleAnswer, WaitingRoomAnswer
 from gateway.api.contract.problems import Problem, not_found
 from gateway.api.contract.rendering import instant
 from gateway.api.contract.versions import check_version
 from gateway.api.ledger.audit import Caller, write_audit
+from gateway.api.ledger.connections import Ledger
 from gateway.api.ledger.queries import QUERIES
 from gateway.api.sales.directory import SaleDirectory, UnknownSale
 from gateway.api.sales.facts import SaleFacts
 from gateway.api.sales.lookup import running_sale
-from gateway.inventory.catalog import Catalog
+from gateway.inventory.catalog import Catalog, PartitionBounds
 from gateway.inventory.keys import SALE_ID
 from gateway.inventory.opening import Verb, carry_state, intend_state
-from gateway.inventory.specs import SpecError, parse_sale_spec
+from gateway.inventory.specs import SaleSpec, SpecError, parse_sale_spec
+from gateway.inventory.store import ReservationStore
 from gateway.inventory.types import SaleState
-
-if TYPE_CHECKING:
-    from asyncpg.pool import PoolConnectionProxy
-
-    from gateway.api.ledger.connections import Ledger
-    from gateway.inventory.catalog import PartitionBounds
-    from gateway.inventory.specs import SaleSpec
-    from gateway.inventory.store import ReservationStore
 
 _REPLACEABLE = frozenset({SaleState.DRAFT, SaleState.SCHEDULED})
 HASH_KEY_BYTES = 32
@@ -88,8 +80,11 @@ class SaleOperations:
             case "version_mismatch":
                 check_version(caller.if_version, intention.version)
             case "invalid_state":
-                detail = f"A sale that is {intention.state} cannot take {verb}."
-                raise Problem("invalid_state", detail, state=intention.state)
+                raise Problem(
+                    "invalid_state",
+                    f"A sale that is {intention.state} cannot take {verb}.",
+                    state=intention.state,
+                )
         async with self._ledger.connection() as connection:
             await carry_state(connection, self._store, sale_id, self._bounds, actor=caller.subject)
         return await self.show(sale_id)
@@ -143,8 +138,11 @@ class SaleOperations:
             raise Problem("version_mismatch", "There is no such sale yet.")
         check_version(caller.if_version, row["version"])
         if row["state"] not in _REPLACEABLE:
-            detail = f"A sale that is {row['state']} cannot be replaced."
-            raise Problem("invalid_state", detail, state=row["state"])
+            raise Problem(
+                "invalid_state",
+                f"A sale that is {row['state']} cannot be replaced.",
+                state=row["state"],
+            )
         await connection.execute(QUERIES["replace_sale"], *_columns(sale_id, spec))
         await connection.execute(QUERIES["delete_items"], sale_id)
 

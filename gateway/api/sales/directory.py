@@ -6,28 +6,21 @@ read its state anew. A sale not yet open may still change in every way: each req
 requests that come together sharing one read. Unknown ids are remembered for a second.
 """
 
-from __future__ import annotations
-
 import asyncio
 import time
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext, suppress
-from typing import TYPE_CHECKING
 
 import asyncpg
 import structlog
 
+from config.settings import PostgresSettings
 from gateway.api.ledger.connections import Ledger, LedgerUnavailable
+from gateway.api.ledger.queries import QUERIES
 from gateway.api.sales.facts import SaleFacts, facts_of
 from gateway.inventory.keys import SALE_ID
 from gateway.inventory.types import SaleState
 from gateway.process.postgres import LEDGER_FAULTS
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from config.settings import PostgresSettings
-
-from gateway.api.ledger.queries import QUERIES
 
 CHANNEL = "dropgate_sales"
 SALES_MAX = 2000
@@ -39,7 +32,7 @@ READ_INTERVAL_SECONDS = 0.01
 LISTEN_CHECK_SECONDS = 5.0
 RECONNECT_SECONDS = 1.0
 
-_log = structlog.get_logger(__name__)
+_log = structlog.get_logger()
 
 
 class UnknownSale(Exception):
@@ -176,8 +169,7 @@ class SaleDirectory:
             async with asyncio.timeout(self._settings.acquire_timeout_seconds):
                 await self._lookups.acquire()
         except TimeoutError as error:
-            message = "too many unknown sales are asked for"
-            raise LedgerUnavailable(message) from error
+            raise LedgerUnavailable("too many unknown sales are asked for") from error
         try:
             yield
         finally:

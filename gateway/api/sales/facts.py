@@ -1,7 +1,5 @@
 """Facts of one sale, as the request path needs them."""
 
-from __future__ import annotations
-
 import asyncpg
 import msgspec
 

@@ -1,7 +1,5 @@
 """Facts of the sale that a caller names, or the problem that the caller gets instead."""
 
-from __future__ import annotations
-
 from gateway.api.contract.problems import Problem, not_found
 from gateway.api.contract.versions import check_version
 from gateway.api.ledger.audit import Caller
@@ -35,6 +33,9 @@ async def running_sale(directory: SaleDirectory, sale_id: str, caller: Caller) -
     facts = await directory.read(sale_id)
     check_version(caller.if_version, facts.version)
     if not facts.opened or facts.state is SaleState.SETTLED:
-        detail = f"A sale that is {facts.state} has no stock to change."
-        raise Problem("invalid_state", detail, state=facts.state)
+        raise Problem(
+            "invalid_state",
+            f"A sale that is {facts.state} has no stock to change.",
+            state=facts.state,
+        )
     return facts

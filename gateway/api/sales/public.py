@@ -4,28 +4,23 @@ Where Redis is slow the last view is shown, counters of some seconds ago with th
 is what everybody looks at when there is too much to do, so it never waits for long.
 """
 
-from __future__ import annotations
-
 import asyncio
 import time
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import msgspec
 
 from gateway.api.contract.rendering import instant
 from gateway.api.contract.schemas import PublicItem, PublicSale, PublicWaitingRoom
+from gateway.api.sales.directory import SaleDirectory
+from gateway.api.sales.facts import SaleFacts
 from gateway.api.sales.lookup import facts_or_problem
+from gateway.api.sales.snapshots import Snapshots
+from gateway.inventory.catalog import CatalogItem
 from gateway.inventory.errors import InventoryError
 from gateway.inventory.specs import Money, WaitingRoomSpec
-from gateway.inventory.types import SaleState
-
-if TYPE_CHECKING:
-    from gateway.api.sales.directory import SaleDirectory
-    from gateway.api.sales.facts import SaleFacts
-    from gateway.api.sales.snapshots import Snapshots
-    from gateway.inventory.catalog import CatalogItem
-    from gateway.inventory.types import Snapshot
+from gateway.inventory.types import SaleState, Snapshot
 
 FRESH_SECONDS = 0.5
 STALE_SECONDS = 10.0

@@ -5,36 +5,29 @@ the state are written, then the keys go, each partition only if nothing has happ
 was looked at. Whoever repeats the call finishes what is left.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
+import asyncpg
 import redis.asyncio as redis_py
+from asyncpg.pool import PoolConnectionProxy
 from redis.exceptions import RedisError, WatchError
 
+from config.settings import RedisSettings
 from gateway.admission.waiting_room.keys import every_room_key
+from gateway.api.contract.operator_schemas import AccountingAnswer
 from gateway.api.contract.problems import Problem
 from gateway.api.contract.versions import check_version
 from gateway.api.ledger.audit import Caller, write_audit
+from gateway.api.ledger.connections import Ledger
 from gateway.api.ledger.queries import QUERIES
 from gateway.api.sales.accounting import read_accounting, store_accounting
+from gateway.api.sales.directory import SaleDirectory
+from gateway.api.sales.facts import SaleFacts
 from gateway.api.sales.lookup import facts_or_problem
+from gateway.api.sales.snapshots import Snapshots
 from gateway.inventory.errors import Recovering
 from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId, partition_keys, relay_key, sync_key
 from gateway.inventory.redis.primary import following_pool
 from gateway.inventory.types import SaleState
-
-if TYPE_CHECKING:
-    import asyncpg
-    from asyncpg.pool import PoolConnectionProxy
-
-    from config.settings import RedisSettings
-    from gateway.api.contract.operator_schemas import AccountingAnswer
-    from gateway.api.ledger.connections import Ledger
-    from gateway.api.sales.directory import SaleDirectory
-    from gateway.api.sales.facts import SaleFacts
-    from gateway.api.sales.snapshots import Snapshots
 
 KEYS_CONNECTIONS = 4
 
@@ -68,8 +61,11 @@ class Settlement:
         facts = await self._directory.read(sale_id)
         check_version(caller.if_version, facts.version)
         if facts.state not in {SaleState.CLOSED, SaleState.SETTLED}:
-            detail = f"A sale that is {facts.state} cannot be settled; close it first."
-            raise Problem("invalid_state", detail, state=facts.state)
+            raise Problem(
+                "invalid_state",
+                f"A sale that is {facts.state} cannot be settled; close it first.",
+                state=facts.state,
+            )
         if facts.state is SaleState.CLOSED:
             await self._write(facts, caller)
         await self._retire(facts, caller)
@@ -120,13 +116,18 @@ class Settlement:
         """Refuse while the ledger lacks anything."""
         letters = await connection.fetchval(QUERIES["count_open_letters"], facts.sale_id)
         if letters:
-            detail = "Dead letters must be replayed or dismissed first."
-            raise Problem("invalid_state", detail, reason="void", dead_letters=letters)
+            raise Problem(
+                "invalid_state",
+                "Dead letters must be replayed or dismissed first.",
+                reason="void",
+                dead_letters=letters,
+            )
         for place in await connection.fetch(QUERIES["watermarks_of_sale"], facts.sale_id):
             applied = Position(place["epoch"], place["sequence"])
             if place["stopped_reason"] or applied != positions.get(place["partition"]):
-                detail = "The ledger has not applied every event yet."
-                raise Problem("invalid_state", detail, reason="behind")
+                raise Problem(
+                    "invalid_state", "The ledger has not applied every event yet.", reason="behind"
+                )
 
     async def _unlink_room(self, facts: SaleFacts) -> None:
         """Remove the waiting room's keys, a bounded number at a time."""
@@ -147,8 +148,11 @@ class Settlement:
             async with self._ledger.transaction() as connection:
                 await write_audit(connection, caller, "sale_unsettled", facts.sale_id)
                 await connection.execute(QUERIES["unsettle_sale"], facts.sale_id)
-            detail = "Something happened in the sale just now; settle it again."
-            raise Problem("invalid_state", detail, reason="behind") from error
+            raise Problem(
+                "invalid_state",
+                "Something happened in the sale just now; settle it again.",
+                reason="behind",
+            ) from error
         except RedisError as error:
             raise Recovering(f"the keys of {facts.sale_id} are not removed yet: {error}") from error
 

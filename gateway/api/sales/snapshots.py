@@ -1,24 +1,17 @@
 """Counters of a whole sale: from its partitions, or, once it is settled, from the ledger."""
 
-from __future__ import annotations
-
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 from gateway.api.contract.operator_schemas import SnapshotAnswer, SnapshotItem, SnapshotPartition
 from gateway.api.contract.problems import Problem
+from gateway.api.ledger.connections import Ledger
 from gateway.api.ledger.queries import QUERIES
+from gateway.api.sales.directory import SaleDirectory
+from gateway.api.sales.facts import SaleFacts
 from gateway.api.sales.lookup import facts_or_problem
-from gateway.inventory.types import AccountCounters, SaleState
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from gateway.api.ledger.connections import Ledger
-    from gateway.api.sales.directory import SaleDirectory
-    from gateway.api.sales.facts import SaleFacts
-    from gateway.inventory.store import ReservationStore
-    from gateway.inventory.types import Snapshot
+from gateway.inventory.store import ReservationStore
+from gateway.inventory.types import AccountCounters, SaleState, Snapshot
 
 _COUNTERS = ("loaded", "adjusted", "transferred", "in_transit", "available", "held", "sold")
 
@@ -37,8 +30,11 @@ class Snapshots:
         await facts_or_problem(self._directory, sale_id)
         facts = await self._directory.read(sale_id)
         if not facts.opened:
-            detail = f"A sale that is {facts.state} has no partitions yet."
-            raise Problem("invalid_state", detail, state=facts.state)
+            raise Problem(
+                "invalid_state",
+                f"A sale that is {facts.state} has no partitions yet.",
+                state=facts.state,
+            )
         if facts.state is SaleState.SETTLED:
             return await self._settled(facts)
         snapshots = await self.of_partitions(facts)

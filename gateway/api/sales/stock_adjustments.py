@@ -1,24 +1,20 @@
 """Units put into a sale's stock, or taken out of it, by an operator."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from gateway.api.contract.operator_schemas import AdjustmentAnswer, AdjustmentPreview
 from gateway.api.contract.problems import Problem
+from gateway.api.contract.requests import AdjustBody
 from gateway.api.ledger.audit import Caller, write_audit
+from gateway.api.ledger.connections import Ledger
+from gateway.api.sales.directory import SaleDirectory
+from gateway.api.sales.facts import SaleFacts
 from gateway.api.sales.lookup import running_sale
+from gateway.inventory.catalog import CatalogAccount
 from gateway.inventory.errors import ScriptFailure
+from gateway.inventory.outcomes import AdjustReply
 from gateway.inventory.specs import UNITS_MAX
-
-if TYPE_CHECKING:
-    from gateway.api.contract.requests import AdjustBody
-    from gateway.api.ledger.connections import Ledger
-    from gateway.api.sales.directory import SaleDirectory
-    from gateway.api.sales.facts import SaleFacts
-    from gateway.inventory.catalog import CatalogAccount
-    from gateway.inventory.outcomes import AdjustReply
-    from gateway.inventory.store import ReservationStore
+from gateway.inventory.store import ReservationStore
 
 Refusal = Literal["floor_violation", "invalid_state", "ledger_behind"]
 
@@ -57,8 +53,9 @@ class StockAdjustments:
         figures = _figures(account, body, reply)
         match reply.outcome:
             case "floor_violation":
-                detail = "Less than the floor would be left."
-                raise Problem("floor_violation", detail, headers=(), **figures)
+                raise Problem(
+                    "floor_violation", "Less than the floor would be left.", headers=(), **figures
+                )
             case "closed":
                 raise Problem("invalid_state", "The sale is closed.", state="closed")
             case "ledger_behind":
@@ -127,6 +124,10 @@ def _account(facts: SaleFacts, body: AdjustBody) -> int:
         return accounts[0]
     number = facts.catalog.account_number(body.sku, body.location)
     if number is None:
-        detail = f"SKU {body.sku} has no location {body.location}."
-        raise Problem("invalid", detail, sku=body.sku, location=body.location)
+        raise Problem(
+            "invalid",
+            f"SKU {body.sku} has no location {body.location}.",
+            sku=body.sku,
+            location=body.location,
+        )
     return number

@@ -19,7 +19,7 @@ import structlog
 
 from gateway.inventory.errors import Recovering, UnknownOutcome
 
-log = structlog.get_logger(__name__)
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +38,7 @@ class RedisAddress:
         """Read such a URL; ValueError for another scheme or a database that is no number."""
         parts = urlsplit(url)
         if parts.scheme not in {"redis", "rediss"} or parts.hostname is None:
-            message = "redis.url: give redis://host:port/database"
-            raise ValueError(message)
+            raise ValueError("redis.url: give redis://host:port/database")
         return cls(
             host=parts.hostname,
             port=parts.port or 6379,
@@ -91,8 +90,7 @@ class ScriptConnection(asyncio.Protocol):
         UnknownOutcome when the connection breaks first. Raises Recovering when nothing was sent.
         """
         if self._transport is None or self._transport.is_closing():
-            message = "the connection to Redis is closed"
-            raise Recovering(message)
+            raise Recovering("the connection to Redis is closed")
         slot: asyncio.Future[object] = self._loop.create_future()
         self._slots.append(slot)
         self._transport.write(hiredis.pack_command(cast("tuple[bytes]", command)))
@@ -108,7 +106,7 @@ class ScriptConnection(asyncio.Protocol):
     def drop(self, reason: str) -> None:
         """Close at once, for a fault; every call under way ends as UnknownOutcome."""
         if self._transport is not None and not self._transport.is_closing():
-            log.warning("redis_connection_dropped", reason=reason, in_flight=len(self._slots))
+            _log.warning("redis_connection_dropped", reason=reason, in_flight=len(self._slots))
             self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -188,8 +186,7 @@ async def open_connection(
 async def _expect_ok(connection: ScriptConnection, *command: str | int) -> None:
     reply = await connection.send(*command)
     if isinstance(reply, hiredis.ReplyError):
-        message = f"Redis refused {command[0]}: {reply}"
-        raise Recovering(message)
+        raise Recovering(f"Redis refused {command[0]}: {reply}")
 
 
 async def _read_run_id(connection: ScriptConnection) -> bytes:
@@ -198,5 +195,4 @@ async def _read_run_id(connection: ScriptConnection) -> bytes:
         for line in reply.splitlines():
             if line.startswith(b"run_id:"):
                 return line.removeprefix(b"run_id:").strip()
-    message = f"Redis does not tell its run id: {reply!r}"
-    raise Recovering(message)
+    raise Recovering(f"Redis does not tell its run id: {reply!r}")

@@ -36,8 +36,7 @@ class DurabilityMismatch(InventoryError):
 async def _config(connection: ScriptConnection, name: str) -> str:
     reply = await connection.send("CONFIG", "GET", name)
     if not isinstance(reply, list) or len(reply) != 2:
-        message = f"Redis does not tell its {name}: {reply!r}"
-        raise Recovering(message)
+        raise Recovering(f"Redis does not tell its {name}: {reply!r}")
     return bytes(reply[1]).decode()
 
 
@@ -47,8 +46,7 @@ async def _replication(connection: ScriptConnection) -> dict[str, str]:
         facts = dict(line.split(":", 1) for line in reply.decode().splitlines() if ":" in line)
         if facts.keys() >= {"role", "connected_slaves"}:
             return facts
-    message = f"Redis does not tell its part in replication: {reply!r}"
-    raise Recovering(message)
+    raise Recovering(f"Redis does not tell its part in replication: {reply!r}")
 
 
 async def verify_server(connection: ScriptConnection, settings: RedisSettings) -> int:
@@ -83,8 +81,7 @@ async def verify_server(connection: ScriptConnection, settings: RedisSettings) -
         copies, unsafe = await _failover_bounds(connection)
         wrong += unsafe
     if wrong:
-        message = f"durability {mode.value}: " + "; ".join(wrong)
-        raise DurabilityMismatch(message)
+        raise DurabilityMismatch(f"durability {mode.value}: " + "; ".join(wrong))
     return copies if mode is Durability.REPLICA else 0
 
 

@@ -21,7 +21,7 @@ from gateway.inventory.redis.primary import LOOK_SECONDS, Primary
 from gateway.inventory.redis.replica_wait import Command, ReplicaWait
 from lua.loader import Script
 
-log = structlog.get_logger(__name__)
+_log = structlog.get_logger()
 Result = TypeVar("Result")
 
 RECONNECT_FIRST_SECONDS = 0.05
@@ -66,7 +66,7 @@ class ScriptPool:
             try:
                 self._connections[index] = await self._open()
             except (OSError, TimeoutError, Recovering, UnknownOutcome) as error:
-                log.warning("redis_unreachable", error=str(error) or type(error).__name__)
+                _log.warning("redis_unreachable", error=str(error) or type(error).__name__)
             self._tasks.append(asyncio.create_task(self._keep(index)))
 
     async def stop(self) -> None:
@@ -105,9 +105,7 @@ class ScriptPool:
                 return decode(reply)
             except MisroutedReply as error:
                 self.misrouted_replies += 1
-                log.error(  # noqa: TRY400 - the error says all; its trace is ours
-                    "misrouted_reply", script=name, error=str(error)
-                )
+                _log.error("misrouted_reply", script=name, error=str(error))
                 connection.drop("a reply was not its caller's")
                 raise UnknownOutcome(str(error)) from error
         raise _refusal(name, reply)
@@ -162,7 +160,7 @@ class ScriptPool:
             try:
                 self._connections[index] = await self._open()
             except (OSError, TimeoutError, InventoryError) as error:
-                log.warning("redis_unreachable", error=str(error) or type(error).__name__)
+                _log.warning("redis_unreachable", error=str(error) or type(error).__name__)
                 await asyncio.sleep(pause_seconds * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
                 pause_seconds = min(2 * pause_seconds, RECONNECT_MOST_SECONDS)
 
@@ -189,5 +187,5 @@ def _refusal(script: str, reply: object) -> InventoryError:
     if text.startswith("OOM"):
         return Overloaded(text)
     if not text.startswith(("LOADING", "READONLY", "BUSY", "MASTERDOWN", "NOREPLICAS", "MISCONF")):
-        log.error("script_failed", script=script, error=text)
+        _log.error("script_failed", script=script, error=text)
     return Recovering(text)

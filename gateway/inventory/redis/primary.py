@@ -26,7 +26,7 @@ from gateway.inventory.redis.connection import RedisAddress
 # How long an answer of the Sentinels is good for.
 LOOK_SECONDS = 1.0
 
-_log = structlog.get_logger(__name__)
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True, order=True)

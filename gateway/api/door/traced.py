@@ -3,8 +3,6 @@
 Refusals make no reservation and so no trace: they are counted in the metrics.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping
 from typing import Any, cast

@@ -1,8 +1,6 @@
 """Calls about reservations and orders: parse, make one domain call, render."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from aiohttp import web
 
 from gateway.admission.tokens import SUBJECT_BYTES_MAX, Principal, Scope
 from gateway.api.contract.bodies import Decoder, check_text, idempotency_key, query_of, read_body
@@ -10,16 +8,10 @@ from gateway.api.contract.problems import Answer, Problem, not_found
 from gateway.api.contract.rendering import REPLAYED, json_answer
 from gateway.api.contract.requests import ConfirmBody, EmptyBody, ExtendBody, ReturnBody
 from gateway.api.contract.schemas import OrdersAnswer
-from gateway.api.reservations.changes import may_see
-from gateway.api.reservations.orders import pending_order
-
-if TYPE_CHECKING:
-    from aiohttp import web
-
-    from gateway.api.reservations.changes import ReservationService
-    from gateway.api.reservations.orders import OrderBook
-    from gateway.api.reservations.reserve import Reserve
-    from gateway.api.reservations.resolutions import Resolution
+from gateway.api.reservations.changes import ReservationService, may_see
+from gateway.api.reservations.orders import OrderBook, pending_order
+from gateway.api.reservations.reserve import Reserve
+from gateway.api.reservations.resolutions import Resolution
 
 _confirm = Decoder(ConfirmBody)
 _extend = Decoder(ExtendBody)

@@ -1,26 +1,19 @@
 """Queue calls: parse, make one domain call, render."""
 
-from __future__ import annotations
+from aiohttp import web
 
-from typing import TYPE_CHECKING
-
-from gateway.admission.tokens import SUBJECT_BYTES_MAX
+from gateway.admission.tokens import SUBJECT_BYTES_MAX, Principal
+from gateway.api.calls.callers import REASON_BYTES_MAX, caller_of
 from gateway.api.contract.bodies import Decoder, check_text, read_body
+from gateway.api.contract.endpoints import Call
 from gateway.api.contract.problems import Answer
 from gateway.api.contract.rendering import json_answer
 from gateway.api.contract.requests import EmptyBody, QueueRateBody, QueueRevokeBody
 from gateway.api.contract.schemas import QueueLeft
-from gateway.api.handlers.sales import REASON_BYTES_MAX, caller_of
 from gateway.api.queue.audit_page import AUDIT_PAGE
-
-if TYPE_CHECKING:
-    from aiohttp import web
-
-    from gateway.admission.tokens import Principal
-    from gateway.api.contract.endpoints import Call
-    from gateway.api.queue.control import QueueOperations
-    from gateway.api.queue.places import Queue
-    from gateway.api.queue.streams import QueueStreams
+from gateway.api.queue.control import QueueOperations
+from gateway.api.queue.places import Queue
+from gateway.api.queue.streams import QueueStreams
 
 _empty = Decoder(EmptyBody)
 _rate = Decoder(QueueRateBody)

@@ -6,20 +6,14 @@ second ends what has lasted too long. The fuller the worker, the shorter an idle
 so that those who only hold connections make room for those who use them.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from gateway.api.contract.problems import Problem
 from gateway.api.metrics.catalogue import Ended
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from gateway.api.protocol import GuardedProtocol
 
 LOOK_SECONDS = 0.5
 # From this share of `max_connections` on, connections idle for PRESSED_IDLE_SECONDS are closed.
@@ -37,6 +31,28 @@ class ConnectionBounds:
     max_per_address: int
     head_seconds: float
     unread_seconds: float
+
+
+class Watched(Protocol):
+    """One open connection, as far as it is looked at here; `now` is the loop's time."""
+
+    def unread_for(self, now: float) -> float:
+        """Seconds that the caller has not taken an answer; else 0."""
+
+    def head_for(self, now: float) -> float:
+        """Seconds since the first byte of a head that is not whole yet; else 0."""
+
+    def idle_for(self, now: float) -> float:
+        """Seconds since the last answer, where nothing is asked now; else 0."""
+
+    def refuse(self, problem: Problem) -> None:
+        """Answer with the problem, and close."""
+
+    def force_close(self) -> None:
+        """Close at once."""
+
+    def abort(self) -> None:
+        """Drop the connection with all that was not read."""
 
 
 class Connections:
@@ -57,10 +73,10 @@ class Connections:
         self._count = count
         self._ended = ended
         self._exempt = exempt
-        self._open: dict[GuardedProtocol, str] = {}
+        self._open: dict[Watched, str] = {}
         self._by_address: Counter[str] = Counter()
 
-    def admit(self, protocol: GuardedProtocol, address: str) -> Problem | None:
+    def admit(self, protocol: Watched, address: str) -> Problem | None:
         """Note a new connection, or say why there must not be one more."""
         bounds = self._bounds
         if len(self._open) >= bounds.max_connections:
@@ -78,7 +94,7 @@ class Connections:
         self._count(1)
         return None
 
-    def forget(self, protocol: GuardedProtocol) -> None:
+    def forget(self, protocol: Watched) -> None:
         """A connection is gone; one that was never admitted is none."""
         address = self._open.pop(protocol, None)
         if address is None:

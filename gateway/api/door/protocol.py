@@ -3,40 +3,19 @@
 Such answers are problems with a request id too. A connection that sent one is closed.
 """
 
-from __future__ import annotations
-
-from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, cast
+import asyncio
+from typing import Any, cast
 
 from aiohttp import HttpVersion11, web
-from aiohttp.helpers import rfc822_formatted_time
-from aiohttp.http import SERVER_SOFTWARE
 
-from gateway.api.contract.problems import Answer, Header, Problem
-from gateway.api.responses import problem_of, request_id_of, response_of
-
-if TYPE_CHECKING:
-    import asyncio
-
-    from gateway.api.connections import Connections
+from gateway.api.contract.problems import Answer, Problem
+from gateway.api.door.answers import problem_of, request_id_of, response_bytes, response_of
+from gateway.api.door.connections import Connections
 
 # Of what has come of a head that is not whole: far above what clients and proxies send.
 HEAD_MAX_BYTES = 32 * 1024
 # Of Retry-After: who comes back in time is not to wait again.
 REST_SHARE = 0.9
-_REASONS = {status.value: status.phrase for status in HTTPStatus}
-
-
-def response_bytes(answer: Answer, request_id: str, more: tuple[Header, ...] = ()) -> bytes:
-    """The response as it goes over the wire; the same headers as on the general way."""
-    extra = "".join([f"{name}: {value}\r\n" for name, value in answer.headers + more])
-    head = (
-        f"HTTP/1.1 {answer.status} {_REASONS[answer.status]}\r\n"
-        f"Content-Type: {answer.content_type}\r\n{extra}X-Request-Id: {request_id}\r\n"
-        f"Content-Length: {len(answer.body)}\r\nDate: {rfc822_formatted_time()}\r\n"
-        f"Server: {SERVER_SOFTWARE}\r\n\r\n"
-    )
-    return head.encode() + answer.body
 
 
 class ProblemProtocol(web.RequestHandler):

@@ -4,18 +4,12 @@ Off unless origins are named. Tokens travel in a header and never in a cookie, s
 not allowed, and an origin that is not named learns nothing: its answers carry no permission.
 """
 
-from __future__ import annotations
+from collections.abc import Collection
 
-from typing import TYPE_CHECKING
+from aiohttp import web
 
+from gateway.api.contract.endpoints import OpenCall
 from gateway.api.contract.problems import Answer, Header
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
-
-    from aiohttp import web
-
-    from gateway.api.contract.endpoints import OpenCall
 
 PREFLIGHT_SECONDS = 7200
 _MAY_SEND = (

@@ -1,29 +1,21 @@
 """Calls of those who run the gateway: life, readiness, metrics, and what the API is."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import msgspec
+from aiohttp import web
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
+from gateway.api.contract.endpoints import AnyEndpoint
 from gateway.api.contract.overview_schemas import Alive
 from gateway.api.contract.problems import Answer
 from gateway.api.contract.rendering import json_answer
 from gateway.api.description.document import openapi_document
 from gateway.api.description.page import PAGE_POLICY, docs_page
-from gateway.api.metrics.catalogue import exposition
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from aiohttp import web
-
-    from gateway.api.contract.endpoints import AnyEndpoint
-    from gateway.api.metrics.catalogue import GatewayMetrics
-    from gateway.api.operations.gauges import Gauges
-    from gateway.api.operations.health import HealthCheck
-    from gateway.api.operations.room_gauges import QueueGauges
+from gateway.api.metrics.catalogue import GatewayMetrics, exposition
+from gateway.api.operations.gauges import Gauges
+from gateway.api.operations.health import HealthCheck
+from gateway.api.operations.room_gauges import QueueGauges
 
 
 class SystemHandlers:

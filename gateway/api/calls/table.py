@@ -1,10 +1,13 @@
 """Every call of the HTTP API, once: the router and the OpenAPI document are both made from this."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 from gateway.admission.tokens import Scope
+from gateway.api.calls.demo_shop import DemoShopHandlers
+from gateway.api.calls.operations import OperationHandlers
+from gateway.api.calls.overview import OverviewHandlers
+from gateway.api.calls.queue import QueueHandlers
+from gateway.api.calls.reservations import ReservationHandlers
+from gateway.api.calls.sales import SaleHandlers
+from gateway.api.calls.system import SystemHandlers
 from gateway.api.contract import operator_schemas, overview_schemas, requests, schemas
 from gateway.api.contract.endpoints import AnyEndpoint, Endpoint, OpenEndpoint
 from gateway.api.contract.overview_schemas import Alive, Health
@@ -13,15 +16,6 @@ from gateway.api.contract.schemas import DemoSession
 from gateway.inventory.opening import Verb
 from gateway.inventory.specs import SaleSpec
 from gateway.inventory.types import SaleState
-
-if TYPE_CHECKING:
-    from gateway.api.handlers.demo_shop import DemoShopHandlers
-    from gateway.api.handlers.operations import OperationHandlers
-    from gateway.api.handlers.overview import OverviewHandlers
-    from gateway.api.handlers.queue import QueueHandlers
-    from gateway.api.handlers.reservations import ReservationHandlers
-    from gateway.api.handlers.sales import SaleHandlers
-    from gateway.api.handlers.system import SystemHandlers
 
 _SALE = "/v1/sales/{sale}"
 _RESERVATION = "/v1/reservations/{id}"

@@ -1,40 +1,27 @@
 """Calls about sales: parse, make one domain call, render."""
 
-from __future__ import annotations
+from aiohttp import web
 
-from typing import TYPE_CHECKING
-
+from gateway.admission.tokens import Principal
+from gateway.api.calls.callers import REASON_BYTES_MAX, caller_of
 from gateway.api.contract.bodies import SPEC_MAX_BYTES, Decoder, check_json, check_text, read_body
-from gateway.api.contract.endpoints import REQUEST_ID
+from gateway.api.contract.endpoints import Call
 from gateway.api.contract.operator_schemas import SaleAnswer
 from gateway.api.contract.problems import Answer
 from gateway.api.contract.rendering import json_answer
 from gateway.api.contract.requests import AdjustBody, EmptyBody
-from gateway.api.contract.versions import is_known, version_tag, wanted_version
-from gateway.api.ledger.audit import Caller
+from gateway.api.contract.versions import is_known, version_tag
 from gateway.api.sales.accounting import CSV, accounting_csv, prefers_csv
-
-if TYPE_CHECKING:
-    from aiohttp import web
-
-    from gateway.admission.tokens import Principal
-    from gateway.api.contract.endpoints import Call
-    from gateway.api.sales.changes import SaleOperations
-    from gateway.api.sales.public import PublicSales
-    from gateway.api.sales.settlement import Settlement
-    from gateway.api.sales.snapshots import Snapshots
-    from gateway.api.sales.stock_adjustments import StockAdjustments
-    from gateway.inventory.opening import Verb
-    from gateway.inventory.types import SaleState
+from gateway.api.sales.changes import SaleOperations
+from gateway.api.sales.public import PublicSales
+from gateway.api.sales.settlement import Settlement
+from gateway.api.sales.snapshots import Snapshots
+from gateway.api.sales.stock_adjustments import StockAdjustments
+from gateway.inventory.opening import Verb
+from gateway.inventory.types import SaleState
 
 _adjust = Decoder(AdjustBody)
 _empty = Decoder(EmptyBody)
-REASON_BYTES_MAX = 255
-
-
-def caller_of(request: web.Request, principal: Principal) -> Caller:
-    """The operator behind a request."""
-    return Caller(principal.subject, request[REQUEST_ID], wanted_version(request.headers))
 
 
 class SaleHandlers:

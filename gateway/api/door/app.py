@@ -1,24 +1,16 @@
 """The application: the router over the endpoints, behind one edge."""
 
-from __future__ import annotations
-
 from collections import defaultdict
-from typing import TYPE_CHECKING, cast
+from collections.abc import Sequence
+from typing import cast
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
-from gateway.api.contract.endpoints import Endpoint
-from gateway.api.protocol import check_expectation
-from gateway.api.responses import SYSTEM
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from aiohttp.typedefs import Handler
-
-    from gateway.api.contract.endpoints import AnyEndpoint, Call, OpenCall, StreamCall
-    from gateway.api.cors import Cors
-    from gateway.api.responses import Edge
+from gateway.api.contract.endpoints import AnyEndpoint, Call, Endpoint, OpenCall, StreamCall
+from gateway.api.door.cors import Cors
+from gateway.api.door.edge import SYSTEM, Edge
+from gateway.api.door.protocol import check_expectation
 
 
 def make_app(

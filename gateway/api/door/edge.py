@@ -5,69 +5,33 @@ X-Request-Id and is either an Answer or a Problem; what nobody expected is a pro
 trace in the log.
 """
 
-from __future__ import annotations
-
-import re
 import time
-from itertools import count
-from secrets import token_hex
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import Final, Protocol, cast
 
 import structlog
 from aiohttp import web
+from aiohttp.typedefs import Handler
+from multidict import CIMultiDictProxy
 
-from gateway.admission.client_address import network_of
+from gateway.admission.client_address import ClientAddresses, network_of
 from gateway.admission.keyring import KeysUnavailable
+from gateway.admission.rate_limits import RateLimits
+from gateway.admission.rates import Refusal
 from gateway.admission.shedding import Load, Work, work_of
 from gateway.admission.tokens import InvalidToken, Principal, Scope, TokenVerifier
 from gateway.api.contract.bodies import LOAD
 from gateway.api.contract.endpoints import REQUEST_ID, Call, OpenCall, StreamCall
-from gateway.api.contract.problems import Answer, Problem, Shed, forbidden, not_found, recovering
+from gateway.api.contract.problems import Problem, Shed, forbidden
 from gateway.api.contract.rate_headers import Quota, rate_limited
-from gateway.api.ledger.connections import LedgerUnavailable
-from gateway.inventory.errors import Overloaded, Recovering, UnknownOutcome
-
-if TYPE_CHECKING:
-    from aiohttp.typedefs import Handler
-    from multidict import CIMultiDictProxy
-
-    from gateway.admission.client_address import ClientAddresses
-    from gateway.admission.rate_limits import RateLimits
-    from gateway.admission.rates import Refusal
-    from gateway.api.metrics.catalogue import GatewayMetrics
-
+from gateway.api.door.answers import problem_of, request_id_of, response_of
+from gateway.api.metrics.catalogue import GatewayMetrics
 
 SPREAD_SECONDS: Final = 2
 # The route of what machines ask: never limited.
 SYSTEM: Final = "system"
 ROUTE: Final = web.RequestKey("route", str)
 
-# Unique without asking the kernel for randomness each time; an id is a name, not a secret.
-_PROCESS: Final = token_hex(6)
-_requests = count(1)
-_SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
-_log = structlog.get_logger(__name__)
-
-
-def request_id_of(given: str | None) -> str:
-    """The caller's request id where it is sane, else a new one."""
-    if given is not None and _SANE_ID.fullmatch(given):
-        return given
-    return f"{_PROCESS}-{next(_requests):x}"
-
-
-def response_of(answer: Answer, request_id: str) -> web.Response:
-    """The answer for aiohttp."""
-    response = web.Response(
-        status=answer.status, body=answer.body, headers={"Content-Type": answer.content_type}
-    )
-    headers = response.headers
-    for name, value in answer.headers:
-        headers[name] = value
-    headers["X-Request-Id"] = request_id
-    if headers.get("Connection") == "close":
-        response.force_close()
-    return response
+_log = structlog.get_logger()
 
 
 class Resting(Protocol):
@@ -140,8 +104,10 @@ class Edge:
         except InvalidToken as error:
             raise Problem("unauthenticated", f"{error}.") from error
         except KeysUnavailable as error:
-            detail = "The keys that such a token is checked with are being read; ask again."
-            raise Problem("recovering", detail) from error
+            raise Problem(
+                "recovering",
+                "The keys that such a token is checked with are being read; ask again.",
+            ) from error
         if principal.scope not in allowed:
             raise forbidden(" or ".join(sorted(allowed)))
         return principal
@@ -237,34 +203,3 @@ def too_often(refusal: Refusal) -> Problem:
     detail = f"The limit of this {rate.name} is reached; ask again after Retry-After."
     # Many share such a limit: those who were refused together must not come back together.
     return rate_limited(quota, refusal.wait_seconds, detail, spread_seconds=SPREAD_SECONDS)
-
-
-def problem_of(error: BaseException) -> Problem:
-    """What a caller is told of an error."""
-    match error:
-        case Problem():
-            return error
-        case web.HTTPException():
-            return _http_problem(error)
-        case web.RequestPayloadError():
-            return Problem("malformed", "The body cannot be read.")
-        case Overloaded():
-            return Problem("overloaded", "Too much is under way.")
-        case UnknownOutcome():
-            return recovering()
-        case Recovering():
-            return Problem("recovering", "What this is about is being recovered; ask again.")
-        case LedgerUnavailable():
-            return Problem("recovering", "The ledger does not answer now.")
-    return Problem("internal", "Something failed that should not have.")
-
-
-def _http_problem(error: web.HTTPException) -> Problem:
-    """What the router, or aiohttp itself, refuses."""
-    if isinstance(error, web.HTTPMethodNotAllowed):
-        allowed = ", ".join(sorted(error.allowed_methods))
-        detail = f"This resource takes {allowed}."
-        return Problem("method_not_allowed", detail, headers=(("Allow", allowed),))
-    if isinstance(error, web.HTTPNotFound):
-        return not_found("resource")
-    return Problem("malformed", f"{error.reason}.")

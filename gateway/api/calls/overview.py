@@ -1,20 +1,14 @@
 """Calls of those who watch: parse, make one domain call, render."""
 
-from __future__ import annotations
+from aiohttp import web
 
-from typing import TYPE_CHECKING
-
+from gateway.admission.tokens import Principal
+from gateway.api.calls.operations import is_identifier
 from gateway.api.contract.bodies import query_of
 from gateway.api.contract.problems import Answer, Problem
 from gateway.api.contract.rendering import json_answer
-from gateway.api.handlers.operations import is_identifier
+from gateway.api.operations.overview import Overview
 from gateway.inventory.keys import SALE_ID
-
-if TYPE_CHECKING:
-    from aiohttp import web
-
-    from gateway.admission.tokens import Principal
-    from gateway.api.operations.overview import Overview
 
 
 class OverviewHandlers:

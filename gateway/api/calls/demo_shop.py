@@ -1,20 +1,13 @@
 """Calls of the demo shop: parse, make one domain call, render."""
 
-from __future__ import annotations
+from aiohttp import web
 
-from typing import TYPE_CHECKING
-
+from gateway.admission.tokens import Principal
 from gateway.api.contract.bodies import Decoder, read_body
+from gateway.api.contract.problems import Answer
 from gateway.api.contract.rendering import json_answer
 from gateway.api.contract.requests import DemoPaymentBody
-from gateway.api.reservations.demo_shop import check_caller_local
-
-if TYPE_CHECKING:
-    from aiohttp import web
-
-    from gateway.admission.tokens import Principal
-    from gateway.api.contract.problems import Answer
-    from gateway.api.reservations.demo_shop import DemoShop
+from gateway.api.reservations.demo_shop import DemoShop, check_caller_local
 
 _payment = Decoder(DemoPaymentBody)
 

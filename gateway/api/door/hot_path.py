@@ -25,12 +25,13 @@ from multidict import CIMultiDictProxy
 
 from gateway.admission.shedding import Work
 from gateway.admission.tokens import Scope
-from gateway.api.connections import Connections
 from gateway.api.contract.problems import Answer, Problem, Shed
-from gateway.api.cors import Cors
-from gateway.api.protocol import GuardedProtocol, ProblemServer, response_bytes
+from gateway.api.door.answers import request_id_of, response_bytes
+from gateway.api.door.connections import Connections
+from gateway.api.door.cors import Cors
+from gateway.api.door.edge import Edge
+from gateway.api.door.protocol import GuardedProtocol, ProblemServer
 from gateway.api.reservations.reserve import Ask, Reserve
-from gateway.api.responses import Edge, request_id_of
 from gateway.api.sales.facts import SaleFacts
 from gateway.inventory.errors import InventoryError, Overloaded
 from gateway.inventory.keys import SALE_ID

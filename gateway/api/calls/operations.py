@@ -1,21 +1,15 @@
 """Calls that other processes answer: reconciliations and dead letters."""
 
-from __future__ import annotations
+from aiohttp import web
 
-from typing import TYPE_CHECKING
-
+from gateway.admission.tokens import Principal
+from gateway.api.calls.callers import caller_of
 from gateway.api.contract.bodies import Decoder, query_of, read_body
 from gateway.api.contract.problems import Answer, Problem, not_found
 from gateway.api.contract.rendering import json_answer
 from gateway.api.contract.requests import EmptyBody, ReconcileBody
-from gateway.api.handlers.sales import caller_of
-
-if TYPE_CHECKING:
-    from aiohttp import web
-
-    from gateway.admission.tokens import Principal
-    from gateway.api.operations.dead_letters import DeadLetters
-    from gateway.api.operations.reconciliations import Reconciliations
+from gateway.api.operations.dead_letters import DeadLetters
+from gateway.api.operations.reconciliations import Reconciliations
 
 _reconcile = Decoder(ReconcileBody)
 _empty = Decoder(EmptyBody)

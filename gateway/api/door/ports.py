@@ -5,28 +5,21 @@ are not found, their tokens are refused for the calls they share with others, an
 there. On the operators' port there is nothing that buyers and shops do.
 """
 
-from __future__ import annotations
-
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
 
+from aiohttp import web
+
+from config.settings import GatewaySettings
 from gateway.admission.tokens import Scope
-from gateway.api.app import make_app
-from gateway.api.contract.endpoints import Endpoint
-from gateway.api.pages import page_calls
-from gateway.api.routes import system_endpoints
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-
-    from aiohttp import web
-
-    from config.settings import GatewaySettings
-    from gateway.api.contract.endpoints import AnyEndpoint
-    from gateway.api.cors import Cors
-    from gateway.api.handlers.system import SystemHandlers
-    from gateway.api.responses import Edge
+from gateway.api.calls.system import SystemHandlers
+from gateway.api.calls.table import system_endpoints
+from gateway.api.contract.endpoints import AnyEndpoint, Endpoint
+from gateway.api.door.app import make_app
+from gateway.api.door.cors import Cors
+from gateway.api.door.edge import Edge
+from gateway.api.door.pages import page_calls
 
 _CALLS_OF_OPERATORS = frozenset({"/metrics"})
 _PAGES_OF_OPERATORS = ("/ops", "/web/ops")

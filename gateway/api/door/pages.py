@@ -1,17 +1,11 @@
 """The files of gateway/web over HTTP: from memory, revalidated by ETag, under one strict policy."""
 
-from __future__ import annotations
+from aiohttp import web
 
-from typing import TYPE_CHECKING
-
+from gateway.api.contract.endpoints import OpenCall
 from gateway.api.contract.problems import Answer, Header
 from gateway.api.contract.versions import is_known
 from gateway.web.files import CLIENT_PREFIX, WebFile, web_files
-
-if TYPE_CHECKING:
-    from aiohttp import web
-
-    from gateway.api.contract.endpoints import OpenCall
 
 # Nothing from another origin, nothing inline, no frame around it, no form that leaves.
 POLICY = (

@@ -1,0 +1,15 @@
+"""The operator behind a request, and how much an operator may say."""
+
+from aiohttp import web
+
+from gateway.admission.tokens import Principal
+from gateway.api.contract.endpoints import REQUEST_ID
+from gateway.api.contract.versions import wanted_version
+from gateway.api.ledger.audit import Caller
+
+REASON_BYTES_MAX = 255
+
+
+def caller_of(request: web.Request, principal: Principal) -> Caller:
+    """The operator behind a request."""
+    return Caller(principal.subject, request[REQUEST_ID], wanted_version(request.headers))
