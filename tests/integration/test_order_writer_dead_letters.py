@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 
+import msgspec
 import pytest
 import pytest_asyncio
 
@@ -139,6 +140,19 @@ async def test_events_that_wait_in_the_same_batch(rig: Rig, sale_id: str) -> Non
     history.cancel("bad")
     await rig.writer.apply(history.entries)
     assert await rig.letters() == [(2, "refused", "dead"), (3, "waits_behind", "dead")]
+
+
+async def test_nothing_waits_behind_an_event_that_cannot_be_read(rig: Rig, sale_id: str) -> None:
+    (history,) = await rig.open_sale(sale_id)
+    history.load()
+    reserved = history.reserve("ann")
+    reservation_id = msgspec.json.decode(reserved.raw)["reservation_id"]
+    history.event("teleport", reservation_id=reservation_id)
+    history.confirm("ann")
+    await rig.writer.apply(history.entries)
+    assert await rig.letters() == [(3, "undecodable", "dead")]
+    assert await rig.ledger.fetchval("SELECT reservation_id FROM dead_letters") is None
+    assert await rig.state_of(history, "ann") == "confirmed"
 
 
 async def test_a_replay_that_fails_again_stays_dead_and_says_why(rig: Rig, sale_id: str) -> None:

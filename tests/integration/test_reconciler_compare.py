@@ -196,6 +196,19 @@ async def test_a_buyers_count_that_drifted_is_named(
     assert admission.redis_value == "0"
 
 
+async def test_a_number_of_a_later_release_is_a_difference_to_this_one(
+    context: Context, judged_sale: JudgedSale
+) -> None:
+    # So reconcilers are replaced before the scripts that write such a number.
+    buyers = judged_sale.key("buyers")
+    packed = await judged_sale.redis.hget(buyers, "payer")
+    assert isinstance(packed, bytes)
+    known = msgspec.msgpack.decode(packed, type=list[int | str])
+    await judged_sale.redis.hset(buyers, "payer", msgspec.msgpack.encode([-9, 5, *known]))
+    (found,) = await differences(context, judged_sale)
+    assert (found.kind, found.buyer_id, found.redis_value) == ("limit_count", "payer", "5")
+
+
 async def test_a_later_comparison_may_look_at_what_has_changed_alone(
     context: Context, judged_sale: JudgedSale
 ) -> None:

@@ -17,7 +17,7 @@ from config.cli import app
 from config.settings import Settings
 from gateway.api.contract.endpoints import Endpoint
 from gateway.api.contract.problems import CATALOGUE
-from gateway.api.metrics.catalogue import GatewayMetrics
+from gateway.api.metrics.catalogue import ROUTES, GatewayMetrics
 from gateway.api.operations.gauges import Reading
 from gateway.api.operations.room_gauges import QueueReading
 from gateway.inventory.events import Event, decode_event
@@ -178,6 +178,12 @@ def test_every_metric_is_described(tmp_path: Path) -> None:
     assert not {name for name in names if f"`{name}" not in text}
 
 
+def test_every_route_of_the_metrics_is_named() -> None:
+    listed = re.search(r"^Routes: (.*?)\.$", reference("metrics.md"), re.MULTILINE | re.DOTALL)
+    assert listed is not None
+    assert sorted(re.findall(r"`(\w+)`", listed[1])) == sorted(ROUTES)
+
+
 def test_every_event_type_has_an_example_that_is_one() -> None:
     blocks = _JSON_BLOCK.findall(reference("events.md"))
     # Without spaces and line breaks an example must be what the decoder takes, field by field.
@@ -211,7 +217,9 @@ def test_every_dependency_earns_its_line() -> None:
     assert not {name for name in names if f"| {name} |" not in text}
 
 
-@pytest.mark.parametrize("name", ["data_loss_cases.md", "known_failures.md"])
+@pytest.mark.parametrize(
+    "name", ["data_loss_cases.md", "known_failures.md", "how-to/change_formats.md"]
+)
 def test_every_case_names_tests_that_exist(name: str) -> None:
     page = (ROOT / "docs" / name).read_text(encoding="utf-8")
     named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", page)
