@@ -15,6 +15,7 @@ PAGES = sorted(
 )
 
 _FENCE = re.compile(r"^(`{3,}).*?^\1[ ]*$", re.MULTILINE | re.DOTALL)
+_HEADING = re.compile(r"^(\|.*\|)\n\|[-|: ]+\|$", re.MULTILINE)
 _CELL_END = re.compile(r"(?<!\\)\|")
 # "the same key" names what is the same; "the same" alone, or "the same with …", is another row's.
 _LEANS = re.compile(
@@ -29,12 +30,28 @@ _LEANS = re.compile(
 def cells(page: str) -> list[str]:
     """The cells of all tables of a page, headings and rules included."""
     rows = [line for line in _FENCE.sub("", page).splitlines() if line.startswith("|")]
-    return [cell.strip() for row in rows for cell in _CELL_END.split(row.strip().strip("|"))]
+    return [cell.strip() for row in rows for cell in _CELL_END.split(row.strip()[1:-1])]
+
+
+def headed(page: str) -> list[str]:
+    """The first row of each table: the row above the rule."""
+    return _HEADING.findall(_FENCE.sub("", page))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_no_cell_leans_on_another_row(page: Path) -> None:
     assert not [cell for cell in cells(page.read_text(encoding="utf-8")) if _LEANS.search(cell)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_column_has_a_heading(page: Path) -> None:
+    headings = headed(page.read_text(encoding="utf-8"))
+    assert not [heading for heading in headings if "" in cells(heading)]
+
+
+def test_a_column_without_a_heading_is_found() -> None:
+    (heading,) = headed("Text\n\n| what | |\n|---|---|\n| a | |\n")
+    assert "" in cells(heading)
 
 
 @pytest.mark.parametrize(
