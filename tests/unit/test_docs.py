@@ -36,6 +36,9 @@ _FENCE = re.compile(r"^(`{3,}).*?^\1[ ]*$", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"`[^`\n]*`")
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#{1,6} +(.+?) *$", re.MULTILINE)
+_FILE = re.compile(
+    r"`((?:config|docs|gateway|loadtest|lua|order_writer|reconciler|tests)/[a-z0-9_./-]*)[`:#\s]"
+)
 _JSON_BLOCK = re.compile(r"^```json\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _SETTING = re.compile(r"^\| `([a-z_]+\.[a-z_]+)` \|", re.MULTILINE)
 _CREATED = re.compile(r"^CREATE TABLE (?:IF NOT EXISTS )?(\w+)", re.MULTILINE)
@@ -114,6 +117,12 @@ def test_links_lead_somewhere(page: Path) -> None:
         if not file.exists() or missing:
             broken.append(target)
     assert not broken
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_files_that_are_named_are_there(page: Path) -> None:
+    named = _FILE.findall(_FENCE.sub("", page.read_text(encoding="utf-8")))
+    assert not [file for file in named if not (ROOT / file).exists()]
 
 
 def test_every_page_is_in_the_index() -> None:
