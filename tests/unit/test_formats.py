@@ -11,9 +11,12 @@ import pytest
 from gateway.inventory.events import Event, decode_event
 from gateway.inventory.keys import keyed_token
 from gateway.inventory.specs import SaleSpec
+from gateway.inventory.types import Reservation, ReturnedRecord
+from loadtest.verdict import partition_view
 from order_writer.fold import _TYPES, Fold
 from order_writer.schema import read_migrations
 from reconciler.reading import StoredRecord
+from tests.scripts import state
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = {
@@ -51,6 +54,18 @@ def breaks(script: str) -> bool:
     return _BREAKING.search(_COMMENT.sub("", script)) is not None
 
 
+def places_of_a_record() -> tuple[str, ...]:
+    """The names of lua/include/record.lua, in the order of their places."""
+    text = (ROOT / "lua" / "include" / "record.lua").read_text(encoding="utf-8")
+    numbered = [
+        (int(number), name.lower())
+        for names, numbers in re.findall(r"^local ([A-Z_, ]+) = ([0-9, ]+)$", text, re.MULTILINE)
+        for name, number in zip(names.split(", "), numbers.split(", "), strict=True)
+    ]
+    assert [number for number, _ in numbered] == list(range(1, len(numbered) + 1))
+    return tuple("buyer_id" if name == "buyer" else name for _, name in numbered)
+
+
 @pytest.mark.parametrize("kind", sorted(EXAMPLES))
 def test_a_field_the_writer_does_not_know_is_refused(kind: str) -> None:
     decode_event(msgspec.json.encode(EXAMPLES[kind]))
@@ -67,6 +82,29 @@ def test_an_event_from_before_a_field_was_there_is_read(kind: str) -> None:
 
 def test_the_fold_has_each_event_type_in_both_its_tables() -> None:
     assert set(_TYPES) == set(Fold._handlers) == set(get_args(Event))
+
+
+@pytest.mark.parametrize(
+    "copy",
+    [ReturnedRecord, StoredRecord, partition_view.Record, state.StoredRecord],
+    ids=lambda copy: copy.__module__,
+)
+def test_a_record_has_one_order_of_places_wherever_it_is_written(
+    copy: type[msgspec.Struct],
+) -> None:
+    assert copy.__struct_fields__ == places_of_a_record()
+
+
+def test_a_repair_names_the_places_of_a_record() -> None:
+    text = (ROOT / "lua" / "include" / "repair_event.lua").read_text(encoding="utf-8")
+    fields = re.search(r"^local RECORD_FIELDS = \{(.*?)\}", text, re.MULTILINE | re.DOTALL)
+    assert fields is not None
+    assert tuple(re.findall(r"'(\w+)'", fields[1])) == places_of_a_record()
+
+
+def test_a_reservation_in_a_reply_is_its_token_and_its_record() -> None:
+    # All but the keys of its returns.
+    assert Reservation.__struct_fields__ == ("token", *places_of_a_record()[:-1])
 
 
 @pytest.mark.parametrize("places", [HELD, PAID, RETURNED], ids=["held", "paid", "returned"])
