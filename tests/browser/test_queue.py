@@ -9,7 +9,7 @@ from playwright.async_api import Browser, Route, expect
 
 from tests.browser.shop import Shop, from_now
 from tests.browser.visitor import NewVisitor, Visitor
-from tests.support.proxy import FaultyProxy
+from tests.support.network.proxy import FaultyProxy
 
 ROOM = {"max_active_buyers": 1, "admission_seconds": 120}
 # The page has had an event of its stream.

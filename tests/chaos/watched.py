@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 
 from config.ready import ReadyFile
 from config.stack.server import HOST, free_port
-from tests.support.proxy import FaultyProxy
+from tests.support.network.proxy import FaultyProxy
 from tests.support.sentinel import MASTER, client_of
 from tests.support.up import Up
 from tests.support.waiting import wait_until

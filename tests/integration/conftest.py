@@ -7,7 +7,7 @@ import pytest_asyncio
 import redis.asyncio
 
 from config.settings import Settings
-from tests.support.judged_sale import JudgedSale, live_sale
+from tests.support.sales.judged_sale import JudgedSale, live_sale
 from tests.support.waiting import WAIT_SECONDS
 
 

@@ -6,9 +6,9 @@ import asyncpg
 
 from config.settings import Settings
 from order_writer.service import run as run_order_writer
-from tests.support.admissions import FAR_MS, passes_for
 from tests.support.api import Api, Reply
-from tests.support.pipeline import running
+from tests.support.sales.admissions import FAR_MS, passes_for
+from tests.support.sales.pipeline import running
 from tests.support.waiting import wait_until
 
 ROOM = {"max_active_buyers": 5, "admission_seconds": 60}

@@ -12,6 +12,7 @@ import order_writer.service
 import reconciler.service
 from config.settings import Settings
 from tests.support.api import Api, Reply
+from tests.support.sales.reconciliations import reconciliation
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("processes")
@@ -172,19 +173,6 @@ async def test_a_settled_sale_is_answered_from_the_ledger(api: Api, settings: Se
     page = await api.call("GET", f"/v1/sales/{sale}")
     assert page.body["state"] == "settled"
     assert {item["availability"] for item in page.body["items"]} == {"none"}
-
-
-async def reconciliation(api: Api, sale: str, body: object = None) -> Reply:
-    """What came of one, asked for again where it could not tell in time."""
-
-    async def told() -> Reply | None:
-        reply = await api.ops("POST", f"/v1/sales/{sale}/reconciliations", body)
-        undecided = reply.status == 503 and reply.code in {"ledger_behind", "recovering"}
-        return None if undecided else reply
-
-    reply = await wait_until(told, "a reconciliation is done")
-    assert reply is not None
-    return reply
 
 
 async def test_a_reconciliation_is_made_and_kept(api: Api) -> None:

@@ -7,9 +7,9 @@ from redis.asyncio import Redis
 from config.settings import Settings
 from config.stack.redis import RedisServer
 from loadtest.verdict.run import verify
-from tests.integration.test_api_ledger import reconciliation
 from tests.support.api import Api, serving
-from tests.support.pipeline import pipeline
+from tests.support.sales.pipeline import pipeline
+from tests.support.sales.reconciliations import reconciliation
 from tests.support.servers import patient_redis, unique
 from tests.support.waiting import wait_until
 

@@ -23,7 +23,8 @@ from gateway.inventory.keys import PartitionId
 from gateway.inventory.outcomes import ReserveReply
 from gateway.inventory.store import ReservationStore
 from gateway.inventory.types import Reservation, ReservationState
-from tests.support.partitions import (
+from tests.support.network.proxy import FaultyProxy
+from tests.support.sales.partitions import (
     FINGERPRINT,
     ONE_UNIT,
     one_item,
@@ -31,7 +32,6 @@ from tests.support.partitions import (
     open_store,
     token_of,
 )
-from tests.support.proxy import FaultyProxy
 from tests.support.servers import patient_redis
 from tests.support.waiting import WAIT_SECONDS, wait_until
 

@@ -17,7 +17,7 @@ from gateway.inventory.keys import PartitionId
 from gateway.inventory.redis.durability import DurabilityMismatch
 from gateway.inventory.store import ReservationStore
 from gateway.inventory.types import ReserveRequest
-from tests.support.partitions import (
+from tests.support.sales.partitions import (
     FINGERPRINT,
     ONE_UNIT,
     one_item,

@@ -12,13 +12,13 @@ from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId
 from gateway.inventory.store import ReservationStore
 from gateway.inventory.types import Reservation
-from tests.support.partitions import (
+from tests.support.sales.partitions import (
     one_item,
     open_sale,
     open_store,
     token_of,
 )
-from tests.support.reserving import reserve
+from tests.support.sales.reserving import reserve
 from tests.support.servers import patient_redis
 from tests.support.waiting import wait_until
 

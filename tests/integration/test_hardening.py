@@ -23,7 +23,7 @@ import pytest_asyncio
 
 from config.client import make_token
 from tests.support.api import Api, sale_body
-from tests.support.raw_http import RawConnection, raw_connection, raw_request
+from tests.support.network.raw_http import RawConnection, raw_connection, raw_request
 from tests.support.servers import unique
 from tests.support.up import PATIENT, Up
 from tests.support.waiting import WAIT_SECONDS, wait_until

@@ -15,8 +15,8 @@ import pytest
 from config.settings import Settings
 from gateway.admission.passes import Passes
 from gateway.api.door.hot_path import HotProtocol
-from tests.support.admissions import FAR_MS, passes_for
 from tests.support.api import Api, token_of
+from tests.support.sales.admissions import FAR_MS, passes_for
 from tests.support.servers import unique
 from tests.support.waiting import WAIT_SECONDS, wait_until
 

@@ -9,7 +9,16 @@ import pytest_asyncio
 from config.settings import Settings
 from gateway.inventory.events import Position
 from gateway.inventory.redis.outbox import read_run_id
-from tests.support.history import HOLD_MS, SKU, START_MS, UNITS, History, Rig, everything, open_rig
+from tests.support.sales.history import (
+    HOLD_MS,
+    SKU,
+    START_MS,
+    UNITS,
+    History,
+    Rig,
+    everything,
+    open_rig,
+)
 
 
 @pytest_asyncio.fixture

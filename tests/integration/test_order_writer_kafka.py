@@ -19,8 +19,8 @@ from order_writer.dead_letter_topic import DeadLetterTopic
 from order_writer.kafka_log import KafkaLog
 from order_writer.log import Batch, Foreign, LogEntry
 from order_writer.service import run
-from tests.support.history import UNITS, Rig, everything, open_rig
-from tests.support.pipeline import running
+from tests.support.sales.history import UNITS, Rig, everything, open_rig
+from tests.support.sales.pipeline import running
 from tests.support.waiting import WAIT_SECONDS, wait_until
 
 

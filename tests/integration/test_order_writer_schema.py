@@ -8,7 +8,7 @@ import pytest
 
 from config.settings import Settings
 from order_writer.schema import MigrationError, migrate, read_migrations
-from tests.support.history import open_rig
+from tests.support.sales.history import open_rig
 
 PARTITIONED = next(m.number for m in read_migrations() if m.name.endswith("partitions_by_sale"))
 # What an earlier release had written: a resolved order with a void number beside it, and a hold.

@@ -12,11 +12,11 @@ from gateway.inventory.keys import PartitionId
 from gateway.inventory.opening import open_sale
 from gateway.inventory.store import ReservationStore
 from order_writer.service import run
-from tests.support.history import SKU, History, Rig, everything, open_rig
-from tests.support.partitions import BOUNDS, one_item, open_store, token_of
-from tests.support.pipeline import create_sale, running
-from tests.support.proxy import FaultyProxy
-from tests.support.reserving import reserve
+from tests.support.network.proxy import FaultyProxy
+from tests.support.sales.history import SKU, History, Rig, everything, open_rig
+from tests.support.sales.partitions import BOUNDS, one_item, open_store, token_of
+from tests.support.sales.pipeline import create_sale, running
+from tests.support.sales.reserving import reserve
 from tests.support.waiting import wait_until
 
 

@@ -10,12 +10,13 @@ import pytest
 import pytest_asyncio
 
 from config.settings import RateLimitSettings, Settings
-from tests.integration.test_queue_events import ROOM, joined, listening
 from tests.support.api import Api, Reply, serving, token_of
-from tests.support.nginx import Nginx, proxied
-from tests.support.raw_http import raw_connection, raw_request
+from tests.support.network.nginx import Nginx, proxied
+from tests.support.network.raw_http import raw_connection, raw_request
 from tests.support.servers import unique
 from tests.support.waiting import wait_until
+from tests.support.waiting_room.events import joined, listening
+from tests.support.waiting_room.places import NARROW_ROOM
 
 ONE_SHIRT = b'{"lines":[{"sku":"shirt","quantity":1}]}'
 
@@ -120,7 +121,7 @@ async def test_calls_pass_through(api: Api, nginx: Nginx) -> None:
 
 async def test_a_place_in_line_is_told_through_it_at_once(api: Api, nginx: Nginx) -> None:
     through = Api(api.session, nginx.url)
-    sale = await api.open_sale(waiting_room=ROOM)
+    sale = await api.open_sale(waiting_room=NARROW_ROOM)
     await joined(through, sale, "buyer-1")
     ticket = await joined(through, sale, "buyer-2")
     async with listening(through, sale, "buyer-2", ticket) as stream:

@@ -1,79 +1,15 @@
 """The place in line as Server-Sent Events, from a real gateway."""
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-
 import aiohttp
 import msgspec
 import pytest
 
 from config.settings import Settings, WaitingRoomSettings
-from gateway.api.contract.schemas import QueueAnswer
-from tests.support.api import Api, serving, token_of
-from tests.support.waiting import WAIT_SECONDS
+from tests.support.api import Api, serving
+from tests.support.waiting_room.events import StreamEvent, joined, listening
+from tests.support.waiting_room.places import NARROW_ROOM
 
-ROOM = {"max_active_buyers": 1, "admission_seconds": 600}
 HEARTBEAT_SECONDS = 0.2
-
-
-@dataclass(frozen=True)
-class Told:
-    """One event, or a heartbeat (`name` is then empty)."""
-
-    name: str = ""
-    identifier: str = ""
-    data: bytes = b""
-
-    @property
-    def answer(self) -> QueueAnswer:
-        """What a `queue` event says."""
-        assert self.name == "queue"
-        return msgspec.json.decode(self.data, type=QueueAnswer)
-
-
-class Stream:
-    """Reads the events of one connection."""
-
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
-        self.response = response
-
-    async def read(self, *, heartbeats: bool = False) -> Told | None:
-        """The next event, None at the stream's end; heartbeats only where they are wanted."""
-        async with asyncio.timeout(WAIT_SECONDS):
-            while True:
-                fields: dict[bytes, bytes] = {}
-                while line := (await self.response.content.readline()).rstrip(b"\n"):
-                    field, _, value = line.partition(b":")
-                    fields[field] = value.strip()
-                if b"event" in fields:
-                    name, identifier = fields[b"event"].decode(), fields.get(b"id", b"").decode()
-                    return Told(name, identifier, fields[b"data"])
-                if fields.keys() == {b""} and heartbeats:
-                    return Told()
-                if self.response.content.at_eof():
-                    return None
-
-
-@asynccontextmanager
-async def listening(
-    api: Api, sale: str, buyer: str, ticket: str, last: str = ""
-) -> AsyncIterator[Stream]:
-    headers = {"Authorization": f"Bearer {token_of('buyer', buyer)}", "Queue-Ticket": ticket}
-    if last:
-        headers["Last-Event-ID"] = last
-    path = f"{api.url}/v1/sales/{sale}/queue/events"
-    async with api.session.get(path, headers=headers) as response:
-        assert response.status == 200, await response.read()
-        assert response.headers["Content-Type"].startswith("text/event-stream")
-        yield Stream(response)
-
-
-async def joined(api: Api, sale: str, buyer: str) -> str:
-    answer = await api.buyer(buyer, "POST", f"/v1/sales/{sale}/queue")
-    assert answer.status == 200, answer.raw
-    return str(answer.body["ticket"])
 
 
 @pytest.fixture
@@ -84,7 +20,7 @@ def settings(settings: Settings) -> Settings:
 
 
 async def test_a_stream_tells_the_place_and_then_the_turn(api: Api) -> None:
-    sale = await api.open_sale(waiting_room=ROOM)
+    sale = await api.open_sale(waiting_room=NARROW_ROOM)
     first, second = await joined(api, sale, "buyer-1"), await joined(api, sale, "buyer-2")
     async with listening(api, sale, "buyer-2", second) as stream:
         told = await stream.read()
@@ -99,18 +35,18 @@ async def test_a_stream_tells_the_place_and_then_the_turn(api: Api) -> None:
 
 
 async def test_a_stream_that_has_nothing_to_say_beats(api: Api) -> None:
-    sale = await api.open_sale(waiting_room=ROOM | {"prequeue_at": "2020-01-01T00:00:00Z"})
+    sale = await api.open_sale(waiting_room=NARROW_ROOM | {"prequeue_at": "2020-01-01T00:00:00Z"})
     await joined(api, sale, "buyer-1")
     ticket = await joined(api, sale, "buyer-2")
     async with listening(api, sale, "buyer-2", ticket) as stream:
         told = await stream.read(heartbeats=True)
         while told is not None and told.name:
             told = await stream.read(heartbeats=True)
-        assert told == Told()
+        assert told == StreamEvent()
 
 
 async def test_who_comes_back_is_not_told_what_they_know(api: Api) -> None:
-    sale = await api.open_sale(waiting_room=ROOM)
+    sale = await api.open_sale(waiting_room=NARROW_ROOM)
     await joined(api, sale, "buyer-1")
     second, third = await joined(api, sale, "buyer-2"), await joined(api, sale, "buyer-3")
     async with listening(api, sale, "buyer-3", third) as stream:
@@ -119,7 +55,7 @@ async def test_who_comes_back_is_not_told_what_they_know(api: Api) -> None:
             told = await stream.read()  # the first was called meanwhile
         assert told is not None
     async with listening(api, sale, "buyer-3", third, last=told.identifier) as stream:
-        assert await stream.read(heartbeats=True) == Told()
+        assert await stream.read(heartbeats=True) == StreamEvent()
     async with listening(api, sale, "buyer-2", second, last=told.identifier) as stream:
         other = await stream.read(heartbeats=True)
         assert other is not None
@@ -127,7 +63,7 @@ async def test_who_comes_back_is_not_told_what_they_know(api: Api) -> None:
 
 
 async def test_a_stream_ends_when_the_sale_does(api: Api) -> None:
-    sale = await api.open_sale(waiting_room=ROOM)
+    sale = await api.open_sale(waiting_room=NARROW_ROOM)
     await joined(api, sale, "buyer-1")
     ticket = await joined(api, sale, "buyer-2")
     async with listening(api, sale, "buyer-2", ticket) as stream:
@@ -140,7 +76,7 @@ async def test_a_stream_ends_when_the_sale_does(api: Api) -> None:
 
 
 async def test_a_stream_says_why_it_ends(api: Api) -> None:
-    sale = await api.open_sale(waiting_room=ROOM)
+    sale = await api.open_sale(waiting_room=NARROW_ROOM)
     ticket = await joined(api, sale, "buyer-1")
     async with listening(api, sale, "buyer-1", ticket) as stream:
         told = await stream.read()
@@ -153,7 +89,7 @@ async def test_a_stream_says_why_it_ends(api: Api) -> None:
 
 
 async def test_streams_are_bounded_and_what_is_wrong_is_told_before(api: Api) -> None:
-    sale = await api.open_sale(waiting_room=ROOM)
+    sale = await api.open_sale(waiting_room=NARROW_ROOM)
     ticket = await joined(api, sale, "buyer-1")
     path = f"/v1/sales/{sale}/queue/events"
     assert (await api.buyer("buyer-1", "GET", path)).told == (422, "invalid")
@@ -170,7 +106,7 @@ async def test_a_worker_that_stops_ends_its_streams(settings: Settings) -> None:
     async with aiohttp.ClientSession() as session:
         async with serving(settings) as first:
             api = Api(session, first.url)
-            sale = await api.open_sale(waiting_room=ROOM)
+            sale = await api.open_sale(waiting_room=NARROW_ROOM)
             ticket = await joined(api, sale, "buyer-1")
             listener = listening(api, sale, "buyer-1", ticket)
             stream = await listener.__aenter__()

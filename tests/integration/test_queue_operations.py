@@ -3,13 +3,18 @@
 from datetime import UTC, datetime, timedelta
 
 from gateway.admission.waiting_room.draw import Draw, commitment_of
-from tests.integration.test_waiting_room import ROOM, admitted, join, look, place
-from tests.integration.test_waiting_room_reserve import reserve
 from tests.support.api import Api, sale_body
 from tests.support.servers import unique
 from tests.support.waiting import wait_until
-
-ONE = ROOM | {"max_active_buyers": 1}
+from tests.support.waiting_room.places import (
+    NARROW_ROOM,
+    ROOM,
+    admitted,
+    join,
+    look,
+    place,
+    reserve,
+)
 
 
 async def ask(api: Api, sale: str, word: str, body: object = None) -> dict[str, object]:
@@ -24,7 +29,7 @@ async def audited(api: Api, sale: str) -> list[str]:
 
 
 async def test_a_paused_room_lets_nobody_in_until_it_goes_on(api: Api) -> None:
-    sale = await api.open_sale(waiting_room=ONE)
+    sale = await api.open_sale(waiting_room=NARROW_ROOM)
     assert (await ask(api, sale, "pause"))["mode"] == "paused"
     ticket = (await place(api, sale, "buyer-1"))["ticket"]
 
@@ -42,7 +47,7 @@ async def test_a_paused_room_lets_nobody_in_until_it_goes_on(api: Api) -> None:
 async def test_queue_all_sends_back_those_who_were_let_in_and_resume_gives_it_back(
     api: Api,
 ) -> None:
-    sale = await api.open_sale(waiting_room=ONE)
+    sale = await api.open_sale(waiting_room=NARROW_ROOM)
     ticket = (await place(api, sale, "buyer-1"))["ticket"]
     token = await admitted(api, sale, "buyer-1", ticket)
     assert (await ask(api, sale, "queue-all"))["mode"] == "queue_all"
@@ -55,7 +60,7 @@ async def test_queue_all_sends_back_those_who_were_let_in_and_resume_gives_it_ba
 
 
 async def test_a_revoked_buyer_is_out_and_frees_the_slot(api: Api) -> None:
-    sale = await api.open_sale(waiting_room=ONE)
+    sale = await api.open_sale(waiting_room=NARROW_ROOM)
     first, second = await place(api, sale, "buyer-1"), await place(api, sale, "buyer-2")
     token = await admitted(api, sale, "buyer-1", first["ticket"])
     revoked = await ask(api, sale, "revoke", {"buyer_id": "buyer-1", "reason": "a bot"})
@@ -154,7 +159,7 @@ async def test_the_page_that_checks_is_one_file(api: Api) -> None:
 
 
 async def test_metrics_show_the_room(api: Api) -> None:
-    sale = await api.open_sale(waiting_room=ONE)
+    sale = await api.open_sale(waiting_room=NARROW_ROOM)
     first = (await place(api, sale, "buyer-1"))["ticket"]
     await place(api, sale, "buyer-2")
     await admitted(api, sale, "buyer-1", first)

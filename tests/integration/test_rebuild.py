@@ -12,8 +12,8 @@ from gateway.process.postgres import create_pool
 from reconciler import rebuild as rebuilding
 from reconciler.ledger_records import token_of
 from reconciler.rebuild import Rebuild, rebuild
-from tests.support.judged_sale import JudgedSale
-from tests.support.partitions import BOUNDS
+from tests.support.sales.judged_sale import JudgedSale
+from tests.support.sales.partitions import BOUNDS
 
 
 async def _kept(sale: JudgedSale) -> dict[str, object]:

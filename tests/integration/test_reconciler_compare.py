@@ -16,8 +16,8 @@ from reconciler.compare import CompareConfig, compare_partition
 from reconciler.context import Context, open_context
 from reconciler.differences import Difference
 from reconciler.paging import Scope
-from tests.support.judged_sale import JudgedSale, admitted
-from tests.support.partitions import FINGERPRINT, token_of
+from tests.support.sales.judged_sale import JudgedSale, admitted
+from tests.support.sales.partitions import FINGERPRINT, token_of
 from tests.support.servers import unique
 from tests.support.waiting import WAIT_SECONDS
 

@@ -26,12 +26,19 @@ from gateway.inventory.types import ReserveRequest
 from order_writer.service import run as run_order_writer
 from reconciler.duty import run_once
 from reconciler.service import run as run_reconciler
-from tests.integration.test_reconciler_repair import reconciled
-from tests.scripts.room import OPENING
-from tests.support.partitions import BOUNDS, FINGERPRINT, ONE_UNIT, one_item, open_store, token_of
-from tests.support.pipeline import create_sale, pipeline, running, state_of
-from tests.support.proxy import FaultyProxy
-from tests.support.reserving import reserve
+from tests.support.network.proxy import FaultyProxy
+from tests.support.sales.partitions import (
+    BOUNDS,
+    FINGERPRINT,
+    ONE_UNIT,
+    one_item,
+    open_store,
+    token_of,
+)
+from tests.support.sales.pipeline import create_sale, pipeline, running, state_of
+from tests.support.sales.reconciliations import reconciled
+from tests.support.sales.reserving import reserve
+from tests.support.scripts.room import OPENING
 from tests.support.servers import unique
 from tests.support.waiting import wait_until
 

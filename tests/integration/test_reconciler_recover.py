@@ -28,9 +28,9 @@ from reconciler.duty import run_once
 from reconciler.log_end import require_log_applied
 from reconciler.recover import Recover, RecoverConfig
 from reconciler.service import run as run_reconciler
-from tests.support.partitions import BOUNDS, one_item, open_store, token_of
-from tests.support.pipeline import create_sale, pipeline, running
-from tests.support.reserving import reserve
+from tests.support.sales.partitions import BOUNDS, one_item, open_store, token_of
+from tests.support.sales.pipeline import create_sale, pipeline, running
+from tests.support.sales.reserving import reserve
 from tests.support.servers import append_only_file, patient_redis, unique
 from tests.support.waiting import WAIT_SECONDS, wait_until
 

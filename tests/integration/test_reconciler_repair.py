@@ -23,11 +23,12 @@ from reconciler.differences import Difference
 from reconciler.reading import ADMISSION, GIVEN_BACK
 from reconciler.reconcile import Reconcile
 from reconciler.repair import Repair, RepairOrder
-from tests.support.judged_sale import SHIRT, JudgedSale, admitted
-from tests.support.partitions import FINGERPRINT, token_of
-from tests.support.pipeline import pipeline, running
+from tests.support.sales.judged_sale import SHIRT, JudgedSale, admitted
+from tests.support.sales.partitions import FINGERPRINT, token_of
+from tests.support.sales.pipeline import pipeline, running
+from tests.support.sales.reconciliations import reconciled
 from tests.support.servers import unique
-from tests.support.waiting import WAIT_SECONDS, wait_until
+from tests.support.waiting import WAIT_SECONDS
 
 GARBAGE = b"garbage"
 LANES = 2
@@ -227,34 +228,6 @@ async def load(sale: JudgedSale) -> AsyncIterator[None]:
     finally:
         stop.set()
         assert min(await asyncio.gather(*lanes)) > 0
-
-
-async def reconciled(
-    ledger: "asyncpg.Connection[asyncpg.Record]", sale_id: str, *, apply: bool = False
-) -> asyncpg.Record:
-    """One as the gateway asks for it, and again where it could not tell in time."""
-
-    async def done() -> asyncpg.Record | None:
-        asked = await ledger.fetchval(
-            "INSERT INTO reconciliations (sale_id, requested_by, apply) VALUES ($1, 'ops', $2) "
-            "RETURNING reconciliation_id", sale_id, apply,
-        )  # fmt: skip
-        await ledger.execute("SELECT pg_notify('dropgate_reconciler', '')")
-
-        async def finished() -> asyncpg.Record | None:
-            return await ledger.fetchrow(
-                "SELECT * FROM reconciliations WHERE reconciliation_id = $1 "
-                "AND status IN ('done', 'failed')", asked,
-            )  # fmt: skip
-
-        row = await wait_until(finished)
-        assert row is not None
-        assert row["failure"] in {None, "ledger_behind", "recovering"}
-        return row if row["status"] == "done" else None
-
-    row = await wait_until(done)
-    assert row is not None
-    return row
 
 
 async def reconcile(sale: JudgedSale, *, apply: bool) -> asyncpg.Record:

@@ -8,21 +8,21 @@ import asyncpg
 import pytest
 import pytest_asyncio
 import redis.asyncio
-from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from config.settings import EventLogSettings, Settings
 from config.stack.kafka import KafkaServer
 from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId, relay_key
 from gateway.inventory.opening import open_sale
-from gateway.inventory.redis.outbox import OutboxEntry, read_outbox
+from gateway.inventory.redis.outbox import read_outbox
 from gateway.inventory.store import ReservationStore
 from gateway.relay.service import run as run_relay
 from order_writer.service import run as run_order_writer
 from reconciler.service import run as run_reconciler
-from tests.support.partitions import BOUNDS, one_item, open_store
-from tests.support.pipeline import create_sale, running
-from tests.support.reserving import reserve
+from tests.support.sales.partitions import BOUNDS, one_item, open_store
+from tests.support.sales.pipeline import create_sale, running
+from tests.support.sales.reserving import buy
+from tests.support.sales.topic import read_topic
 from tests.support.servers import unique
 from tests.support.waiting import WAIT_SECONDS, wait_until
 
@@ -53,33 +53,8 @@ async def open_partition(ledger: asyncpg.Connection, store: ReservationStore) ->
     return partition
 
 
-async def buy(store: ReservationStore, partition: PartitionId, first: int, count: int) -> None:
-    for number in range(first, first + count):
-        assert (await reserve(store, partition, f"buyer-{number}")).outcome == "accepted"
-
-
 async def relayed(client: "redis.asyncio.Redis", partition: PartitionId, sequence: int) -> bool:
     return bool(await client.hget(relay_key(partition), "position") == b"1-%d" % sequence)
-
-
-async def read_topic(log: EventLogSettings) -> list[tuple[str, OutboxEntry]]:
-    """Everything in the topic, by partition of the topic, with key and number."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=log.bootstrap, auto_offset_reset="earliest")
-    await consumer.start()
-    try:
-        places = [TopicPartition(log.topic, number) for number in range(log.partitions)]
-        consumer.assign(places)
-        ends = await consumer.end_offsets(places)
-        found = []
-        for place in places:
-            while await consumer.position(place) < ends[place]:
-                record = await consumer.getone(place)
-                headers = dict(record.headers)
-                position = Position(int(headers["epoch"]), int(headers["sequence"]))
-                found.append((record.key.decode(), OutboxEntry(position, record.value)))
-        return found
-    finally:
-        await consumer.stop()
 
 
 async def test_events_of_every_partition_arrive_in_order_and_untouched(

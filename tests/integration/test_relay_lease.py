@@ -23,9 +23,10 @@ from gateway.inventory.store import ReservationStore
 from gateway.relay.producer import EventProducer, Outgoing
 from gateway.relay.relay import Relay, RelayConfig
 from order_writer.service import run as run_order_writer
-from tests.integration.test_relay import buy, read_topic
-from tests.support.partitions import BOUNDS, one_item, open_store
-from tests.support.pipeline import create_sale, running
+from tests.support.sales.partitions import BOUNDS, one_item, open_store
+from tests.support.sales.pipeline import create_sale, running
+from tests.support.sales.reserving import buy
+from tests.support.sales.topic import read_topic
 from tests.support.servers import unique
 from tests.support.waiting import WAIT_SECONDS, wait_until
 

@@ -21,8 +21,8 @@ from gateway.inventory.types import (
     Snapshot,
     nested,
 )
-from tests.support.partitions import BOUNDS, one_item, open_sale, open_store, token_of
-from tests.support.reserving import reserve
+from tests.support.sales.partitions import BOUNDS, one_item, open_sale, open_store, token_of
+from tests.support.sales.reserving import reserve
 from tests.support.servers import patient_redis
 
 SPEC = one_item(50, limit=5)

@@ -21,7 +21,7 @@ from gateway.inventory.redis.connection import RedisAddress
 from gateway.inventory.redis.durability import DurabilityMismatch
 from gateway.inventory.redis.outbox import create_reader, read_run_id
 from gateway.inventory.redis.primary import Primary
-from tests.support.partitions import open_store
+from tests.support.sales.partitions import open_store
 from tests.support.sentinel import MASTER, STRICT, OwnedRedis, SentinelServer
 from tests.support.servers import patient_redis
 from tests.support.waiting import wait_until

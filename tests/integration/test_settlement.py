@@ -16,7 +16,7 @@ from gateway.inventory.errors import Recovering
 from gateway.relay.service import run as run_relay
 from tests.support.api import Api, Reply, serving, token_of
 from tests.support.command import dropgate
-from tests.support.pipeline import pipeline, running
+from tests.support.sales.pipeline import pipeline, running
 from tests.support.waiting import WAIT_SECONDS, wait_until
 
 MONEY = {"amount": 1999, "currency": "EUR"}

@@ -12,7 +12,7 @@ from gateway.inventory.tracing import trace_id_of
 from gateway.relay.service import run as run_relay
 from order_writer.kafka_log import KafkaLog
 from tests.support.api import Api, serving
-from tests.support.pipeline import pipeline, running
+from tests.support.sales.pipeline import pipeline, running
 from tests.support.servers import unique
 from tests.support.waiting import WAIT_SECONDS, wait_until
 

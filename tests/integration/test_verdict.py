@@ -7,48 +7,13 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from config.stack.server import free_port
 from gateway.inventory.events import Position
-from loadtest.history import Attempt, History
 from loadtest.verdict.finding import Outcome
 from loadtest.verdict.ledger import UnknownSaleError
 from loadtest.verdict.run import check_servers, verify
-from tests.support.judged_sale import JudgedSale
+from tests.support.sales.honest_history import history_of
+from tests.support.sales.judged_sale import JudgedSale
 
 NEEDS_HISTORY = {10, 11}
-
-
-def history_of(sale: JudgedSale) -> History:
-    """What honest clients of the sale would have seen."""
-    history = History(complete=True)
-    for buyer in ("payer", "partial", "canceller", "lapser", "holder"):
-        history.add(
-            Attempt(
-                call="reserve",
-                caller="buyer",
-                buyer_id=buyer,
-                status=201,
-                started_at=1.0,
-                seconds=0.1,
-                key="key",
-                reservation_id=sale.id_of(buyer),
-                owner=buyer,
-                admission=f"admission of {buyer}",
-            )
-        )
-    for call, buyer in (("confirm", "payer"), ("confirm", "partial"), ("cancel", "canceller")):
-        caller = "buyer" if call == "cancel" else "storefront"
-        history.add(
-            Attempt(
-                call=call,
-                caller=caller,
-                buyer_id=buyer,
-                status=200,
-                started_at=1.0,
-                seconds=0.1,
-                reservation_id=sale.id_of(buyer),
-                owner=buyer,
-            )
-        )
-    return history
 
 
 async def test_a_whole_sale_holds(judged_sale: JudgedSale) -> None:

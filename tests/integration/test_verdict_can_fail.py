@@ -9,9 +9,9 @@ import pytest
 
 from loadtest.history import Attempt, History
 from loadtest.verdict.finding import Outcome
-from tests.integration.test_verdict import history_of
-from tests.support.judged_sale import JudgedSale
-from tests.support.partitions import token_of
+from tests.support.sales.honest_history import history_of
+from tests.support.sales.judged_sale import JudgedSale
+from tests.support.sales.partitions import token_of
 
 Plant = Callable[[JudgedSale], Awaitable[None]]
 WITHOUT_GUARDS = (

@@ -1,36 +1,9 @@
 """The waiting room over HTTP, on a real gateway, Redis and Postgres."""
 
-from typing import Any
-
-from tests.support.api import Api, Reply
+from tests.support.api import Api
 from tests.support.servers import unique
 from tests.support.waiting import wait_until
-
-ROOM = {"max_active_buyers": 2, "admission_seconds": 600}
-
-
-async def join(api: Api, sale: str, buyer: str, **headers: str) -> Reply:
-    return await api.buyer(buyer, "POST", f"/v1/sales/{sale}/queue", **headers)
-
-
-async def look(api: Api, sale: str, buyer: str, ticket: str) -> Reply:
-    return await api.buyer(buyer, "GET", f"/v1/sales/{sale}/queue", Queue_Ticket=ticket)
-
-
-async def place(api: Api, sale: str, buyer: str) -> dict[str, Any]:
-    joined = await join(api, sale, buyer)
-    assert joined.status == 200, joined.raw
-    return joined.body
-
-
-async def admitted(api: Api, sale: str, buyer: str, ticket: str) -> str:
-    """The admission token, as soon as there is one."""
-
-    async def token() -> object:
-        answer = await look(api, sale, buyer, ticket)
-        return answer.status == 200 and answer.body["admission_token"]
-
-    return str(await wait_until(token, f"{buyer} is admitted"))
+from tests.support.waiting_room.places import NARROW_ROOM, ROOM, admitted, join, look, place
 
 
 async def test_buyers_wait_in_the_order_they_came_and_are_let_in(api: Api) -> None:
@@ -46,7 +19,7 @@ async def test_buyers_wait_in_the_order_they_came_and_are_let_in(api: Api) -> No
 
 
 async def test_joining_again_finds_the_same_place(api: Api) -> None:
-    sale = await api.open_sale(waiting_room=ROOM | {"max_active_buyers": 1})
+    sale = await api.open_sale(waiting_room=NARROW_ROOM)
     first = await place(api, sale, "buyer-1")
     second = await place(api, sale, "buyer-2")
     again = await place(api, sale, "buyer-2")
@@ -56,7 +29,7 @@ async def test_joining_again_finds_the_same_place(api: Api) -> None:
 
 
 async def test_leaving_frees_the_slot_for_the_next(api: Api) -> None:
-    sale = await api.open_sale(waiting_room=ROOM | {"max_active_buyers": 1})
+    sale = await api.open_sale(waiting_room=NARROW_ROOM)
     first, second = await place(api, sale, "buyer-1"), await place(api, sale, "buyer-2")
     await admitted(api, sale, "buyer-1", first["ticket"])
     assert (await look(api, sale, "buyer-2", second["ticket"])).body["state"] == "waiting"
@@ -91,7 +64,7 @@ async def test_a_sale_without_a_waiting_room_says_so(api: Api) -> None:
 
 
 async def test_all_are_told_when_it_is_over(api: Api) -> None:
-    sale = await api.open_sale(waiting_room=ROOM | {"max_active_buyers": 1})
+    sale = await api.open_sale(waiting_room=NARROW_ROOM)
     for n in (1, 2):
         last = await place(api, sale, f"buyer-{n}")
     await api.ops("POST", f"/v1/sales/{sale}/close")

@@ -18,10 +18,10 @@ from gateway.api.ledger.connections import Ledger
 from gateway.api.queue.places import RoomFactsReader
 from gateway.api.sales.directory import SaleDirectory
 from gateway.process.postgres import create_pool
-from tests.integration.test_waiting_room import ROOM, join, look, place
 from tests.support.api import Api, serving
-from tests.support.partitions import open_store
+from tests.support.sales.partitions import open_store
 from tests.support.waiting import wait_until
+from tests.support.waiting_room.places import NARROW_ROOM, join, look, place
 
 BUYERS = 3000
 MARGIN = 1_000_000
@@ -51,7 +51,7 @@ async def worker(settings: Settings, sale: str) -> AsyncIterator[Room]:
 
 async def waiting_sale(api: Api) -> str:
     """An open sale whose room calls nobody for now."""
-    sale = await api.open_sale(waiting_room=ROOM | {"max_active_buyers": 1})
+    sale = await api.open_sale(waiting_room=NARROW_ROOM)
     await place(api, sale, "first")
     return sale
 
@@ -84,7 +84,7 @@ async def test_a_thousand_polls_cost_redis_nothing(
         update={"refresh_milliseconds": 3_600_000, "tick_milliseconds": 10**14}
     )
     async with serving(settings.model_copy(update={"waiting_room": rare})) as api:
-        sale = await api.open_sale(waiting_room=ROOM | {"max_active_buyers": 1})
+        sale = await api.open_sale(waiting_room=NARROW_ROOM)
         tickets = [(await place(api, sale, f"buyer-{n}"))["ticket"] for n in range(10)]
         before = await commands(redis_client)
         answers = await asyncio.gather(

@@ -1,18 +1,17 @@
 """From the waiting room to the reservation: what an admission is good for, when a slot is free."""
 
 from gateway.admission.passes import Passes
-from tests.integration.test_waiting_room import ROOM, admitted, join, look, place
-from tests.support.api import Api, Reply
-from tests.support.servers import unique
+from tests.support.api import Api
 from tests.support.waiting import wait_until
-
-
-async def reserve(api: Api, sale: str, buyer: str, token: str = "", key: str = "") -> Reply:
-    headers = {"Idempotency_Key": key or unique("key")}
-    if token:
-        headers["Admission_Token"] = token
-    body = {"lines": [{"sku": "shirt", "quantity": 1}]}
-    return await api.buyer(buyer, "POST", f"/v1/sales/{sale}/reservations", body, **headers)
+from tests.support.waiting_room.places import (
+    NARROW_ROOM,
+    ROOM,
+    admitted,
+    join,
+    look,
+    place,
+    reserve,
+)
 
 
 async def test_an_admission_is_good_for_one_reservation(api: Api) -> None:
@@ -31,7 +30,7 @@ async def test_an_admission_is_good_for_one_reservation(api: Api) -> None:
 
 
 async def test_a_reservation_frees_the_slot_for_the_next(api: Api) -> None:
-    sale = await api.open_sale(waiting_room=ROOM | {"max_active_buyers": 1})
+    sale = await api.open_sale(waiting_room=NARROW_ROOM)
     first, second = await place(api, sale, "buyer-1"), await place(api, sale, "buyer-2")
     token = await admitted(api, sale, "buyer-1", first["ticket"])
     assert (await look(api, sale, "buyer-2", second["ticket"])).body["state"] == "waiting"

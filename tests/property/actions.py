@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from tests.property.sales import asks, lines, one_line
-from tests.scripts.harness import RUN_ID
+from tests.support.scripts.harness import RUN_ID
 
 Action = tuple[str, dict[str, Any]]
 

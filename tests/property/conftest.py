@@ -1,5 +1,5 @@
 """The servers of the script tests."""
 
-from tests.scripts.conftest import server
+from tests.support.scripts.fixtures import server
 
 __all__ = ["server"]

@@ -14,7 +14,7 @@ from gateway.inventory.outcomes import AdjustReply, EdgeReply
 from gateway.inventory.types import ReservationState
 from tests.property.model import CONFIRMED, HELD, Claim
 from tests.property.reserving import Reserving
-from tests.scripts.sale import Lines, token
+from tests.support.scripts.sale import Lines, token
 
 MOST_RETURNS = 32
 SALE_EDGES = {

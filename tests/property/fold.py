@@ -21,7 +21,7 @@ from gateway.inventory.keys import parse_reservation_id
 from gateway.inventory.types import ReservationState
 from tests.property.edges import Model
 from tests.property.model import Claim
-from tests.scripts.sale import Sale
+from tests.support.scripts.sale import Sale
 
 
 class Fold(Model):

@@ -20,10 +20,10 @@ from tests.property.edges import Model
 from tests.property.fold import fold
 from tests.property.model import CONFIRMED, HELD
 from tests.property.sales import BUYERS, own_buyer, sales
-from tests.scripts.answers import Answer, SnapshotAnswer
-from tests.scripts.harness import RUN_ID, Rig
-from tests.scripts.sale import FAR_MS, Ask, Lines, Sale, token
-from tests.scripts.state import check_state, read_state, run
+from tests.support.scripts.answers import Answer, SnapshotAnswer
+from tests.support.scripts.harness import RUN_ID, Rig
+from tests.support.scripts.sale import FAR_MS, Ask, Lines, Sale, token
+from tests.support.scripts.state import check_state, read_state, run
 
 Reply = ReserveReply | EdgeReply | AdjustReply
 

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 from gateway.inventory.events import Event, EventLine, Load, LoadedAccount
 from gateway.inventory.types import AccountCounters, Reservation, ReservationState
-from tests.scripts.sale import Sale, token
-from tests.scripts.state import (
+from tests.support.scripts.sale import Sale, token
+from tests.support.scripts.state import (
     Buyer,
     Meta,
     PartitionState,

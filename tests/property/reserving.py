@@ -8,7 +8,7 @@ from gateway.inventory.events import Expire, Reserve
 from gateway.inventory.outcomes import ReserveReply
 from gateway.inventory.types import Reservation, ReservationState
 from tests.property.model import SHOWN_HOLDS, Claim, Partition
-from tests.scripts.sale import Ask
+from tests.support.scripts.sale import Ask
 
 Wanted = list[tuple[int, int, int]]  # (item, account or 0, units)
 

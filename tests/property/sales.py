@@ -2,7 +2,7 @@
 
 from hypothesis import strategies as st
 
-from tests.scripts.sale import FAR_MS, Ask, Item, Lines, Sale
+from tests.support.scripts.sale import FAR_MS, Ask, Item, Lines, Sale
 
 BUYERS = ("ann", "bob", "cid", "dan")
 

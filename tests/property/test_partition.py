@@ -14,8 +14,8 @@ from hypothesis.stateful import run_state_machine_as_test
 from lua.loader import Script
 from tests.property.machine import PartitionMachine
 from tests.property.mutants import MUTANTS, Mutant
-from tests.scripts.harness import SCRIPTS, Rig
-from tests.scripts.server import RedisServer, redis_binaries, running_server
+from tests.support.scripts.harness import SCRIPTS, Rig
+from tests.support.scripts.server import RedisServer, redis_binaries, running_server
 
 EXAMPLES = 70
 # Many short runs: hypothesis begins each with a tenth of it that is small, and tells nothing.

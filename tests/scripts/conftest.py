@@ -5,15 +5,11 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from tests.scripts.harness import Rig
-from tests.scripts.server import RedisServer, redis_binaries, running_server, server_name
+from tests.support.scripts.fixtures import server
+from tests.support.scripts.harness import Rig
+from tests.support.scripts.server import RedisServer
 
-
-@pytest.fixture(scope="session", params=redis_binaries(), ids=server_name)
-def server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
-    """A real server; tests empty it."""
-    with running_server(request.param) as running:
-        yield running
+__all__ = ["server"]
 
 
 @pytest.fixture

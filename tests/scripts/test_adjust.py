@@ -4,8 +4,8 @@ import pytest
 
 from gateway.inventory.events import Adjust
 from gateway.inventory.outcomes import AdjustReply
-from tests.scripts.harness import Rig
-from tests.scripts.sale import Item, Sale
+from tests.support.scripts.harness import Rig
+from tests.support.scripts.sale import Item, Sale
 
 DEFAULT = ("tee", "default")
 

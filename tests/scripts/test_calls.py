@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.scripts.calls import EVERY, MUTATING, arguments, prepare
-from tests.scripts.harness import SCRIPTS, Rig
+from tests.support.scripts.calls import EVERY, MUTATING, arguments, prepare
+from tests.support.scripts.harness import SCRIPTS, Rig
 
 
 def test_every_script_is_covered() -> None:

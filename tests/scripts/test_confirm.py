@@ -5,9 +5,9 @@ import pytest
 from gateway.inventory.events import Confirm, EventLine
 from gateway.inventory.outcomes import EdgeReply
 from gateway.inventory.types import Reservation, ReservationState
-from tests.scripts.harness import Rig
-from tests.scripts.sale import Item, Lines, Sale, token
-from tests.scripts.state import Buyer, StoredRecord
+from tests.support.scripts.harness import Rig
+from tests.support.scripts.sale import Item, Lines, Sale, token
+from tests.support.scripts.state import Buyer, StoredRecord
 
 CONFIRMED = ReservationState.CONFIRMED
 DEFAULT = ("tee", "default")

@@ -4,9 +4,9 @@ import pytest
 
 from gateway.inventory.events import Expire
 from gateway.inventory.outcomes import ReserveReply
-from tests.scripts.harness import Rig
-from tests.scripts.sale import Ask, Item, Sale
-from tests.scripts.state import Buyer
+from tests.support.scripts.harness import Rig
+from tests.support.scripts.sale import Ask, Item, Sale
+from tests.support.scripts.state import Buyer
 
 # After two given back 1 s, then 2, 4, 5, 5, ...
 COOLS = Sale(hold_ms=60_000, cooldown=(2, 1000, 5000))

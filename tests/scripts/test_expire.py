@@ -4,9 +4,9 @@ import pytest
 
 from gateway.inventory.events import EventLine, Expire
 from gateway.inventory.types import ReservationState
-from tests.scripts.harness import Rig
-from tests.scripts.sale import Item, Sale, token
-from tests.scripts.state import Buyer, StoredRecord
+from tests.support.scripts.harness import Rig
+from tests.support.scripts.sale import Item, Sale, token
+from tests.support.scripts.state import Buyer, StoredRecord
 
 EXPIRED = ReservationState.EXPIRED
 

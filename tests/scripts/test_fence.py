@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.scripts.calls import FENCED, arguments, prepare
-from tests.scripts.harness import RUN_ID, Rig
+from tests.support.scripts.calls import FENCED, arguments, prepare
+from tests.support.scripts.harness import RUN_ID, Rig
 
 RUN = RUN_ID.encode()
 STRANGERS = {

@@ -4,9 +4,9 @@ import pytest
 
 from gateway.inventory.events import Load, LoadedAccount
 from gateway.inventory.types import AccountCounters
-from tests.scripts.harness import RUN_ID, Rig
-from tests.scripts.sale import Item, Sale
-from tests.scripts.state import StoredAccount, StoredCatalog, StoredItem, run
+from tests.support.scripts.harness import RUN_ID, Rig
+from tests.support.scripts.sale import Item, Sale
+from tests.support.scripts.state import StoredAccount, StoredCatalog, StoredItem, run
 
 TWO_ITEMS = Sale(
     items=(

@@ -3,9 +3,9 @@
 import pytest
 import redis
 
-from tests.scripts.calls import EVERY, PARTITION_KEYS, arguments, prepare
-from tests.scripts.harness import Rig
-from tests.scripts.state import SENTINEL, contents, run, writes
+from tests.support.scripts.calls import EVERY, PARTITION_KEYS, arguments, prepare
+from tests.support.scripts.harness import Rig
+from tests.support.scripts.state import SENTINEL, contents, run, writes
 
 META_FIELDS = (
     *("run_id", "epoch", "sequence", "state", "sale", "number", "opens_at", "closes_at"),

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from tests.scripts.calls import EVERY, arguments, prepare
-from tests.scripts.harness import Rig
-from tests.scripts.sale import token
+from tests.support.scripts.calls import EVERY, arguments, prepare
+from tests.support.scripts.harness import Rig
+from tests.support.scripts.sale import token
 
 PACKED = (
     *("adjust", "cancel", "confirm", "extend", "load", "read", "recover", "repair"),

@@ -7,9 +7,9 @@ import msgspec
 import pytest
 from redis.asyncio import Redis
 
-from tests.scripts.harness import Rig
-from tests.scripts.sale import Ask, Item, Sale, token
-from tests.scripts.server import RedisServer
+from tests.support.scripts.harness import Rig
+from tests.support.scripts.sale import Ask, Item, Sale, token
+from tests.support.scripts.server import RedisServer
 from tests.support.waiting import WAIT_SECONDS
 
 UNITS, BUYERS, CONNECTIONS = 5, 40, 8

@@ -8,8 +8,8 @@ import pytest
 from gateway.admission.waiting_room.draw import Draw
 from gateway.admission.waiting_room.drawing import gone_by_place
 from gateway.admission.waiting_room.store import JoinRequest
-from tests.scripts.room import OPENING, Room, of
-from tests.scripts.server import RedisServer
+from tests.support.scripts.room import OPENING, Room, of
+from tests.support.scripts.server import RedisServer
 
 BUYERS = [f"buyer-{n}" for n in range(1, 11)]
 DRAW = Draw(bytes(32), 10)

@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from gateway.admission.waiting_room.store import JoinRequest
-from tests.scripts.room import MARGIN, OPENING, Room, of
-from tests.scripts.server import RedisServer
+from tests.support.scripts.room import MARGIN, OPENING, Room, of
+from tests.support.scripts.server import RedisServer
 
 
 @pytest.fixture

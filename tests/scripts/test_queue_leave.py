@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.scripts.room import Room, of
-from tests.scripts.server import RedisServer
+from tests.support.scripts.room import Room, of
+from tests.support.scripts.server import RedisServer
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from gateway.admission.waiting_room.store import JoinRequest
-from tests.scripts.room import MARGIN, OPENING, Room, of
-from tests.scripts.server import RedisServer
+from tests.support.scripts.room import MARGIN, OPENING, Room, of
+from tests.support.scripts.server import RedisServer
 
 BUYERS = [f"buyer-{n}" for n in range(1, 21)]
 REOPEN = msgspec.structs.replace(OPENING, existed=True, issued=15, serving=4, lapsed=1)

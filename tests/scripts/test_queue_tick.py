@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.scripts.room import MARGIN, Room
-from tests.scripts.server import RedisServer
+from tests.support.scripts.room import MARGIN, Room
+from tests.support.scripts.server import RedisServer
 
 BUYERS = [f"buyer-{n}" for n in range(1, 101)]
 

@@ -1,9 +1,9 @@
 """snapshot, read: they say what is there and write nothing."""
 
 from gateway.inventory.types import AccountCounters, ReservationState
-from tests.scripts.answers import SnapshotAnswer
-from tests.scripts.harness import RUN_ID, Rig
-from tests.scripts.sale import Item, Sale, token
+from tests.support.scripts.answers import SnapshotAnswer
+from tests.support.scripts.harness import RUN_ID, Rig
+from tests.support.scripts.sale import Item, Sale, token
 
 
 class TestSnapshot:

@@ -7,10 +7,10 @@ import pytest
 
 from gateway.inventory.events import Position, Repair, Repaired
 from gateway.inventory.store import RepairReply
-from tests.scripts.answers import Answer
-from tests.scripts.harness import Rig
-from tests.scripts.sale import Ask, Item, Sale, token
-from tests.scripts.state import COUNTERS, Buyer, StoredRecord, run
+from tests.support.scripts.answers import Answer
+from tests.support.scripts.harness import Rig
+from tests.support.scripts.sale import Ask, Item, Sale, token
+from tests.support.scripts.state import COUNTERS, Buyer, StoredRecord, run
 
 DEFAULT = ("tee", "default")
 SALE = Sale(items=(Item("tee"), Item("cap")))

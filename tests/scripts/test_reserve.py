@@ -3,9 +3,9 @@
 from gateway.inventory.events import EventLine, Reserve
 from gateway.inventory.outcomes import ReserveReply
 from gateway.inventory.types import Reservation, ReservationState
-from tests.scripts.harness import Rig
-from tests.scripts.sale import Ask, Item, Sale, token
-from tests.scripts.state import Buyer, StoredRecord
+from tests.support.scripts.harness import Rig
+from tests.support.scripts.sale import Ask, Item, Sale, token
+from tests.support.scripts.state import Buyer, StoredRecord
 
 DEFAULT = ("tee", "default")
 HELD = ReservationState.HELD

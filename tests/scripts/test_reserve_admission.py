@@ -4,9 +4,9 @@ import pytest
 
 from gateway.inventory.events import Reserve
 from gateway.inventory.outcomes import ReserveReply
-from tests.scripts.harness import Rig
-from tests.scripts.sale import Ask, Item, Sale
-from tests.scripts.state import Buyer
+from tests.support.scripts.harness import Rig
+from tests.support.scripts.sale import Ask, Item, Sale
+from tests.support.scripts.state import Buyer
 
 ROOM = Sale(waiting_room=True)
 

@@ -2,8 +2,8 @@
 
 from gateway.inventory.outcomes import ReserveReply
 from gateway.inventory.types import Reservation, ReservationState
-from tests.scripts.harness import Rig
-from tests.scripts.sale import Ask, Item, Sale, token
+from tests.support.scripts.harness import Rig
+from tests.support.scripts.sale import Ask, Item, Sale, token
 
 DEFAULT = ("tee", "default")
 

@@ -6,9 +6,9 @@ import pytest
 import redis
 
 from gateway.inventory.outcomes import ReserveReply
-from tests.scripts.harness import Rig
-from tests.scripts.sale import Ask, Item, Sale
-from tests.scripts.state import run, writes
+from tests.support.scripts.harness import Rig
+from tests.support.scripts.sale import Ask, Item, Sale
+from tests.support.scripts.state import run, writes
 
 WINDOW_MS = 60_000
 THREE = Sale((Item("tee", limit=100, stock=(("default", 1000),)),), rate=(3, WINDOW_MS))

@@ -5,9 +5,9 @@ import pytest
 from gateway.inventory.events import EventLine, Expire, Reserve
 from gateway.inventory.outcomes import ReserveReply
 from gateway.inventory.types import ReservationState
-from tests.scripts.harness import Rig
-from tests.scripts.sale import Ask, Item, Lines, Sale, token
-from tests.scripts.state import Buyer
+from tests.support.scripts.harness import Rig
+from tests.support.scripts.sale import Ask, Item, Lines, Sale, token
+from tests.support.scripts.state import Buyer
 
 LOCATIONS = Item("tee", stock=(("paris", 3), ("lyon", 5)))
 PARIS, LYON = ("tee", "paris"), ("tee", "lyon")

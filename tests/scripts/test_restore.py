@@ -5,11 +5,11 @@ import pytest
 
 from gateway.inventory.events import Position, Recover, Reserve
 from gateway.inventory.types import RestoreEntry, nested
-from tests.scripts.answers import Answer
-from tests.scripts.calls import EVERY, arguments, prepare
-from tests.scripts.harness import Rig
-from tests.scripts.sale import Ask, Item, Sale, token
-from tests.scripts.state import COUNTERS, Buyer, PartitionState, run
+from tests.support.scripts.answers import Answer
+from tests.support.scripts.calls import EVERY, arguments, prepare
+from tests.support.scripts.harness import Rig
+from tests.support.scripts.sale import Ask, Item, Sale, token
+from tests.support.scripts.state import COUNTERS, Buyer, PartitionState, run
 
 NEXT_RUN = "b" * 40
 CLOSED = Position(1, 9)

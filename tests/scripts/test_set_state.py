@@ -3,8 +3,8 @@
 import pytest
 
 from gateway.inventory.events import SetState
-from tests.scripts.harness import Rig
-from tests.scripts.sale import Item, Sale
+from tests.support.scripts.harness import Rig
+from tests.support.scripts.sale import Item, Sale
 
 STATES = ("scheduled", "open", "paused", "closed")
 EDGES = {

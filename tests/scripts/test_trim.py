@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.scripts.harness import Rig
-from tests.scripts.sale import Sale
-from tests.scripts.state import run
+from tests.support.scripts.harness import Rig
+from tests.support.scripts.sale import Sale
+from tests.support.scripts.state import run
 
 
 def test_keeps_everything_from_the_watermark_on(rig: Rig) -> None:

@@ -6,9 +6,9 @@ import msgspec
 import pytest
 
 from lua.loader import Script
-from tests.scripts.harness import HOUR_MS, SCRIPTS, Rig
-from tests.scripts.sale import Sale, token
-from tests.scripts.state import run
+from tests.support.scripts.harness import HOUR_MS, SCRIPTS, Rig
+from tests.support.scripts.sale import Sale, token
+from tests.support.scripts.state import run
 
 LATER = "of a later release"
 LATER_KEY = -9

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from tests.scripts.calls import MUTATING, arguments, prepare
-from tests.scripts.harness import Rig
-from tests.scripts.state import contents, run, writes
+from tests.support.scripts.calls import MUTATING, arguments, prepare
+from tests.support.scripts.harness import Rig
+from tests.support.scripts.state import contents, run, writes
 
 WRITES = ("xadd", "hset", "zadd", "zrem", "hdel", "xtrim")
 MOVING = tuple(name for name in MUTATING if name not in {"load", "recover", "trim"})

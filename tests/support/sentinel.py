@@ -16,7 +16,7 @@ import redis.asyncio
 from config.stack.process import Child
 from config.stack.redis import CONF, RedisServer
 from config.stack.server import HOST
-from tests.support.proxy import FaultyProxy
+from tests.support.network.proxy import FaultyProxy
 from tests.support.waiting import WAIT_SECONDS, wait_until
 
 MASTER = "drop"

@@ -16,7 +16,7 @@ from loadtest.verdict import partition_view
 from order_writer.fold import _TYPES, Fold
 from order_writer.schema import read_migrations
 from reconciler.reading import StoredRecord
-from tests.scripts import state
+from tests.support.scripts import state
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = {

@@ -7,7 +7,7 @@ from order_writer.errors import IntegrityViolation
 from order_writer.fold import Fold
 from order_writer.items import decode_items
 from order_writer.rows import Folded
-from tests.support.history import History, everything
+from tests.support.sales.history import History, everything
 
 PARTITION = PartitionId("sale", 0)
 

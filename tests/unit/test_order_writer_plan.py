@@ -3,7 +3,7 @@ from gateway.inventory.keys import PartitionId
 from order_writer.items import Item, decode_items
 from order_writer.log import LogEntry, Watermark, parse_position
 from order_writer.plan import ClosedEpoch, Plan, in_order, plan
-from tests.support.history import History
+from tests.support.sales.history import History
 
 PARTITION = PartitionId("sale", 0)
 

@@ -22,8 +22,8 @@ from order_writer.fold import Fold
 from order_writer.items import decode_items
 from order_writer.ledger import advance, prepare, write
 from order_writer.outbox import Outbox
-from tests.support.admissions import FAR_MS
-from tests.support.partitions import BOUNDS, FINGERPRINT, HASH_KEY, open_store, token_of
+from tests.support.sales.admissions import FAR_MS
+from tests.support.sales.partitions import BOUNDS, FINGERPRINT, HASH_KEY, open_store, token_of
 
 SHIRT = 1  # number of the item and of its account; caps are item 2, accounts 2 and 3
 SPEC = SaleSpec(

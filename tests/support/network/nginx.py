@@ -12,7 +12,7 @@ import pytest
 from config.stack.process import Child
 from config.stack.server import HOST, Server
 
-CONF = Path(__file__).parents[2] / "config" / "nginx" / "dropgate.conf"
+CONF = Path(__file__).parents[3] / "config" / "nginx" / "dropgate.conf"
 MAIN = """
 daemon off;
 {user}

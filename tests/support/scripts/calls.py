@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import msgspec
 
-from tests.scripts.harness import Rig
-from tests.scripts.sale import Ask, Item, Sale, token
-from tests.scripts.state import run
+from tests.support.scripts.harness import Rig
+from tests.support.scripts.sale import Ask, Item, Sale, token
+from tests.support.scripts.state import run
 
 Arguments = tuple[bytes, ...]
 

@@ -16,9 +16,9 @@ from gateway.inventory.keys import PartitionId, bucket_keys, partition_keys
 from gateway.inventory.outcomes import AdjustReply, EdgeReply, ReserveReply
 from gateway.inventory.types import Reservation
 from lua.loader import Script, load_scripts
-from tests.scripts.answers import Answer, SnapshotAnswer, Step
-from tests.scripts.sale import Ask, Lines, Sale, token
-from tests.scripts.state import (
+from tests.support.scripts.answers import Answer, SnapshotAnswer, Step
+from tests.support.scripts.sale import Ask, Lines, Sale, token
+from tests.support.scripts.state import (
     PartitionState,
     check_state,
     contents,

@@ -7,7 +7,7 @@ import msgspec
 
 from gateway.inventory.events import Event
 from gateway.inventory.types import AccountCounters
-from tests.scripts.state import COUNTERS, PartitionState
+from tests.support.scripts.state import COUNTERS, PartitionState
 
 Decoded = TypeVar("Decoded")
 

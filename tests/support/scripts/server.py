@@ -8,7 +8,6 @@ import importlib.util
 import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from tests.support.waiting import WAIT_SECONDS
+from tests.support.waiting import WAIT_SECONDS, wait_until_blocking
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +76,14 @@ def running_server(binary: str) -> Iterator[RedisServer]:
 
 
 def _wait_until_ready(server: RedisServer, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + WAIT_SECONDS
     with server.connect() as client:
-        while True:
+
+        def answers() -> bool:
             try:
-                client.ping()
+                return bool(client.ping())
             except redis.ConnectionError:
-                if process.poll() is not None or time.monotonic() > deadline:
+                if process.poll() is not None:
                     raise
-                time.sleep(0.01)
-            else:
-                return
+                return False
+
+        wait_until_blocking(answers, "the server answers")

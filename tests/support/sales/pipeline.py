@@ -13,7 +13,7 @@ from gateway.inventory.keys import PartitionId
 from gateway.inventory.specs import SaleSpec
 from order_writer.service import run as run_order_writer
 from reconciler.service import run as run_reconciler
-from tests.support.partitions import HASH_KEY
+from tests.support.sales.partitions import HASH_KEY
 from tests.support.waiting import WAIT_SECONDS
 
 Run = Callable[[Settings, asyncio.Event], Awaitable[None]]

@@ -1,0 +1,1 @@
+"""Buyers of a sale with a waiting room, over HTTP and as streams of events."""
