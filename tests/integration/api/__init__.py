@@ -1,0 +1,1 @@
+"""Calls of the HTTP API on a real gateway: sales, reservations, the ledger's answers, outages."""

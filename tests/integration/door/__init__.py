@@ -1,0 +1,1 @@
+"""The way into a gateway: connections, limits, tokens, pages, ports, and nginx in front of it."""

@@ -1,0 +1,1 @@
+"""The reconciler's duties on real servers: comparing, repairing, recovering, rebuilding."""
