@@ -134,7 +134,7 @@ def test_the_shortest_secret_has_32_bytes_not_characters() -> None:
 
 def test_the_production_example_is_one() -> None:
     """It loads, and limits everybody who may be limited."""
-    settings = load_settings(Path(__file__).parents[2] / "config" / "production.example.toml")
+    settings = load_settings(Path(__file__).parents[3] / "config" / "production.example.toml")
     assert settings.gateway.trusted_proxies
     assert settings.gateway.max_connections_per_address
     values = settings.rate_limit.model_dump()

@@ -20,7 +20,7 @@ from loadtest.report.series import calls_of, series_of, slice_seconds
 from loadtest.verdict.finding import Finding, Outcome
 from loadtest.verdict.run import Verdict
 
-FOLDER = Path(__file__).parents[2] / "loadtest" / "scenarios"
+FOLDER = Path(__file__).parents[3] / "loadtest" / "scenarios"
 
 
 def reserve(at: float, seconds: float, **changes: object) -> Attempt:

@@ -1,0 +1,1 @@
+"""Settings, logs, commands, waiting, and what every process does beside its work."""

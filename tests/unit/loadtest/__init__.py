@@ -1,0 +1,1 @@
+"""The load's plans, its HTTP client, and the parts of the verdict."""

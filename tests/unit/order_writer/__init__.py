@@ -1,0 +1,1 @@
+"""The order writer's plan and fold, which need no server."""
