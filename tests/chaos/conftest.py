@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 
 import pytest_asyncio
 
-from tests.chaos.rig import UNHURRIED, running_up
-from tests.chaos.watched import WatchedUp, running_watched_up
+from tests.chaos.rig.running import UNHURRIED, running_up
+from tests.chaos.rig.watched import WatchedUp, running_watched_up
 from tests.support.up import Up
 
 

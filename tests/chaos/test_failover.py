@@ -10,9 +10,9 @@ import pytest_asyncio
 
 from config.settings import EventLogSettings
 from loadtest.calls import Calls
-from tests.chaos.failovers import writes_no_more
-from tests.chaos.fleet import fleet, left_behind
-from tests.chaos.rig import UNIT, Trial, trial
+from tests.chaos.faults.failovers import writes_no_more
+from tests.chaos.faults.fleet import fleet, left_behind
+from tests.chaos.rig.trial import UNIT, Trial, trial
 from tests.support.sentinel import Replicated, replicated
 from tests.support.waiting import wait_until
 

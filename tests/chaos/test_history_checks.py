@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from loadtest.history import NO_ANSWER, Attempt, History
-from tests.chaos.history_checks import history_violations
+from tests.chaos.rig.history_checks import history_violations
 
 UNITS = 2
 LIMIT = 1

@@ -6,10 +6,11 @@ from contextlib import AsyncExitStack
 import pytest
 import pytest_asyncio
 
-from tests.chaos.damage import truncate_topic
-from tests.chaos.extra import extra
-from tests.chaos.kafka import Record, is_consumed, is_relayed, produce_again, read_sale
-from tests.chaos.rig import UNHURRIED, Trial, running_up, trial
+from tests.chaos.faults.damage import truncate_topic
+from tests.chaos.faults.extra import extra
+from tests.chaos.faults.kafka import Record, is_consumed, is_relayed, produce_again, read_sale
+from tests.chaos.rig.running import UNHURRIED, running_up
+from tests.chaos.rig.trial import Trial, trial
 from tests.support.up import Up
 from tests.support.waiting import wait_until
 

@@ -8,8 +8,8 @@ from datetime import datetime
 
 from loadtest.answers import Line
 from loadtest.http_client import Response
-from tests.chaos.load import SHARES, insist
-from tests.chaos.rig import LIMIT, SKU, UNIT, Trial, trial
+from tests.chaos.rig.load import SHARES, insist
+from tests.chaos.rig.trial import LIMIT, SKU, UNIT, Trial, trial
 from tests.support.up import Up
 from tests.support.waiting import wait_until
 

@@ -9,8 +9,9 @@ import pytest
 import pytest_asyncio
 
 from loadtest.history import NO_ANSWER, Attempt
-from tests.chaos.kafka import is_relayed, read_sale
-from tests.chaos.rig import UNIT, Trial, running_up, trial
+from tests.chaos.faults.kafka import is_relayed, read_sale
+from tests.chaos.rig.running import running_up
+from tests.chaos.rig.trial import UNIT, Trial, trial
 from tests.support.up import Up
 from tests.support.waiting import wait_until
 

@@ -2,7 +2,7 @@
 
 import asyncpg
 
-from tests.chaos.rig import Trial, trial
+from tests.chaos.rig.trial import Trial, trial
 from tests.support.up import Up
 from tests.support.waiting import wait_until
 

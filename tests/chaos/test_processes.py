@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.chaos.rig import trial
+from tests.chaos.rig.trial import trial
 from tests.support.up import Up
 
 

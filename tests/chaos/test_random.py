@@ -14,10 +14,10 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from tests.chaos.damage import KEYS, lose_key, retype_key, truncate_redis, truncate_topic
-from tests.chaos.failovers import isolate_primary, lose_primary
-from tests.chaos.rig import Trial, trial
-from tests.chaos.watched import WatchedUp
+from tests.chaos.faults.damage import KEYS, lose_key, retype_key, truncate_redis, truncate_topic
+from tests.chaos.faults.failovers import isolate_primary, lose_primary
+from tests.chaos.rig.trial import Trial, trial
+from tests.chaos.rig.watched import WatchedUp
 from tests.support.up import Up
 
 SHORT_RUN_MINUTES = 0.3

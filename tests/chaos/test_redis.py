@@ -5,10 +5,10 @@ from datetime import datetime
 
 from loadtest.history import Attempt
 from loadtest.verdict.finding import Outcome
-from tests.chaos.damage import lose_key, retype_key, truncate_redis
-from tests.chaos.history_checks import history_violations
-from tests.chaos.load import insist
-from tests.chaos.rig import LIMIT, UNIT, trial
+from tests.chaos.faults.damage import lose_key, retype_key, truncate_redis
+from tests.chaos.rig.history_checks import history_violations
+from tests.chaos.rig.load import insist
+from tests.chaos.rig.trial import LIMIT, UNIT, trial
 from tests.support.up import Up
 from tests.support.waiting import wait_until
 

@@ -27,7 +27,7 @@ from tests.support.waiting import wait_until
 SERVERS = 3
 FOLLOW_SECONDS = 0.1
 FROZEN_SECONDS = 2.0
-COMMAND = (sys.executable, "-m", "tests.chaos.watched_stack")
+COMMAND = (sys.executable, "-m", "tests.chaos.rig.watched_stack")
 
 
 class WatchedUp(Up):

@@ -8,7 +8,7 @@ from pathlib import Path
 from config.ready import ReadyFile
 from config.settings import EventLogSettings
 from config.stack.server import HOST, free_port
-from tests.chaos.extra import extra, listens
+from tests.chaos.faults.extra import extra, listens
 from tests.support.sentinel import MASTER, Replicated
 from tests.support.servers import SECRET
 from tests.support.waiting import wait_until

@@ -10,20 +10,14 @@
 `judge` sells what is left and asks every checker; nothing may be broken and nothing unjudged.
 """
 
-import os
 import random
-import shutil
-import signal
-import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
 import asyncpg
 import msgspec
-import psutil
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
@@ -35,13 +29,12 @@ from loadtest.http_client import HttpClient
 from loadtest.target import Target
 from loadtest.verdict.finding import Outcome
 from loadtest.verdict.run import AWAY, Verdict, verify
-from tests.chaos.crash_logs import CrashLogs
-from tests.chaos.history_checks import history_violations
-from tests.chaos.load import SHARES, Load, insist
-from tests.chaos.stage import Stage
-from tests.chaos.watched import WatchedUp
+from tests.chaos.rig.crash_logs import CrashLogs
+from tests.chaos.rig.history_checks import history_violations
+from tests.chaos.rig.load import SHARES, Load, insist
+from tests.chaos.rig.processes import Processes
+from tests.chaos.rig.stage import Stage
 from tests.support.servers import unique
-from tests.support.up import Up
 from tests.support.waiting import WAIT_SECONDS, wait_until
 
 CONNECTIONS = 64
@@ -56,19 +49,13 @@ REBUILDS = """
 SELECT count(*) AS rebuilds FROM ledger_events
 WHERE sale_id = $1 AND type = 'recover' AND payload ->> 'restored' = 'true'
 """
-# For tests of what shall not be noticed: a Redis or a worker that is slow for a moment would be.
-UNHURRIED = {
-    "DROPGATE_REDIS__SOCKET_TIMEOUT_SECONDS": "10",
-    "DROPGATE_GATEWAY__MAX_QUEUE_MILLISECONDS": "10000",
-}
 ADMISSION = 9  # the invariant about waiting rooms, of which these sales have none
 
 
 @dataclass(frozen=True)
-class Trial:
+class Trial(Processes):
     """One sale on a running system, most often `dropgate up`."""
 
-    up: Stage
     sale_id: str
     units: int
     hold_seconds: int
@@ -77,79 +64,6 @@ class Trial:
     load: Load
     before: dict[str, list[int]]
     crashes: CrashLogs
-    killed: set[str] = field(default_factory=set)
-
-    @property
-    def _supervised(self) -> Up:
-        assert isinstance(self.up, Up), "nobody starts again what dies"
-        return self.up
-
-    def pids(self, name: str) -> list[int]:
-        """The pids that run under this name now."""
-        return self.up.ready.pids[name]
-
-    @property
-    def redis_folder(self) -> Path:
-        """Where the Redis that serves keeps its data."""
-        up = self._supervised
-        return up.redis_folder(up.primary) if isinstance(up, WatchedUp) else up.data / "redis"
-
-    def _serving(self, name: str) -> int:
-        """Which of several does the work: the primary of Redis, the first of all others."""
-        up = self.up
-        return up.primary if name == "redis" and isinstance(up, WatchedUp) else 0
-
-    def kill(self, name: str, *, which: int | None = None) -> int:
-        """SIGKILL, by default the one that does the work; returns the pid."""
-        pid = self.pids(name)[self._serving(name) if which is None else which]
-        os.kill(pid, signal.SIGKILL)
-        self.killed.add(name)
-        return pid
-
-    async def kill_and_wait(self, name: str, *, which: int | None = None) -> None:
-        """SIGKILL, and wait until another one runs in its place."""
-        await self._supervised.ready_where(name, not_pid=self.kill(name, which=which))
-
-    @asynccontextmanager
-    async def stopped(self, *names: str, which: int | None = None) -> AsyncIterator[None]:
-        """SIGSTOP everything under these names, or one of it, with children; SIGCONT after the
-        block.
-        """
-        pids = await wait_until(lambda: self._living(names, which), "all of them run")
-        self._signal(pids, signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            self._signal(pids, signal.SIGCONT)
-
-    def _living(self, names: Iterable[str], which: int | None) -> list[int]:
-        """The pids under these names, with children; none while one of them is just dead."""
-        chosen = slice(None) if which is None else slice(which, which + 1)
-        try:
-            found = [psutil.Process(pid) for name in names for pid in self.pids(name)[chosen]]
-            family = [*found, *(child for each in found for child in each.children())]
-            is_dying = any(each.status() == psutil.STATUS_ZOMBIE for each in family)
-        except psutil.NoSuchProcess:
-            return []
-        return [] if is_dying else [each.pid for each in family]
-
-    def _signal(self, pids: Iterable[int], number: signal.Signals) -> None:
-        for pid in pids:
-            if psutil.pid_exists(pid):
-                os.kill(pid, number)
-
-    @asynccontextmanager
-    async def down(self, name: str) -> AsyncIterator[None]:
-        """SIGKILL what runs under this name and keep it down during the block."""
-        # Whoever would start it again is stopped meanwhile.
-        supervisor = self._supervised.process
-        supervisor.send_signal(signal.SIGSTOP)
-        try:
-            killed = psutil.Process(self.kill(name))
-            await wait_until(lambda: killed.status() == psutil.STATUS_ZOMBIE, f"{name} is dead")
-            yield
-        finally:
-            supervisor.send_signal(signal.SIGCONT)
 
     async def reserve(
         self, buyer: str, key: str, lines: Sequence[Line] = UNIT, *, calls: Calls | None = None
@@ -164,18 +78,6 @@ class Trial:
     async def cancel(self, held: Attempt) -> Attempt:
         """Give a buyer's hold back, insisting."""
         return await insist(lambda: self.calls.cancel(held.buyer_id, held.reservation_id))
-
-    async def all_running(self) -> None:
-        """Wait until every pid of the ready file is a living child of `up`, none just killed."""
-        await wait_until(self._is_running, "everything that died runs again")
-
-    def _is_running(self) -> bool:
-        children = psutil.Process(self._supervised.process.pid).children()
-        try:
-            living = {child.pid for child in children if child.status() != psutil.STATUS_ZOMBIE}
-        except psutil.NoSuchProcess:  # ended while it was looked at
-            return False
-        return living >= {pid for pids in self.up.ready.pids.values() for pid in pids}
 
     async def passed(self, seconds: float) -> None:
         """Let a fault last: wait until the clock says so."""
@@ -297,22 +199,6 @@ class Trial:
         died = {name for name in after if after[name] != self.before[name]}
         assert died <= self.killed, f"died of another's death: {died - self.killed}"
         return verdict
-
-
-@asynccontextmanager
-async def running_up(
-    *arguments: str, environment: Mapping[str, str] | None = None
-) -> AsyncIterator[Up]:
-    """A `dropgate up` of its own that has to outlive the block, whatever happens in it."""
-    folder = Path(tempfile.mkdtemp(prefix="dropgate-chaos-"))
-    running = Up(folder, arguments, environment)
-    try:
-        await running.start()
-        yield running
-        assert running.process.poll() is None, running.output
-    finally:
-        await running.stop()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @asynccontextmanager

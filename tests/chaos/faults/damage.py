@@ -4,7 +4,7 @@ from pathlib import Path
 
 from redis.asyncio import Redis
 
-from tests.chaos.kafka import TOPIC
+from tests.chaos.faults.kafka import TOPIC
 from tests.support.servers import append_only_file
 
 KEYS = ("meta", "stock", "reservations", "buyers", "deadlines", "outbox")

@@ -15,9 +15,9 @@ from config.stack.server import HOST, free_port
 from loadtest.answers import Line
 from loadtest.calls import Calls
 from loadtest.history import Attempt
-from tests.chaos.extra import extra, listens
-from tests.chaos.rig import SKU, Trial
-from tests.chaos.watched import WatchedUp
+from tests.chaos.faults.extra import extra, listens
+from tests.chaos.rig.trial import SKU, Trial
+from tests.chaos.rig.watched import WatchedUp
 from tests.support.sentinel import client_of
 from tests.support.servers import unique
 from tests.support.waiting import WAIT_SECONDS, wait_until

@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from config.stack.server import HOST, free_port
-from tests.chaos.stage import Stage
+from tests.chaos.rig.stage import Stage
 from tests.support.network.proxy import FaultyProxy
 from tests.support.up import Up
 from tests.support.waiting import WAIT_SECONDS, wait_until

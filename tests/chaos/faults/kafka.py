@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from tests.chaos.rig import Trial
+from tests.chaos.rig.trial import Trial
 from tests.support.up import Up
 from tests.support.waiting import WAIT_SECONDS
 

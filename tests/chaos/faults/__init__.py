@@ -1,0 +1,1 @@
+"""Faults beyond a kill: damaged data, lost primaries, isolated workers, Kafka set back."""
