@@ -9,7 +9,13 @@ import asyncpg
 
 from gateway.inventory.errors import Recovering
 from gateway.inventory.keys import PartitionId
-from gateway.inventory.types import ConfirmedRecord, Record, ReservationState, ReturnedRecord
+from gateway.inventory.types import (
+    ConfirmedRecord,
+    PlacedLines,
+    Record,
+    ReservationState,
+    ReturnedRecord,
+)
 
 FACTS = 11  # columns before those of a line
 _STATES = {state.name.lower(): state for state in ReservationState}
@@ -47,10 +53,12 @@ def record_of(
     return ReturnedRecord(*facts, payment_reference, _flat(lines, 3), return_keys)
 
 
-def _flat(lines: Sequence[Line], amount: int) -> tuple[int, ...]:
-    """{account, quantity, ...} in the order of the accounts, without the empty ones."""
+def _flat(lines: Sequence[Line], amount: int) -> PlacedLines:
+    """The lines in the order of the accounts, without those of no units."""
     if len(lines) == 1 and lines[0][amount] > 0:
-        return (lines[0][0], lines[0][amount])
-    return tuple(
-        value for line in sorted(lines) if line[amount] > 0 for value in (line[0], line[amount])
+        return PlacedLines((lines[0][0], lines[0][amount]))
+    return PlacedLines(
+        tuple(
+            value for line in sorted(lines) if line[amount] > 0 for value in (line[0], line[amount])
+        )
     )

@@ -7,6 +7,7 @@ up only leaves: the call goes on, and a retry finds its result.
 
 import asyncio
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from gateway.inventory.errors import Overloaded
@@ -16,14 +17,11 @@ from gateway.inventory.outcomes import ReserveReply
 from gateway.inventory.store import ReservationStore
 from gateway.inventory.types import ReserveRequest
 
-_NUMBERS = 2**31
+NUMBERS_MAX = 2**31
 # Fewer than these are answered soon, or by an error of their own, whatever a batch takes.
 BUSY_WAITING = 256
 # Of a batch's own time in the average that the next ones are expected to take.
 NEWEST_SHARE = 0.2
-
-Admission = tuple[int, int]  # its number, and when it ends: see ReserveRequest
-NO_ADMISSION: Admission = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +64,9 @@ class ReserveBatcher:
         self._bounds = bounds
         self._lanes: dict[PartitionId, _Lane] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._number = 0
+        self._numbers = _numbers()
         self.in_flight = 0
         self.batches = 0
-        self.batched_requests = 0
 
     def queue_seconds(self) -> float:
         """How long a request waits for its turn now, for the partition most behind."""
@@ -77,32 +74,12 @@ class ReserveBatcher:
         busy = (lane for lane in self._lanes.values() if len(lane.waiting) >= BUSY_WAITING)
         return max((lane.queue_seconds(now, most) for lane in busy), default=0.0)
 
-    async def reserve(
-        self,
-        partition: PartitionId,
-        token: str,
-        buyer_id: str,
-        fingerprint: str,
-        lines: tuple[int, ...],
-        admission: Admission = NO_ADMISSION,
-        *,
-        metered: bool = False,
-    ) -> ReserveReply:
-        """The script's answer to one request. Raises as `enqueue` and its future do."""
-        return await self.enqueue(
-            partition, token, buyer_id, fingerprint, lines, admission, metered=metered
-        )
+    def next_number(self) -> int:
+        """The number of the next request: no other request under way here has it."""
+        return next(self._numbers)
 
     def enqueue(
-        self,
-        partition: PartitionId,
-        token: str,
-        buyer_id: str,
-        fingerprint: str,
-        lines: tuple[int, ...],
-        admission: Admission = NO_ADMISSION,
-        *,
-        metered: bool = False,
+        self, partition: PartitionId, request: ReserveRequest
     ) -> asyncio.Future[ReserveReply]:
         """A future with the script's answer to one request, or with Recovering or UnknownOutcome as
         the store raises them. Raises Overloaded, nothing having been sent, when too many are under
@@ -118,10 +95,6 @@ class ReserveBatcher:
             wait = lane.queue_seconds(loop.time(), self._bounds.max_batch)
             if wait > self._bounds.max_queue_seconds:
                 raise Overloaded(f"{len(lane.waiting)} reserves wait, {wait:.1f} s")
-        self._number = (self._number + 1) % _NUMBERS
-        request = ReserveRequest(
-            self._number, token, buyer_id, fingerprint, lines, *admission, metered
-        )
         waiter: asyncio.Future[ReserveReply] = loop.create_future()
         lane.waiting.append((request, waiter))
         self.in_flight += 1
@@ -154,7 +127,6 @@ class ReserveBatcher:
         clock = asyncio.get_running_loop().time
         lane.began = began = clock()
         self.batches += 1
-        self.batched_requests += len(batch)
 
         def ended() -> None:
             lane.call_seconds += NEWEST_SHARE * (clock() - began - lane.call_seconds)
@@ -166,3 +138,9 @@ class ReserveBatcher:
 
         call = self._store.reserve(partition, [request for request, _ in batch])
         await hand_out(call, [waiter for _, waiter in batch], ended)
+
+
+def _numbers() -> Iterator[int]:
+    """Numbers that come again only after all of NUMBERS_MAX, far more than can be under way."""
+    while True:
+        yield from range(NUMBERS_MAX)

@@ -17,7 +17,9 @@ from gateway.inventory.keys import PartitionId, bucket_keys, partition_keys
 from gateway.inventory.outcomes import AdjustReply, EdgeReply, ReserveReply
 from gateway.inventory.redis.pool import MisroutedReply, ScriptPool
 from gateway.inventory.types import (
+    NO_LINES_ASKED,
     AccountCounters,
+    AskedLines,
     BuyerRate,
     RepairRequest,
     Reservation,
@@ -136,9 +138,9 @@ class ReservationStore:
         partition: PartitionId,
         token: str,
         payment_reference: str,
-        lines: Sequence[int] = (),
+        lines: AskedLines = NO_LINES_ASKED,
     ) -> EdgeReply:
-        """From held to confirmed; `lines` {item, account or 0, quantity, ...} for a part of it."""
+        """From held to confirmed; `lines` for a part of the reservation, none for all of it."""
         return await self._edge("confirm", partition, token, payment_reference, lines)
 
     async def cancel(self, partition: PartitionId, token: str, actor: str) -> EdgeReply:
@@ -154,7 +156,7 @@ class ReservationStore:
         partition: PartitionId,
         token: str,
         return_key: str,
-        lines: Sequence[int],
+        lines: AskedLines,
         *,
         restock: bool,
         reason: str,

@@ -1,17 +1,23 @@
 """What the scripts are told and what they answer, as the arrays that cross the wire.
 
 MessagePack arrays in the order of the fields; lua/include/record.lua writes and reads the same.
-Lines are flat lists: {account, quantity, ...} where they are settled, {item, account or 0,
-quantity, ...} where they are asked for. Items and accounts are numbered from 1, in catalogue order.
-Instants are milliseconds since 1970 on the server's clock.
+Items and accounts are numbered from 1, in catalogue order. Instants are milliseconds since 1970 on
+the server's clock.
 """
 
 from collections.abc import Iterable
 from enum import IntEnum, StrEnum
 from itertools import chain
-from typing import Self
+from typing import NewType, Self
 
 import msgspec
+
+# Lines as a caller asks for them, flat: item, account or 0 for any, quantity, and again.
+AskedLines = NewType("AskedLines", tuple[int, ...])
+# Lines as a script placed them, flat: account, quantity, and again.
+PlacedLines = NewType("PlacedLines", tuple[int, ...])
+NO_LINES_ASKED = AskedLines(())
+NO_LINES_PLACED = PlacedLines(())
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -37,18 +43,19 @@ class SaleState(StrEnum):
 
 
 class ReserveRequest(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One reserve of a batch; `number` comes back with its reply.
+    """One reserve on its whole way, from the handler to the script.
 
-    `admission` is the number of the buyer's admission, 0 where there is none; it ends at
-    `admission_expires_at` on the server's clock. `metered`: it counts towards the buyer's rate
-    limit, where there is one.
+    `number` tells the requests of one process apart that are under way at once; the reply echoes
+    it. `admission` is the number of the buyer's admission, 0 where there is none; it ends at
+    `admission_expires_at` on the server's clock. `metered`: the request counts towards the buyer's
+    rate limit, where there is one.
     """
 
     number: int
     token: str
     buyer_id: str
     fingerprint: str
-    lines: tuple[int, ...]
+    lines: AskedLines
     admission: int = 0
     admission_expires_at: int = 0
     metered: bool = False
@@ -76,9 +83,9 @@ class Reservation(msgspec.Struct, frozen=True, array_like=True, gc=False):
     extended_ms: int
     buyer_id: str
     fingerprint: str
-    lines: tuple[int, ...]
+    lines: PlacedLines
     payment_reference: str = ""
-    returned: tuple[int, ...] = ()
+    returned: PlacedLines = NO_LINES_PLACED
 
 
 class AccountCounters(msgspec.Struct, frozen=True, array_like=True):
@@ -124,7 +131,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     extended_ms: int
     buyer_id: str
     fingerprint: str
-    lines: tuple[int, ...]
+    lines: PlacedLines
 
 
 class ConfirmedRecord(Record, frozen=True, array_like=True):
@@ -136,7 +143,7 @@ class ConfirmedRecord(Record, frozen=True, array_like=True):
 class ReturnedRecord(ConfirmedRecord, frozen=True, array_like=True):
     """One of which units came back; each return's key is kept as `key:fingerprint`."""
 
-    returned: tuple[int, ...]
+    returned: PlacedLines
     return_keys: tuple[str, ...]
 
 

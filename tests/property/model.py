@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from gateway.inventory.events import Event, EventLine, Load, LoadedAccount
-from gateway.inventory.types import AccountCounters, Reservation, ReservationState
+from gateway.inventory.types import AccountCounters, PlacedLines, Reservation, ReservationState
 from tests.support.scripts.sale import Sale, token
 from tests.support.scripts.state import (
     Buyer,
@@ -266,5 +266,5 @@ def _record(claim: Claim) -> StoredRecord:
     )
 
 
-def _flat(lines: dict[int, int]) -> tuple[int, ...]:
-    return tuple(number for line in lines.items() for number in line)
+def _flat(lines: dict[int, int]) -> PlacedLines:
+    return PlacedLines(tuple(number for line in lines.items() for number in line))

@@ -4,7 +4,7 @@ import pytest
 
 from gateway.inventory.events import Cancel, EventLine
 from gateway.inventory.outcomes import EdgeReply
-from gateway.inventory.types import Reservation, ReservationState
+from gateway.inventory.types import PlacedLines, Reservation, ReservationState
 from tests.support.scripts.harness import Rig
 from tests.support.scripts.sale import Item, Sale, token
 from tests.support.scripts.state import Buyer, StoredRecord
@@ -17,7 +17,7 @@ def test_every_unit_returns(rig: Rig) -> None:
     held = rig.hold("a", (("tee", 2), ("cap", 1)))
     with rig.step() as step:
         reply = rig.cancel("a", actor="support")
-    lines = (1, 2, 2, 1)
+    lines = PlacedLines((1, 2, 2, 1))
     told = Reservation(token("a"), CANCELLED, 1, 4, 1, 3, held.deadline, 0, "ann", "order-1", lines)
     assert reply == EdgeReply("cancelled", told)
     assert step.moved == {

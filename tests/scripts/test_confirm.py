@@ -4,7 +4,7 @@ import pytest
 
 from gateway.inventory.events import Confirm, EventLine
 from gateway.inventory.outcomes import EdgeReply
-from gateway.inventory.types import Reservation, ReservationState
+from gateway.inventory.types import PlacedLines, Reservation, ReservationState
 from tests.support.scripts.harness import Rig
 from tests.support.scripts.sale import Item, Lines, Sale, token
 from tests.support.scripts.state import Buyer, StoredRecord
@@ -18,8 +18,9 @@ def test_whole(rig: Rig) -> None:
     held = rig.hold("a", (("tee", 2),))
     with rig.step() as step:
         reply = rig.confirm("a", "pay-7")
+    lines = PlacedLines((1, 2))
     told = Reservation(
-        token("a"), CONFIRMED, 1, 4, 1, 3, held.deadline, 0, "ann", "order-1", (1, 2), "pay-7"
+        token("a"), CONFIRMED, 1, 4, 1, 3, held.deadline, 0, "ann", "order-1", lines, "pay-7"
     )
     assert reply == EdgeReply("confirmed", told)
     assert step.moved == {DEFAULT: {"held": -2, "sold": 2}}

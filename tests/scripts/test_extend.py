@@ -4,7 +4,7 @@ import pytest
 
 from gateway.inventory.events import EventLine, Extend
 from gateway.inventory.outcomes import EdgeReply
-from gateway.inventory.types import Reservation, ReservationState
+from gateway.inventory.types import PlacedLines, Reservation, ReservationState
 from tests.support.scripts.harness import Rig
 from tests.support.scripts.sale import Sale, token
 from tests.support.scripts.state import StoredRecord
@@ -18,7 +18,8 @@ def test_moves_the_deadline(rig: Rig) -> None:
     later = held.deadline + 60_000
     with rig.step() as step:
         reply = rig.extend("a", 60_000)
-    told = Reservation(token("a"), HELD, 1, 4, 1, 3, later, 60_000, "ann", "order-1", (1, 1))
+    lines = PlacedLines((1, 1))
+    told = Reservation(token("a"), HELD, 1, 4, 1, 3, later, 60_000, "ann", "order-1", lines)
     assert reply == EdgeReply("extended", told)
     assert step.moved == {}
     assert step.after.records == {

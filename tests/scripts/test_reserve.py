@@ -2,7 +2,7 @@
 
 from gateway.inventory.events import EventLine, Reserve
 from gateway.inventory.outcomes import ReserveReply
-from gateway.inventory.types import Reservation, ReservationState
+from gateway.inventory.types import PlacedLines, Reservation, ReservationState
 from tests.support.scripts.harness import Rig
 from tests.support.scripts.sale import Ask, Item, Sale, token
 from tests.support.scripts.state import Buyer, StoredRecord
@@ -30,7 +30,9 @@ def test_takes_the_units_and_says_so(rig: Rig) -> None:
         ReserveReply(
             number=0,
             outcome="accepted",
-            detail=Reservation(token("a"), HELD, 1, 3, 1, 3, deadline, 0, "ann", "f-9", lines),
+            detail=Reservation(
+                token("a"), HELD, 1, 3, 1, 3, deadline, 0, "ann", "f-9", PlacedLines(lines)
+            ),
         ),
     )
     assert step.moved == {

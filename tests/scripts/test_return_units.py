@@ -4,7 +4,7 @@ import pytest
 
 from gateway.inventory.events import EventLine, ReturnUnits
 from gateway.inventory.outcomes import EdgeReply
-from gateway.inventory.types import Reservation, ReservationState
+from gateway.inventory.types import PlacedLines, Reservation, ReservationState
 from tests.support.scripts.harness import Rig
 from tests.support.scripts.sale import Item, Lines, Sale, token
 from tests.support.scripts.state import StoredRecord
@@ -42,7 +42,8 @@ def test_a_part_restocked(rig: Rig) -> None:
     told = Reservation(
         token("a"),
         CONFIRMED,
-        *(1, 5, 1, 3, deadline, 0, "ann", "order-1", (1, 3), "pay-1", (1, 2)),
+        *(1, 5, 1, 3, deadline, 0, "ann", "order-1", PlacedLines((1, 3)), "pay-1"),
+        PlacedLines((1, 2)),
     )
     assert reply == EdgeReply("returned", told)
     assert step.moved == {DEFAULT: {"available": 2, "sold": -2}}

@@ -32,7 +32,7 @@ from gateway.inventory.errors import InventoryError, UnknownOutcome
 from gateway.inventory.keys import ReservationId, keyed_token, parse_reservation_id
 from gateway.inventory.outcomes import EdgeReply
 from gateway.inventory.store import ReservationStore
-from gateway.inventory.types import SaleState
+from gateway.inventory.types import NO_LINES_ASKED, SaleState
 
 ASKED_AGAIN_TIMES = 2
 
@@ -65,7 +65,7 @@ class ReservationService:
     async def confirm(self, reservation_id: str, body: ConfirmBody) -> Resolution:
         """Held → confirmed, whole or in part."""
         target = await self._target(reservation_id)
-        lines = numbered_lines(target.facts, body.lines) if body.lines else ()
+        lines = numbered_lines(target.facts, body.lines) if body.lines else NO_LINES_ASKED
         partition, token = target.identifier.partition, target.identifier.token
         return await self._edge(
             target,
@@ -103,7 +103,7 @@ class ReservationService:
     async def return_units(self, reservation_id: str, key: str, body: ReturnBody) -> Resolution:
         """Units of a confirmed reservation given back, once per key."""
         target = await self._target(reservation_id)
-        lines = numbered_lines(target.facts, body.lines) if body.lines else ()
+        lines = numbered_lines(target.facts, body.lines) if body.lines else NO_LINES_ASKED
         partition, token = target.identifier.partition, target.identifier.token
         return_key = keyed_token(target.facts.hash_key, "return", reservation_id, key)
         fingerprint = keyed_token(

@@ -9,6 +9,7 @@ from gateway.api.contract.bodies import check_text
 from gateway.api.contract.problems import Problem
 from gateway.api.contract.requests import LineBody
 from gateway.api.sales.facts import SaleFacts
+from gateway.inventory.types import AskedLines
 
 
 def fingerprint_of(lines: Sequence[LineBody]) -> str:
@@ -23,8 +24,8 @@ def fingerprint_of(lines: Sequence[LineBody]) -> str:
     return urlsafe_b64encode(digest.digest())[:11].decode()
 
 
-def numbered_lines(facts: SaleFacts, lines: Sequence[LineBody]) -> tuple[int, ...]:
-    """{item, account or 0, quantity, ...} for the scripts. Raises Problem for an unknown name."""
+def numbered_lines(facts: SaleFacts, lines: Sequence[LineBody]) -> AskedLines:
+    """The lines by number, for the scripts. Raises Problem for an unknown name."""
     catalog = facts.catalog
     flat: list[int] = []
     for line in lines:
@@ -42,7 +43,7 @@ def numbered_lines(facts: SaleFacts, lines: Sequence[LineBody]) -> tuple[int, ..
                     location=line.location,
                 )
         flat += (item, account or 0, line.quantity)
-    return tuple(flat)
+    return AskedLines(tuple(flat))
 
 
 def buyer_of(principal: Principal, given: str | None) -> str:

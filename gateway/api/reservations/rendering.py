@@ -10,7 +10,7 @@ from gateway.api.sales.facts import SaleFacts
 from gateway.inventory.catalog import Catalog
 from gateway.inventory.events import Position, event_id
 from gateway.inventory.keys import PartitionId, ReservationId
-from gateway.inventory.types import Reservation, ReservationState
+from gateway.inventory.types import PlacedLines, Reservation, ReservationState
 
 StateName = Literal["held", "confirmed", "cancelled", "expired"]
 STATE_NAMES = {state.value: cast("StateName", state.name.lower()) for state in ReservationState}
@@ -18,15 +18,15 @@ STATE_NAMES = {state.value: cast("StateName", state.name.lower()) for state in R
 
 @lru_cache(maxsize=4096)
 def _priced(
-    catalog: Catalog, lines: tuple[int, ...], currency: str
+    catalog: Catalog, lines: PlacedLines, currency: str
 ) -> tuple[tuple[LineAnswer, ...], Total]:
     """Lines and their total; in a drop nearly everybody's are the same."""
     answers = line_answers(catalog, lines)
     return answers, total_of(answers, currency)
 
 
-def line_answers(catalog: Catalog, lines: Sequence[int]) -> tuple[LineAnswer, ...]:
-    """Flat {account, quantity, ...} by name and price."""
+def line_answers(catalog: Catalog, lines: PlacedLines) -> tuple[LineAnswer, ...]:
+    """The lines by name and price."""
     answers = []
     for index in range(0, len(lines), 2):
         account = catalog.account(lines[index])

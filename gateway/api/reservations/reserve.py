@@ -27,13 +27,16 @@ from gateway.api.reservations.settled import SettledReservations
 from gateway.api.sales.directory import SaleDirectory
 from gateway.api.sales.facts import SaleFacts
 from gateway.api.sales.lookup import facts_or_problem, is_settled
-from gateway.inventory.batcher import NO_ADMISSION, Admission, ReserveBatcher
+from gateway.inventory.batcher import ReserveBatcher
 from gateway.inventory.errors import Overloaded, Recovering, UnknownOutcome
-from gateway.inventory.keys import ReservationId, keyed_token
+from gateway.inventory.keys import PartitionId, ReservationId, keyed_token
 from gateway.inventory.outcomes import Outcome, ReserveReply
-from gateway.inventory.types import Reservation, SaleState
+from gateway.inventory.types import Reservation, ReserveRequest, SaleState
 
 ASK_AGAIN_FIRST_SECONDS = 0.05
+# The number of a buyer's admission, and when it ends in ms on the server's clock.
+Admission = tuple[int, int]
+NO_ADMISSION: Admission = (0, 0)
 
 _body = Decoder(ReserveBody)
 
@@ -66,12 +69,13 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
     """A request that has the right shape: what to ask the partition for, and for whom."""
 
     facts: SaleFacts
-    identifier: ReservationId
-    buyer_id: str
-    fingerprint: str
-    lines: tuple[int, ...]
-    admission: Admission
-    metered: bool
+    partition: PartitionId
+    request: ReserveRequest
+
+    @property
+    def identifier(self) -> ReservationId:
+        """The reservation's id, whether or not the partition accepts the request."""
+        return ReservationId(self.partition, self.request.token)
 
 
 @lru_cache(maxsize=1024)
@@ -144,29 +148,23 @@ class Reserve:
         """The request in the partition's terms. Raises Problem for a wrong shape."""
         body, fingerprint, key, buyer_id = _shape(headers, raw, principal)
         token = keyed_token(facts.hash_key, buyer_id, key)
-        return Ask(
-            facts,
-            ReservationId(facts.home_of(buyer_id), token),
+        admission, admission_expires_at = _admission(self._gate, facts, headers, buyer_id)
+        request = ReserveRequest(
+            self._batcher.next_number(),
+            token,
             buyer_id,
             fingerprint,
             numbered_lines(facts, body.lines),
-            _admission(self._gate, facts, headers, buyer_id),
+            admission,
+            admission_expires_at,
             # Shops have a limit of their own: theirs are the buyers of a whole storefront.
             principal.scope is Scope.BUYER,
         )
+        return Ask(facts, facts.home_of(buyer_id), request)
 
     def send(self, ask: Ask) -> asyncio.Future[ReserveReply]:
         """Hand over to the batcher; its errors are in the future, Overloaded is raised at once."""
-        where = ask.identifier
-        return self._batcher.enqueue(
-            where.partition,
-            where.token,
-            ask.buyer_id,
-            ask.fingerprint,
-            ask.lines,
-            ask.admission,
-            metered=ask.metered,
-        )
+        return self._batcher.enqueue(ask.partition, ask.request)
 
     def answer(self, ask: Ask, reply: ReserveReply) -> Answer | Problem:
         """What the caller is told."""
@@ -181,7 +179,7 @@ class Reserve:
             self._metrics.count_reservation(problem.kind.code)
             return problem
         self._metrics.count_reservation(reply.outcome)
-        body = reservation_answer(ask.facts, ask.identifier.partition, detail)
+        body = reservation_answer(ask.facts, ask.partition, detail)
         location = ("Location", f"/v1/reservations/{body.reservation_id}")
         if reply.outcome == Outcome.REPLAYED:
             return json_answer(201, body, location, REPLAYED)
@@ -193,7 +191,7 @@ class Reserve:
                 raise RuntimeError("a limit was reached where there is none")
             detail = "This buyer reserves too often in this sale."
             return rate_limited(self._buyer_quota, reply.detail / 1000, detail)
-        return refusal(ask.facts, ask.identifier.partition, reply)
+        return refusal(ask.facts, ask.partition, reply)
 
     async def insist(self, ask: Ask, doubt: Exception) -> Answer | Problem:
         """The answer although a first try ended in `doubt`: asks again with the same id within the
@@ -206,7 +204,7 @@ class Reserve:
         except (Recovering, UnknownOutcome):
             facts = ask.facts
             if await is_settled(self._directory, facts.sale_id):
-                return await self._replay_settled(ask.identifier, ask.buyer_id, ask.fingerprint)
+                return await self._replay_settled(ask)
             problem = recovering()
         self._metrics.count_reservation(problem.kind.code)
         return problem
@@ -216,7 +214,7 @@ class Reserve:
         if not facts.opened:
             raise not_open(facts.state)
         if facts.state is SaleState.SETTLED:
-            return await self._replay_settled(ask.identifier, ask.buyer_id, ask.fingerprint)
+            return await self._replay_settled(ask)
         try:
             answer = self.answer(ask, await self.send(ask))
         except (Overloaded, Recovering, UnknownOutcome) as error:
@@ -241,16 +239,15 @@ class Reserve:
                 continue  # nothing was sent this time: the doubt is still the first one's
         raise doubt
 
-    async def _replay_settled(
-        self, identifier: ReservationId, buyer_id: str, fingerprint: str
-    ) -> Answer:
+    async def _replay_settled(self, ask: Ask) -> Answer:
+        identifier, request = ask.identifier, ask.request
         try:
             found = await self._settled.find(identifier)
         except LedgerUnavailable as error:
             raise recovering() from error
         if found is None:
             raise not_open(SaleState.SETTLED)
-        if found.answer.buyer_id != buyer_id or found.fingerprint != fingerprint:
+        if found.answer.buyer_id != request.buyer_id or found.fingerprint != request.fingerprint:
             raise key_reused()
         self._metrics.count_reservation(Outcome.REPLAYED)
         location = ("Location", f"/v1/reservations/{identifier}")

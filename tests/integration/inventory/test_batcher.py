@@ -22,7 +22,7 @@ from gateway.inventory.errors import Overloaded, Recovering, UnknownOutcome
 from gateway.inventory.keys import PartitionId
 from gateway.inventory.outcomes import ReserveReply
 from gateway.inventory.store import ReservationStore
-from gateway.inventory.types import Reservation, ReservationState
+from gateway.inventory.types import Reservation, ReservationState, ReserveRequest
 from tests.support.network.proxy import FaultyProxy
 from tests.support.sales.partitions import (
     FINGERPRINT,
@@ -49,7 +49,9 @@ def new_batcher(store: ReservationStore, **bounds: int) -> ReserveBatcher:
 
 
 async def reserve(batcher: ReserveBatcher, partition: PartitionId, buyer: str) -> ReserveReply:
-    return await batcher.reserve(partition, token_of(buyer), buyer, FINGERPRINT, ONE_UNIT)
+    number, token = batcher.next_number(), token_of(buyer)
+    request = ReserveRequest(number, token, buyer, FINGERPRINT, ONE_UNIT)
+    return await batcher.enqueue(partition, request)
 
 
 async def reserve_until_answered(

@@ -11,6 +11,7 @@ from gateway.inventory.errors import Recovering
 from gateway.inventory.keys import PartitionId, partition_keys
 from gateway.inventory.store import ReservationStore
 from gateway.inventory.types import (
+    NO_LINES_ASKED,
     ConfirmedRecord,
     Record,
     ReservationState,
@@ -43,7 +44,7 @@ async def some_history(store: ReservationStore, sale_id: str) -> PartitionId:
         partition,
         token_of("dora"),
         token_of("r"),
-        (),
+        NO_LINES_ASKED,
         restock=True,
         reason="broken",
         fingerprint="f",

@@ -11,13 +11,14 @@ import pytest_asyncio
 from config.settings import Settings
 from gateway.inventory.errors import Recovering
 from gateway.inventory.events import Position
+from gateway.inventory.types import NO_LINES_ASKED
 from reconciler.catching_up import LedgerBehind
 from reconciler.compare import CompareConfig, compare_partition
 from reconciler.context import Context, open_context
 from reconciler.differences import Difference
 from reconciler.paging import Scope
 from tests.support.sales.judged_sale import JudgedSale, admitted
-from tests.support.sales.partitions import FINGERPRINT, token_of
+from tests.support.sales.partitions import FINGERPRINT, ONE_UNIT, token_of
 from tests.support.servers import unique
 from tests.support.waiting import WAIT_SECONDS
 
@@ -63,14 +64,14 @@ async def test_a_ledger_that_is_further_is_folded_back(
     store, partition = judged_sale.store, judged_sale.partition
     taken = await store.snapshot(partition)
     await judged_sale.reserve("late", 1, 0, 2)
-    await store.confirm(partition, token_of("late"), "pay-late", (1, 0, 1))
+    await store.confirm(partition, token_of("late"), "pay-late", ONE_UNIT)
     await store.return_units(
-        partition, token_of("late"), token_of("late", "r"), (), restock=False, reason="torn",
-        fingerprint=FINGERPRINT,
+        partition, token_of("late"), token_of("late", "r"), NO_LINES_ASKED, restock=False,
+        reason="torn", fingerprint=FINGERPRINT,
     )  # fmt: skip
     await store.return_units(
-        partition, token_of("payer"), token_of("late", "p"), (), restock=True, reason="undone",
-        fingerprint=FINGERPRINT,
+        partition, token_of("payer"), token_of("late", "p"), NO_LINES_ASKED, restock=True,
+        reason="undone", fingerprint=FINGERPRINT,
     )  # fmt: skip
     await judged_sale.reserve("later", 2, 0, 1)
     await store.cancel(partition, token_of("later"), "later")
@@ -280,7 +281,7 @@ async def test_comparisons_under_load_find_nothing(
         while not stop.is_set():
             buyer = f"buyer-{lane}-{bought}"
             token = token_of(buyer)
-            request = admitted(token, buyer, (1, 0, 1))
+            request = admitted(token, buyer, ONE_UNIT)
             (reply,) = await judged_sale.store.reserve(judged_sale.partition, [request])
             assert reply.outcome == "accepted"
             if bought % 2:

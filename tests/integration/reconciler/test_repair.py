@@ -15,7 +15,7 @@ from gateway.inventory.events import Repair as RepairEvent
 from gateway.inventory.events import decode_event
 from gateway.inventory.keys import PartitionId
 from gateway.inventory.store import RepairReply
-from gateway.inventory.types import RepairRequest
+from gateway.inventory.types import AskedLines, RepairRequest
 from order_writer.service import run as run_order_writer
 from reconciler.compare import CompareConfig, compare_partition
 from reconciler.context import Context, open_context
@@ -24,7 +24,7 @@ from reconciler.reading import ADMISSION, GIVEN_BACK
 from reconciler.reconcile import Reconcile
 from reconciler.repair import Repair, RepairOrder
 from tests.support.sales.judged_sale import SHIRT, JudgedSale, admitted
-from tests.support.sales.partitions import FINGERPRINT, token_of
+from tests.support.sales.partitions import FINGERPRINT, ONE_UNIT, token_of
 from tests.support.sales.pipeline import pipeline, running
 from tests.support.sales.reconciliations import reconciled
 from tests.support.servers import unique
@@ -206,7 +206,7 @@ async def load(sale: JudgedSale) -> AsyncIterator[None]:
         while not stop.is_set():
             buyer = f"buyer-{lane}-{bought}"
             token = token_of(buyer)
-            request = admitted(token, buyer, (SHIRT, 0, 1 + bought % 2))
+            request = admitted(token, buyer, AskedLines((SHIRT, 0, 1 + bought % 2)))
             (reply,) = await sale.store.reserve(sale.partition, [request])
             assert reply.outcome == "accepted"
             if bought % 4 == 0:
@@ -214,7 +214,7 @@ async def load(sale: JudgedSale) -> AsyncIterator[None]:
             elif bought % 4 == 1:
                 await sale.store.confirm(sale.partition, token, "paid")
                 await sale.store.return_units(
-                    sale.partition, token, token_of(buyer, "back"), (1, 0, 1), restock=True,
+                    sale.partition, token, token_of(buyer, "back"), ONE_UNIT, restock=True,
                     reason="size", fingerprint=FINGERPRINT,
                 )  # fmt: skip
             elif bought % 4 == 2:

@@ -15,7 +15,7 @@ from gateway.inventory.keys import PartitionId, ReservationId
 from gateway.inventory.opening import open_sale
 from gateway.inventory.specs import ItemSpec, Money, SaleSpec, WaitingRoomSpec
 from gateway.inventory.store import ReservationStore
-from gateway.inventory.types import ReserveRequest
+from gateway.inventory.types import AskedLines, ReserveRequest
 from loadtest.history import History
 from loadtest.verdict.run import Verdict, verify
 from order_writer.fold import Fold
@@ -23,7 +23,14 @@ from order_writer.items import decode_items
 from order_writer.ledger import advance, prepare, write
 from order_writer.outbox import Outbox
 from tests.support.sales.admissions import FAR_MS
-from tests.support.sales.partitions import BOUNDS, FINGERPRINT, HASH_KEY, open_store, token_of
+from tests.support.sales.partitions import (
+    BOUNDS,
+    FINGERPRINT,
+    HASH_KEY,
+    ONE_UNIT,
+    open_store,
+    token_of,
+)
 
 SHIRT = 1  # number of the item and of its account; caps are item 2, accounts 2 and 3
 SPEC = SaleSpec(
@@ -37,7 +44,7 @@ MOST_EVENTS = 1000
 _admissions = count(1)
 
 
-def admitted(token: str, buyer: str, lines: tuple[int, ...]) -> ReserveRequest:
+def admitted(token: str, buyer: str, lines: AskedLines) -> ReserveRequest:
     """A reserve with an admission that was just given out."""
     return ReserveRequest(1, token, buyer, FINGERPRINT, lines, next(_admissions), FAR_MS)
 
@@ -70,7 +77,7 @@ class JudgedSale:
         usual = await self.redis.hget(self.key("meta"), "hold_ms")
         if hold_milliseconds is not None:
             await self.redis.hset(self.key("meta"), "hold_ms", str(hold_milliseconds))
-        request = admitted(token_of(buyer), buyer, lines)
+        request = admitted(token_of(buyer), buyer, AskedLines(lines))
         (reply,) = await self.store.reserve(self.partition, [request])
         assert reply.outcome == "accepted"
         assert usual is not None
@@ -131,7 +138,7 @@ async def _live(sale: JudgedSale) -> None:
     await sale.reserve("payer", 1, 0, 2)
     await store.confirm(partition, token_of("payer"), "pay-1")
     await sale.reserve("partial", 1, 0, 3, 2, 0, 1)
-    await store.confirm(partition, token_of("partial"), "pay-2", (1, 0, 2))
+    await store.confirm(partition, token_of("partial"), "pay-2", AskedLines((1, 0, 2)))
     await sale.reserve("canceller", 1, 0, 4)
     await store.cancel(partition, token_of("canceller"), "canceller")
     await sale.reserve("lapser", 2, 0, 1, hold_milliseconds=1)
@@ -141,7 +148,7 @@ async def _live(sale: JudgedSale) -> None:
     await store.extend(partition, token_of("holder"), 1000)
     for key, restock in (("back", True), ("broken", False)):
         await store.return_units(
-            partition, token_of("payer"), token_of("payer", key), (1, 0, 1),
+            partition, token_of("payer"), token_of("payer", key), ONE_UNIT,
             restock=restock, reason=key, fingerprint=FINGERPRINT,
         )  # fmt: skip
     await store.adjust(partition, SHIRT, 5, "found more", "ops")

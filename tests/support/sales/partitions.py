@@ -9,10 +9,11 @@ from gateway.inventory.keys import PartitionId, keyed_token
 from gateway.inventory.redis.pool import ScriptPool
 from gateway.inventory.specs import ItemSpec, Money, SaleSpec
 from gateway.inventory.store import ReservationStore
+from gateway.inventory.types import AskedLines
 from lua.loader import load_scripts
 
 HASH_KEY = b"k" * 32
-ONE_UNIT = (1, 0, 1)
+ONE_UNIT = AskedLines((1, 0, 1))
 FINGERPRINT = "one-unit"
 BOUNDS = PartitionBounds(outbox_bound=1_000_000, sweep_bound=64)
 

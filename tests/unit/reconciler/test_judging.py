@@ -4,7 +4,7 @@ import pytest
 
 from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId
-from gateway.inventory.types import ReservationState
+from gateway.inventory.types import PlacedLines, ReservationState
 from reconciler.judging import LOOK_AGAIN, SAME, Judge, LedgerReservation, Verdict
 from reconciler.reading import Reading, StoredRecord
 
@@ -16,7 +16,8 @@ JUDGE = Judge(PartitionId("sale", 0), (("shirt", "north"), ("shirt", "south")))
 def record(sequence: int = 10, state: ReservationState = ReservationState.HELD) -> StoredRecord:
     return StoredRecord(
         state=state, epoch=1, sequence=sequence, accepted_epoch=1, accepted_sequence=5,
-        deadline=1000, extended_ms=0, buyer_id="buyer", fingerprint="print", lines=(1, 2, 2, 1),
+        deadline=1000, extended_ms=0, buyer_id="buyer", fingerprint="print",
+        lines=PlacedLines((1, 2, 2, 1)),
     )  # fmt: skip
 
 
