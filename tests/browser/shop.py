@@ -8,8 +8,9 @@ from typing import Any
 import aiohttp
 import jwt
 
+from tests.support.api import Api
+from tests.support.insisting import insist
 from tests.support.servers import unique
-from tests.support.waiting import wait_until
 
 SIZES = (41, 42, 43)
 
@@ -37,20 +38,15 @@ class Shop:
         subject: str = "operator",
         **headers: str,
     ) -> dict[str, Any]:
-        """The JSON of a call that must succeed, and is repeated while it is told to come again."""
+        """The JSON of a call that must succeed; it is repeated while the answer is 503."""
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
-        sent["Authorization"] = f"Bearer {self.token(scope, subject)}"
-
-        async def answer() -> Any:
-            async with self.session.request(
-                method, self.url + path, json=json, headers=sent
-            ) as response:
-                body = await response.json(content_type=None)
-                assert response.status < 300 or response.status == 503, body
-                return body if response.status < 300 else None
-
-        told: dict[str, Any] = await wait_until(answer, f"{method} {path} is answered")
-        return told
+        api, token = Api(self.session, self.url), self.token(scope, subject)
+        reply = await insist(
+            lambda: api.call(method, path, token=token, json=json, headers=sent),
+            f"{method} {path} is answered",
+        )
+        assert reply.status < 300, reply.raw
+        return reply.body
 
     async def sale(
         self, *, name: str = "", stock: int = 5, is_open: bool = True, **changes: object

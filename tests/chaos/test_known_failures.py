@@ -7,9 +7,9 @@ from dataclasses import replace
 from datetime import datetime
 
 from loadtest.answers import Line
-from loadtest.http_client import Response
-from tests.chaos.rig.load import SHARES, insist
+from tests.chaos.rig.load import SHARES
 from tests.chaos.rig.trial import LIMIT, SKU, UNIT, Trial, trial
+from tests.support.insisting import insist
 from tests.support.up import Up
 from tests.support.waiting import wait_until
 
@@ -77,13 +77,7 @@ async def a_timer_that_is_reset(run: Trial, name: str) -> None:
 async def stock_below_what_is_sold(run: Trial, name: str) -> None:
     """An operator counts again, and finds fewer than buyers have."""
     held = await run.reserve(name, "first")
-
-    async def answer() -> Response | None:
-        response = await run.calls.adjust(SKU, -run.units)
-        return None if response.status == 503 else response
-
-    refused = await wait_until(answer, "there is an answer")
-    assert refused is not None
+    refused = await insist(lambda: run.calls.adjust(SKU, -run.units))
     assert refused.status == 409
     assert b"floor_violation" in refused.body
     await run.cancel(held)

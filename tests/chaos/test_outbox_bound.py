@@ -8,10 +8,11 @@ from functools import partial
 import pytest
 import pytest_asyncio
 
-from loadtest.history import NO_ANSWER, Attempt
+from loadtest.history import Attempt
 from tests.chaos.faults.kafka import is_relayed, read_sale
 from tests.chaos.rig.running import running_up
 from tests.chaos.rig.trial import UNIT, Trial, trial
+from tests.support.insisting import PASSING
 from tests.support.up import Up
 from tests.support.waiting import wait_until
 
@@ -101,12 +102,11 @@ async def _reserved(run: Trial, count: int, *, since: int = 0) -> list[Attempt]:
 
     async def answer(name: str) -> Attempt | None:
         attempt = await run.calls.reserve(name, "key", UNIT)
-        is_passing = attempt.status in {NO_ANSWER, 503} and attempt.code != "ledger_behind"
+        is_passing = attempt.status in PASSING and attempt.code != "ledger_behind"
         return None if is_passing else attempt
 
     names = [f"buyer-{number}" for number in range(since, since + count)]
-    found = await asyncio.gather(*(wait_until(partial(answer, name)) for name in names))
-    return [attempt for attempt in found if attempt is not None]
+    return await asyncio.gather(*(wait_until(partial(answer, name)) for name in names))
 
 
 async def _ledger_follows(run: Trial) -> None:

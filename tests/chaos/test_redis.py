@@ -7,8 +7,8 @@ from loadtest.history import Attempt
 from loadtest.verdict.finding import Outcome
 from tests.chaos.faults.damage import lose_key, retype_key, truncate_redis
 from tests.chaos.rig.history_checks import history_violations
-from tests.chaos.rig.load import insist
 from tests.chaos.rig.trial import LIMIT, UNIT, trial
+from tests.support.insisting import insist
 from tests.support.up import Up
 from tests.support.waiting import wait_until
 

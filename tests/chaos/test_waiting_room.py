@@ -3,22 +3,29 @@
 import os
 import signal
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 import msgspec
 import pytest
 
 from config.client import make_token
+from loadtest.history import NO_ANSWER
 from tests.support.api import sale_body
+from tests.support.insisting import PASSING, insist
 from tests.support.servers import unique
 from tests.support.up import Up
 from tests.support.waiting import wait_until
 
 BUYERS = 12
 ROOM = {"max_active_buyers": 2, "admission_seconds": 600}
-# Nobody may be told otherwise for good; meanwhile these are what an outage looks like.
-PASSING = {0, 503}
+
+
+class Answer(NamedTuple):
+    """An answer's status and its JSON; `NO_ANSWER` and nothing where the connection broke."""
+
+    status: int
+    body: dict[str, Any]
 
 
 class Line:
@@ -33,8 +40,8 @@ class Line:
 
     async def call(
         self, scope: str, subject: str, method: str, path: str, body: object = None, **headers: str
-    ) -> tuple[int, dict[str, Any]]:
-        """Status and answer; 0 where the connection broke."""
+    ) -> Answer:
+        """One request, as it is answered now."""
         ready = self._up.ready
         token = make_token(
             ready.auth_secret, scope=scope, subject=subject, audience="dropgate", life_seconds=600
@@ -46,21 +53,13 @@ class Line:
             async with self._session.request(
                 method, ready.gateway + path, headers=sent, data=None if method == "GET" else data
             ) as response:
-                return response.status, msgspec.json.decode(await response.read())
+                return Answer(response.status, msgspec.json.decode(await response.read()))
         except aiohttp.ClientConnectionError:
-            return 0, {}
+            return Answer(NO_ANSWER, {})
 
-    async def answered(self, *asked: Any) -> tuple[int, dict[str, Any]]:
-        """The same, asked again while there is an outage."""
-
-        async def answer() -> tuple[int, dict[str, Any]] | None:
-            told = await self.call(*asked)
-            return None if told[0] in PASSING else told
-
-        answered = await wait_until(answer, "there is an answer")
-        assert answered is not None
-        status, told = answered
-        return status, told
+    async def answered(self, *asked: Any) -> Answer:
+        """As `call`, asked again while there is an outage."""
+        return await insist(lambda: self.call(*asked))
 
     async def is_all_well(self) -> bool:
         """Whether the gateway is ready, and reaches Postgres."""
@@ -125,7 +124,6 @@ async def test_a_killed_process_costs_nobody_the_place(up: Up, name: str) -> Non
         for number in (1, 2, 3):
             buyer = f"buyer-{number}"
             admission = await wait_until(partial(line.admitted, buyer), f"{buyer} is let in")
-            assert admission is not None
 
             async def bought(buyer: str = buyer, admission: str = admission) -> bool:
                 return await line.reserve(buyer, admission) == 201

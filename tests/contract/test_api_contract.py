@@ -19,10 +19,11 @@ import pytest_asyncio
 
 from gateway.api.contract.endpoints import Endpoint
 from tests.contract.run import Outcome, Run, schemathesis
+from tests.support.api import Api
 from tests.support.endpoints import every_endpoint
+from tests.support.insisting import insist
 from tests.support.servers import unique
 from tests.support.up import Up
-from tests.support.waiting import wait_until
 
 SEED = int(os.environ.get("DROPGATE_TEST_SEED") or 20261127)
 AT_ONCE = 2
@@ -100,17 +101,14 @@ async def _open_sales(gateway: str, tokens: dict[str, str], run: Run) -> None:
     stock: dict[str, object] = {"stock": 1000} if run.plain_sales else {"locations": locations}
     items = [{"sku": sku, "price": price} | stock for sku in run.skus]
     body = {"items": items, "per_buyer_limit": 1_000_000_000, "hold_seconds": 3600}
-    async with aiohttp.ClientSession(gateway) as session:
+    async with aiohttp.ClientSession() as session:
+        api = Api(session, gateway)
 
         async def call(method: str, path: str, scope: str = "ops", body: object = None) -> None:
-            headers = {"Authorization": f"Bearer {tokens[scope]}"}
-
-            async def is_done() -> bool:
-                async with session.request(method, path, headers=headers, json=body) as answer:
-                    assert answer.ok or answer.status == 503, await answer.text()
-                    return answer.ok
-
-            await wait_until(is_done, f"{method} {path}")
+            answer = await insist(
+                lambda: api.call(method, path, token=tokens[scope], json=body), f"{method} {path}"
+            )
+            assert answer.status < 400, answer.raw
 
         for sale in (*run.sales, *run.rooms):
             order = "draw" if sale == run.rooms[-1] else "fifo"

@@ -15,19 +15,19 @@ WAIT_SECONDS = 180.0
 
 @overload
 async def wait_until(
-    condition: Callable[[], Awaitable[T]], what: str = "", *, timeout_seconds: float = ...
+    condition: Callable[[], Awaitable[T | None]], what: str = "", *, timeout_seconds: float = ...
 ) -> T: ...
 @overload
 async def wait_until(
-    condition: Callable[[], T], what: str = "", *, timeout_seconds: float = ...
+    condition: Callable[[], T | None], what: str = "", *, timeout_seconds: float = ...
 ) -> T: ...
 async def wait_until(
-    condition: Callable[[], T | Awaitable[T]],
+    condition: Callable[[], T | Awaitable[T | None] | None],
     what: str = "",
     *,
     timeout_seconds: float = WAIT_SECONDS,
 ) -> T:
-    """Poll `condition` (plain or async) until it is truthy and return its value.
+    """Poll `condition` (plain or async) until its value is truthy; returns that value.
 
     Fails the test, saying `what` it waited for, after `timeout_seconds`.
     """
@@ -43,7 +43,7 @@ async def wait_until(
 
 
 def wait_until_blocking(
-    condition: Callable[[], T], what: str = "", *, timeout_seconds: float = WAIT_SECONDS
+    condition: Callable[[], T | None], what: str = "", *, timeout_seconds: float = WAIT_SECONDS
 ) -> T:
     """As `wait_until`, for tests without an event loop."""
     deadline = time.monotonic() + timeout_seconds

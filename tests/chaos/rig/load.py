@@ -7,14 +7,15 @@ sold to those who pay.
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from loadtest.answers import Line
 from loadtest.buyers import Buyer, Claim, Fate, Manner, Shares, Stock, ask, live_out, make_buyer
 from loadtest.calls import Calls, RefusedError, SnapshotAnswer
-from loadtest.history import NO_ANSWER, Attempt, History
+from loadtest.history import History
+from tests.support.insisting import insist
 from tests.support.waiting import POLL_SECONDS, wait_until
 
 PLACES = 10  # buyers who ask at the same time
@@ -23,18 +24,6 @@ SHARES = Shares(repeated=0.15, concurrent=0.08, cut=0.08, cancels=0.35, lapses=0
 # Answers that only a working gateway on a working Redis gives.
 SERVED_CODES = frozenset({"sold_out", "limit_exceeded"})
 WAVE_BUYERS_MAX = 64
-
-
-async def insist(call: Callable[[], Awaitable[Attempt]]) -> Attempt:
-    """Call again until there is an answer other than 503."""
-
-    async def answer() -> Attempt | None:
-        attempt = await call()
-        return None if attempt.status in {NO_ANSWER, 503} else attempt
-
-    attempt = await wait_until(answer, "there is an answer")
-    assert attempt is not None
-    return attempt
 
 
 class Load:

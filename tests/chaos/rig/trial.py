@@ -31,9 +31,10 @@ from loadtest.verdict.finding import Outcome
 from loadtest.verdict.run import AWAY, Verdict, verify
 from tests.chaos.rig.crash_logs import CrashLogs
 from tests.chaos.rig.history_checks import history_violations
-from tests.chaos.rig.load import SHARES, Load, insist
+from tests.chaos.rig.load import SHARES, Load
 from tests.chaos.rig.processes import Processes
 from tests.chaos.rig.stage import Stage
+from tests.support.insisting import insist
 from tests.support.servers import unique
 from tests.support.waiting import WAIT_SECONDS, wait_until
 
@@ -103,7 +104,6 @@ class Trial(Processes):
         more to wait for; nor does one whose position is overwritten, which faults do when drained.
         """
         target = await wait_until(self._known_position, "Redis says where it is")
-        assert target is not None
 
         async def has_caught_up() -> bool:
             try:

@@ -38,9 +38,7 @@ async def order_with(api: Api, identifier: str, status: str) -> Reply:
         found = reply.body["in_ledger"] and reply.body["status"] == status
         return reply if found else None
 
-    reply = await wait_until(reached, f"the order is {status}")
-    assert reply is not None
-    return reply
+    return await wait_until(reached, f"the order is {status}")
 
 
 async def settled(api: Api, sale: str) -> None:

@@ -33,9 +33,7 @@ async def settled(api: Api, sale: str) -> Reply:
         assert (reply.told, reply.body["reason"]) == ((409, "invalid_state"), "behind"), reply.raw
         return None
 
-    reply = await wait_until(done, "the sale is settled")
-    assert reply is not None
-    return reply
+    return await wait_until(done, "the sale is settled")
 
 
 async def trade(api: Api, sale: str) -> None:

@@ -96,7 +96,6 @@ async def test_a_gateway_follows_the_keys_of_a_server(settings: Settings) -> Non
 
             # Here and below: the keys may be too old for a moment.
             reservation = await wait_until(made, "it is reserved")
-            assert reservation is not None
             assert reservation.body["buyer_id"] == "buyer-1"
 
             async def shown() -> bool:

@@ -65,9 +65,7 @@ async def reserve_until_answered(
         except (UnknownOutcome, Recovering):
             return None
 
-    reply = await wait_until(answered, f"{buyer} is answered")
-    assert reply is not None
-    return reply
+    return await wait_until(answered, f"{buyer} is answered")
 
 
 def check_own(reply: ReserveReply, buyer: str) -> None:

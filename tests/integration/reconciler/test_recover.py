@@ -96,9 +96,7 @@ async def answered(store: ReservationStore, partition: PartitionId) -> Snapshot 
 
 
 async def recovered(store: ReservationStore, partition: PartitionId) -> Snapshot:
-    snapshot = await wait_until(lambda: answered(store, partition), "recovery")
-    assert snapshot is not None
-    return snapshot
+    return await wait_until(lambda: answered(store, partition), "recovery")
 
 
 async def deadline_in_ledger(ledger: asyncpg.Connection) -> int:
@@ -299,7 +297,6 @@ async def test_a_key_that_is_lost_or_of_another_type_is_rebuilt_on_the_running_s
                 return found if found is not None and found.epoch > after else None
 
             snapshot = await wait_until(reopened, f"{key!r} is rebuilt")
-            assert snapshot is not None
             assert (snapshot.accounts[0].held, snapshot.accounts[0].available) == (2, 3)
             assert (await reserve(store, partition, "before")).outcome == "replayed"
             epoch = snapshot.epoch

@@ -25,13 +25,10 @@ async def reconciled(
             )  # fmt: skip
 
         row = await wait_until(finished)
-        assert row is not None
         assert row["failure"] in {None, "ledger_behind", "recovering"}
         return row if row["status"] == "done" else None
 
-    row = await wait_until(done)
-    assert row is not None
-    return row
+    return await wait_until(done)
 
 
 async def reconciliation(api: Api, sale: str, body: object = None) -> Reply:
@@ -42,6 +39,4 @@ async def reconciliation(api: Api, sale: str, body: object = None) -> Reply:
         undecided = reply.status == 503 and reply.code in {"ledger_behind", "recovering"}
         return None if undecided else reply
 
-    reply = await wait_until(told, "a reconciliation is done")
-    assert reply is not None
-    return reply
+    return await wait_until(told, "a reconciliation is done")
