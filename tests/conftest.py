@@ -6,6 +6,6 @@ pytest_plugins = ["tests.support.servers", "tests.support.up", "tests.support.ap
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Tests run without workers, too, and without what brings them."""
+    """Load the plugin for workers only where pytest-xdist is installed."""
     if config.pluginmanager.hasplugin("xdist"):
         config.pluginmanager.import_plugin("tests.support.workers")

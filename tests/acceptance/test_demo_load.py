@@ -18,7 +18,7 @@ SALE = {
 
 
 async def run_tool(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    """A module of the load tools, as a user starts it."""
+    """Run a module of the load tools, as a user starts it."""
     return await asyncio.to_thread(
         subprocess.run,
         [sys.executable, "-m", *arguments],

@@ -1,4 +1,4 @@
-"""Every load scenario for a moment, as a user starts it: Locust, the verdict, the report."""
+"""Every load scenario, run briefly as a user starts it: Locust, the verdict, the report."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

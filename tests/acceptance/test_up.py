@@ -99,7 +99,7 @@ async def test_the_first_pid_is_the_server_itself(running: Up) -> None:
     def are_its_own() -> bool:
         try:
             return {child.name() for child in postmaster.children()} == {"postgres"}
-        except psutil.NoSuchProcess:  # one has ended since
+        except psutil.NoSuchProcess:  # a child has ended since
             return False
 
     await wait_until(are_its_own, "its children are its backends")

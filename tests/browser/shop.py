@@ -69,7 +69,7 @@ class Shop:
         return sale_id
 
     async def state(self, sale_id: str, verb: str) -> None:
-        """Open, pause, resume or close it."""
+        """Open, pause, resume or close the sale (`verb`)."""
         await self.call("POST", f"/v1/sales/{sale_id}/{verb}")
 
     async def reserve(self, sale_id: str, buyer: str, sku: str = "runner-41") -> str:
@@ -91,5 +91,5 @@ class Shop:
 
 
 def from_now(seconds: float) -> str:
-    """An instant as the API takes it."""
+    """The time in so many seconds, as the API takes it."""
     return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()

@@ -40,7 +40,7 @@ def reservation(state: str = "held", **changes: object) -> dict[str, Any]:
 
 
 async def keys_of(page: Page, *answers: tuple[int, str]) -> list[str | None]:
-    """Answer reserves with these, the last one again and again; tells the keys they came with."""
+    """Answer reserves with `answers` in turn, repeating the last; returns the keys they carried."""
     keys: list[str | None] = []
 
     async def answer(route: Route) -> None:

@@ -26,7 +26,7 @@ class Operator:
         return self.page.locator("#tiles div", has_text=name).locator("dd")
 
     async def is_told(self, text: str) -> None:
-        """Wait until the page says how it went."""
+        """Wait until the page shows this result."""
         await expect(self.page.locator("#notice")).to_contain_text(text)
 
     async def opens(self, tab: str) -> None:
@@ -34,7 +34,7 @@ class Operator:
         await self.page.get_by_role("tab", name=tab).click()
 
     async def types_to_confirm(self, action: str) -> None:
-        """Answer the question that wants the sale's id; it takes nothing else."""
+        """Confirm by typing the sale's id; the page accepts no other text."""
         dialog = self.page.get_by_role("dialog")
         submit = dialog.get_by_role("button", name=action, exact=True)
         await dialog.get_by_label("to go on").fill("something else")
@@ -78,7 +78,7 @@ async def test_only_a_token_of_scope_ops_opens_it(shop: Shop, new_visitor: NewVi
     await expect(visitor.page.locator("#desk")).to_be_visible()
     assert await visitor.page.evaluate("localStorage.getItem('dropgate:ops-token')") is None
     other = await visitor.tab("/ops")
-    await expect(other.get_by_label("Token")).to_be_visible()  # a token is of one tab
+    await expect(other.get_by_label("Token")).to_be_visible()  # a token belongs to one tab
     await visitor.page.get_by_role("button", name="Forget the token").click()
     await expect(visitor.page.get_by_label("Token")).to_be_visible()
     assert await visitor.page.evaluate("sessionStorage.getItem('dropgate:ops-token')") is None

@@ -39,7 +39,7 @@ async def test_a_whole_drop_of_several_buyers(shop: Shop, new_visitor: NewVisito
         await buyer.does("join")
         await expect(buyer.page.locator("#stage")).to_contain_text("drawn")
     await buyers[1].page.reload()
-    await opening(from_now(3), sale)  # now that all are there, however long it took them
+    await opening(from_now(3), sale)  # only now: joining takes as long as it takes
     served: list[Visitor] = []
     for size in (41, 42, 43):
         waiting = [buyer for buyer in buyers if buyer not in served]
@@ -121,7 +121,7 @@ async def test_a_turn_that_passes_is_said_and_another_place_is_offered(
 async def test_a_turn_has_passed_when_the_gateway_says_so(
     shop: Shop, new_visitor: NewVisitor
 ) -> None:
-    """A device's clock that is ahead offers no other place before: it would be the old one."""
+    """A clock that runs ahead must not offer a new place early: it would be the old place."""
     sale = await shop.sale(waiting_room={**ROOM, "admission_seconds": 3})
     visitor = await new_visitor(f"/?sale={sale}")
     await visitor.page.route(f"**/v1/sales/{sale}", with_a_date_ahead)

@@ -19,7 +19,9 @@ async def test_countdown_opening_hold_payment_and_history(
     await visitor.sees("before")
     await expect(visitor.page.get_by_role("timer")).to_contain_text("9:")
     await expect(visitor.page.get_by_role("heading", level=1)).to_have_text("Night Runner")
-    await shop.sale(name=sale, is_open=False, opens_at=from_now(6))  # seen, so it may be soon
+    await shop.sale(
+        name=sale, is_open=False, opens_at=from_now(6)
+    )  # the page shows it already, so it may open soon
     await visitor.sees("buy")
     await visitor.page.get_by_label("Size 42").check()
     await visitor.does("reserve")
@@ -149,7 +151,9 @@ async def test_sold_out_too_late_paused_over_and_missing(
     await visitor.sees("buy")
     # Somebody is faster, and the page does not know yet.
     await visitor.page.route(f"**/v1/sales/{sale}", lambda route: route.abort())
-    await expect(visitor.page.locator("#trouble")).to_be_visible()  # so no older look is under way
+    await expect(
+        visitor.page.locator("#trouble")
+    ).to_be_visible()  # so no earlier request is under way
     await shop.reserve(sale, "faster", "runner-41")
     await visitor.does("reserve")
     await expect(visitor.page.get_by_role("alert")).to_contain_text("just went")
@@ -179,11 +183,13 @@ async def test_a_limit_reached_elsewhere_is_shown_as_what_one_has(
     await visitor.sees("buy")
 
     async def known() -> str:
-        # Asked from here: the page's policy lets nothing be evaluated again and again inside it.
+        # Polled from the test: the page's content policy forbids polling by evaluated code.
         return str(await visitor.page.evaluate("localStorage['dropgate:demo-visitor'] ?? ''"))
 
     kept = msgspec.json.decode(await wait_until(known, "the visitor is known"))
-    await expect(visitor.page.locator("#demo-note")).to_be_visible()  # it has asked what is theirs
+    await expect(
+        visitor.page.locator("#demo-note")
+    ).to_be_visible()  # the page has asked for the visitor's reservations
     await shop.reserve(sale, kept["buyer_id"])  # with another device
     await visitor.does("reserve")
     await visitor.sees("held")

@@ -68,7 +68,7 @@ async def test_an_old_primary_that_still_has_clients_promises_nothing(
 
 
 async def _is_in_ledger_untold(run: Trial) -> bool:
-    """Ask for a unit for Ann, and look whether there is one, though nothing is promised."""
+    """Reserve for Ann without getting a promise; whether the unit is in the ledger."""
     told = await run.calls.reserve("ann", "first", UNIT)
     assert (told.status, told.code) == (503, "recovering")
     row = await run.ledger_row(
@@ -78,7 +78,7 @@ async def _is_in_ledger_untold(run: Trial) -> bool:
 
 
 async def _ask_on(beyond: Calls, servers: Replicated) -> int:
-    """Ask the old primary's gateway until that primary writes no more; how often."""
+    """Ask the old primary's gateway until that primary refuses writes; returns how often."""
     asked = 0
 
     async def has_stopped() -> bool:

@@ -65,7 +65,7 @@ async def test_two_relays_at_once_and_one_that_slept_do_no_harm(kafka_up: Up) ->
             async with run.stopped("relay"):
                 await run.goes_on(served=30, fresh=8)
                 async with run.stopped("gateway"):
-                    await run.drained()  # by the other one
+                    await run.drained()  # by the other order writer
             await run.goes_on(served=30, fresh=8)
         await run.judge()
 
@@ -107,7 +107,7 @@ async def test_what_the_log_lost_is_made_good_from_the_outbox_though_nobody_buys
             # Recovery compares the log's end with offsets that lie beyond it.
             await run.kill_and_wait("redis")
             await run.goes_on(served=30, fresh=8)
-        # Of what there was when the log was cut; epoch 1 went on before Redis was killed.
+        # Positions from before the log was cut; epoch 1 went on until Redis was killed.
         left = [dict(record.headers) for record in await read_sale(kafka_up, run.sale_id)]
         kept = {int(one["sequence"]) for one in left if one["epoch"] == b"1"}
         assert set(range(1, events + 1)) - kept

@@ -1,4 +1,4 @@
-"""What other shops were beaten by, done here by some while many buy: docs/known_failures.md."""
+"""Failures of other shops, tried here by some buyers while many buy: docs/known_failures.md."""
 
 import asyncio
 import time
@@ -16,7 +16,7 @@ from tests.support.waiting import wait_until
 UNITS = 300
 TIMES = 6  # how often each is tried
 HOLD_SECONDS = 6  # of the sale where holds run out
-LONG_HOLD_SECONDS = 600  # of the one where nobody leaves a hold behind
+LONG_HOLD_SECONDS = 600  # of the sale where every hold is resolved
 ALL_RESOLVED = replace(SHARES, lapses=0.0, cut=0.0)
 
 Abuse = Callable[[Trial, str], Awaitable[None]]
@@ -43,7 +43,7 @@ async def many_holds_at_once(run: Trial, name: str) -> None:
 
 
 async def a_cancel_that_is_repeated(run: Trial, name: str) -> None:
-    """At once, and once more when somebody else may have the unit."""
+    """Cancels sent together, and again when another buyer may have the unit."""
     held = await run.reserve(name, "first")
     found = await asyncio.gather(*(run.cancel(held) for _ in range(6)))
     found.append(await run.cancel(held))
@@ -63,7 +63,7 @@ async def a_payment_at_the_deadline(run: Trial, name: str) -> None:
 
 
 async def a_timer_that_is_reset(run: Trial, name: str) -> None:
-    """Time is asked for again and again, and everything else is tried, too."""
+    """A buyer asks for more time again and again, and tries every other call, too."""
     held = await run.reserve(name, "first")
     for _ in range(2 * HOLD_SECONDS):
         await run.calls.extend(name, held.reservation_id, 1)

@@ -98,7 +98,7 @@ async def test_reservations_go_on_to_the_bound_while_broker_and_ledger_are_away(
 
 
 async def _reserved(run: Trial, count: int, *, since: int = 0) -> list[Attempt]:
-    """So many buyers ask at once, until they have an answer or the ledger is behind."""
+    """So many buyers reserve at once, each until there is an answer; `ledger_behind` is one."""
 
     async def answer(name: str) -> Attempt | None:
         attempt = await run.calls.reserve(name, "key", UNIT)
@@ -110,7 +110,7 @@ async def _reserved(run: Trial, count: int, *, since: int = 0) -> list[Attempt]:
 
 
 async def _ledger_follows(run: Trial) -> None:
-    """Wait until the partition was told that the ledger has all of it."""
+    """Wait until the partition has recorded that the ledger has all its events."""
 
     async def is_told() -> bool:
         async with run.redis() as redis:

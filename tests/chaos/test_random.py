@@ -30,7 +30,7 @@ Fault = Callable[[Trial, random.Random], Awaitable[str]]
 
 
 async def kill_one(run: Trial, rng: random.Random) -> str:
-    """One process."""
+    """Kill one process."""
     name = rng.choice(sorted(run.up.ready.pids))
     which = rng.randrange(len(run.pids(name)))
     run.kill(name, which=which)
@@ -38,7 +38,7 @@ async def kill_one(run: Trial, rng: random.Random) -> str:
 
 
 async def kill_several(run: Trial, rng: random.Random) -> str:
-    """Several at the same moment."""
+    """Kill several processes at once."""
     names = sorted(run.up.ready.pids)
     chosen = rng.sample(names, rng.randint(2, len(names)))
     for name in chosen:
@@ -57,7 +57,7 @@ async def kill_while_down(run: Trial, rng: random.Random) -> str:
 
 
 async def freeze(run: Trial, rng: random.Random) -> str:
-    """Something hangs while buyers come."""
+    """A server or process hangs while buyers come."""
     name = rng.choice(sorted(run.up.ready.pids))
     seconds = rng.uniform(0.1, FREEZE_SECONDS_MAX)
     which = rng.randrange(len(run.pids(name))) if name == "redis" else None
@@ -132,7 +132,7 @@ WATCHED_FAULTS: tuple[Fault, ...] = (
 
 @pytest.fixture
 def seed() -> int:
-    """Asked for or drawn; told, so that a failure can be repeated."""
+    """The seed asked for, or a drawn seed; printed, so that a failure can be repeated."""
     drawn = int(os.environ.get("DROPGATE_TEST_SEED") or random.SystemRandom().randrange(10**6))
     print(f"repeat with: make chaos SEED={drawn} MINUTES={_minutes():g}")
     return drawn
@@ -161,7 +161,8 @@ async def test_a_random_mix_of_faults_breaks_no_invariant(drawn_up: Up, seed: in
                 for _ in range(rng.randint(1, FAULTS_PER_SALE_MAX)):
                     await run.all_running()
                     print(f"sale {sales}:", await rng.choice(faults)(run, rng))
-                    if rng.random() < 0.7:  # else the next fault comes before all is well again
+                    # Otherwise the next fault comes before everything has recovered.
+                    if rng.random() < 0.7:
                         await run.goes_on(served=20, fresh=3)
                 await run.goes_on(served=20, fresh=3)
             await run.judge()

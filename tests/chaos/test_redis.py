@@ -43,7 +43,7 @@ async def test_a_redis_that_lost_its_last_bytes_is_rebuilt_from_the_ledger(up: U
         async with run.load.running():
             await run.under_way()
             async with run.stopped("gateway", "reconciler"):
-                await run.drained()  # else the lost bytes would be all there was of an answer
+                await run.drained()  # otherwise the lost bytes would be the only copy of an answer
                 async with run.down("redis"):
                     truncate_redis(run.up.data / "redis", TRUNCATED_BYTES)
             await run.goes_on()
@@ -52,7 +52,7 @@ async def test_a_redis_that_lost_its_last_bytes_is_rebuilt_from_the_ledger(up: U
 
 
 async def test_what_was_only_in_a_lost_redis_is_lost_once_and_never_sold_twice(up: Up) -> None:
-    """The one loss there is: a disk that kept too little, before the ledger had heard of it."""
+    """The one possible loss: the disk kept too little, and the ledger had not received the rest."""
     async with trial(up, units=20, hold_seconds=600) as run:
         kept = await run.reserve("ann", "first")
         await run.drained()
@@ -126,7 +126,7 @@ async def test_a_loss_before_the_last_one_is_mended_is_mended_with_it(up: Up) ->
                 await run.drained()  # though Redis is older than the ledger now
                 async with run.redis() as redis:
                     await retype_key(redis, run.sale_id, "meta")
-                    await run.drained()  # though it does not even say where it is
+                    await run.drained()  # though the partition's position cannot be read
                     await lose_key(redis, run.sale_id, "buyers")
             await run.goes_on(served=20, fresh=5)
         await run.judge()

@@ -112,7 +112,7 @@ async def test_a_killed_process_costs_nobody_the_place(up: Up, name: str) -> Non
     async with aiohttp.ClientSession() as session:
         line = Line(up, session)
         await line.open()
-        # The first of several pids is the server itself; of gateways every one is a worker.
+        # The first pid is the server itself; every pid of a gateway is a worker.
         killed = up.ready.pids[name] if name == "gateway" else up.ready.pids[name][:1]
         for pid in killed:
             os.kill(pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""What schemathesis is told about a run: whose tokens, which sales, and what no schema can say.
+"""What schemathesis must know about a run: its tokens, its sales, and rules beyond schemas.
 
 Loaded by schemathesis itself in a process of its own, so what a run is about comes in a file named
 by the environment. The document is narrowed, never widened: the SKUs, the buyer and the sales that
@@ -23,8 +23,8 @@ RUN = msgspec.json.decode(Path(os.environ[ENVIRONMENT]).read_bytes(), type=Run)
 # Valid by the schema, refused all the same: rules between fields or over time, by code and detail.
 BEYOND_SCHEMAS = (
     ("idempotency_key_reused", r"."),
-    ("invalid", r"cursor: "),  # opaque: only what a page gave out is one
-    ("invalid", r"Invalid RFC3339 encoded datetime"),  # a format is no more than a note
+    ("invalid", r"cursor: "),  # opaque: only a page hands out valid cursors
+    ("invalid", r"Invalid RFC3339 encoded datetime"),  # JSON Schema does not check formats
     ("invalid", r"items: price times"),
     ("invalid", r"items: each sku|items: all prices|items: at most 400 pairs|items?:? \S+: "),
     ("invalid", r"closes_at: must be after|opens_at: |closes_at: |waiting_room"),
@@ -130,7 +130,7 @@ def filter_failure(
     _case: schemathesis.Case[Any],
     response: schemathesis.Response,
 ) -> bool:
-    """Drop the refusal of a request that is valid by the schema and breaks a rule beyond it."""
+    """Ignore refusals of requests that fit the schema but break a rule no schema can state."""
     if not isinstance(failure, RejectedPositiveData) or response.status_code != 422:
         return True
     body = response.json()

@@ -1,4 +1,4 @@
-"""One run of schemathesis against a gateway: a process of its own, and what it came to."""
+"""One run of schemathesis against a gateway, in a process of its own, and its outcome."""
 
 import asyncio
 import os
@@ -16,8 +16,8 @@ RUN_TIMEOUT_SECONDS = 600.0
 
 
 class Run(msgspec.Struct, frozen=True):
-    """What a run is about: `tokens` by scope, those that a call may be made with in order of
-    preference, on which open `sales`, and on which with a waiting room (`rooms`). `plain_sales`
+    """The input of a run: `tokens` by scope in order of preference, the open `sales`, and the
+    sales with a waiting room (`rooms`). `plain_sales`
     keeps PUT to sales that can be opened; the status it `forgets` is left out of the document.
     """
 
@@ -48,7 +48,7 @@ class Outcome:
 async def schemathesis(
     gateway: str, run: Run, folder: Path, *, seed: int, examples: int, arguments: tuple[str, ...]
 ) -> Outcome:
-    """Run it with every check; `examples` a case of an operation, and scenarios of a walk."""
+    """Run every check; `examples` is the number of cases per operation, and of walks."""
     folder.mkdir()
     described, report = folder / "run.json", folder / "report.ndjson"
     described.write_bytes(msgspec.json.encode(run))

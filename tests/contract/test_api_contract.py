@@ -39,9 +39,9 @@ ROOM: dict[str, object] = {"max_active_buyers": 100, "admission_seconds": 60}
 MAKING = ("sale_put", "open_sale")
 PAID = ("reserve", "confirm", "returns")
 GIVEN_BACK = ("reserve", "extend", "cancel")
-# What is always served; the calls of a demonstration are not.
+# Calls that every gateway serves; the calls of a demonstration are left out.
 SERVED = tuple(each for each in every_endpoint() if not each.path.startswith("/demo/"))
-# What no run can do, and why.
+# Operations that no run can complete, and why.
 OUT_OF_REACH = {
     "GET /openapi.json": "schemathesis reads it before it begins",
     "POST /v1/dead-letters/{id}/replay": "a healthy gateway has no dead letters",
@@ -64,14 +64,14 @@ class Plan:
 
     @property
     def arguments(self) -> tuple[str, ...]:
-        """What schemathesis is to do."""
+        """The command-line arguments of schemathesis."""
         if not self.walk:
             return ("--phases", self.phases)
         named = (("--include-operation-id", name) for name in self.walk)
         return ("--phases", "stateful", "--mode", "positive", *chain.from_iterable(named))
 
     def run(self, tokens: dict[str, str]) -> Run:
-        """What the hooks are told."""
+        """The input of the hooks."""
         sales = tuple(unique("contract") for _ in range(self.sales))
         rooms = (unique("contract-room"), unique("contract-draw"))
         if self.walk in {OF_SALES, MAKING}:
@@ -123,7 +123,7 @@ async def _open_sales(gateway: str, tokens: dict[str, str], run: Run) -> None:
 async def outcomes(
     up: Up, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[dict[str, Outcome]]:
-    """What every plan came to, by its name; they run side by side."""
+    """The outcome of every plan, by its name; plans run side by side."""
     print(f"seed {SEED}")
     ready, folder = up.ready, tmp_path_factory.mktemp("contract")
     claims = {"aud": "dropgate", "exp": time.time() + 3600}
@@ -170,6 +170,6 @@ def test_every_scope_is_refused_what_is_not_its_own(outcomes: dict[str, Outcome]
 
 
 def test_a_document_that_leaves_an_answer_out_is_found_out(outcomes: dict[str, Outcome]) -> None:
-    """The negative control: schemathesis is told that nothing is ever made."""
+    """The negative control: the document says that no call ever creates anything."""
     assert outcomes[LIE.name].status == 1
     assert "Undocumented status code" in outcomes[LIE.name].said

@@ -13,7 +13,7 @@ from tests.support.waiting import WAIT_SECONDS
 
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What takes long is not taken for lost."""
+    """A slow server is not taken for a lost server."""
     for bound in (
         "gateway.admission.waiting_room.room.FIRST_LOOK_SECONDS",
         "gateway.admission.waiting_room.room.STALE_SECONDS",
@@ -27,6 +27,6 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
 async def judged_sale(
     settings: Settings, redis_client: "redis.asyncio.Redis", sale_id: str
 ) -> AsyncIterator[JudgedSale]:
-    """A sale with every kind of reservation, alive and whole."""
+    """An intact sale with every kind of reservation."""
     async with live_sale(settings, redis_client, sale_id) as sale:
         yield sale

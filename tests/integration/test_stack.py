@@ -189,7 +189,7 @@ def _runs(pid: int) -> bool:
         return False
     try:
         status = Path(f"/proc/{pid}/status").read_text()
-    except FileNotFoundError:  # it has gone just now
+    except FileNotFoundError:  # the process has just ended
         return False
-    # A process nobody has waited for yet is dead too.
+    # A process that nobody has waited for yet is dead, too.
     return "\nState:\tZ" not in status

@@ -22,7 +22,7 @@ NOWHERE = "http://127.0.0.1:9/v1/traces"
 
 @pytest.fixture
 def exporters(monkeypatch: pytest.MonkeyPatch) -> list[InMemorySpanExporter]:
-    """Where the processes' spans go instead of to a collector."""
+    """In-memory exporters that take the processes' spans in place of a collector."""
     made: list[InMemorySpanExporter] = []
 
     def exporter(**options: object) -> InMemorySpanExporter:
@@ -35,7 +35,7 @@ def exporters(monkeypatch: pytest.MonkeyPatch) -> list[InMemorySpanExporter]:
 
 
 async def buy(api: Api, settings: Settings) -> str:
-    """A reservation paid for, in the ledger."""
+    """Reserve, pay, and wait until the order is in the ledger."""
     sale = await api.open_sale()
     made = await api.buyer(
         *("ann", "POST", f"/v1/sales/{sale}/reservations"),
@@ -73,7 +73,7 @@ async def test_a_reservation_is_one_trace_from_http_to_the_ledger(
     exporters: list[InMemorySpanExporter],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # Only the log has the trace: nothing is to be read from the outbox instead.
+    # Only Kafka's record carries the trace: the outbox must not be read in its place.
     monkeypatch.setattr(KafkaLog, "patience_seconds", WAIT_SECONDS)
     traced = settings.model_copy(
         update={

@@ -138,7 +138,7 @@ class Model(Reserving):
         return AdjustReply(outcome, *counters, floor, self.sequence)
 
     def set_state(self, wall: int, to: str, item: int) -> tuple[str, str]:
-        """Of the sale, or of one item."""
+        """Change the state of the sale, or of one item."""
         was = self.state
         if item:
             was = "paused" if item in self.paused else "open"
@@ -155,7 +155,7 @@ class Model(Reserving):
         return "changed", was
 
     def expire(self, wall: int, most: int) -> tuple[int, int, int]:
-        """Expired, still due, next deadline on the wall clock."""
+        """Returns holds expired, holds still due, and the next deadline on the wall clock."""
         due = self.due(wall)
         for claim in due[:most]:
             self.expire_claim(claim, wall)
@@ -201,7 +201,7 @@ class Model(Reserving):
         return None
 
     def _select(self, lines: dict[int, int], selection: Lines) -> dict[int, int] | None:
-        """The part of `lines` that is named, named places first; None where there is less."""
+        """The named part of `lines`, named places first; None where `lines` has fewer units."""
         if not selection:
             return dict(lines)
         left = dict(lines)

@@ -25,7 +25,7 @@ from tests.support.scripts.sale import Sale
 
 
 class Fold(Model):
-    """What is not in events: the server run, the bounds, and how far the ledger is."""
+    """A fold over events, given what no event has: server run, bounds, the ledger's progress."""
 
     def __init__(self, sale: Sale, run_id: str, first: Event) -> None:
         super().__init__(sale, run_id, first.occurred_at)
@@ -33,7 +33,7 @@ class Fold(Model):
         assert self.outbox == [first]
 
     def apply(self, event: Event) -> None:
-        """The next event: its number, then what it says."""
+        """Apply the next event: check its number, then do what it says."""
         if isinstance(event, Recover):
             assert event.previous == Position(self.epoch, self.sequence)
             self.shift += event.shift_ms

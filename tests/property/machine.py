@@ -79,7 +79,7 @@ class PartitionMachine(RuleBasedStateMachine):
         self._reserve(tuple(batch))
 
     def retry(self, which: int, wanted: Lines) -> None:
-        """Beside a new request, so that a batch is never of one kind."""
+        """Retry beside a new request, so that a batch is always mixed."""
         claim = self.model.claims.get(self._name(which))
         if claim is None:
             return
@@ -157,7 +157,7 @@ class PartitionMachine(RuleBasedStateMachine):
     # -- looking ----------------------------------------------------------------------------------
 
     def look(self, run_id: str, ahead: int) -> None:
-        """What changes nothing: a caller of another run or epoch, a load, a read, a snapshot."""
+        """Calls that change nothing: of another run or epoch, a load, a read, a snapshot."""
         model = self.model
         if (run_id, ahead) != (model.run_id, 0):
             request = self.rig.pack_asks(self._known(Ask("eve", "eve", (("tee", 1),))))
@@ -230,9 +230,9 @@ class PartitionMachine(RuleBasedStateMachine):
         assert len(set(spent)) == len(spent)
 
     def teardown(self) -> None:
-        """The events alone make the same partition."""
+        """Folding the events alone gives the partition that is in Redis."""
         if not self.agreed:
-            return  # the step that went wrong has been told
+            return  # the failed step has been reported
         model = self.model
         folded = fold(model.sale, model.run_id, self.history, self.moves)
         folded.ledger_sequence, folded.outbox = model.ledger_sequence, model.outbox
@@ -286,7 +286,7 @@ class PartitionMachine(RuleBasedStateMachine):
         self.moves.append((len(self.history), milliseconds))
 
     def _existing(self, wanted: Lines) -> Lines:
-        """The same lines, of items and places this sale has."""
+        """These lines, mapped to items and places of this sale."""
         items = self.model.sale.items
         kept: list[tuple[str, int] | tuple[str, int, str]] = []
         for line in wanted:

@@ -1,4 +1,4 @@
-"""A partition in plain Python: what DESIGN says the scripts do, told a second time and naively.
+"""A partition in plain Python: what the scripts do, written a second time and naively.
 
 The model never looks at a clock. It is given the wall time a script says it decided at, and with
 it must come to the same reply, the same events and the same content of every key.
@@ -137,7 +137,7 @@ class Partition:
         claim.last = (self.epoch, self.sequence)
 
     def event_lines(self, lines: dict[int, int]) -> tuple[EventLine, ...]:
-        """Lines as an event tells them."""
+        """Lines as an event has them."""
         found = ((self.accounts[number], units) for number, units in lines.items())
         return tuple(
             EventLine(a.sku, a.location, units, self.sale.items[a.item - 1].unit_price)
@@ -145,7 +145,7 @@ class Partition:
         )
 
     def is_behind(self) -> bool:
-        """Whether the ledger has so far to go that nothing new may begin."""
+        """Whether the ledger is so far behind that no new reservation may begin."""
         return self.sequence - self.ledger_sequence >= self.sale.outbox_bound
 
     def is_due(self, claim: Claim, wall: int) -> bool:
@@ -153,7 +153,7 @@ class Partition:
         return claim.state == HELD and claim.deadline <= wall - self.shift
 
     def due(self, wall: int) -> list[Claim]:
-        """Oldest first; of one age by token."""
+        """Due holds, oldest first; holds of one deadline by token."""
         due = [claim for claim in self.claims.values() if self.is_due(claim, wall)]
         return sorted(due, key=lambda claim: (claim.deadline, token(claim.name)))
 
@@ -191,11 +191,11 @@ class Partition:
         return max((c.admission for c in self.claims.values() if c.buyer == buyer), default=0)
 
     def available(self, item: int) -> int:
-        """Over all locations."""
+        """Units available over all locations."""
         return sum(a.available for a in self.accounts.values() if a.item == item)
 
     def view(self, claim: Claim, wall: int) -> Reservation:
-        """What a caller is told."""
+        """The reservation as a caller sees it."""
         state = ReservationState.EXPIRED if self.is_due(claim, wall) else claim.state
         return Reservation(
             token(claim.name),

@@ -1,4 +1,4 @@
-"""Scripts with one mistake each, such as people make; the property must tell every one."""
+"""Scripts with one typical mistake each; the property tests must find every mistake."""
 
 import hashlib
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from lua.loader import Script
 class Mutant:
     """`old` is replaced in every script it stands in.
 
-    `seed` is that of the first run: another than 1 was searched for, as the first that tells it.
+    `seed` is the first run's seed; a seed other than 1 was searched for, as it finds the mistake.
     """
 
     name: str

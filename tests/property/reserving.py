@@ -15,7 +15,7 @@ Wanted = list[tuple[int, int, int]]  # (item, account or 0, units)
 
 @dataclass
 class Batch:
-    """What the requests of one call share: the moment, and the one sweep they may cause."""
+    """State shared by the requests of one call: the time, and the one sweep they may cause."""
 
     wall: int
     due: list[Claim]
@@ -52,7 +52,7 @@ class Reserving(Partition):
         return reply
 
     def _metered(self, ask: Ask, wall: int) -> tuple[int, int]:
-        """Requests the buyer has left, -1 where this one does not count; ms until it may come."""
+        """Requests the buyer has left (-1: this one does not count); ms until the next may come."""
         if self.sale.rate is None or not ask.metered:
             return -1, 0
         requests, window_ms = self.sale.rate
@@ -156,7 +156,7 @@ class Reserving(Partition):
         return claim
 
     def _wanted(self, ask: Ask) -> Wanted:
-        """Lines of the same SKU and place are one; those that name a place come first."""
+        """Lines of one SKU and place are summed; lines that name a place come first."""
         units: dict[tuple[int, int], int] = {}
         for line in ask.lines:
             account = self.sale.account_number(line[0], line[2]) if len(line) == 3 else 0

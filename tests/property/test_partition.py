@@ -18,7 +18,7 @@ from tests.support.scripts.harness import SCRIPTS, Rig
 from tests.support.scripts.server import RedisServer, redis_binaries, running_server
 
 EXAMPLES = 70
-# Many short runs: hypothesis begins each with a tenth of it that is small, and tells nothing.
+# Many short runs waste steps: the first tenth of each hypothesis run is small and shows nothing.
 MUTANT_EXAMPLES = 14
 MUTANT_RUNS = 30
 STEPS_EACH = 60
@@ -35,7 +35,7 @@ PROFILE = settings(
         HealthCheck.data_too_large,  # long runs are the point
     ],
 )
-# What must have been met for the agreement to mean anything; most come up dozens of times.
+# Outcomes that a run must have met for the agreement to mean anything; most occur often.
 MET = {
     ("adjust", "adjusted"),
     ("adjust", "floor_violation"),
@@ -64,7 +64,7 @@ MET = {
 
 @pytest.fixture(scope="module")
 def one_server() -> Iterator[RedisServer]:
-    """For what is about the rig and not about the server."""
+    """One server, for tests of the rig itself."""
     with running_server(redis_binaries()[0]) as running:
         yield running
 
@@ -97,7 +97,7 @@ def test_scripts_and_model_agree_step_by_step(server: RedisServer) -> None:
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name.replace(" ", "-"))
 def test_a_mistake_in_the_scripts_is_told(one_server: RedisServer, mutant: Mutant) -> None:
-    """From fixed seeds, so that it is told every time; found is enough, it is not shrunk."""
+    """Seeds are fixed, so that the mistake is found every time; it need not be shrunk."""
     mutated = mutant.scripts(SCRIPTS)
     with one_server.connect() as client:
         Rig(client, mutated)  # they are still Lua

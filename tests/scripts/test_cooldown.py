@@ -1,4 +1,4 @@
-"""Who gives holds back again and again waits before the next one; who has too many has no more."""
+"""Who gives holds back repeatedly waits before the next; after too many there is none."""
 
 import pytest
 

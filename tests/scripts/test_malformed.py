@@ -22,7 +22,7 @@ NO_UNITS: Wrong = (*NO_NUMBERS, 10**9 + 1, 1e10, 2**53)
 NO_INSTANTS: Wrong = (*NO_NUMBERS, 10**14, 2**53)
 NO_TEXTS: Wrong = (
     *(None, True, 1, [], {}, "", "x" * 256, "a\x00b", "a\nb", "\x7f"),
-    # No UTF-8, as the text it claims to be: cut off, overlong, half a pair, beyond the last.
+    # Invalid UTF-8: cut off, overlong, half a surrogate pair, beyond the last code point.
     *(msgspec.Raw(b"\xa2\xc3\x28"), msgspec.Raw(b"\xa1\xc3"), msgspec.Raw(b"\xa2\xff\xfe")),
     *(msgspec.Raw(b"\xa2\xc0\xaf"), msgspec.Raw(b"\xa3\xed\xa0\x80")),
     *(msgspec.Raw(b"\xa4\xf4\x90\x80\x80"), msgspec.Raw(b"\xa4\xe2\x82A\xac")),
@@ -33,7 +33,7 @@ NO_TOKENS: Wrong = (
 )
 NO_FINGERPRINTS: Wrong = (None, 1, "", "x" * 33, 'a"b', "a\x00", "a b", [])
 NO_QUANTITIES: Wrong = (0, *NO_UNITS)
-# What a part of a reservation names is looked up, so an item there is none of is `not_reserved`.
+# Parts of a reservation are looked up, so an item that it lacks is `not_reserved`.
 NO_SELECTION: Wrong = (
     *(None, "tee", 7, [1], [1, 0], [1, 0, 1, 1], [[1, 0, 1]], {"item": 1}, [1, 0, 1] * 65),
     *([wrong, 0, 1] for wrong in (0, *NO_UNITS)),
@@ -42,7 +42,7 @@ NO_SELECTION: Wrong = (
 )
 NO_LINES: Wrong = ([], [3, 0, 1], [1, 4, 1], [1, 3, 1], *NO_SELECTION)
 STATES: Wrong = ("draft", "settled", "OPEN", "", None, 1, ["open"], float("nan"))
-# By script: the values that do not go at each place of its packed argument.
+# By script: invalid values for each place of its packed argument.
 PLACES: dict[str, tuple[Wrong, ...]] = {
     "adjust": (
         (*NO_UNITS, 0, 4),

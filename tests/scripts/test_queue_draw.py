@@ -1,4 +1,4 @@
-"""queue_draw: who is in it is fixed once, and nobody moves until the places are set."""
+"""queue_draw: its buyers are fixed once, and no place changes until all places are set."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""queue_join: a number for everybody, the same one for who comes again."""
+"""queue_join: a number for every buyer; a buyer who joins again keeps the number."""
 
 from collections.abc import Iterator
 

@@ -72,7 +72,7 @@ def test_a_ticket_keeps_its_number_and_claims_it_again(room: Room) -> None:
     assert room.numbers("buyer-8") == [8]
     room.later(21_000)
     room.tick(most_active=5)
-    # Those called before have their slots; of the others, those are next who came back.
+    # Buyers called before keep their slots; next are the others who came back.
     assert (room.reading.serving, room.reading.active) == (19, 5)
 
 
@@ -122,7 +122,7 @@ def test_what_operators_had_set_is_set_again(room: Room) -> None:
 
 
 def test_the_negative_control_without_the_margin_a_number_is_given_twice(room: Room) -> None:
-    """Shows that the loss above is one: were it not noticed, number 16 would have two owners."""
+    """Shows that the loss above matters: unnoticed, number 16 would have two owners."""
     lose_everything(room)
     assert room.open(msgspec.structs.replace(REOPEN, existed=False)) == "made"
     assert room.numbers("somebody else") == [16]

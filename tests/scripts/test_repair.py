@@ -97,7 +97,7 @@ def test_a_delta_is_added_once(rig: Rig) -> None:
 
 
 def test_a_later_comparison_is_another_repair(rig: Rig) -> None:
-    """Whatever it is called: a number may be used again after a crash."""
+    """Even under the same number: a number may be used again after a crash."""
     rig.open(SALE)
     for compared in (2, 3):
         _drift(rig, "available", 1)

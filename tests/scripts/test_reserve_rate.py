@@ -49,7 +49,7 @@ def test_a_bucket_is_full_again_after_its_window(rig: Rig) -> None:
 
 
 def test_what_was_asked_in_the_turn_before_counts(rig: Rig) -> None:
-    """The hashes change at a whole number of windows; what a buyer may do is the same after it."""
+    """A new hash begins with each window; what a buyer may do does not change with it."""
     rig.open(THREE)
     rig.set_clock(rig.clock // WINDOW_MS * WINDOW_MS + WINDOW_MS - 1)
     for number in range(3):
@@ -101,7 +101,7 @@ def test_who_is_not_metered_neither_counts_nor_is_told(rig: Rig) -> None:
 
 
 def test_only_the_last_two_windows_are_kept(rig: Rig) -> None:
-    """However many buyers ask: nothing lives for ever, and the bucket of each is forgotten full."""
+    """However many buyers ask, no key lives for ever; a bucket is forgotten once it is full."""
     rig.open(SOLD_OUT)
     for turn in range(5):
         rig.reserve(*(asked(f"{turn}-{n}", f"buyer-{turn}-{n}") for n in range(20)))

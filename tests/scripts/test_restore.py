@@ -24,7 +24,7 @@ def _word(rig: Rig, *request: object, epoch: int = 2, run_id: str = NEXT_RUN) ->
 
 
 def _begin(rig: Rig, state: PartitionState) -> tuple[object, ...]:
-    """The config packed by `load`, and what each account came to."""
+    """Begin a restore: the config packed by `load`, and each account's counters."""
     counters = [[getattr(account, name) for name in COUNTERS] for account in state.stock.values()]
     return ("begin", rig.sale.fields(), counters)
 

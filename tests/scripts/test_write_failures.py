@@ -67,7 +67,7 @@ def test_one_command_is_denied(
 
 
 def _assert_stuck(rig: Rig, name: str, given: tuple[bytes, ...]) -> None:
-    """Half a step has its event; until recovery nothing else is written over it."""
+    """Half a step has its event; until recovery no other write changes it."""
     outbox, units = _outbox(rig), _units(rig)
     try:
         status = rig.raw(name, *given).status

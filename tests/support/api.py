@@ -18,7 +18,7 @@ from gateway.api.service import run
 from tests.support.servers import SECRET, unique
 from tests.support.waiting import wait_until
 
-# Longer than a run of all tests: some are made when their module is read.
+# Longer than a run of all tests: some tokens are made when a test module is imported.
 TOKEN_LIFE_SECONDS = 86_400.0
 
 
@@ -45,7 +45,7 @@ def sale_body(**changes: object) -> dict[str, object]:
 
 @dataclass(frozen=True)
 class Reply:
-    """A response, its JSON decoded; `raw` where it was something else."""
+    """A response; `body` is its JSON, `raw` its bytes."""
 
     status: int
     headers: CIMultiDictProxy[str]

@@ -26,7 +26,7 @@ async def dropgate(
     folder: Path | None = None,
     timeout_seconds: float = WAIT_SECONDS,
 ) -> Done:
-    """Run `dropgate ARGUMENTS`; `environment` is added to one without any DROPGATE_ variable."""
+    """Run `dropgate ARGUMENTS`; no DROPGATE_ variable is inherited, `environment` is added."""
     clean = {name: value for name, value in os.environ.items() if "DROPGATE_" not in name}
 
     def run() -> Done:

@@ -18,7 +18,7 @@ from gateway.api.contract.endpoints import AnyEndpoint
 
 
 class _Handlers:
-    """Stands where handlers stand in the table, of which only the words are read."""
+    """In place of the handlers: only the table's words are read."""
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         return lambda *_: None

@@ -55,7 +55,7 @@ class SentinelServer(RedisServer):
         down_after_milliseconds: int = NEVER_MILLISECONDS,
     ) -> None:
         """`config_epoch`: the age of the configuration it begins with. By default it takes no
-        primary for down: one that is slow for a moment is not what a test has broken.
+        primary for down: a slow moment is not a fault that a test has caused.
         """
         super().__init__(folder, port)
         self._down_after_milliseconds = down_after_milliseconds
@@ -136,7 +136,7 @@ async def client_of(
 async def replicated(
     folder: Path, overrides: Mapping[str, str] = STRICT, *, replicas: int = 2
 ) -> AsyncIterator[Replicated]:
-    """All of them running and in step; the servers end with the block."""
+    """A primary, replicas in step and a Sentinel, until the end of the block."""
     primary = OwnedRedis(folder / "primary")
     async with FaultyProxy(primary.port) as way:
         # Known to everybody by the proxy's port, also when it comes back as a replica.
@@ -165,7 +165,7 @@ async def replicated(
 
 
 async def in_step(primary: RedisServer, replicas: int) -> bool:
-    """Whether so many replicas follow it, and no other does."""
+    """Whether exactly so many replicas follow this Redis."""
     async with client_of(primary.url) as client:
         facts = await client.info("replication")
     states = [facts.get(f"slave{number}", {}).get("state") for number in range(replicas)]

@@ -190,7 +190,7 @@ def sale_id() -> str:
 
 
 def append_only_file(folder: Path) -> Path:
-    """Where a Redis with this folder appends what it writes; the place is another since 7.0."""
+    """The append-only file of a Redis with this folder; Redis 7.0 moved it."""
     (log,) = [*folder.glob("appendonlydir/*.incr.aof"), *folder.glob("appendonly.aof")]
     return log
 
@@ -211,7 +211,7 @@ async def _administer(server: PostgresServer, statement: str) -> None:
     async def done() -> bool:
         try:
             await connection.execute(statement)
-        except asyncpg.ObjectInUseError:  # by those who were ended, and have not gone yet
+        except asyncpg.ObjectInUseError:  # by connections that were ended and are not gone yet
             return False
         return True
 

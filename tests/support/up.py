@@ -16,7 +16,7 @@ from config.ready import ReadyFile
 from config.stack.process import Child, dropgate_command
 from tests.support.waiting import WAIT_SECONDS, wait_until
 
-# Where a test is not about outages, a slow machine shall not look like one.
+# For tests that are not about outages: a slow machine must not look like an outage.
 PATIENT = {
     f"DROPGATE_{name}_SECONDS": "60"
     for name in (
@@ -41,7 +41,7 @@ class Up:
         self.folder = folder
         self.data = folder / "data"
         self.ready_path = folder / "ready.json"
-        # As a child that dies with the test run, however that ends.
+        # A child that dies with the test run, however the run ends.
         self._child = Child(
             [
                 *(*command, "--port", "0", "--data-dir", str(self.data)),

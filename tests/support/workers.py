@@ -1,4 +1,4 @@
-"""How workers share the tests, where there are some: `make test` runs two."""
+"""How pytest-xdist's workers share the tests: `make test` runs two workers."""
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
@@ -17,7 +17,7 @@ class ByFile(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFile:
-    """Asked once, where tests are run by workers (`-n`)."""
+    """The scheduler of a run with workers (`-n`)."""
     # In the order of collection: the folders that take longest come first, and the last files are
     # short, so that no worker is left alone with a long one.
     config.option.loadscopereorder = False

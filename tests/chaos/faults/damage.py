@@ -26,10 +26,10 @@ def truncate_topic(folder: Path, lost_bytes: int) -> None:
 
 
 async def lose_key(redis: Redis, sale_id: str, name: str) -> None:
-    """One key of the partition is gone."""
+    """Delete one key of the partition."""
     await redis.delete(f"{{{sale_id}:0}}:{name}")
 
 
 async def retype_key(redis: Redis, sale_id: str, name: str) -> None:
-    """One key of the partition is something else."""
+    """Give one key of the partition another type."""
     await redis.set(f"{{{sale_id}:0}}:{name}", "something else")

@@ -29,7 +29,7 @@ async def lose_primary(run: Trial, rng: random.Random) -> str:
     """The primary dies for long enough that Sentinel replaces it."""
     del rng
     up = _watched(run)
-    # A replica that has nothing yet may be promoted, too: then two of three would be lost.
+    # Sentinel may promote a replica that is still empty: then two of three copies would be lost.
     await up.complete()
     old = up.primary
     async with run.down("redis"):
@@ -39,7 +39,7 @@ async def lose_primary(run: Trial, rng: random.Random) -> str:
 
 
 async def isolate_primary(run: Trial, rng: random.Random) -> str:
-    """The primary is cut off, and has clients that ask it on until it writes no more."""
+    """The primary is cut off while clients keep asking it, until it refuses writes."""
     del rng
     up = _watched(run)
     await up.complete()
@@ -56,7 +56,7 @@ async def isolate_primary(run: Trial, rng: random.Random) -> str:
             await beyond.reserve(f"{name}-before", "first", (Line(SKU, 1),))
             up.ways[old].refuse()
             try:
-                # Not longer: a replica that was not told yet would follow the old one again.
+                # No longer: a replica not yet reconfigured would follow the old primary again.
                 async with _asked_on(beyond, name) as asked:
                     await up.replaced(old)
                     await wait_until(lambda: writes_no_more(up.url_of(old)), "it writes no more")
@@ -68,7 +68,7 @@ async def isolate_primary(run: Trial, rng: random.Random) -> str:
 
 @asynccontextmanager
 async def _asked_on(beyond: Calls, name: str) -> AsyncIterator[list[Attempt]]:
-    """One buyer after another asks there during the block, and none may get anything."""
+    """Buyers ask this gateway in turn during the block, and no buyer may get a unit."""
     asked: list[Attempt] = []
     is_over = asyncio.Event()
 
@@ -93,7 +93,7 @@ def _watched(run: Trial) -> WatchedUp:
 
 
 async def writes_no_more(url: str) -> bool:
-    """Whether this Redis refuses a write of anybody for want of a replica."""
+    """Whether this Redis refuses all writes because too few replicas follow it."""
     async with client_of(url) as client:
         try:
             await client.set("written", "by somebody who asks no Sentinel")

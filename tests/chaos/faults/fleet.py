@@ -16,7 +16,7 @@ from tests.support.waiting import wait_until
 
 @dataclass
 class Fleet:
-    """A `Stage`; its Redis is whichever Sentinel has named last."""
+    """A `Stage` whose Redis is the primary that Sentinel named last."""
 
     folder: Path
     servers: Replicated
@@ -25,17 +25,17 @@ class Fleet:
 
     @property
     def data(self) -> Path:
-        """Logs are in it."""
+        """The data folder; `logs/` is in it."""
         return self.folder
 
     @property
     def ready_path(self) -> Path:
-        """Written once: gateway and secret stay the same."""
+        """A ready file written once: neither the gateway's address nor the secret changes."""
         return self.folder / "ready.json"
 
     @property
     def ready(self) -> ReadyFile:
-        """The servers of now. Processes are the test's own, so there are no pids."""
+        """The servers' present addresses. The test owns the processes, so no pids are listed."""
         gateway = f"http://{HOST}:{self.port}"
         return ReadyFile(gateway, self.servers.url, self.postgres, None, SECRET, {})
 
@@ -70,7 +70,7 @@ async def fleet(
 
 @asynccontextmanager
 async def left_behind(made: Fleet, **own: str) -> AsyncIterator[str]:
-    """A gateway beside the first primary, which knows no other and no Sentinel; its URL."""
+    """The URL of a gateway that knows only the first primary, and no Sentinel."""
     port = free_port()
     own = {
         "REDIS__URL": made.servers.primary.url,

@@ -1,4 +1,4 @@
-"""The topic of a running `dropgate up --event-log kafka`, looked at and tampered with."""
+"""The topic of a running `dropgate up --event-log kafka`: read, and tampered with."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -16,7 +16,7 @@ GROUP = "dropgate-order-writer"
 
 
 class Record(msgspec.Struct, frozen=True):
-    """What matters of a Kafka record."""
+    """The parts of a Kafka record that the tests compare."""
 
     key: bytes
     value: bytes

@@ -13,11 +13,11 @@ from loadtest.history import Attempt, History
 RESOLVED = frozenset({"confirmed", "cancelled", "expired"})
 # What a call answered with 2xx leaves behind; later answers may not say otherwise.
 LEFT_BY = {"confirm": "confirmed", "cancel": "cancelled"}
-# How far the clients' clock and the clock a deadline is told on may be apart.
+# How far the clients' clock may be from the clock of the deadlines in the answers.
 CLOCK_SECONDS = 0.05
 FOR_GOOD = float("inf")
 
-# From when until when (Unix time) how many units are surely a buyer's.
+# (from, until, units): Unix times between which a buyer surely has so many units.
 Held = tuple[float, float, int]
 
 
@@ -70,7 +70,7 @@ def resolved_otherwise(history: History) -> list[str]:
 
 
 def lost_accepts(history: History) -> list[str]:
-    """Who was told an id is never told later that there is no such reservation."""
+    """A reservation whose id a caller has received is never answered as unknown later."""
     since: dict[tuple[str, str], float] = {}
     for a in history.of("reserve"):
         if a.accepted:
@@ -84,7 +84,7 @@ def lost_accepts(history: History) -> list[str]:
 
 
 def outlived_holds(history: History) -> list[str]:
-    """Nothing is told to be held when the deadline told with it is over."""
+    """No answer calls a reservation held after the deadline in that same answer."""
     return [
         f"{a.reservation_id}: {a.call} answered held, until {a.expires_at}"
         for a in history.attempts
@@ -93,9 +93,10 @@ def outlived_holds(history: History) -> list[str]:
 
 
 def late_payments(history: History) -> list[str]:
-    """No payment is taken that was first told of when the hold was over."""
+    """No payment is accepted whose first confirm was sent after the hold's end."""
     told: dict[str, float] = {}
-    for a in history.of("confirm"):  # also those without an answer: they may have been heard
+    # Unanswered calls count too: the gateway may have received them.
+    for a in history.of("confirm"):
         told[a.reservation_id] = min(a.started_at, told.get(a.reservation_id, FOR_GOOD))
     return [
         f"{a.reservation_id}: paid for, though its hold ended at {a.expires_at}"
@@ -105,13 +106,13 @@ def late_payments(history: History) -> list[str]:
 
 
 def oversold(history: History, units: int) -> list[str]:
-    """At no moment do buyers surely have more units than there are."""
+    """At no moment do buyers surely have more units in total than the sale."""
     most = _most(held for _, held in _surely_held(history))
     return [f"{most} units were promised at once, of {units}"] if most > units else []
 
 
 def over_limit(history: History, limit: int) -> list[str]:
-    """At no moment does a buyer surely have more units than one may have."""
+    """At no moment does a buyer surely have more units than the limit."""
     by_buyer: dict[str, list[Held]] = {}
     for buyer, held in _surely_held(history):
         by_buyer.setdefault(buyer, []).append(held)
@@ -124,13 +125,14 @@ def over_limit(history: History, limit: int) -> list[str]:
 
 
 def _surely_held(history: History) -> Iterator[tuple[str, Held]]:
-    """Each reservation's buyer, and from when until when how many units are surely the buyer's.
+    """For each reservation: the buyer, and the interval in which its units are surely the buyer's.
 
-    That is from the answer on until a cancel is sent or the last deadline told has come; for good
-    once a confirm was answered.
+    The interval begins with the answer and ends when a cancel is sent or the last known deadline
+    passes; it has no end once a confirm was answered.
     """
     given_back: dict[tuple[str, str], float] = {}
-    for a in history.of("cancel"):  # also those without an answer: they may have been heard
+    # Unanswered calls count too: the gateway may have received them.
+    for a in history.of("cancel"):
         place = (a.reservation_id, a.buyer_id)
         given_back[place] = min(a.started_at, given_back.get(place, a.started_at))
     for identifier, attempts in _by_reservation(history).items():
@@ -142,7 +144,7 @@ def _surely_held(history: History) -> Iterator[tuple[str, Held]]:
 
 
 def _most(helds: Iterable[Held]) -> int:
-    """The most units at any moment."""
+    """The largest number of units at any moment."""
     changes: list[tuple[float, int]] = []
     for since, until, quantity in helds:
         changes += [(since, quantity), (until, -quantity)]
@@ -150,13 +152,13 @@ def _most(helds: Iterable[Held]) -> int:
 
 
 def _deadline(attempt: Attempt) -> float:
-    """Told in this answer; of one that tells none, never."""
+    """The deadline in this answer (Unix time); infinity where the answer has none."""
     told = attempt.expires_at
     return datetime.fromisoformat(told).timestamp() if told else FOR_GOOD
 
 
 def _kept_until(attempts: list[Attempt]) -> float:
-    """When the units may have gone back by themselves."""
+    """The earliest time at which the units may have returned by expiry (Unix time)."""
     if any(a.call == "confirm" for a in attempts):
         return FOR_GOOD
     told = [_deadline(a) for a in attempts if a.expires_at]

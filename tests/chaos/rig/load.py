@@ -1,4 +1,4 @@
-"""Buyers who keep coming, at a pace, until they are told to stop; every answer is remembered.
+"""Buyers who keep coming, at a pace, until the load is stopped; every answer is recorded.
 
 Half of those who get a hold give it back or let it lapse, and all of them do once half of the units
 are paid for: units keep moving for as long as a test takes. At the end everything that is left is
@@ -85,7 +85,7 @@ class Load:
             await asyncio.sleep(self._rng.uniform(0, PACE_SECONDS_MAX))  # the crowd's pace
 
     def _make_buyer(self) -> Buyer:
-        """The next who comes. Who would pay for the second half of the units gives them back."""
+        """The next buyer. Once half of the units are paid for, paying buyers cancel instead."""
         buyer = make_buyer(self._rng, self._next_name(), (self._stock,), self._shares)
         if buyer.fate is Fate.PAYS and 2 * self._paid_for >= self._stock.units:
             return replace(buyer, fate=Fate.CANCELS)
@@ -103,7 +103,7 @@ class Load:
         task.add_done_callback(self._lives.discard)
 
     async def hang_up(self, buyers: int) -> None:
-        """So many buyers cut their connection before the answer, and are never seen again."""
+        """So many buyers cut their connection before the answer and never return."""
         await asyncio.gather(
             *(
                 self._calls.reserve_and_hang_up(name, f"{name}-1", (Line(self._stock.sku, 1),))

@@ -38,12 +38,12 @@ class Processes:
         return up.redis_folder(up.primary) if isinstance(up, WatchedUp) else up.data / "redis"
 
     def _serving(self, name: str) -> int:
-        """Which of several does the work: the primary of Redis, the first of all others."""
+        """Index of the process that does the work: Redis' primary, otherwise the first process."""
         up = self.up
         return up.primary if name == "redis" and isinstance(up, WatchedUp) else 0
 
     def kill(self, name: str, *, which: int | None = None) -> int:
-        """SIGKILL, by default the one that does the work; returns the pid."""
+        """SIGKILL one process, by default the process that does the work; returns its pid."""
         pid = self.pids(name)[self._serving(name) if which is None else which]
         os.kill(pid, signal.SIGKILL)
         self.killed.add(name)
@@ -55,8 +55,8 @@ class Processes:
 
     @asynccontextmanager
     async def stopped(self, *names: str, which: int | None = None) -> AsyncIterator[None]:
-        """SIGSTOP everything under these names, or one of it, with children; SIGCONT after the
-        block.
+        """SIGSTOP all processes of these names, or only process `which`, with their children;
+        SIGCONT after the block.
         """
         pids = await wait_until(lambda: self._living(names, which), "all of them run")
         self._signal(pids, signal.SIGSTOP)
@@ -66,7 +66,7 @@ class Processes:
             self._signal(pids, signal.SIGCONT)
 
     def _living(self, names: Iterable[str], which: int | None) -> list[int]:
-        """The pids under these names, with children; none while one of them is just dead."""
+        """The pids under these names, with children; empty while any process is dying."""
         chosen = slice(None) if which is None else slice(which, which + 1)
         try:
             found = [psutil.Process(pid) for name in names for pid in self.pids(name)[chosen]]
@@ -84,7 +84,7 @@ class Processes:
     @asynccontextmanager
     async def down(self, name: str) -> AsyncIterator[None]:
         """SIGKILL what runs under this name and keep it down during the block."""
-        # Whoever would start it again is stopped meanwhile.
+        # The supervisor, which would start it again, is stopped meanwhile.
         supervisor = self._supervised.process
         supervisor.send_signal(signal.SIGSTOP)
         try:
@@ -102,6 +102,6 @@ class Processes:
         children = psutil.Process(self._supervised.process.pid).children()
         try:
             living = {child.pid for child in children if child.status() != psutil.STATUS_ZOMBIE}
-        except psutil.NoSuchProcess:  # ended while it was looked at
+        except psutil.NoSuchProcess:  # the process ended during the look
             return False
         return living >= {pid for pids in self.up.ready.pids.values() for pid in pids}

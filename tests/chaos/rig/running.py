@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.support.up import Up
 
-# For tests of what shall not be noticed: a Redis or a worker that is slow for a moment would be.
+# Long time-outs, for tests of faults that callers must not notice: a slow moment is no fault.
 UNHURRIED = {
     "DROPGATE_REDIS__SOCKET_TIMEOUT_SECONDS": "10",
     "DROPGATE_GATEWAY__MAX_QUEUE_MILLISECONDS": "10000",
@@ -19,7 +19,7 @@ UNHURRIED = {
 async def running_up(
     *arguments: str, environment: Mapping[str, str] | None = None
 ) -> AsyncIterator[Up]:
-    """A `dropgate up` of its own that has to outlive the block, whatever happens in it."""
+    """A new `dropgate up`, which must still run at the end of the block."""
     folder = Path(tempfile.mkdtemp(prefix="dropgate-chaos-"))
     running = Up(folder, arguments, environment)
     try:

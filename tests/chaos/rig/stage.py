@@ -11,16 +11,16 @@ class Stage(Protocol):
 
     @property
     def ready(self) -> ReadyFile:
-        """Addresses and pids of now."""
+        """The present addresses and pids."""
 
     @property
     def ready_path(self) -> Path:
-        """The file of them."""
+        """The file with the addresses and pids."""
 
     @property
     def data(self) -> Path:
-        """Its data folder; `logs/` is in it."""
+        """The data folder; `logs/` is in it."""
 
     @property
     def folder(self) -> Path:
-        """Where else files may be put."""
+        """A folder for other files of a test."""

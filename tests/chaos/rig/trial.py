@@ -86,7 +86,7 @@ class Trial(Processes):
         await wait_until(lambda: time.monotonic() >= until, "time has passed")
 
     async def under_way(self, reserves: int = 60) -> None:
-        """Wait until so many reserves were accepted in all."""
+        """Wait until `reserves` reserves have been accepted in total."""
         await wait_until(lambda: self.load.fresh() >= reserves, f"{reserves} reserves accepted")
 
     async def goes_on(self, served: int = 60, fresh: int = 15) -> None:
@@ -100,8 +100,8 @@ class Trial(Processes):
     async def drained(self) -> None:
         """Wait until the ledger has applied everything that is in the outbox now.
 
-        A Redis that has lost its end or all it had is older than the ledger, and holds nothing
-        more to wait for; nor does one whose position is overwritten, which faults do when drained.
+        A Redis that lost its newest data is behind the ledger, so there is nothing to wait for; a
+        Redis whose position was overwritten counts as drained, as that fault comes after a drain.
         """
         target = await wait_until(self._known_position, "Redis says where it is")
 
@@ -135,7 +135,7 @@ class Trial(Processes):
         return row["epoch"], row["sequence"]
 
     async def rebuilds(self) -> int:
-        """How often it was rebuilt from the ledger, as far as the ledger has heard."""
+        """How many rebuilds of the partition the ledger has recorded."""
         return int((await self.ledger_row(REBUILDS))["rebuilds"])
 
     async def ledger_row(self, statement: str) -> asyncpg.Record:
@@ -149,10 +149,10 @@ class Trial(Processes):
         return row
 
     async def terminate_backends(self) -> int:
-        """End every other connection to Postgres; how many there were."""
+        """End every other connection to Postgres; returns how many there were."""
         try:
             return int((await self.ledger_row(TERMINATE))["backends"])
-        except AWAY:  # it is still being started again, and ends no connection but ours
+        except AWAY:  # Postgres is still being started again: no connection was ended
             return 0
 
     @asynccontextmanager
@@ -163,7 +163,7 @@ class Trial(Processes):
 
     @asynccontextmanager
     async def calls_at(self, gateway: str) -> AsyncIterator[Calls]:
-        """The same buyers and the same history at another gateway."""
+        """Calls of this sale's buyers at another gateway, recorded in this trial's history."""
         client = HttpClient(gateway, CONNECTIONS)
         target = msgspec.structs.replace(
             Target.from_ready_file(self.up.ready_path), gateway=gateway
@@ -182,8 +182,8 @@ class Trial(Processes):
         )
 
     async def judge(self) -> Verdict:
-        """Sell out, then: no invariant broken, none unjudged, no traceback in any log, and nobody
-        died but the killed.
+        """Sell out; then every invariant is judged and holds, no log has a traceback, and only
+        processes that the test killed have died.
         """
         await self.load.sell_out()
         verdict = await self.verdict()
@@ -239,7 +239,7 @@ async def trial(
 
 
 async def _is_done(call: Awaitable[None]) -> bool:
-    """Whether an operations call was answered; what the last fault broke may not be mended yet."""
+    """Whether an operations call was answered; the last fault may not be repaired yet."""
     try:
         await call
     except UnavailableError:

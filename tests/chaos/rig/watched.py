@@ -66,7 +66,7 @@ class WatchedUp(Up):
         return f"redis://{HOST}:{self.ports[number]}/0"
 
     def redis_folder(self, number: int) -> Path:
-        """Where it keeps its data."""
+        """The data folder of this Redis."""
         return self.data / f"redis-{number}"
 
     async def replaced(self, number: int) -> None:
@@ -79,14 +79,14 @@ class WatchedUp(Up):
         await wait_until(is_replaced, "a replica is promoted")
 
     async def complete(self) -> None:
-        """Wait until every other Redis follows the primary; who takes itself for one is told.
+        """Wait until every other Redis follows the primary; a second primary is made a replica.
 
-        Sentinel would tell it, too, after ten to twenty seconds.
+        Sentinel would do that, too, after ten to twenty seconds.
         """
         await wait_until(self._is_complete, "all replicas follow the primary")
 
     async def follow(self) -> None:
-        """Keep `primary` true until cancelled: a failover may come of any fault."""
+        """Keep `primary` up to date until cancelled: any fault may cause a failover."""
         while True:
             await self._look()
             await asyncio.sleep(FOLLOW_SECONDS)
@@ -95,8 +95,8 @@ class WatchedUp(Up):
         async with self._sentinel() as sentinel:
             try:
                 facts = cast("dict[str, int]", await sentinel.sentinel_master(MASTER))
-            except (RedisError, OSError, TimeoutError):  # killed or frozen: what it said last holds
-                return
+            except (RedisError, OSError, TimeoutError):
+                return  # Sentinel is killed or frozen: its last answer holds
         found = [way.port for way in self.ways].index(facts["port"])
         self.failovers += found != self.primary
         self.primary = found
@@ -126,7 +126,7 @@ class WatchedUp(Up):
 
 @asynccontextmanager
 async def running_watched_up(event_log: str) -> AsyncIterator[WatchedUp]:
-    """One of its own that has to outlive the block, whatever happens in it."""
+    """A new watched stack, which must still run at the end of the block."""
     folder = Path(tempfile.mkdtemp(prefix="dropgate-chaos-"))
     async with AsyncExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)

@@ -59,7 +59,7 @@ class WatchedStack(LocalStack):
         )
 
     def ready_file(self) -> ReadyFile:
-        """The same, with Sentinel's pid; `redis` is the first primary whoever it is now."""
+        """The stack's ready file with Sentinel's pid; `redis` is always the first primary."""
         ready = super().ready_file()
         pids = {**ready.pids, "sentinel": [self._sentinel.pid]}
         return msgspec.structs.replace(ready, pids=pids)
@@ -80,7 +80,7 @@ class WatchedStack(LocalStack):
         await self._start_servers(*self._replicas)
         count = len(self._replicas)
         await wait_until(lambda: in_step(self.redis, count), "in step")
-        # Only now: a Sentinel asks a primary whose replicas are not there yet again much later.
+        # Only now: a Sentinel that finds no replicas asks the primary again only much later.
         await self._start_servers(self._sentinel)
         await wait_until(lambda: knows_replicas(self._sentinel, count), "Sentinel knows them all")
         await super()._prepare_ledger_and_log()

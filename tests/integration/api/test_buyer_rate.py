@@ -1,4 +1,4 @@
-"""The buyers' rate limit over HTTP: exact over all workers, told in each answer, off by default."""
+"""The buyers' rate limit over HTTP: exact over all workers, in each answer, off by default."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,12 +12,12 @@ from config.stack.server import free_port
 from tests.support.api import Api, serving
 
 WORKERS = 3
-BURST = 4  # one comes back in 1,000 s, so none does while a test runs
+BURST = 4  # one request returns in 1,000 s: no request returns during a test
 SHIRT: dict[str, object] = {"lines": [{"sku": "shirt", "quantity": 1}]}
 
 
 def limited(settings: Settings, slot: int = 0) -> Settings:
-    """Those of one of several workers with a limit."""
+    """The settings of one of several workers with a limit."""
     gateway = {"port": free_port(), "worker_slot": slot, "workers": WORKERS}
     return settings.model_copy(
         update={
@@ -78,7 +78,7 @@ async def test_without_a_limit_nothing_is_told(api: Api) -> None:
 
 
 async def storm(workers: list[Api], buyers: int, each: int) -> dict[int, int]:
-    """How many were answered with each status, `each` requests of each buyer over all workers."""
+    """Answers by status, where each buyer sends `each` requests over all workers."""
     item = {"sku": "shirt", "price": {"amount": 1, "currency": "EUR"}, "stock": 1000}
     sale = await workers[0].open_sale(per_buyer_limit=1000, items=[item])
     replies = await asyncio.gather(

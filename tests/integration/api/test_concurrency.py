@@ -1,4 +1,4 @@
-"""Two workers, lost connections, bounds: what callers must never notice, and what they are told."""
+"""Two workers, lost connections, bounds: what callers must not notice, and their answers."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -86,8 +86,8 @@ async def test_a_lost_reply_is_found_by_asking_again(api: Api, settings: Setting
     assert {reply.code for reply in replies if reply.status == 503} <= {"recovering"}
     for number, reply in enumerate(replies):
         if reply.status == 201:
-            assert reply.body["buyer_id"] == f"buyer-{number}"  # nobody has another's reply
-    # Whoever was told to ask again finds the outcome under the same key, and no unit is stranded.
+            assert reply.body["buyer_id"] == f"buyer-{number}"  # every caller has their own reply
+    # A caller answered 503 finds the outcome under the same key, and no unit is stranded.
     finally_made = [await settled_reply(api, sale, f"buyer-{n}") for n in range(300)]
     assert len(set(finally_made)) == 300
     item = (await api.ops("GET", f"/v1/sales/{sale}/snapshot")).body["items"][0]
@@ -104,7 +104,7 @@ async def settled_reply(api: Api, sale: str, buyer: str) -> str:
 
 
 async def test_cut_connections_strand_no_unit(api: Api, settings: Settings) -> None:
-    """Who hangs up has either got a reservation, found again by its key, or none."""
+    """A caller who hangs up has a reservation, found again by its key, or no reservation."""
     stock = {"sku": "shirt", "price": {"amount": 1, "currency": "EUR"}, "stock": 1000}
     sale = await api.open_sale(per_buyer_limit=1, items=[stock])
     body = b'{"lines":[{"sku":"shirt","quantity":1}]}'
@@ -160,7 +160,7 @@ async def test_too_many_requests_at_once_are_turned_away(settings: Settings) -> 
         busy = [reply for reply in replies if reply.status == 503]
         assert {reply.code for reply in busy} == {"overloaded"}
         assert all("Retry-After" in reply.headers for reply in busy)
-        # Turned away is turned away: nothing was taken for them.
+        # A refused caller holds no unit.
         client = redis.asyncio.Redis.from_url(settings.redis.url, protocol=2)
         accepted = sum(reply.status == 201 for reply in replies)
         assert await client.xlen(outbox_key(PartitionId(sale, 0))) == 2 + accepted
@@ -169,7 +169,7 @@ async def test_too_many_requests_at_once_are_turned_away(settings: Settings) -> 
 
 async def test_a_stop_does_not_wait_for_callers_that_say_nothing(settings: Settings) -> None:
     gateway = settings.gateway
-    # Less than the minute that a server gives them which was not told otherwise.
+    # Less than the server's default of one minute.
     async with asyncio.timeout(50), serving(settings) as api:
         assert (await api.call("GET", "/livez")).status == 200  # its connection stays open
         _, idle = await asyncio.open_connection(gateway.host, gateway.port)

@@ -1,4 +1,4 @@
-"""Hoarding over HTTP: who gives holds back again and again waits, and has no end of keys."""
+"""Hoarding over HTTP: who gives holds back repeatedly must wait, and new keys do not help."""
 
 from tests.support.api import Api
 

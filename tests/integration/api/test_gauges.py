@@ -10,7 +10,7 @@ from tests.support.waiting import wait_until
 
 
 async def gauge_is(api: Api, name: str, sale: str, value: float) -> None:
-    """Wait until a reading made after this call says so; readings are kept for a second."""
+    """Wait until the gauge has this value; a reading is cached for a second."""
     sample = f'{name}{{partition="0",sale="{sale}"}} {float(value)}\n'
 
     async def shown() -> bool:
@@ -45,7 +45,7 @@ async def test_a_partition_that_answers_nobody_is_shown(
 ) -> None:
     sale = await api.open_sale()
     await gauge_is(api, "dropgate_partition_recovering", sale, 0)
-    # Its data is of another run of the server, as after a restart.
+    # The partition's data names another server run, as after a restart.
     await redis_client.hset(f"{{{sale}:0}}:meta", "run_id", "0" * 40)
     await gauge_is(api, "dropgate_partition_recovering", sale, 1)
     await redis_client.delete(f"{{{sale}:0}}:meta")

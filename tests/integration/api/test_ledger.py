@@ -143,7 +143,7 @@ async def test_a_settled_sale_is_answered_from_the_ledger(api: Api, settings: Se
     assert (cap["available"], cap["sold"]) == (4, 1)
     assert before.body["items"][0]["adjusted"] == shirt["adjusted"] == -1
 
-    # Reads and retries find what was; nothing new is taken on.
+    # Reads and retries find old reservations; new reservations are refused.
     shown = await api.buyer("buyer-1", "GET", paid)
     assert shown.body == returned.body
     retried = await api.reserve(sale, "buyer-1", "key-1", ("cap", 1), ("shirt", 2))

@@ -1,4 +1,4 @@
-"""What callers are told while Redis or Postgres is away, and that it ends by itself."""
+"""What callers are answered while Redis or Postgres is away, and that recovery needs no help."""
 
 import shutil
 import tempfile
@@ -93,7 +93,7 @@ async def test_without_redis_nothing_is_promised(rig: Rig) -> None:
         assert reply.told == (503, "recovering")
         assert int(reply.headers["Retry-After"]) >= 1
     shown = await api.call("GET", f"/v1/sales/{sale}")
-    assert shown.body["state"] == "paused"  # the intention stands, Redis will follow
+    assert shown.body["state"] == "paused"  # the ledger has the new state, and Redis will follow
     assert {item["availability"] for item in shown.body["items"]} == {"unknown"}
 
     async def told() -> bool:
@@ -102,7 +102,7 @@ async def test_without_redis_nothing_is_promised(rig: Rig) -> None:
     await wait_until(told, "the metrics say so")
     await rig.redis.start()
     await wait_until(rig.ready)
-    # Another run of the server: nobody may write before recovery has proven it.
+    # A new server run: recovery must prove it before anybody may write.
     assert (await api.reserve(sale, "buyer-1", "key")).told == (503, "recovering")
 
 

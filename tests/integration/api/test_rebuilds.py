@@ -1,4 +1,4 @@
-"""A reconciliation tells what was rebuilt since the one before: what both sides have forgotten."""
+"""A reconciliation lists the rebuilds since the last reconciliation: losses on both sides."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from tests.support.waiting import wait_until
 
 
 async def reconciled(api: Api, sale: str) -> list[dict[str, object]]:
-    """The rebuilds a balanced comparison tells of."""
+    """The rebuilds in the answer of a balanced reconciliation."""
     answer = await reconciliation(api, sale)
     assert (answer.status, answer.body["balanced"]) == (201, True), answer.raw
     rebuilds: list[dict[str, object]] = answer.body["rebuilds"]
@@ -30,7 +30,7 @@ async def test_a_rebuild_is_reported_by_the_next_reconciliation_and_by_no_other(
     own = settings.model_copy(
         update={
             "redis": patient_redis(server.url),
-            # None of its own: the next one is the test's.
+            # No periodic comparison: the next one is the test's.
             "reconciler": settings.reconciler.model_copy(update={"compare_interval_seconds": 3600}),
         }
     )

@@ -150,7 +150,7 @@ async def test_the_waiting_room_of_a_settled_sale_goes_too(
     await wait_until(refused, "the room is known to be gone")
     assert not await redis_client.keys(f"{{{sale}*")
 
-    # Nor is it made again by a worker that has not heard of it.
+    # A worker that has not heard of the settlement does not make the room again either.
     async def opens(record: RoomRecord, revoked: list[str]) -> None:
         raise AssertionError(record, revoked)
 

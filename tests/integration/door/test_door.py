@@ -1,4 +1,4 @@
-"""Limits and load at the door, over HTTP: who is refused, how it is told, and who is not."""
+"""Limits and load at the door, over HTTP: who is refused, with which answer, and who is served."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -77,7 +77,7 @@ async def test_a_token_comes_before_the_limit(settings: Settings) -> None:
         assert (await reserve(api, path, "203.0.113.1")).told == (429, "rate_limited")
         wrong = await reserve(api, path, "203.0.113.1", token="a.b.c")
         assert wrong.told == (401, "unauthenticated")
-        # Without trusted proxies the header is an invention: all of these are one network.
+        # Without trusted proxies the header may be forged: these callers are one network.
         assert (await reserve(api, path, "192.0.2.1")).status == 429
 
 
@@ -161,7 +161,7 @@ async def test_who_was_shed_is_left_unread_for_a_moment_and_then_served(
             done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             assert [(await task).status for task in done] == [503]
         assert sorted([(await task).status for task in waiting]) == [201, 503]
-        # On whichever connection: nobody who was refused is forgotten.
+        # Whichever connections served the refused caller, both serve the next ones.
         again = [api.reserve(sale, f"again-{number}", "key") for number in range(2)]
         assert {(await reply).status for reply in again} == {201}
 
@@ -194,7 +194,8 @@ async def test_reads_of_orders_cannot_starve_calls_that_change_a_sale(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All connections for reads wait for a lock; operators and buyers find theirs free."""
-    for bound in ("lock_timeout", "statement_timeout"):  # else they would give up meanwhile
+    # Otherwise the statements would time out meanwhile.
+    for bound in ("lock_timeout", "statement_timeout"):
         monkeypatch.setitem(postgres._SERVER_SETTINGS, bound, "0")
     settings = changed(settings, "postgres", pool_size=2, read_pool_size=2)
     async with serving(settings) as api:

@@ -124,7 +124,7 @@ class Target:
                         self.reserved += 1
                         used_at, buyer = sent_at, unique("buyer")
                         await asyncio.sleep(0.005)
-            # Only a connection that was idle for too long may end: the same is asked again.
+            # Only a connection that was idle for too long may end: the request is sent again.
             assert stop.is_set() or time.monotonic() - used_at >= KEEPALIVE_SECONDS
 
 
@@ -150,7 +150,7 @@ async def target() -> AsyncIterator[Target]:
 
 
 async def ends(connection: RawConnection) -> bytes:
-    """What the attacker is told before the gateway ends the connection."""
+    """What the attacker receives before the gateway ends the connection."""
     async with asyncio.timeout(WAIT_SECONDS):
         return await connection.everything()
 
@@ -255,7 +255,7 @@ async def test_ten_thousand_pipelined_requests(target: Target) -> None:
             assert (await connection.answer()).status == 201
 
     async def all_are_answered() -> bool:
-        """Not where they were taken so slowly that the gateway ended the connection."""
+        """False where requests were read so slowly that the gateway ended the connection."""
         async with raw_connection(target.port, ATTACKER) as connection:
             try:
                 await asyncio.gather(push(connection), take(connection))
@@ -400,9 +400,9 @@ async def test_what_follows_an_upgrade_is_bounded(target: Target) -> None:
 
 async def test_connections_of_one_address_are_bounded(target: Target) -> None:
     async def the_rest_is_refused() -> bool:
-        """Not where connections came so slowly that the first had been idle for too long."""
+        """False where connections came so slowly that the first was idle for too long."""
         async with many(target, MAX_PER_ADDRESS + 20) as connections:
-            # Nobody of them ever asks for anything: all are ended.
+            # No connection ever sends a request: the gateway ends all.
             told = await asyncio.gather(*map(ends, connections))
         refused = [said for said in told if said]
         for said in refused:
@@ -432,7 +432,7 @@ async def test_idle_connections_make_room(target: Target) -> None:
         return answer.status == 200
 
     async def room_was_made() -> bool:
-        """Not where connections came so slowly that the first had been idle for too long."""
+        """False where connections came so slowly that the first was idle for too long."""
         async with AsyncExitStack() as parts:
             crowd = [
                 parts.enter_async_context(raw_connection(target.port, f"127.0.1.{n % 100 + 1}"))

@@ -44,7 +44,7 @@ class Answer:
 
     @property
     def lasting(self) -> tuple[int, dict[str, str], object]:
-        """What must be the same whichever way was taken."""
+        """The parts of the answer that must not depend on the way taken."""
         headers = {k: v for k, v in self.headers.items() if k not in VOLATILE_HEADERS}
         body = msgspec.json.decode(self.body)
         if isinstance(body, dict):
@@ -56,7 +56,7 @@ class Answer:
 
 @pytest.fixture
 def taken(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """For each request an idle connection got: whether the hot path took it."""
+    """For each request on an idle connection: whether the hot path took it."""
     seen: list[bool] = []
     take = HotProtocol._take
 
@@ -215,7 +215,7 @@ async def test_the_hot_path_takes_what_it_is_for_and_nothing_else(
     hot = HOT.format(sale)
     async with connect(settings) as connection:
 
-        async def is_taken() -> bool:  # not where the sale has to be read
+        async def is_taken() -> bool:  # not before the sale has been read
             taken.clear()
             assert (await connection.ask(request(hot))).status == 201
             return taken == [True]

@@ -63,7 +63,7 @@ async def test_however_many_look_the_gateway_is_asked_a_few_times_a_second(
     async def crowd(number: int) -> None:
         nonlocal looks
         while time.monotonic() - began < enough:
-            # Nobody gets past the cache by a query of their own.
+            # An invented query string does not get past the cache.
             seen = await look(api, nginx, f"{path}?{number}-{looks}")
             assert seen.status == 200
             assert seen.body["sale_id"] == sale

@@ -88,7 +88,7 @@ async def test_a_server_that_keeps_enough_is_taken(
 async def test_a_primary_that_takes_no_writes_confirms_nothing(
     tmp_path: Path, sale_id: str
 ) -> None:
-    """What is told again was written by another call: only a write behind it can be waited for."""
+    """A replayed answer was written by another call: only a later write can be waited for."""
     async with (
         server(tmp_path / "primary", STRICT) as primary,
         server(tmp_path / "replica", {"replicaof": f"127.0.0.1 {primary.port}"}),
@@ -111,7 +111,7 @@ async def test_a_primary_that_takes_no_writes_confirms_nothing(
 async def test_as_many_replicas_have_it_as_the_primary_demands(
     tmp_path: Path, sale_id: str
 ) -> None:
-    """Where that is all of them, no failover can lose an answer, whomever Sentinel promotes."""
+    """Where that is every replica, no failover can lose an answer, whichever Sentinel promotes."""
     async with AsyncExitStack() as stack:
         demanding = STRICT | {"min-replicas-to-write": "2"}
         primary = await stack.enter_async_context(server(tmp_path / "primary", demanding))
@@ -163,7 +163,7 @@ async def test_replica_mode_answers_only_what_a_replica_has(tmp_path: Path, sale
             asked = [store.snapshot(partition) for _ in range(CALLS_AT_ONCE)]
             found = await asyncio.gather(*asked, return_exceptions=True)
             assert {type(one) for one in found} == {UnknownOutcome}
-            # Each by itself behind the others, they would wait 0.3 s times as many.
+            # One after another, the callers would wait 0.3 s each.
             assert await waits(primary) - before <= 2 * RedisSettings().connections
 
 

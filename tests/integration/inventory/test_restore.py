@@ -75,7 +75,7 @@ def records_of(reservations: dict[bytes, bytes]) -> list[tuple[str, Record]]:
 
 
 def chunk_of(records: list[tuple[str, Record]]) -> RestoreChunk:
-    """Of reservations nobody was admitted for."""
+    """A chunk of reservations without admissions."""
     return RestoreChunk.of((token, nested(record), 0) for token, record in records)
 
 
@@ -103,7 +103,7 @@ async def test_a_partition_comes_back_field_by_field(
         assert await store.restore(partition, NEXT_EPOCH, begin(partition, snapshot)) == "begun"
         with pytest.raises(Recovering):  # nobody is answered meanwhile
             await reserve(store, partition, "zoe")
-        for chunk in (records[:3], records[3:], records[:3]):  # one is sent again
+        for chunk in (records[:3], records[3:], records[:3]):  # one chunk is sent twice
             assert await store.restore(partition, NEXT_EPOCH, chunk_of(chunk)) == "stored"
         done = commit(records, snapshot)
         assert await store.restore(partition, NEXT_EPOCH, done) == "restored"

@@ -1,4 +1,4 @@
-"""Where the primary is, as Sentinels tell it, and what they may not be combined with."""
+"""Finding the primary by Sentinels, and the settings that Sentinels exclude."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -31,7 +31,7 @@ PARTITION = PartitionId("nothing", 0)
 
 @pytest_asyncio.fixture
 async def primaries(tmp_path: Path) -> AsyncIterator[tuple[RedisServer, RedisServer]]:
-    """Two servers, each of which some Sentinel takes for the primary."""
+    """Two servers, each named as the primary by one Sentinel."""
     async with AsyncExitStack() as stack:
         servers = [OwnedRedis(tmp_path / name, overrides=STRICT) for name in ("old", "new")]
         for server in servers:
@@ -44,7 +44,7 @@ async def primaries(tmp_path: Path) -> AsyncIterator[tuple[RedisServer, RedisSer
 async def sentinels(
     tmp_path: Path, primaries: tuple[RedisServer, RedisServer]
 ) -> AsyncIterator[tuple[SentinelServer, SentinelServer]]:
-    """One that has not heard of the last switch, and one that has."""
+    """A Sentinel that has not heard of the last switch, and a Sentinel that has."""
     async with AsyncExitStack() as stack:
         made = [
             SentinelServer(tmp_path / f"sentinel-{epoch}", server.port, config_epoch=epoch)

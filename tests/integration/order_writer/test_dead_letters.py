@@ -235,7 +235,7 @@ async def test_a_fault_of_the_server_is_no_poison(rig: Rig, sale_id: str) -> Non
 
 
 async def _ask(rig: Rig, sequence: int) -> None:
-    """As the gateway asks for a replay."""
+    """Ask for a replay, as the gateway does."""
     await rig.ledger.execute(
         "UPDATE dead_letters SET status = 'replay_requested' WHERE sequence = $1", sequence
     )

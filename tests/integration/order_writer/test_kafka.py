@@ -233,7 +233,7 @@ async def test_a_writer_tells_of_poison_by_itself_and_a_replay_is_not_told_again
 async def test_a_consumer_that_goes_silent_is_replaced(
     on_kafka: Settings, rig: Rig, sale_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What aiokafka does after some broker restarts: it polls on, and is given nothing."""
+    """After some broker restarts an aiokafka consumer polls on and receives nothing."""
     (history,) = await rig.open_sale(sale_id)
     everything(history)
     log = KafkaLog(on_kafka.event_log)
@@ -320,7 +320,9 @@ def test_a_connection_that_is_lost_just_now_is_an_outage_and_no_defect(
             assert await client.ready(node)
             for connection in list(client._conns.values()):
                 connection._writer.transport.abort()
-                await asyncio.sleep(0)  # it is lost now, and its reader has not heard of it
+                await asyncio.sleep(
+                    0
+                )  # the connection is lost now, and its reader does not know it yet
                 with pytest.raises(KafkaError):
                     await connection.send(MetadataRequest([]))
             assert await consumer.topics(), "over another connection"

@@ -85,7 +85,7 @@ async def test_however_it_is_cut_repeated_and_shuffled_the_ledger_is_the_same(
 
     print(f"seed {seed}")
     chance = random.Random(seed)
-    await rig.put(history.entries)  # what a shuffle makes a gap is read from here
+    await rig.put(history.entries)  # a gap made by the shuffle is read from the outbox
     copies = [*history.entries, *chance.sample(history.entries, 8)]
     if seed % 2:
         chance.shuffle(copies)
@@ -173,8 +173,8 @@ async def test_two_events_with_one_number_in_a_batch_are_a_fork(rig: Rig, sale_i
 async def test_an_outbox_with_other_bytes_at_the_watermark_is_a_fork_where_it_is_trusted(
     rig: Rig, sale_id: str, is_trusted: bool
 ) -> None:
-    """Else the partition answers nobody, and recovery rebuilds it: stopped, it would wait for a
-    person.
+    """Where the server run is not trusted, the partition answers nobody and recovery rebuilds it: a
+    stopped partition would wait for a person.
     """
     (history,) = await rig.open_sale(sale_id)
     history.load()

@@ -1,4 +1,4 @@
-"""Migrations: once, by one, and never changed afterwards."""
+"""Migrations run once, in one process, and never change afterwards."""
 
 import asyncio
 

@@ -81,7 +81,7 @@ async def test_the_ledger_is_the_snapshot(
 async def _behind_proxies(
     settings: Settings,
 ) -> AsyncIterator[tuple[Settings, FaultyProxy, FaultyProxy]]:
-    """The same servers, reached through proxies of Redis and of Postgres."""
+    """This test's servers, reached through proxies of Redis and of Postgres."""
     async with AsyncExitStack() as stack:
         redis_at, postgres_at = urlsplit(settings.redis.url), urlsplit(settings.postgres.dsn)
         assert redis_at.port is not None

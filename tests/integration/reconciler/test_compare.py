@@ -233,7 +233,7 @@ async def test_a_later_comparison_may_look_at_what_has_changed_alone(
 async def test_who_comes_after_the_number_is_not_looked_at(
     context: Context, judged_sale: JudgedSale
 ) -> None:
-    """A sale that goes on selling would be followed without end."""
+    """Otherwise the comparison would follow a sale that goes on selling without end."""
     taken = await judged_sale.store.snapshot(judged_sale.partition)
     await judged_sale.reserve("late", 1, 0, 1)
     await judged_sale.apply()
@@ -250,7 +250,7 @@ async def test_who_comes_after_the_number_is_not_looked_at(
 async def test_an_event_the_ledger_passed_over_is_unapplied(
     context: Context, judged_sale: JudgedSale
 ) -> None:
-    """The watermark says it was applied, and it was not."""
+    """The watermark says that the event was applied, and it was not."""
     await judged_sale.store.cancel(judged_sale.partition, token_of("holder"), "holder")
     await judged_sale.execute("UPDATE watermarks SET sequence = sequence + 1 WHERE sale_id = $1")
     found = [d for d in await differences(context, judged_sale) if d.kind == "unapplied"]

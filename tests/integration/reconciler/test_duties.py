@@ -210,7 +210,7 @@ async def test_the_outbox_is_trimmed_to_the_ledgers_last_event(
     async with running(run_reconciler, settings):
         for number in range(20):
             await reserve(store, partition, f"buyer-{number}")
-        # Nothing is applied yet, so nothing may go.
+        # No event is applied yet, so no event may be trimmed.
         assert (await store.snapshot(partition)).outbox_length == 22
         async with running(run_order_writer, settings):
 
@@ -230,7 +230,7 @@ async def test_what_a_waiting_room_has_not_read_stays_in_the_outbox(
     sale_id: str,
     redis_client: "redis.asyncio.Redis",
 ) -> None:
-    """Or a slot whose reservation reaches the ledger between two ticks is lost until it lapses."""
+    """Otherwise a slot is lost until it lapses if its reservation is applied between two ticks."""
     spec = msgspec.structs.replace(one_item(5), waiting_room=WaitingRoomSpec(1, 600))
     partition = await create_sale(ledger, sale_id, spec)
     await open_sale(ledger, store, sale_id, BOUNDS, actor="test")

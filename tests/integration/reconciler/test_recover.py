@@ -86,7 +86,7 @@ async def restart(server: RedisServer) -> None:
 
 
 async def answered(store: ReservationStore, partition: PartitionId) -> Snapshot | None:
-    """The snapshot once the partition takes reserves again; a buyer of each try's own."""
+    """The snapshot once the partition takes reserves again; each try has a new buyer."""
     try:
         reply = await reserve(store, partition, "after")
         assert reply.outcome in {"accepted", "replayed"}
@@ -139,7 +139,7 @@ async def test_a_killed_redis_goes_on_by_itself_and_holds_keep_their_time(
         assert await deadline_in_ledger(ledger) == after.deadline
         assert (await run_once(own, "reconcile", partition.sale_id)).endswith("balanced at 0@2-2")
 
-        # Again: epochs go on from each other.
+        # A second time: each epoch continues the epoch before.
         await restart(server)
         assert (await recovered(store, partition)).epoch == 3
     rows = await ledger.fetch("SELECT epoch, next_epoch FROM closed_epochs ORDER BY epoch")
@@ -190,7 +190,7 @@ async def test_a_recovery_that_crashed_after_closing_the_epoch_is_repeated(
 
 
 async def stays_closed(own: Settings, store: ReservationStore, partition: PartitionId) -> str:
-    """Why, by hand; and the reconciler beside does not open it either."""
+    """The reason, from a recovery by hand; the running reconciler keeps it closed, too."""
     report = await run_once(own, "recover", partition.sale_id)
     assert report.startswith(f"{partition}: stays closed")
     with pytest.raises(Recovering):
@@ -274,7 +274,7 @@ async def test_a_key_that_is_lost_or_of_another_type_is_rebuilt_on_the_running_s
 
     async with pipeline(own):
         epoch = 1
-        # What is done first is the reserve of another buyer, so that something is there to lose.
+        # Another buyer reserves first, so that there is something to lose.
         assert (await reserve(store, partition, "after")).outcome == "accepted"
         harm = [(damage, key) for key in keys] + [
             (lose, meta), (lose, records), (lose_counter, stock),
@@ -331,7 +331,7 @@ async def test_in_mode_relaxed_the_last_answers_may_be_lost_but_no_unit_is_sold_
         os.truncate(log, written_bytes)
         await server.start()
         async with pipeline(own):
-            # The only unit that is left is the one that was promised to somebody it has forgotten.
+            # The only unit left was promised to a buyer whom Redis has forgotten.
             snapshot = await recovered(store, partition)
             assert (snapshot.accounts[0].held, snapshot.accounts[0].available) == (2, 0)
             assert (await reserve(store, partition, "lost")).outcome == "sold_out"
@@ -443,6 +443,6 @@ async def test_a_recovery_does_not_wait_for_ever_for_an_offset_that_was_not_comm
     monkeypatch.setattr(AIOKafkaConsumer, "commit", fails_at_first)
     async with running(run_relay, on_kafka), pipeline(on_kafka):
         await wait_until(applied)
-        await restart(server)  # and nobody buys: nothing new would carry the offsets along
+        await restart(server)  # and nobody buys: no new event would move the offsets
         assert (await recovered(store, partition)).epoch == 2
     assert failures < 0

@@ -90,7 +90,7 @@ async def _forge(sale: JudgedSale, buyer: str, copied: str, **changes: object) -
 
 
 async def a_forged_hold(sale: JudgedSale) -> None:
-    """Whole, as an event that was lost would leave it: record, deadline, units and count."""
+    """A complete hold, as a lost event would leave it: record, deadline, units and count."""
     await _forge(sale, "ghost", "holder", place_7="ghost", place_9=[SHIRT, 2])
     await sale.redis.zadd(sale.key("deadlines"), {token_of("ghost"): 2**42})
     packed = msgspec.msgpack.encode((SHIRT, 2, token_of("ghost")))
@@ -242,7 +242,7 @@ async def found_by(sale: JudgedSale, row: asyncpg.Record) -> list[asyncpg.Record
 
 
 async def repairs_of(sale: JudgedSale) -> list[RepairEvent]:
-    """As the ledger has them."""
+    """The repair events in the ledger."""
     rows = await sale.ledger.fetch(
         "SELECT payload FROM ledger_events WHERE sale_id = $1 AND type = 'repair' "
         "ORDER BY sequence",
@@ -278,7 +278,7 @@ async def test_what_is_planted_is_repaired_to_the_byte(
 
 
 async def _repair_everything(sale: JudgedSale) -> tuple[int, int]:
-    """The reconciliation that did it, and how many differences it repaired."""
+    """The id of the reconciliation, and how many differences it repaired."""
     for plant in (a_counter, a_forged_hold, a_lost_hold, another_resolution, a_forgotten_buyer):
         await plant(sale)
     report = await reconcile(sale, apply=True)
@@ -407,7 +407,7 @@ async def test_a_lost_reply_does_not_repair_twice(
 async def test_two_reconcilers_repair_once(
     settings: Settings, context: Context, judged_sale: JudgedSale
 ) -> None:
-    """One that was stopped after it had compared, and the one that took its place."""
+    """A reconciler that was stopped after its comparison, and its successor."""
     before = await contents(judged_sale)
     for plant in (a_counter, a_forged_hold, a_buyers_count):
         await plant(judged_sale)
@@ -424,7 +424,7 @@ async def test_two_reconcilers_repair_once(
 async def test_nothing_is_repaired_beside_a_void_number(
     context: Context, judged_sale: JudgedSale
 ) -> None:
-    """The ledger lacks that event: Redis may be the one that is right."""
+    """The ledger lacks that event, so Redis may be right."""
     await a_counter(judged_sale)
     await a_lost_hold(judged_sale)
     repair, found = await look(context, judged_sale)
@@ -436,7 +436,7 @@ async def test_nothing_is_repaired_beside_a_void_number(
     again, all_found = await look(context, judged_sale)
     await again.apply(all_found)
     assert (again.repaired, await contents(judged_sale)) == (set(), planted)
-    # One that became void after the comparison: what was compared before it is repaired.
+    # A number that became void after the comparison: the difference found earlier is repaired.
     await repair.apply({number: d for number, d in found.items() if d.kind == "hold_missing"})
     assert (repair.repaired, await contents(judged_sale)) == (set(), planted)
 
@@ -444,7 +444,7 @@ async def test_nothing_is_repaired_beside_a_void_number(
 async def test_a_repair_that_was_cut_short_goes_on(
     context: Context, judged_sale: JudgedSale
 ) -> None:
-    """What it had repaired stays on record; the rest is found again, under numbers of its own."""
+    """Finished repairs stay recorded; the other differences are found again, under new numbers."""
     before = await contents(judged_sale)
     await a_lost_deadline(judged_sale)
     identifier = await judged_sale.ledger.fetchval(

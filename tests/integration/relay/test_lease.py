@@ -123,7 +123,7 @@ async def test_relays_that_are_stopped_in_turn_lose_and_double_nothing(
             for _ in range(2):
                 first = await leader(redis_client, partition)
                 assert first in by_pid
-                # Stopped while events flow, wherever that finds it.
+                # Stopped at any point while events flow.
                 buying = asyncio.ensure_future(buy(store, partition, bought, 150))
 
                 async def flowing(after: int = bought + 2) -> bool:
@@ -155,7 +155,7 @@ async def test_a_paused_leader_that_goes_on_sends_harmless_copies(
 ) -> None:
     reader = create_reader(on_kafka.redis, connections=4)
     paused, producer = Held(on_kafka.event_log), EventProducer(on_kafka.event_log)
-    # One that does not renew is one that is paused.
+    # A relay that does not renew its lease stands for a paused relay.
     old = Relay(
         reader,
         paused,
@@ -175,7 +175,7 @@ async def test_a_paused_leader_that_goes_on_sends_harmless_copies(
         await wait_until(carried, "the new leader has carried everything")
         paused.go_on.set()
         assert await old_round
-        # It has sent its copies, behind newer events, and has not set the position back.
+        # The old leader has sent its copies behind newer events without setting the position back.
         assert await redis_client.hget(relay_key(partition), "position") == b"1-42"
         topic = [entry.position.sequence for _, entry in await read_topic(on_kafka.event_log)]
         assert topic == [*range(1, 43), *range(1, 23)]
@@ -204,18 +204,18 @@ async def test_a_lease_is_taken_when_it_has_run_out_or_is_given_up(
         assert await rival.note({partition: (await long.take([partition]))[partition]}) == {
             partition
         }
-        await rival.release([partition])  # not its own: stays
+        await rival.release([partition])  # the lease is another relay's: it stays
         assert await rival.take([partition]) == {}
         await long.release([partition])
         assert list(await rival.take([partition])) == [partition]
-        await long.take_over(partition)  # as recovery does, whoever leads
+        await long.take_over(partition)  # as recovery does, whichever relay leads
         assert await rival.take([partition]) == {}
         assert await rival.note({partition: position_of(b"1-1")}) == {partition}
         await long.release([partition])
         assert list(await rival.take([partition])) == [partition]
         await redis_client.set(relay_key(partition), "not a hash")
         assert list(await rival.take([partition])) == [partition]
-        # A lease from a clock that was ahead is none.
+        # A lease written by a clock that ran ahead does not count.
         await redis_client.hincrby(relay_key(partition), "until", LONG_MILLISECONDS)
         assert list(await long.take([partition])) == [partition]
     finally:

@@ -1,4 +1,4 @@
-"""Each checker finds what is planted behind the system's back: one that cannot fail is no use."""
+"""Each checker finds a planted violation: a checker that cannot fail is of no use."""
 
 import secrets
 from collections.abc import Awaitable, Callable
@@ -212,7 +212,7 @@ async def test_a_planted_violation_is_found(judged_sale: JudgedSale, case: Case)
 
 
 def attempt(sale: JudgedSale, **changes: object) -> Attempt:
-    """The holder's reserve, told differently."""
+    """The holder's reserve with some fields of the answer changed."""
     honest = Attempt(
         call="reserve", caller="buyer", buyer_id="holder", status=201, started_at=1.0, seconds=0.1,
         key="key", reservation_id=sale.id_of("holder"), owner="holder",

@@ -52,7 +52,7 @@ async def test_who_comes_back_is_not_told_what_they_know(api: Api) -> None:
     async with listening(api, sale, "buyer-3", third) as stream:
         told = await stream.read()
         while told is not None and told.answer.ahead != 1:
-            told = await stream.read()  # the first was called meanwhile
+            told = await stream.read()  # buyer-1 was called meanwhile
         assert told is not None
     async with listening(api, sale, "buyer-3", third, last=told.identifier) as stream:
         assert await stream.read(heartbeats=True) == StreamEvent()

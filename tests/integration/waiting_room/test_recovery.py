@@ -1,4 +1,4 @@
-"""A waiting room and the loss of processes and of Redis; what it costs to be asked."""
+"""A waiting room that loses processes and Redis, and the cost of a poll."""
 
 import asyncio
 import contextlib
@@ -78,7 +78,7 @@ async def commands(client: "redis.asyncio.Redis") -> dict[str, int]:
 async def test_a_thousand_polls_cost_redis_nothing(
     settings: Settings, redis_client: "redis.asyncio.Redis", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Looks apart, which come a few times a second however many ask: here there are none."""
+    """Redis is read a few times a second however many buyers poll; these settings turn that off."""
     monkeypatch.setattr("gateway.admission.waiting_room.room.STALE_SECONDS", 3600.0)
     rare = settings.waiting_room.model_copy(
         update={"refresh_milliseconds": 3_600_000, "tick_milliseconds": 10**14}
@@ -93,7 +93,7 @@ async def test_a_thousand_polls_cost_redis_nothing(
         after = await commands(redis_client)
     assert {answer.status for answer in answers} == {200}
     told = {name: calls - before.get(name, 0) for name, calls in after.items()}
-    # Asking for these figures is a command of its own; the relay, the writer are not running.
+    # Reading these figures is a command, too; relay and order writer are not running.
     assert {name for name, calls in told.items() if calls} <= {"cmdstat_info"}
 
 
@@ -150,7 +150,7 @@ async def test_numbers_survive_the_loss_of_redis(
     late = await place(api, sale, "late")
     assert late["position"] == 3 + MARGIN + 1
     assert (await look(api, sale, "buyer-3", third)).body["position"] == 3
-    assert late["ahead"] < 10  # the gap is nobody's
+    assert late["ahead"] < 10  # no buyer has a number in the gap
 
 
 async def test_a_lost_room_is_recovering_and_never_empty(
@@ -167,7 +167,7 @@ async def test_a_lost_room_is_recovering_and_never_empty(
 
 
 async def called(api: Api, sale: str, buyer: str, ticket: str) -> None:
-    """Wait until the buyer is let in, which may be over when it is seen."""
+    """Wait until the buyer has been called; the admission may have ended by then."""
 
     async def is_called() -> bool:
         answer = await look(api, sale, buyer, ticket)

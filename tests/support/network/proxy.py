@@ -45,7 +45,7 @@ class FaultyProxy:
             writer.transport.abort()
 
     def hold_replies(self) -> None:
-        """The server hears everything and is heard no more."""
+        """Requests reach the server; its replies are held back."""
         self._replies_flow.clear()
 
     def pass_replies(self) -> None:
@@ -53,7 +53,7 @@ class FaultyProxy:
         self._replies_flow.set()
 
     def hold_replication(self) -> None:
-        """Replicas hear nothing more of a Redis behind this proxy, and are still heard."""
+        """Replicas receive nothing more from a Redis behind this proxy, which still hears them."""
         self._replication_flows.clear()
 
     def refuse(self) -> None:

@@ -31,7 +31,7 @@ class RawConnection:
         return cls(*await asyncio.open_connection("127.0.0.1", port, local_addr=local))
 
     def send(self, data: bytes) -> bool:
-        """Hand bytes over; False where the other side has ended the connection."""
+        """Send bytes; False where the other side has ended the connection."""
         if self.reader.at_eof() or self.reader.exception() or self.writer.is_closing():
             return False
         self.writer.write(data)
@@ -49,7 +49,7 @@ class RawConnection:
         return RawAnswer(int(head[0].split()[1]), headers, body)
 
     async def everything(self) -> bytes:
-        """All that is said until the other side ends the connection, however it does."""
+        """All bytes until the other side ends the connection, in whatever way."""
         said = bytearray()
         with suppress(ConnectionError):
             async with asyncio.timeout(WAIT_SECONDS):

@@ -1,4 +1,4 @@
-"""Admissions as the waiting room would give them, for tests of what they are good for."""
+"""Admissions as the waiting room would issue them, for tests of their effect."""
 
 import asyncpg
 

@@ -192,7 +192,7 @@ class Rig:
         return [History(PartitionId(sale_id, number)) for number in range(partitions)]
 
     async def close_epoch(self, history: History, next_epoch: int) -> None:
-        """The ledger's word that the history's epoch ends where the history is now."""
+        """Record in the ledger that the history's epoch ends at its present position."""
         await self.ledger.execute(
             "INSERT INTO closed_epochs (sale_id, partition, epoch, last_sequence, next_epoch)"
             " VALUES ($1, $2, $3, $4, $5)",
@@ -201,7 +201,7 @@ class Rig:
         )  # fmt: skip
 
     async def put(self, entries: Iterable[LogEntry]) -> None:
-        """Into the outbox, as the scripts would."""
+        """Append entries to the outbox, as the scripts would."""
         for entry in entries:
             identifier = f"{entry.position.epoch}-{entry.position.sequence}"
             await self.redis.xadd(outbox_key(entry.partition), {"event": entry.raw}, id=identifier)

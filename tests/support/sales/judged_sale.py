@@ -122,7 +122,7 @@ class JudgedSale:
     async def verdict(
         self, history: History | None = None, drain_timeout_seconds: float = 0.0
     ) -> Verdict:
-        """Judge it; by default as it stands, without waiting."""
+        """The verdict on the sale; by default without waiting for the ledger."""
         return await verify(
             self.sale_id,
             redis_url=self.redis_url,
@@ -133,7 +133,7 @@ class JudgedSale:
 
 
 async def _live(sale: JudgedSale) -> None:
-    """Every edge of the state machine once."""
+    """Take every edge of the state machine once."""
     store, partition = sale.store, sale.partition
     await sale.reserve("payer", 1, 0, 2)
     await store.confirm(partition, token_of("payer"), "pay-1")
@@ -158,7 +158,7 @@ async def _live(sale: JudgedSale) -> None:
 async def live_sale(
     settings: Settings, client: "redis.asyncio.Redis", sale_id: str
 ) -> AsyncIterator[JudgedSale]:
-    """The sale, alive and whole."""
+    """The sale, intact, with its connections open."""
     dsn = settings.postgres.dsn
     connection = await asyncpg.connect(dsn)
     await prepare(connection)

@@ -62,5 +62,5 @@ async def create_sale(
 
 
 async def state_of(ledger: "asyncpg.Connection[asyncpg.Record]", sale_id: str) -> str:
-    """The intended state."""
+    """The sale's intended state in the ledger."""
     return str(await ledger.fetchval("SELECT state FROM sales WHERE sale_id = $1", sale_id))

@@ -13,7 +13,7 @@ Decoded = TypeVar("Decoded")
 
 
 class Answer(msgspec.Struct, frozen=True, array_like=True):
-    """The envelope of every reply: `ok` has all but the last, a refusal fewer."""
+    """The envelope of every reply; `ok` sets all fields but the last, a refusal sets fewer."""
 
     status: str
     detail: int | str

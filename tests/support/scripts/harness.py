@@ -53,7 +53,7 @@ class Rig:
 
     @property
     def bucket_keys(self) -> tuple[bytes, ...]:
-        """The two of the rate limit."""
+        """The two keys of the rate limit."""
         return bucket_keys(PartitionId(self.sale.sale_id, self.sale.number))
 
     @staticmethod
@@ -106,7 +106,7 @@ class Rig:
 
     @staticmethod
     def replies(answer: Answer) -> tuple[ReserveReply, ...]:
-        """As the store tells them."""
+        """The replies as the store returns them."""
         replies = answer.read(tuple[ReserveReply, ...])
         for reply, remaining in zip(replies, answer.remaining or (-1,) * len(replies), strict=True):
             msgspec.structs.force_setattr(reply, "remaining", remaining)
@@ -167,16 +167,16 @@ class Rig:
         )
 
     def set_state(self, to: str, sku: str | None = None) -> tuple[str, str]:
-        """Outcome, and the state before."""
+        """Returns the outcome and the state before."""
         item = 0 if sku is None else self.sale.item_number(sku)
         return self.call("set_state", _pack((to, item, "ops"))).read(tuple[str, str])
 
     def expire(self, most: int = 100) -> tuple[int, int, int]:
-        """Expired, still due, next deadline on the wall clock."""
+        """Returns holds expired, holds still due, and the next deadline on the wall clock."""
         return self.call("expire", b"%d" % most).read(tuple[int, int, int])
 
     def trim(self, sequence: int) -> tuple[int, int]:
-        """Events trimmed, and the watermark."""
+        """Returns the events trimmed and the watermark."""
         return self.call("trim", b"%d" % sequence).read(tuple[int, int])
 
     def snapshot(self) -> SnapshotAnswer:
@@ -184,14 +184,14 @@ class Rig:
         return self.raw("snapshot").read(SnapshotAnswer)
 
     def read(self, *names: str) -> tuple[Reservation | None, ...]:
-        """By name."""
+        """The reservations of these tokens, by name; None where there is none."""
         answer = self.call("read", _pack([token(name) for name in names]))
         found = answer.read(tuple[Reservation | bool, ...])
         assert True not in found
         return tuple(r if isinstance(r, Reservation) else None for r in found)
 
     def recover(self, run_id: str, epoch: int, closed: Position, alive_at: int) -> Answer:
-        """As the recovery does for the server run `run_id`; nothing is learnt from it here."""
+        """Recover as the reconciler does for the server run `run_id`."""
         request = _pack((closed.epoch, closed.sequence, alive_at))
         return self.raw("recover", run_id.encode(), b"%d" % epoch, request)
 

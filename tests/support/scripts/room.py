@@ -22,7 +22,7 @@ RUN = b"run-1"
 NEVER_MS = 1_000_000_000
 MARGIN = 1_000_000
 AHEAD_MS = 3_600_000
-# So high that it bounds nothing, where a test is not about it.
+# A bound so high that it never applies, for tests of something else.
 RATE = 1_000_000_000
 
 OPENING = Opening(
@@ -146,7 +146,7 @@ class Room:
         return self.look().reading
 
     def later(self, milliseconds: int) -> None:
-        """Let time pass; of itself none passes."""
+        """Let time pass; the room's clock stands otherwise."""
         self.client.hincrby(self.keys.meta, "last_time", milliseconds)
 
     def _set_clock_ahead(self) -> None:

@@ -1,4 +1,4 @@
-"""The draw: everybody gets a place, nobody the same, and none is likelier than another."""
+"""The draw: every buyer gets a place of their own, and all places are equally likely."""
 
 import struct
 from collections import Counter
@@ -65,7 +65,7 @@ def test_the_negative_control_no_shuffle_is_found_out() -> None:
 
 
 def test_places_are_what_they_were_when_this_was_written() -> None:
-    """Who has written a place down, or another program that computes them, must agree for ever."""
+    """Places that were written down, or that another program computes, must agree for ever."""
     assert [Draw(SEED, 10).place_of(number) for number in range(1, 11)] == PLACES_OF_TEN
     assert commitment_of(SEED).hex() == (
         "630dcd2966c4336691125448bbb25b4ff412a49c732db2c8abc1b8581bd710dd"

@@ -1,4 +1,4 @@
-"""Tickets and admissions: whoever changes a bit, a buyer or a sale has a piece of paper."""
+"""Tickets and admissions: changed by a bit, or used for another buyer or sale, they are void."""
 
 import pytest
 

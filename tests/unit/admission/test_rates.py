@@ -51,7 +51,7 @@ def test_a_burst_then_the_rate() -> None:
 
 @pytest.mark.parametrize("slots", [4, 64, 65_536])
 def test_never_more_than_each_caller_alone_would_get(slots: int) -> None:
-    """However small the table: who is let in here would be by an endless one, on the same past."""
+    """However small the table, what it allows an endless table with that past allows, too."""
     seed = random.randrange(2**32)
     chooser = random.Random(seed)
     rate = Rate("network", 5, 3)

@@ -1,4 +1,4 @@
-"""What a buyer in line is told, from one look at the room."""
+"""What a buyer in line is answered, from one reading of the room."""
 
 import msgspec
 import pytest

@@ -32,7 +32,7 @@ def test_browsing_goes_first_then_joining_then_reserving() -> None:
     assert list(SHED_FROM) == order
     seen = [shed_at(share / 100) for share in range(0, 1001, 5)]
     for fewer, more in pairwise(seen):
-        assert fewer <= more  # who is refused at some load is refused at every higher one
+        assert fewer <= more  # work that is refused at some load is refused at every higher load
     stages = [set(order[:number]) for number in range(4)]
     assert [stage for stage in stages if stage in seen] == stages
     assert all(stage in stages for stage in seen)
@@ -65,7 +65,7 @@ def test_requests_in_flight_are_a_bound_of_their_own() -> None:
 
 
 def test_a_late_worker_with_little_to_do_refuses_nobody() -> None:
-    """What slowed it are not its callers."""
+    """The worker's delay does not come from its callers."""
     load = Load(10_000, 1.0, lambda: 0.0)
     load.note(5.0)
     load.in_flight = BUSY_IN_FLIGHT - 1

@@ -133,7 +133,7 @@ def test_the_shortest_secret_has_32_bytes_not_characters() -> None:
 
 
 def test_the_production_example_is_one() -> None:
-    """It loads, and limits everybody who may be limited."""
+    """The example loads, and sets every limit there is."""
     settings = load_settings(Path(__file__).parents[3] / "config" / "production.example.toml")
     assert settings.gateway.trusted_proxies
     assert settings.gateway.max_connections_per_address

@@ -12,8 +12,8 @@ from gateway.inventory.types import ReservationState, SaleState
 from lua.loader import HERE, load_scripts
 
 SCRIPTS = load_scripts()
-# These change a partition's bookkeeping, or nothing: no event tells of them.
-# Nor of a waiting room's scripts: who waits is no part of a partition's history.
+# These scripts change bookkeeping only, or nothing, so they write no event. A waiting room's
+# scripts write none either: who waits is no part of a partition's history.
 OF_ROOMS = {name for name in SCRIPTS if name.startswith("queue_")}
 SILENT = {"read", "snapshot", "trim"} | OF_ROOMS
 # Two ways into the next epoch, one event: a server proven to be the same, or rebuilt.

@@ -91,7 +91,7 @@ def test_visitors_end_with_the_last_who_leaves() -> None:
 
 
 def test_a_stalled_server_does_not_hide_behind_requests_never_sent() -> None:
-    """One answer takes two seconds; who was due meanwhile is sent late, and was kept waiting."""
+    """One answer takes two seconds; requests due meanwhile are sent late and count as waiting."""
     stalled = reserve(1000.0, 2.0, scheduled_at=1000.0)
     late = [reserve(1002.0 + n / 100, 0.001, scheduled_at=1000.0 + n / 10) for n in range(1, 20)]
     as_sent, from_due = calls_of(record(stalled, *late))

@@ -1,4 +1,4 @@
-"""One reservation on both sides: what is called the same, different, or not yet said."""
+"""One reservation on both sides: judged equal, different, or undecided."""
 
 import pytest
 

@@ -20,7 +20,7 @@ AN_HOUR_SECONDS = 3600.0
 
 
 class Scripted:
-    """A duty that answers, or fails, as it was told, and then sleeps for an hour."""
+    """A duty that answers or fails by its script, and then sleeps for an hour."""
 
     name: ClassVar[str] = "scripted"
     needs_lead: ClassVar[bool] = True
