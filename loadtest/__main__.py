@@ -11,13 +11,13 @@ from pathlib import Path
 import msgspec
 from rich.console import Console
 
-from loadtest.calls import RefusedError
-from loadtest.demo import new_sale_id, run_drop, show
-from loadtest.drop import DropOptions
-from loadtest.history import NO_ANSWER, History
+from loadtest.client.calls import RefusedError
+from loadtest.client.history import NO_ANSWER, History
+from loadtest.client.target import Target
+from loadtest.drop.demo import new_sale_id, run_drop, show
+from loadtest.drop.rush import DropOptions
 from loadtest.report.page import page
 from loadtest.report.record import REPORT, VERDICT, Record
-from loadtest.target import Target
 from loadtest.verdict.ledger import UnknownSaleError
 from loadtest.verdict.run import DRAIN_TIMEOUT_SECONDS, verify
 

@@ -5,7 +5,7 @@ from typing import Self
 
 import msgspec
 
-from loadtest.history import NO_ANSWER, History
+from loadtest.client.history import NO_ANSWER, History
 
 
 class Distribution(msgspec.Struct, frozen=True):

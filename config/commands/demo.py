@@ -82,8 +82,8 @@ async def _demo(folder: Path, event_log: EventLogKind, *, buyers: int, once: boo
 
 async def _work(up: Child, ready_file: Path, *, buyers: int, once: bool) -> int:
     """Wait for the system, run the drop, and without `once` serve for ever after."""
-    from loadtest.calls import RefusedError
-    from loadtest.demo import run_demo
+    from loadtest.client.calls import RefusedError
+    from loadtest.drop.demo import run_demo
 
     started_at = time.monotonic()
     ready = await _wait_ready(up, ready_file)

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from loadtest.bench.stack import Stack, StackError
-from loadtest.http_client import HttpClient, Response
+from loadtest.client.http_client import HttpClient, Response
 
 HOST = "127.0.0.1"
 START_TIMEOUT_SECONDS = 30.0

@@ -12,8 +12,8 @@ from loadtest.bench.designs.design import SKU
 from loadtest.bench.designs.redis_books import text
 from loadtest.bench.named_sql import BENCH_SQL as SQL
 from loadtest.bench.stack import Stack, StackError
-from loadtest.http_client import HttpClient, Response
-from loadtest.target import mint_token
+from loadtest.client.http_client import HttpClient, Response
+from loadtest.client.target import mint_token
 
 HOLD_SECONDS = 7200  # no hold comes due while others are being measured
 POLL_SECONDS = 0.02

@@ -21,8 +21,8 @@ from loadtest.bench.ratios import HEADLINE_SETTINGS as SETTINGS
 from loadtest.bench.say import Say
 from loadtest.bench.stack import Stack, run_stack
 from loadtest.bench.tokens import write_tokens
+from loadtest.client.history import NO_ANSWER, Attempt, History
 from loadtest.figures import accepted_rate
-from loadtest.history import NO_ANSWER, Attempt, History
 from loadtest.verdict.finding import Outcome
 from loadtest.verdict.run import Verdict, verify
 

@@ -21,8 +21,8 @@ from loadtest.bench.say import Say
 from loadtest.bench.stack import Stack, run_stack
 from loadtest.bench.tokens import write_tokens
 from loadtest.bench.wrk import Load, run_wrk
-from loadtest.http_client import HttpClient, NoAnswerError
-from loadtest.target import mint_token
+from loadtest.client.http_client import HttpClient, NoAnswerError
+from loadtest.client.target import mint_token
 
 PART, CONTESTANT = "overload", "dropgate, 1 worker"
 CAPACITY, OVERLOAD = "capacity", "ten times as much"

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 import msgspec
 from redis.asyncio import Redis
 
-from loadtest.target import Target
+from loadtest.client.target import Target
 
 START_TIMEOUT_SECONDS = 90.0
 STOP_TIMEOUT_SECONDS = 20.0

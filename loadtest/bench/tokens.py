@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from loadtest.target import mint_token
+from loadtest.client.target import mint_token
 
 
 def write_tokens(path: Path, secret: str, count: int) -> None:

@@ -22,8 +22,8 @@ from loadtest.bench.http_part import PATH, create_database
 from loadtest.bench.options import Options
 from loadtest.bench.say import Say
 from loadtest.bench.stack import Stack, run_stack
-from loadtest.http_client import HttpClient, NoAnswerError
-from loadtest.target import mint_token
+from loadtest.client.http_client import HttpClient, NoAnswerError
+from loadtest.client.target import mint_token
 
 STOCK, BUYERS, CONNECTIONS = 200, 600, 64
 DROPS_SHARE, TWICE_SHARE = 0.3, 0.3

@@ -10,9 +10,9 @@ from hashlib import sha256
 import gevent
 import msgspec
 
+from loadtest.client.history import Attempt
 from loadtest.crowd.visitor import Visitor
-from loadtest.crowd.waiting import enter
-from loadtest.history import Attempt
+from loadtest.crowd.waiting_room import enter
 
 Behaviour = Callable[[Visitor], None]
 CONCURRENT_REPEATS = 3

@@ -5,8 +5,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from loadtest.calls import RefusedError
-from loadtest.target import Target, mint_token
+from loadtest.client.calls import RefusedError
+from loadtest.client.target import Target, mint_token
 
 TIMEOUT_SECONDS = 10.0
 

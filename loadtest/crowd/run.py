@@ -14,15 +14,15 @@ from locust import events
 from locust.env import Environment
 from locust.runners import LocalRunner
 
-from loadtest.calls import RefusedError, SnapshotAnswer
+from loadtest.client.calls import RefusedError, SnapshotAnswer
+from loadtest.client.history import History
+from loadtest.client.target import Target, mint_token
 from loadtest.crowd.arrivals import Visitors, timetable
 from loadtest.crowd.curves import CURVES
 from loadtest.crowd.operations import Operations
 from loadtest.crowd.options import RunOptions, add_options, options_of
 from loadtest.crowd.plan import Plan
-from loadtest.history import History
 from loadtest.report.record import REPORT, Record, RunFacts, Sample
-from loadtest.target import Target, mint_token
 
 VERDICT_TIMEOUT_SECONDS = 300.0
 SAMPLE_PAUSE_SECONDS = 0.25

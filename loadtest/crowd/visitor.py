@@ -11,11 +11,11 @@ import gevent
 import msgspec
 from locust.contrib.fasthttp import FastHttpSession
 
-from loadtest.answers import Answer, Asked, Line, remembered, understood
+from loadtest.client.answers import Answer, Asked, Line, remembered, understood
+from loadtest.client.history import NO_ANSWER, Attempt
+from loadtest.client.target import mint_token
 from loadtest.crowd.arrivals import Arrival
 from loadtest.crowd.run import Run
-from loadtest.history import NO_ANSWER, Attempt
-from loadtest.target import mint_token
 
 SAME_KEY_TRIES_MAX = 5
 FIRST_PAUSE_SECONDS = 0.2

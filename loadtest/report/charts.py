@@ -13,7 +13,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from loadtest.history import NO_ANSWER
+from loadtest.client.history import NO_ANSWER
 from loadtest.report.record import Record, Sample
 from loadtest.report.series import Series, percentile, sent_ms, waited_ms
 

@@ -6,8 +6,8 @@ from html import escape
 from pathlib import Path
 from string import Template
 
+from loadtest.client.history import NO_ANSWER
 from loadtest.figures import accepted_rate
-from loadtest.history import NO_ANSWER
 from loadtest.report.charts import Chart, draw_charts
 from loadtest.report.record import Record
 from loadtest.report.series import SHARES, Call, calls_of, series_of

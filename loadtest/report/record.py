@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from loadtest.history import History
+from loadtest.client.history import History
 
 RUN, HISTORY, SAMPLES = "run.json", "history.jsonl", "samples.jsonl"
 VERDICT, REPORT = "verdict.json", "report.html"

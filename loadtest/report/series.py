@@ -6,7 +6,7 @@ from itertools import accumulate
 
 import msgspec
 
-from loadtest.history import NO_ANSWER, Attempt
+from loadtest.client.history import NO_ANSWER, Attempt
 from loadtest.report.record import Record
 
 SLICES_MOST = 120

@@ -1,6 +1,6 @@
 """Invariant 2: every accepted reservation is in the ledger exactly once, and no other."""
 
-from loadtest.history import History
+from loadtest.client.history import History
 from loadtest.verdict.context import Context
 from loadtest.verdict.finding import Finding, Subject
 

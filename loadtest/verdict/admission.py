@@ -1,6 +1,6 @@
 """Invariant 9: nobody reserves without a valid, own, unspent admission."""
 
-from loadtest.history import History
+from loadtest.client.history import History
 from loadtest.verdict.context import Context
 from loadtest.verdict.finding import Finding, Subject
 

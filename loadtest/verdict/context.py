@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
 
-from loadtest.history import History
+from loadtest.client.history import History
 from loadtest.verdict.ledger import Ledger, Sale, Watermark
 from loadtest.verdict.partition_view import PartitionView
 

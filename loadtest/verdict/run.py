@@ -15,7 +15,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from rich.table import Table
 
-from loadtest.history import History
+from loadtest.client.history import History
 from loadtest.verdict.accounted import accounted
 from loadtest.verdict.admission import admission
 from loadtest.verdict.agreement import agreement

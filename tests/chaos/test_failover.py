@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest_asyncio
 
 from config.settings import EventLogSettings
-from loadtest.calls import Calls
+from loadtest.client.calls import Calls
 from tests.chaos.failovers import writes_no_more
 from tests.chaos.fleet import fleet, left_behind
 from tests.chaos.rig import UNIT, Trial, trial

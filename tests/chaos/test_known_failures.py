@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime
 
-from loadtest.answers import Line
-from loadtest.http_client import Response
+from loadtest.client.answers import Line
+from loadtest.client.http_client import Response
 from tests.chaos.load import SHARES, insist
 from tests.chaos.rig import LIMIT, SKU, UNIT, Trial, trial
 from tests.support.up import Up

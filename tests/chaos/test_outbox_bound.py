@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 import pytest_asyncio
 
-from loadtest.history import NO_ANSWER, Attempt
+from loadtest.client.history import NO_ANSWER, Attempt
 from tests.chaos.kafka import is_relayed, read_sale
 from tests.chaos.rig import UNIT, Trial, running_up, trial
 from tests.support.up import Up

@@ -7,7 +7,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from config.stack.server import free_port
 from gateway.inventory.events import Position
-from loadtest.history import Attempt, History
+from loadtest.client.history import Attempt, History
 from loadtest.verdict.finding import Outcome
 from loadtest.verdict.ledger import UnknownSaleError
 from loadtest.verdict.run import check_servers, verify

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import msgspec
 import pytest
 
-from loadtest.history import Attempt, History
+from loadtest.client.history import Attempt, History
 from loadtest.verdict.finding import Outcome
 from tests.integration.test_verdict import history_of
 from tests.support.judged_sale import JudgedSale

@@ -16,7 +16,7 @@ from gateway.inventory.opening import open_sale
 from gateway.inventory.specs import ItemSpec, Money, SaleSpec, WaitingRoomSpec
 from gateway.inventory.store import ReservationStore
 from gateway.inventory.types import AskedLines, ReserveRequest
-from loadtest.history import History
+from loadtest.client.history import History
 from loadtest.verdict.run import Verdict, verify
 from order_writer.fold import Fold
 from order_writer.items import decode_items

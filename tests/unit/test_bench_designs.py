@@ -7,7 +7,7 @@ from loadtest.bench.designs.catalogue import DESIGNS, ECHOES
 from loadtest.bench.designs.design import SQL, TokenCheck, keyed_id
 from loadtest.bench.designs.front import STATUS
 from loadtest.bench.engine.partition import batches, load_argument
-from loadtest.target import mint_token
+from loadtest.client.target import mint_token
 
 SECRET = "a secret of at least thirty-two bytes"
 

@@ -10,7 +10,7 @@ from loadtest.bench.herd.queue import QueueCrowd, QueueHerd
 from loadtest.bench.measurements import Results
 from loadtest.bench.memory import parse_peak_kib
 from loadtest.bench.ratios import headline_rows, waiting_rows
-from loadtest.history import NO_ANSWER
+from loadtest.client.history import NO_ANSWER
 
 
 def http(status: int, body: object, headers: str = "") -> bytes:

@@ -163,7 +163,7 @@ def test_imports_point_one_way() -> None:
         ("gateway.relay.service", "import order_writer.service"),
         ("order_writer.service", "from reconciler import duty"),
         ("reconciler.duty", "def late():\n    from gateway.admission import tokens"),
-        ("loadtest.demo", "from gateway.inventory import keys"),
+        ("loadtest.drop.demo", "from gateway.inventory import keys"),
         ("lua.loader", "import gateway.inventory.types"),
         ("config.settings", "import lua"),
         ("config.stack.redis", "import gateway.inventory"),

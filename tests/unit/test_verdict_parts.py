@@ -8,10 +8,10 @@ import pytest
 
 from gateway.inventory.keys import home_partition, keyed_token
 from gateway.inventory.types import ReservationState
-from loadtest.drop import stock_of
+from loadtest.client.history import Attempt, History
+from loadtest.client.target import mint_token
+from loadtest.drop.rush import stock_of
 from loadtest.figures import Distribution, accepted_rate
-from loadtest.history import Attempt, History
-from loadtest.target import mint_token
 from loadtest.verdict import context
 from loadtest.verdict.finding import MOST_EXAMPLES, Outcome, Subject
 from loadtest.verdict.ledger import QUERIES, Sale

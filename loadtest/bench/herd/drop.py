@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from loadtest.answers import Answer, Asked, remembered, understood
 from loadtest.bench.herd.places import Places
-from loadtest.history import NO_ANSWER, History
-from loadtest.target import mint_token
+from loadtest.client.answers import Answer, Asked, remembered, understood
+from loadtest.client.history import NO_ANSWER, History
+from loadtest.client.target import mint_token
 
 SKU = "BENCH"
 RETRY_SECONDS = 1.0  # what Retry-After says, and what a client without an answer waits

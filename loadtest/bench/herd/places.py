@@ -8,7 +8,7 @@ import time
 from typing import Generic, Protocol, TypeVar
 from urllib.parse import urlsplit
 
-from loadtest.history import NO_ANSWER
+from loadtest.client.history import NO_ANSWER
 
 WATCH_PAUSE_SECONDS = 0.5
 STALLED_SECONDS = 20.0  # after which a connection is given up and its request asked again

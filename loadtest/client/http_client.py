@@ -82,8 +82,7 @@ class _Connection(asyncio.Protocol):
     def send(self, request: bytes) -> asyncio.Future[Response]:
         """Write a request; the future gets its answer."""
         if self._transport is None:
-            message = "not connected"
-            raise NoAnswerError(message)
+            raise NoAnswerError("not connected")
         self._waiting = asyncio.get_running_loop().create_future()
         self._transport.write(request)
         return self._waiting
@@ -96,8 +95,7 @@ class HttpClient:
         """Connect lazily to `http://host:port`."""
         parts = urlsplit(url)
         if parts.scheme != "http" or parts.hostname is None or parts.port is None:
-            message = f"not http://host:port: {url}"
-            raise ValueError(message)
+            raise ValueError(f"not http://host:port: {url}")
         self._host, self._port = parts.hostname, parts.port
         self.authority = f"{parts.hostname}:{parts.port}"
         self._idle: list[_Connection] = []

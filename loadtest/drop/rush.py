@@ -13,10 +13,20 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
-from loadtest.answers import Line
-from loadtest.buyers import Buyer, Claim, Fate, Manner, Shares, Stock, ask, live_out, make_buyer
-from loadtest.calls import Calls, SnapshotAnswer
-from loadtest.history import History
+from loadtest.client.answers import Line
+from loadtest.client.calls import Calls, SnapshotAnswer
+from loadtest.client.history import History
+from loadtest.drop.buyers import (
+    Buyer,
+    Claim,
+    Fate,
+    Manner,
+    Shares,
+    Stock,
+    ask,
+    live_out,
+    make_buyer,
+)
 
 SNAPSHOT_PAUSE_SECONDS = 0.25
 RECONCILE_PAUSE_SECONDS = 2.0

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from loadtest.answers import Line
-from loadtest.calls import Calls
-from loadtest.history import NO_ANSWER, Attempt
+from loadtest.client.answers import Line
+from loadtest.client.calls import Calls
+from loadtest.client.history import NO_ANSWER, Attempt
 
 SAME_KEY_TRIES_MAX = 5
 CONCURRENT_REPEATS = 3

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from loadtest.history import NO_ANSWER, Attempt
+from loadtest.client.history import NO_ANSWER, Attempt
 
 
 class Line(msgspec.Struct, frozen=True):

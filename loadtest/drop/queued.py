@@ -12,9 +12,9 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from loadtest.buyers import Buyer, Fate, Shares, Stock, ask, live_out, make_buyer
-from loadtest.calls import Calls
-from loadtest.history import NO_ANSWER
+from loadtest.client.calls import Calls
+from loadtest.client.history import NO_ANSWER
+from loadtest.drop.buyers import Buyer, Fate, Shares, Stock, ask, live_out, make_buyer
 
 UNITS, BUYERS, HOLD_SECONDS = 100, 1000, 2
 ROOM = {"max_active_buyers": 400, "admission_seconds": 5, "order": "draw"}

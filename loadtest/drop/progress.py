@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from loadtest.calls import SnapshotAnswer
-from loadtest.history import History
+from loadtest.client.calls import SnapshotAnswer
+from loadtest.client.history import History
 
 LIVE_PAUSE_SECONDS = 0.25
 LINE_PAUSE_SECONDS = 2.0

@@ -12,15 +12,15 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from loadtest.calls import Calls
-from loadtest.drop import Drop, DropOptions, stock_of
+from loadtest.client.calls import Calls
+from loadtest.client.history import NO_ANSWER, History
+from loadtest.client.http_client import HttpClient
+from loadtest.client.target import Target
+from loadtest.drop.progress import Progress
+from loadtest.drop.queued import BUYERS, UNITS, QueuedDrop
+from loadtest.drop.rush import Drop, DropOptions, stock_of
 from loadtest.figures import Figures, accepted_rate, reserve_times
-from loadtest.history import NO_ANSWER, History
-from loadtest.http_client import HttpClient
 from loadtest.lag import LagSampler
-from loadtest.progress import Progress
-from loadtest.queued_drop import BUYERS, UNITS, QueuedDrop
-from loadtest.target import Target
 from loadtest.verdict.run import Verdict, verify
 
 OPERATIONS_CONNECTIONS = 4

@@ -2,8 +2,8 @@
 
 import gevent
 
+from loadtest.client.history import NO_ANSWER
 from loadtest.crowd.visitor import Visitor
-from loadtest.history import NO_ANSWER
 
 LOOK_AGAIN_SECONDS = 1.0  # where no answer has said when
 LOOK_AGAIN_MOST_SECONDS = 10.0  # so that a run's end is noticed

@@ -6,10 +6,10 @@ from contextlib import suppress
 
 import msgspec
 
-from loadtest.answers import Answer, Asked, Line, remembered, understood
-from loadtest.history import NO_ANSWER, Attempt, History
-from loadtest.http_client import HttpClient, NoAnswerError, Response
-from loadtest.target import Target, mint_token
+from loadtest.client.answers import Answer, Asked, Line, remembered, understood
+from loadtest.client.history import NO_ANSWER, Attempt, History
+from loadtest.client.http_client import HttpClient, NoAnswerError, Response
+from loadtest.client.target import Target, mint_token
 
 
 class SnapshotItem(msgspec.Struct, frozen=True):
@@ -204,8 +204,8 @@ class Calls:
     async def _must(self, method: str, path: str, body: bytes) -> None:
         response = await self._operate(method, path, body)
         if response.status not in {200, 201}:
-            message = f"{method} {path}: {response.status} {response.body.decode()}"
-            raise UnavailableError(message) if response.status == 503 else RefusedError(message)
+            refusal = UnavailableError if response.status == 503 else RefusedError
+            raise refusal(f"{method} {path}: {response.status} {response.body.decode()}")
 
     async def close_sale(self) -> None:
         """Close the sale; raises RefusedError."""
@@ -223,8 +223,7 @@ class Calls:
         if response.status == 503:
             return None
         if response.status != 200:
-            message = f"snapshot: {response.status} {response.body.decode()}"
-            raise RefusedError(message)
+            raise RefusedError(f"snapshot: {response.status} {response.body.decode()}")
         return msgspec.json.decode(response.body, type=SnapshotAnswer)
 
     async def reconcile(self) -> ReconciliationAnswer | None:
@@ -234,6 +233,5 @@ class Calls:
         if response.status == 503:
             return None
         if response.status not in {200, 201}:
-            message = f"reconciliation: {response.status} {response.body.decode()}"
-            raise RefusedError(message)
+            raise RefusedError(f"reconciliation: {response.status} {response.body.decode()}")
         return msgspec.json.decode(response.body, type=ReconciliationAnswer)
