@@ -113,8 +113,7 @@ class Ledger:
         """The only row of a section."""
         row = await self._connection.fetchrow(QUERIES[name], *self._arguments(name, args))
         if row is None:
-            message = f"{name} has no row for sale {self._sale_id}"
-            raise UnknownSaleError(message)
+            raise UnknownSaleError(f"{name} has no row for sale {self._sale_id}")
         return row
 
     async def violations(self, *names: str, args: Sequence[object] = ()) -> list[str]:
