@@ -11,7 +11,7 @@ import msgspec
 from redis.asyncio import Redis
 
 from loadtest.bench.designs.redis_books import text
-from loadtest.bench.named_sql import BENCH_SQL as SQL
+from loadtest.bench.queries import QUERIES
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -65,7 +65,7 @@ async def gather_facts(redis_url: str, dsn: str, load_average: float) -> Facts:
     connection = await asyncpg.connect(dsn)
     try:
         version = connection.get_server_version()
-        commit = await connection.fetchval(SQL["durability"])
+        commit = await connection.fetchval(QUERIES["durability"])
     finally:
         await connection.close()
     aof = f"appendonly {text(modes['appendonly'])}, appendfsync {text(modes['appendfsync'])}"

@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from loadtest.bench.designs.design import SKU
 from loadtest.bench.designs.redis_books import text
-from loadtest.bench.named_sql import BENCH_SQL as SQL
+from loadtest.bench.queries import QUERIES
 from loadtest.bench.stack import Stack, StackError
 from loadtest.client.http_client import HttpClient, Response
 from loadtest.client.target import mint_token
@@ -113,7 +113,7 @@ class Gate:
         try:
             async with asyncio.timeout(timeout_seconds):
                 while True:
-                    if (await connection.fetchval(SQL["applied"], sale_id) or 0) >= tail:
+                    if (await connection.fetchval(QUERIES["applied"], sale_id) or 0) >= tail:
                         return True
                     await asyncio.sleep(POLL_SECONDS)
         except TimeoutError:
@@ -135,6 +135,6 @@ class Gate:
         """Buyers with more than one reservation in the ledger."""
         connection = await asyncpg.connect(self._running.postgres)
         try:
-            return int(await connection.fetchval(SQL["doubled_buyers"], sale_id))
+            return int(await connection.fetchval(QUERIES["doubled_buyers"], sale_id))
         finally:
             await connection.close()

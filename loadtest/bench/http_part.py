@@ -18,8 +18,8 @@ from loadtest.bench.contestants import CONTESTANTS, Contestant, DesignProcess, r
 from loadtest.bench.cpu import cpu_seconds
 from loadtest.bench.gate import Gate
 from loadtest.bench.measurements import Results
-from loadtest.bench.named_sql import BENCH_SQL as SQL
 from loadtest.bench.options import Options
+from loadtest.bench.queries import QUERIES
 from loadtest.bench.say import Say
 from loadtest.bench.stack import Stack, StackError, run_stack
 from loadtest.bench.tokens import write_tokens
@@ -92,7 +92,7 @@ async def create_database(stack: Stack) -> None:
     """The database of the reference designs."""
     connection = await asyncpg.connect(stack.running.postgres)
     try:
-        await connection.execute(SQL["create_database"])
+        await connection.execute(QUERIES["create_database"])
     finally:
         await connection.close()
 

@@ -16,8 +16,8 @@ from redis.asyncio import Redis
 from loadtest.bench.cpu import cpu_seconds
 from loadtest.bench.gate import Gate
 from loadtest.bench.measurements import Results, percentile
-from loadtest.bench.named_sql import BENCH_SQL as SQL
 from loadtest.bench.options import Options
+from loadtest.bench.queries import QUERIES
 from loadtest.bench.say import Say
 from loadtest.bench.stack import Stack, StackError, run_stack
 
@@ -91,7 +91,7 @@ async def _stop_when_compared(stack: Stack) -> None:
     connection = await asyncpg.connect(stack.running.postgres)
     try:
         async with asyncio.timeout(TIMEOUT_SECONDS):
-            while not await connection.fetchval(SQL["compared"], SALE):  # noqa: ASYNC110 - a row
+            while not await connection.fetchval(QUERIES["compared"], SALE):  # noqa: ASYNC110 - a row
                 await asyncio.sleep(POLL_SECONDS)
     finally:
         await connection.close()
@@ -102,15 +102,15 @@ async def _stop_when_compared(stack: Stack) -> None:
 async def _fill(dsn: str, count: int) -> None:
     connection = await asyncpg.connect(dsn)
     try:
-        await connection.execute(SQL["wait_for_ever"])
+        await connection.execute(QUERIES["wait_for_ever"])
         async with connection.transaction():
-            first = await connection.fetchval(SQL["applied"], SALE) + 1
+            first = await connection.fetchval(QUERIES["applied"], SALE) + 1
             for name in FILLED_TABLES:
-                await connection.execute(SQL[name], SALE, count, first)
-            await connection.execute(SQL["fill_accounts"], SALE)
-            await connection.execute(SQL["fill_watermark"], SALE, first + count - 1)
-        await connection.execute(SQL["gather_statistics"])
-        await connection.execute(SQL["checkpoint"])
+                await connection.execute(QUERIES[name], SALE, count, first)
+            await connection.execute(QUERIES["fill_accounts"], SALE)
+            await connection.execute(QUERIES["fill_watermark"], SALE, first + count - 1)
+        await connection.execute(QUERIES["gather_statistics"])
+        await connection.execute(QUERIES["checkpoint"])
     finally:
         await connection.close()
 

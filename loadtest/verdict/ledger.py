@@ -1,6 +1,5 @@
 """The ledger as the checkers see it: one connection, one transaction, one snapshot."""
 
-import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -11,19 +10,13 @@ import asyncpg
 import msgspec
 from asyncpg import Record
 
+from loadtest.queries import Queries
 from loadtest.verdict.partition_view import Position
 
 STATEMENT_TIMEOUT_SECONDS = 120.0
 CONNECT_TIMEOUT_SECONDS = 10.0
-_SECTION = re.compile(r"^-- name: (\w+)\s*$", re.MULTILINE)
 
-
-def _sections(path: Path) -> dict[str, str]:
-    parts = _SECTION.split(path.read_text(encoding="utf-8"))
-    return dict(zip(parts[1::2], (text.strip() for text in parts[2::2]), strict=True))
-
-
-QUERIES = _sections(Path(__file__).with_name("queries.sql"))
+QUERIES = Queries(Path(__file__).with_name("queries.sql"))
 
 
 class SaleItem(msgspec.Struct, frozen=True):

@@ -4,7 +4,7 @@ import pytest
 
 from loadtest.bench.contestants import CONTESTANTS
 from loadtest.bench.designs.catalogue import DESIGNS, ECHOES
-from loadtest.bench.designs.design import SQL, TokenCheck, keyed_id
+from loadtest.bench.designs.design import QUERIES, TokenCheck, keyed_id
 from loadtest.bench.designs.front import STATUS
 from loadtest.bench.engine.partition import batches, load_argument
 from loadtest.client.target import mint_token
@@ -55,8 +55,8 @@ def test_every_outcome_has_a_status() -> None:
 
 
 def test_statements_are_named() -> None:
-    assert {"take_conditionally", "take_units", "take_at_version", "lock_stock"} <= set(SQL)
-    assert all(statement.rstrip().endswith(";") for statement in SQL.values())
+    assert {"take_conditionally", "take_units", "take_at_version", "lock_stock"} <= set(QUERIES)
+    assert all(statement.rstrip().endswith(";") for statement in QUERIES.values())
 
 
 def test_batches_hold_every_buyer_once() -> None:

@@ -15,7 +15,7 @@ from typing import Protocol
 
 import msgspec
 
-from loadtest.bench.named_sql import read_sections
+from loadtest.queries import Queries
 
 SKU = "BENCH"
 LIMIT_PER_BUYER = 1
@@ -27,7 +27,7 @@ MOST_TRIES = 100
 MOST_AT_ONCE = 64
 POSTGRES_POOL_SIZE = 16  # more connections only queue at the one hot row
 
-SQL = read_sections(Path(__file__).with_name("queries.sql"))
+QUERIES = Queries(Path(__file__).with_name("queries.sql"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import time
 from redis.asyncio import Redis
 
 from loadtest.bench.designs import redis_books
-from loadtest.bench.designs.design import BUSY, SKU, SQL, Addresses, Reply
+from loadtest.bench.designs.design import BUSY, QUERIES, SKU, Addresses, Reply
 from loadtest.bench.designs.postgres_books import PostgresBooks
 from loadtest.bench.designs.postgres_for_update import take
 
@@ -48,7 +48,7 @@ class LockDatabase(PostgresBooks):
             pause = min(LONGEST_PAUSE_SECONDS, pause * 2)
         try:
             async with self.pool.acquire() as connection, connection.transaction():
-                row = await connection.fetchrow(SQL["read_stock"], SKU)
+                row = await connection.fetchrow(QUERIES["read_stock"], SKU)
                 if row is None:
                     return BUSY
                 return await take(connection, buyer_id, key, quantity, row["available"])

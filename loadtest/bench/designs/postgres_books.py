@@ -5,7 +5,7 @@ from typing import TypeAlias
 import asyncpg
 from asyncpg import Record
 
-from loadtest.bench.designs.design import POSTGRES_POOL_SIZE, SKU, SQL, Addresses, Audit
+from loadtest.bench.designs.design import POSTGRES_POOL_SIZE, QUERIES, SKU, Addresses, Audit
 
 COMMAND_TIMEOUT_SECONDS = 10.0
 
@@ -30,21 +30,21 @@ class PostgresBooks:
         )
         # Several designs share the database and may start at once.
         async with self.pool.acquire() as connection, connection.transaction():
-            await connection.execute(SQL["one_at_a_time"])
-            await connection.execute(SQL["create_tables"])
+            await connection.execute(QUERIES["one_at_a_time"])
+            await connection.execute(QUERIES["create_tables"])
 
     async def reset(self, stock: int) -> None:
         """Forget everything and hold `stock` units."""
-        await self.pool.execute(SQL["clear"])
+        await self.pool.execute(QUERIES["clear"])
         await self.load(stock)
 
     async def load(self, stock: int) -> None:
         """Write the stock row."""
-        await self.pool.execute(SQL["load_stock"], SKU, stock)
+        await self.pool.execute(QUERIES["load_stock"], SKU, stock)
 
     async def audit(self) -> Audit:
         """Count the books."""
-        row = await self.pool.fetchrow(SQL[self.audit_section], SKU)
+        row = await self.pool.fetchrow(QUERIES[self.audit_section], SKU)
         if row is None:
             raise LookupError(self.audit_section)
         return Audit(
@@ -57,10 +57,10 @@ class PostgresBooks:
 
 async def owned_units(connection: Connection, buyer_id: str) -> int:
     """Units the buyer has."""
-    return int(await connection.fetchval(SQL["units_of_buyer"], buyer_id, SKU))
+    return int(await connection.fetchval(QUERIES["units_of_buyer"], buyer_id, SKU))
 
 
 async def known_reservation(connection: Connection, buyer_id: str, key: str) -> str | None:
     """The reservation of an earlier request with the same key."""
-    found: str | None = await connection.fetchval(SQL["known"], buyer_id, key)
+    found: str | None = await connection.fetchval(QUERIES["known"], buyer_id, key)
     return found

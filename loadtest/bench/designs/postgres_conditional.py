@@ -7,9 +7,9 @@ from loadtest.bench.designs.design import (
     HOLD_SECONDS,
     LIMIT_EXCEEDED,
     LIMIT_PER_BUYER,
+    QUERIES,
     SKU,
     SOLD_OUT,
-    SQL,
     Reply,
     keyed_id,
 )
@@ -29,7 +29,7 @@ class PostgresConditional(PostgresBooks):
         for _ in range(MOST_KEY_RACES):
             try:
                 row = await self.pool.fetchrow(
-                    SQL[self.statement],
+                    QUERIES[self.statement],
                     *(token, buyer_id, key, SKU, quantity, LIMIT_PER_BUYER, HOLD_SECONDS),
                 )
             except asyncpg.UniqueViolationError:

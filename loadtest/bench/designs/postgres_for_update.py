@@ -4,9 +4,9 @@ from loadtest.bench.designs.design import (
     HOLD_SECONDS,
     LIMIT_EXCEEDED,
     LIMIT_PER_BUYER,
+    QUERIES,
     SKU,
     SOLD_OUT,
-    SQL,
     Reply,
     keyed_id,
 )
@@ -24,7 +24,7 @@ class PostgresForUpdate(PostgresBooks):
     async def reserve(self, buyer_id: str, key: str, quantity: int) -> Reply:
         """One transaction."""
         async with self.pool.acquire() as connection, connection.transaction():
-            available = await connection.fetchval(SQL["lock_stock"], SKU)
+            available = await connection.fetchval(QUERIES["lock_stock"], SKU)
             return await take(connection, buyer_id, key, quantity, available)
 
 
@@ -40,8 +40,8 @@ async def take(
     if available < quantity:
         return SOLD_OUT
     token = keyed_id(buyer_id, key)
-    await connection.execute(SQL["write_stock"], SKU, available - quantity)
+    await connection.execute(QUERIES["write_stock"], SKU, available - quantity)
     await connection.execute(
-        SQL["insert_reservation"], token, buyer_id, key, SKU, quantity, HOLD_SECONDS
+        QUERIES["insert_reservation"], token, buyer_id, key, SKU, quantity, HOLD_SECONDS
     )
     return Reply("accepted", token)

@@ -1,6 +1,6 @@
 """Postgres alone, a row per unit: each request takes a free row that nobody else has locked."""
 
-from loadtest.bench.designs.design import SKU, SQL
+from loadtest.bench.designs.design import QUERIES, SKU
 from loadtest.bench.designs.postgres_conditional import PostgresConditional
 
 
@@ -12,5 +12,5 @@ class PostgresSkipLocked(PostgresConditional):
 
     async def load(self, stock: int) -> None:
         """Write a row for each unit."""
-        await self.pool.execute(SQL["load_units"], SKU, stock)
-        await self.pool.execute(SQL["analyze_units"])
+        await self.pool.execute(QUERIES["load_units"], SKU, stock)
+        await self.pool.execute(QUERIES["analyze_units"])

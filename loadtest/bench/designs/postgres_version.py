@@ -11,9 +11,9 @@ from loadtest.bench.designs.design import (
     LIMIT_EXCEEDED,
     LIMIT_PER_BUYER,
     MOST_TRIES,
+    QUERIES,
     SKU,
     SOLD_OUT,
-    SQL,
     Reply,
     keyed_id,
 )
@@ -35,7 +35,7 @@ class PostgresVersion(PostgresBooks):
         return BUSY
 
     async def _try(self, buyer_id: str, key: str, quantity: int) -> Reply | None:
-        row = await self.pool.fetchrow(SQL["read_all"], SKU, buyer_id, key)
+        row = await self.pool.fetchrow(QUERIES["read_all"], SKU, buyer_id, key)
         if row is None:
             return BUSY
         if row["known"]:
@@ -47,7 +47,7 @@ class PostgresVersion(PostgresBooks):
         token = keyed_id(buyer_id, key)
         try:
             made = await self.pool.fetchval(
-                SQL["take_at_version"],
+                QUERIES["take_at_version"],
                 *(token, buyer_id, key, SKU, quantity, HOLD_SECONDS, row["version"]),
             )
         except asyncpg.UniqueViolationError:
