@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from loadtest.bench.stack import Stack, StackError
 from loadtest.client.http_client import HttpClient, Response
+from loadtest.waiting import poll_until
 
 HOST = "127.0.0.1"
 START_TIMEOUT_SECONDS = 30.0
@@ -98,11 +99,9 @@ class DesignProcess:
             env={**os.environ, **environment},
         )
         try:
-            async with asyncio.timeout(START_TIMEOUT_SECONDS):
-                while True:
-                    if await self._listens():
-                        return
-                    await asyncio.sleep(POLL_SECONDS)
+            await poll_until(
+                self._listens, pause_seconds=POLL_SECONDS, timeout_seconds=START_TIMEOUT_SECONDS
+            )
         except TimeoutError as error:
             raise StackError(f"{self.name} does not listen") from error
 

@@ -1,8 +1,8 @@
 """The operations calls the bench makes of a running dropgate, and the wait for its ledger."""
 
-import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
+from functools import partial
 
 import asyncpg
 import msgspec
@@ -14,6 +14,7 @@ from loadtest.bench.queries import QUERIES
 from loadtest.bench.stack import Stack, StackError
 from loadtest.client.http_client import HttpClient, Response
 from loadtest.client.target import mint_token
+from loadtest.waiting import poll_until
 
 HOLD_SECONDS = 7200  # no hold comes due while others are being measured
 POLL_SECONDS = 0.02
@@ -93,13 +94,20 @@ class Gate:
         await self.call("PUT", f"/v1/sales/{sale_id}", msgspec.json.encode(spec))
         await self.call("POST", f"/v1/sales/{sale_id}/open")
 
-    async def wait_until_open(self, sale_id: str) -> None:
-        """Until its partitions answer again; while they are recovered they do not."""
-        while True:
-            with suppress(StackError):
-                await self.snapshot(sale_id)
-                return
-            await asyncio.sleep(POLL_SECONDS)
+    async def wait_until_open(self, sale_id: str, timeout_seconds: float) -> None:
+        """Until its partitions answer again after a recovery; raises TimeoutError."""
+        await poll_until(
+            partial(self._is_open, sale_id),
+            pause_seconds=POLL_SECONDS,
+            timeout_seconds=timeout_seconds,
+        )
+
+    async def _is_open(self, sale_id: str) -> bool:
+        try:
+            await self.snapshot(sale_id)
+        except StackError:
+            return False
+        return True
 
     async def snapshot(self, sale_id: str) -> Snapshot:
         """Counters now."""
@@ -110,12 +118,14 @@ class Gate:
         """Until the ledger has applied what is in the outbox now; False where it takes longer."""
         tail = await self._outbox_tail(sale_id)
         connection = await asyncpg.connect(self._running.postgres)
+
+        async def has_applied() -> bool:
+            return (await connection.fetchval(QUERIES["applied"], sale_id) or 0) >= tail
+
         try:
-            async with asyncio.timeout(timeout_seconds):
-                while True:
-                    if (await connection.fetchval(QUERIES["applied"], sale_id) or 0) >= tail:
-                        return True
-                    await asyncio.sleep(POLL_SECONDS)
+            return await poll_until(
+                has_applied, pause_seconds=POLL_SECONDS, timeout_seconds=timeout_seconds
+            )
         except TimeoutError:
             return False
         finally:

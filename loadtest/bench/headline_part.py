@@ -25,6 +25,7 @@ from loadtest.client.history import NO_ANSWER, Attempt, History
 from loadtest.figures import accepted_rate
 from loadtest.verdict.finding import Outcome
 from loadtest.verdict.run import Verdict, verify
+from loadtest.waiting import poll_until
 
 PART = "headline"
 UNITS, BUYERS, CONNECTIONS = 10_000, 500_000, 256
@@ -32,6 +33,7 @@ WORKERS = 2
 KILL_AT_SHARE = 0.4  # of the units promised
 DRAIN_TIMEOUT_SECONDS = 120.0
 POLL_SECONDS = 0.01
+PROMISED_TIMEOUT_SECONDS = 900.0  # as long as the crowd itself may take
 PROCESSES = ("gateway", "redis", "order_writer", "reconciler")
 
 
@@ -88,16 +90,19 @@ async def _run(
 
 
 async def _kill_redis(stack: Stack, sale_id: str, promised: int) -> int:
-    """Once this many units are promised; how many there were then."""
+    """Once this many units are promised; returns how many there were then. Raises TimeoutError."""
     redis = Redis.from_url(stack.running.redis, protocol=2)
     key = f"{{{sale_id}:0}}:stock"
+
+    async def promised_by_now() -> int | None:
+        counters = await redis.hmget(key, "BENCH:default:held", "BENCH:default:sold")
+        units = sum(int(value or 0) for value in counters)
+        return units if units >= promised else None
+
     try:
-        while True:
-            counters = await redis.hmget(key, "BENCH:default:held", "BENCH:default:sold")
-            now = sum(int(value or 0) for value in counters)
-            if now >= promised:
-                break
-            await asyncio.sleep(POLL_SECONDS)
+        now = await poll_until(
+            promised_by_now, pause_seconds=POLL_SECONDS, timeout_seconds=PROMISED_TIMEOUT_SECONDS
+        )
     finally:
         await redis.aclose()
     stack.signal("redis", signal.SIGKILL)

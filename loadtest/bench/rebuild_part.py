@@ -8,6 +8,7 @@ it things; the time is from there until the sale answers again.
 import asyncio
 import signal
 import time
+from functools import partial
 
 import asyncpg
 import msgspec
@@ -20,6 +21,7 @@ from loadtest.bench.options import Options
 from loadtest.bench.queries import QUERIES
 from loadtest.bench.say import Say
 from loadtest.bench.stack import Stack, StackError, run_stack
+from loadtest.waiting import poll_until
 
 PART, CONTESTANT = "rebuild", "from the ledger"
 RESERVATIONS = 1_000_000
@@ -90,9 +92,11 @@ async def _stop_when_compared(stack: Stack) -> None:
     """
     connection = await asyncpg.connect(stack.running.postgres)
     try:
-        async with asyncio.timeout(TIMEOUT_SECONDS):
-            while not await connection.fetchval(QUERIES["compared"], SALE):  # noqa: ASYNC110 - a row
-                await asyncio.sleep(POLL_SECONDS)
+        await poll_until(
+            partial(connection.fetchval, QUERIES["compared"], SALE),
+            pause_seconds=POLL_SECONDS,
+            timeout_seconds=TIMEOUT_SECONDS,
+        )
     finally:
         await connection.close()
     for process in ("reconciler", "order_writer"):
@@ -126,8 +130,7 @@ async def _lose_redis(stack: Stack, gate: Gate) -> tuple[tuple[float, float, flo
         started = time.monotonic()
         for process in ("order_writer", "reconciler"):
             stack.signal(process, signal.SIGCONT)
-        async with asyncio.timeout(TIMEOUT_SECONDS):
-            await gate.wait_until_open(SALE)
+        await gate.wait_until_open(SALE, TIMEOUT_SECONDS)
         whole = time.monotonic() - started
     finally:
         # Told, and not cancelled: the client may take a cancellation for a fault of its own.

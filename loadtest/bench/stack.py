@@ -14,6 +14,7 @@ import msgspec
 from redis.asyncio import Redis
 
 from loadtest.client.target import Target
+from loadtest.waiting import poll_until
 
 START_TIMEOUT_SECONDS = 90.0
 STOP_TIMEOUT_SECONDS = 20.0
@@ -85,12 +86,16 @@ async def run_stack(workers: int) -> AsyncIterator[Stack]:
                 *command, stdout=output, stderr=output, env={**os.environ, **ENVIRONMENT}
             )
         parts.push_async_callback(_stop, process)
+
+        async def is_ready() -> bool:
+            if process.returncode is not None:
+                raise StackError(f"dropgate up ended:\n{log.read_text()[-2000:]}")
+            return ready.exists()
+
         try:
-            async with asyncio.timeout(START_TIMEOUT_SECONDS):
-                while not ready.exists():
-                    if process.returncode is not None:
-                        raise StackError(f"dropgate up ended:\n{log.read_text()[-2000:]}")
-                    await asyncio.sleep(POLL_SECONDS)
+            await poll_until(
+                is_ready, pause_seconds=POLL_SECONDS, timeout_seconds=START_TIMEOUT_SECONDS
+            )
         except TimeoutError as error:
             raise StackError(f"dropgate up is not ready:\n{log.read_text()[-2000:]}") from error
         stack = Stack(folder, workers)

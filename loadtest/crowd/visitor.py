@@ -16,9 +16,10 @@ from loadtest.client.history import NO_ANSWER, Attempt
 from loadtest.client.target import mint_token
 from loadtest.crowd.arrivals import Arrival
 from loadtest.crowd.run import Run
+from loadtest.waiting import Backoff
 
 SAME_KEY_TRIES_MAX = 5
-FIRST_PAUSE_SECONDS = 0.2
+FIRST_PAUSE_SECONDS = 0.4
 LATE = "from its due time"  # the request type under which Locust shows the open loop's latency
 
 
@@ -132,11 +133,12 @@ class Visitor:
 
     @staticmethod
     def _until_answered(call: Callable[[], Attempt]) -> Attempt:
+        backoff = Backoff(FIRST_PAUSE_SECONDS)
         attempt = call()
-        for number in range(1, SAME_KEY_TRIES_MAX):
+        for _ in range(1, SAME_KEY_TRIES_MAX):
             if attempt.status not in {NO_ANSWER, 503}:
                 break
-            gevent.sleep(FIRST_PAUSE_SECONDS * 2**number)
+            gevent.sleep(backoff.next_seconds())
             attempt = call()
         return attempt
 

@@ -2,15 +2,18 @@
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import partial
 
 from loadtest.client.answers import Line
 from loadtest.client.calls import Calls
 from loadtest.client.history import NO_ANSWER, Attempt
+from loadtest.waiting import Backoff
 
 SAME_KEY_TRIES_MAX = 5
+FIRST_PAUSE_SECONDS = 0.2
 CONCURRENT_REPEATS = 3
 
 
@@ -109,15 +112,21 @@ def make_buyer(rng: random.Random, name: str, stock: Sequence[Stock], shares: Sh
     )
 
 
-async def _insist(calls: Calls, buyer: Buyer, key: str) -> Attempt:
-    """Ask until there is an answer that is one: 503, or none at all, means ask again."""
-    attempt = await calls.reserve(buyer.buyer_id, key, buyer.lines)
-    for number in range(1, SAME_KEY_TRIES_MAX):
+async def _until_answered(call: Callable[[], Awaitable[Attempt]]) -> Attempt:
+    """Make the call again after a 503 and after no answer, at most SAME_KEY_TRIES_MAX times."""
+    backoff = Backoff(FIRST_PAUSE_SECONDS)
+    attempt = await call()
+    for _ in range(1, SAME_KEY_TRIES_MAX):
         if attempt.status not in {NO_ANSWER, 503}:
             break
-        await asyncio.sleep(0.1 * 2**number)  # a client backs off; nothing waits for this moment
-        attempt = await calls.reserve(buyer.buyer_id, key, buyer.lines)
+        await asyncio.sleep(backoff.next_seconds())
+        attempt = await call()
     return attempt
+
+
+async def _insist(calls: Calls, buyer: Buyer, key: str) -> Attempt:
+    """Reserve with this key until there is an answer."""
+    return await _until_answered(partial(calls.reserve, buyer.buyer_id, key, buyer.lines))
 
 
 async def ask(calls: Calls, buyer: Buyer, key: str) -> Claim | None:
@@ -155,9 +164,5 @@ async def live_out(calls: Calls, claim: Claim, stranger_id: str) -> bool:
         await calls.cancel(buyer.buyer_id, reservation_id)
         return False
     reference = f"pay-{reservation_id[-12:]}"
-    for number in range(SAME_KEY_TRIES_MAX):
-        attempt = await calls.confirm(buyer.buyer_id, reservation_id, reference)
-        if attempt.status not in {NO_ANSWER, 503}:
-            return attempt.accepted
-        await asyncio.sleep(0.1 * 2**number)
-    return False
+    confirm = partial(calls.confirm, buyer.buyer_id, reservation_id, reference)
+    return (await _until_answered(confirm)).accepted

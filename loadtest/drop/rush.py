@@ -27,6 +27,7 @@ from loadtest.drop.buyers import (
     live_out,
     make_buyer,
 )
+from loadtest.waiting import poll_until
 
 SNAPSHOT_PAUSE_SECONDS = 0.25
 RECONCILE_PAUSE_SECONDS = 2.0
@@ -96,6 +97,7 @@ class Drop:
         self._lives: set[asyncio.Task[bool]] = set()
         self.snapshot: SnapshotAnswer | None = None
         self.rush_attempts = 0
+        self._waves = 0
         self.balanced_reconciliations = 0
         self.unbalanced: list[str] = []
 
@@ -168,19 +170,23 @@ class Drop:
         """
         # At the bound the drop ends as it stands; that it is not sold out is a failure of its own.
         with suppress(TimeoutError):
-            async with asyncio.timeout(REFILL_TIMEOUT_SECONDS):
-                await self._refill()
+            await poll_until(
+                self._refill_once,
+                pause_seconds=SNAPSHOT_PAUSE_SECONDS,
+                timeout_seconds=REFILL_TIMEOUT_SECONDS,
+            )
 
-    async def _refill(self) -> None:
-        wave = 0
-        while not (self.is_sold_out and (self.balanced_reconciliations or self.unbalanced)):
-            await self._take_snapshot()
-            if not self._unserved and not self._lives:
-                return  # nobody is left who wants one
-            if self.snapshot is not None and self.snapshot.available > 0 and self._unserved:
-                wave += 1
-                await self._wave(wave, self.snapshot)
-            await asyncio.sleep(SNAPSHOT_PAUSE_SECONDS)
+    async def _refill_once(self) -> bool:
+        """Send a wave of buyers where units are free; True once all is sold or demand has ended."""
+        if self.is_sold_out and (self.balanced_reconciliations or self.unbalanced):
+            return True
+        await self._take_snapshot()
+        if not self._unserved and not self._lives:
+            return True
+        if self.snapshot is not None and self.snapshot.available > 0 and self._unserved:
+            self._waves += 1
+            await self._wave(self._waves, self.snapshot)
+        return False
 
     async def _wave(self, number: int, snapshot: SnapshotAnswer) -> None:
         wanted = [item.sku for item in snapshot.items for _ in range(max(0, item.available))]

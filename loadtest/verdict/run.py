@@ -1,9 +1,9 @@
 """The verdict: wait for the drain, take both systems at one moment, ask every checker."""
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 
 import asyncpg
 import msgspec
@@ -37,6 +37,7 @@ from loadtest.verdict.privacy import privacy
 from loadtest.verdict.resolution import resolution
 from loadtest.verdict.sequence import sequence
 from loadtest.verdict.undersell import undersell
+from loadtest.waiting import poll_until
 
 DRAIN_TIMEOUT_SECONDS = 30.0
 POLL_SECONDS = 0.05
@@ -142,31 +143,33 @@ async def _views(redis: Redis, ledger: Ledger, sale: Sale) -> tuple[PartitionVie
 
 async def _judge(
     redis: Redis, ledger: Ledger, history: History | None, began: float, deadline: float
-) -> tuple[Finding, ...]:
-    """Wait until both systems can be read at one position; at the bound, judge what can be."""
-    while True:
-        async with ledger.snapshot():
-            sale = await ledger.sale()
-            is_settled = sale.state == "settled"
-            remaining = () if is_settled else await _remaining(redis, ledger, sale)
-            now = time.monotonic()
-            views: tuple[PartitionView, ...] | None = () if is_settled else None
-            if not remaining and not is_settled:
-                views = await _views(redis, ledger, sale)
-                if views is None:
-                    remaining = ("the sale kept moving: events came in during every reading",)
-            if not remaining or now >= deadline:
-                await ledger.prepare()
-                context = Context(
-                    sale=sale,
-                    ledger=ledger,
-                    watermarks=await ledger.watermarks(),
-                    partitions=views or (),
-                    drain=Drain(now - began, remaining),
-                    history=history,
-                )
-                return tuple([await checker(context) for checker in CHECKERS])
-        await asyncio.sleep(POLL_SECONDS)
+) -> tuple[Finding, ...] | None:
+    """The findings once both systems are read at one position; at the bound, of what can be read.
+
+    None: neither is reached yet.
+    """
+    async with ledger.snapshot():
+        sale = await ledger.sale()
+        is_settled = sale.state == "settled"
+        remaining = () if is_settled else await _remaining(redis, ledger, sale)
+        now = time.monotonic()
+        views: tuple[PartitionView, ...] | None = () if is_settled else None
+        if not remaining and not is_settled:
+            views = await _views(redis, ledger, sale)
+            if views is None:
+                remaining = ("the sale kept moving: events came in during every reading",)
+        if remaining and now < deadline:
+            return None
+        await ledger.prepare()
+        context = Context(
+            sale=sale,
+            ledger=ledger,
+            watermarks=await ledger.watermarks(),
+            partitions=views or (),
+            drain=Drain(now - began, remaining),
+            history=history,
+        )
+        return tuple([await checker(context) for checker in CHECKERS])
 
 
 async def check_servers(redis_url: str, dsn: str) -> None:
@@ -212,15 +215,20 @@ async def verify(
     """
     began = time.monotonic()
     deadline = began + drain_timeout_seconds
-    while True:
+
+    async def findings() -> tuple[Finding, ...] | None:
+        """None where a server is away and may still come back."""
         redis = _client(redis_url)
         try:
             async with Ledger.connect(dsn, sale_id) as ledger:
-                findings = await _judge(redis, ledger, history, began, deadline)
-            return Verdict(sale_id, findings)
+                judge = partial(_judge, redis, ledger, history, began, deadline)
+                return await poll_until(judge, pause_seconds=POLL_SECONDS, timeout_seconds=None)
         except AWAY:
             if time.monotonic() >= deadline:
                 raise
+            return None
         finally:
             await redis.aclose()
-        await asyncio.sleep(POLL_SECONDS)
+
+    found = await poll_until(findings, pause_seconds=POLL_SECONDS, timeout_seconds=None)
+    return Verdict(sale_id, found)

@@ -10,6 +10,7 @@ from aiohttp import web
 from redis.exceptions import RedisError
 
 from loadtest.bench.designs.design import BUSY, MOST_AT_ONCE, SKU, Design, Reply, TokenCheck
+from loadtest.waiting import poll_until
 
 STATUS = {
     "accepted": HTTPStatus.CREATED,
@@ -115,12 +116,16 @@ class Front:
 
     async def rest(self, _request: web.Request) -> web.Response:
         """Answer once no request is under way (their callers may have left), 503 if that lasts."""
-        give_up = time.monotonic() + REST_TIMEOUT_SECONDS
-        while time.monotonic() < give_up:
-            if self._in_flight == 0:
-                return web.Response(body=b"{}", content_type="application/json")
-            await asyncio.sleep(POLL_SECONDS)
-        return self._problem(HTTPStatus.SERVICE_UNAVAILABLE, "busy")
+        try:
+            await poll_until(
+                self._is_idle, pause_seconds=POLL_SECONDS, timeout_seconds=REST_TIMEOUT_SECONDS
+            )
+        except TimeoutError:
+            return self._problem(HTTPStatus.SERVICE_UNAVAILABLE, "busy")
+        return web.Response(body=b"{}", content_type="application/json")
+
+    async def _is_idle(self) -> bool:
+        return self._in_flight == 0
 
     async def audit(self, _request: web.Request) -> web.Response:
         """Tell the books."""

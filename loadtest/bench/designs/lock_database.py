@@ -1,7 +1,6 @@
 """A distributed lock in Redis around a read, a decrement and an insert in Postgres."""
 
 import asyncio
-import random
 import secrets
 import time
 
@@ -11,6 +10,7 @@ from loadtest.bench.designs import redis_books
 from loadtest.bench.designs.design import BUSY, QUERIES, SKU, Addresses, Reply
 from loadtest.bench.designs.postgres_books import PostgresBooks
 from loadtest.bench.designs.postgres_for_update import take
+from loadtest.waiting import Backoff
 
 LOCK = "bench:lock"
 LOCK_MILLISECONDS = 2_000
@@ -39,13 +39,12 @@ class LockDatabase(PostgresBooks):
     async def reserve(self, buyer_id: str, key: str, quantity: int) -> Reply:
         """Get the lock, change the database, release the lock."""
         owner = secrets.token_hex(8)
-        pause = FIRST_PAUSE_SECONDS
+        backoff = Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, jitter=True)
         patience_ends = time.monotonic() + PATIENCE_SECONDS
         while not await self._redis.set(LOCK, owner, nx=True, px=LOCK_MILLISECONDS):
             if time.monotonic() > patience_ends:
                 return BUSY
-            await asyncio.sleep(random.uniform(0, pause))
-            pause = min(LONGEST_PAUSE_SECONDS, pause * 2)
+            await asyncio.sleep(backoff.next_seconds())
         try:
             async with self.pool.acquire() as connection, connection.transaction():
                 row = await connection.fetchrow(QUERIES["read_stock"], SKU)

@@ -1,7 +1,6 @@
 """Postgres alone, optimistic: read a version, write only where it is still the same."""
 
 import asyncio
-import random
 
 import asyncpg
 
@@ -18,8 +17,10 @@ from loadtest.bench.designs.design import (
     keyed_id,
 )
 from loadtest.bench.designs.postgres_books import PostgresBooks
+from loadtest.waiting import Backoff
 
-LONGEST_BACKOFF_SECONDS = 0.5  # grows with every race lost, so that a crowd thins itself out
+# Pauses grow with every race lost, so that a crowd thins itself out.
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.001, 0.5
 
 
 class PostgresVersion(PostgresBooks):
@@ -27,11 +28,12 @@ class PostgresVersion(PostgresBooks):
 
     async def reserve(self, buyer_id: str, key: str, quantity: int) -> Reply:
         """Try until nobody else wrote between the read and the write."""
-        for tried in range(MOST_TRIES):
+        backoff = Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, jitter=True)
+        for _ in range(MOST_TRIES):
             reply = await self._try(buyer_id, key, quantity)
             if reply is not None:
                 return reply
-            await asyncio.sleep(random.uniform(0, min(LONGEST_BACKOFF_SECONDS, 0.001 * 2**tried)))
+            await asyncio.sleep(backoff.next_seconds())
         return BUSY
 
     async def _try(self, buyer_id: str, key: str, quantity: int) -> Reply | None:

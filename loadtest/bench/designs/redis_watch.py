@@ -1,7 +1,6 @@
 """WATCH, read, MULTI … EXEC, and again when somebody was faster: correct, and slow when hot."""
 
 import asyncio
-import random
 
 from redis.asyncio import Redis
 from redis.exceptions import WatchError
@@ -17,8 +16,10 @@ from loadtest.bench.designs.design import (
     Audit,
     Reply,
 )
+from loadtest.waiting import Backoff
 
-LONGEST_BACKOFF_SECONDS = 0.5  # grows with every race lost, so that a crowd thins itself out
+# Pauses grow with every race lost, so that a crowd thins itself out.
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.001, 0.5
 
 
 class RedisWatch:
@@ -36,12 +37,12 @@ class RedisWatch:
 
     async def reserve(self, buyer_id: str, key: str, quantity: int) -> Reply:
         """Try until nobody else wrote between the read and the write."""
-        for tried in range(MOST_TRIES):
+        backoff = Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, jitter=True)
+        for _ in range(MOST_TRIES):
             try:
                 return await self._try(buyer_id, key, quantity)
             except WatchError:
-                longest = min(LONGEST_BACKOFF_SECONDS, 0.001 * 2**tried)
-                await asyncio.sleep(random.uniform(0, longest))
+                await asyncio.sleep(backoff.next_seconds())
         return BUSY
 
     async def _try(self, buyer_id: str, key: str, quantity: int) -> Reply:

@@ -49,7 +49,7 @@ async def run_holds(options: Options, results: Results, say: Say) -> None:
                 results.add(MEMORY_PART, "outbox entry", setting, 1, bytes=outbox)
                 say(f"  {setting}: {total:.0f} bytes each, outbox {outbox:.0f}")
             held = _cost(engine.client, partition, (held, setting), results)
-        run_storm(server, engine, partition, results, say)
+        await run_storm(server, engine, partition, results, say)
 
 
 def _fill(partition: Partition, start: int, end: int) -> None:

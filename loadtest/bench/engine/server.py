@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from loadtest.bench.contestants import HOST, free_port
 from loadtest.bench.engine.client import Client
 from loadtest.bench.stack import StackError
+from loadtest.waiting import poll_until
 
 START_TIMEOUT_SECONDS = 20.0
 STOP_TIMEOUT_SECONDS = 20.0
@@ -72,14 +73,14 @@ async def run_redis() -> AsyncIterator[RedisProcess]:
 
 
 async def _wait_for(process: asyncio.subprocess.Process, port: int) -> None:
-    async with asyncio.timeout(START_TIMEOUT_SECONDS):
-        while True:
-            if process.returncode is not None:
-                raise StackError(f"redis-server ended with status {process.returncode}")
-            try:
-                _, writer = await asyncio.open_connection(HOST, port)
-            except OSError:
-                await asyncio.sleep(POLL_SECONDS)
-                continue
-            writer.close()
-            return
+    async def listens() -> bool:
+        if process.returncode is not None:
+            raise StackError(f"redis-server ended with status {process.returncode}")
+        try:
+            _, writer = await asyncio.open_connection(HOST, port)
+        except OSError:
+            return False
+        writer.close()
+        return True
+
+    await poll_until(listens, pause_seconds=POLL_SECONDS, timeout_seconds=START_TIMEOUT_SECONDS)

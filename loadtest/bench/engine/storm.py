@@ -1,5 +1,6 @@
 """Every hold of a partition comes due at once: how long it takes, what buyers feel meanwhile."""
 
+import asyncio
 import threading
 import time
 from collections import deque
@@ -9,6 +10,7 @@ from loadtest.bench.engine.partition import Engine, Partition, batches
 from loadtest.bench.engine.server import RedisProcess
 from loadtest.bench.measurements import Results, percentile
 from loadtest.bench.say import Say
+from loadtest.waiting import poll_until
 
 PART = "storm"
 DUE_TIMEOUT_SECONDS = 90.0
@@ -21,15 +23,15 @@ MOST_UNDER_WAY = 10_000
 FIRST_BUYER = 10_000_000
 
 
-def run_storm(
+async def run_storm(
     server: RedisProcess, engine: Engine, partition: Partition, results: Results, say: Say
 ) -> None:
     """Sweep batch after batch without a pause, as the sweeper does while holds are due."""
-    _wait_until_due(engine, partition)
+    await _wait_until_due(engine, partition)
     due = partition.held()
     calm = Buyers(server, partition, FIRST_BUYER)
     calm.start()
-    time.sleep(CALM_SECONDS)
+    await asyncio.sleep(CALM_SECONDS)
     before = calm.stop()
     buyers = Buyers(server, partition, 2 * FIRST_BUYER)
     buyers.start()
@@ -67,16 +69,15 @@ def run_storm(
     )
 
 
-def _wait_until_due(engine: Engine, partition: Partition) -> None:
+async def _wait_until_due(engine: Engine, partition: Partition) -> None:
     deadlines = partition.keys["deadlines"]
-    give_up = time.monotonic() + DUE_TIMEOUT_SECONDS
-    while time.monotonic() < give_up:
+
+    async def are_due() -> bool:
         seconds, microseconds = engine.client.command("TIME")
         now = int(seconds) * 1000 + int(microseconds) // 1000
-        if engine.client.command("ZCOUNT", deadlines, f"({now}", "(+inf") == 0:
-            return
-        time.sleep(POLL_SECONDS)
-    raise TimeoutError("the holds did not come due")
+        return bool(engine.client.command("ZCOUNT", deadlines, f"({now}", "(+inf") == 0)
+
+    await poll_until(are_due, pause_seconds=POLL_SECONDS, timeout_seconds=DUE_TIMEOUT_SECONDS)
 
 
 class Buyers:
