@@ -4,8 +4,9 @@ import pytest
 
 from loadtest.bench.contestants import CONTESTANTS
 from loadtest.bench.designs.catalogue import DESIGNS, ECHOES
-from loadtest.bench.designs.design import QUERIES, TokenCheck, keyed_id
+from loadtest.bench.designs.design import TokenCheck, keyed_id
 from loadtest.bench.designs.front import STATUS
+from loadtest.bench.designs.postgres.queries import QUERIES
 from loadtest.bench.engine.partition import batches, load_argument
 from loadtest.client.target import mint_token
 

@@ -10,14 +10,10 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b, sha256
-from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
-from loadtest.queries import Queries
-
-SKU = "BENCH"
 LIMIT_PER_BUYER = 1
 HOLD_SECONDS = 600
 # A design that keeps losing races gives up after so many and answers 503.
@@ -26,8 +22,6 @@ MOST_TRIES = 100
 # lose more races.
 MOST_AT_ONCE = 64
 POSTGRES_POOL_SIZE = 16  # more connections only queue at the one hot row
-
-QUERIES = Queries(Path(__file__).with_name("queries.sql"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ import msgspec
 from aiohttp import web
 from redis.exceptions import RedisError
 
-from loadtest.bench.designs.design import BUSY, MOST_AT_ONCE, SKU, Design, Reply, TokenCheck
+from loadtest.bench.designs.design import BUSY, MOST_AT_ONCE, Design, Reply, TokenCheck
+from loadtest.bench.sale import RESERVE_PATH, SKU
 from loadtest.waiting import poll_until
 
 STATUS = {
@@ -63,7 +64,7 @@ class Front:
 
     def add_routes(self, app: web.Application) -> None:
         """Serve the reservations, and the three calls of the bench itself."""
-        app.router.add_post("/v1/sales/{sale}/reservations", self.reserve)
+        app.router.add_post(RESERVE_PATH, self.reserve)
         app.router.add_post("/bench/reset/{stock}", self.reset)
         app.router.add_get("/bench/audit", self.audit)
         app.router.add_post("/bench/rest", self.rest)

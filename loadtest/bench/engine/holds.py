@@ -12,8 +12,8 @@ from loadtest.bench.engine.partition import (
 )
 from loadtest.bench.engine.server import run_redis
 from loadtest.bench.engine.storm import run_storm
-from loadtest.bench.measurements import Results
 from loadtest.bench.options import Options
+from loadtest.bench.results.measurements import Results
 from loadtest.bench.say import Say
 
 PART, MEMORY_PART = "holds", "memory"

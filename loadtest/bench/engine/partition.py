@@ -14,8 +14,8 @@ from tempfile import TemporaryDirectory
 
 import msgspec
 
-from loadtest.bench.designs.design import SKU
 from loadtest.bench.engine.client import Client, RefusedError, pack
+from loadtest.bench.sale import SKU
 
 EPOCH = 1
 OUTBOX_BOUND, SWEEP_BOUND = 1_000_000_000, 64

@@ -7,8 +7,8 @@ import time
 from loadtest.bench.engine.client import RefusedError
 from loadtest.bench.engine.partition import Engine, assembled_scripts, batches
 from loadtest.bench.engine.server import RedisProcess, run_redis
-from loadtest.bench.measurements import Results
 from loadtest.bench.options import Options
+from loadtest.bench.results.measurements import Results
 from loadtest.bench.say import Say
 
 PART = "engine"

@@ -8,8 +8,8 @@ import msgspec
 from loadtest.bench.engine.client import Client, pack
 from loadtest.bench.engine.partition import assembled_scripts
 from loadtest.bench.engine.server import run_redis
-from loadtest.bench.measurements import Results
 from loadtest.bench.options import Options
+from loadtest.bench.results.measurements import Results
 from loadtest.bench.say import Say
 
 PART = "waiting_room"

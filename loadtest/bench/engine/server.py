@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from loadtest.bench.contestants import HOST, free_port
 from loadtest.bench.engine.client import Client
-from loadtest.bench.stack import StackError
+from loadtest.bench.machine.ports import HOST, free_port, listens
+from loadtest.bench.machine.stack import StackError
 from loadtest.waiting import poll_until
 
 START_TIMEOUT_SECONDS = 20.0
@@ -73,14 +73,9 @@ async def run_redis() -> AsyncIterator[RedisProcess]:
 
 
 async def _wait_for(process: asyncio.subprocess.Process, port: int) -> None:
-    async def listens() -> bool:
+    async def is_up() -> bool:
         if process.returncode is not None:
             raise StackError(f"redis-server ended with status {process.returncode}")
-        try:
-            _, writer = await asyncio.open_connection(HOST, port)
-        except OSError:
-            return False
-        writer.close()
-        return True
+        return await listens(port)
 
-    await poll_until(listens, pause_seconds=POLL_SECONDS, timeout_seconds=START_TIMEOUT_SECONDS)
+    await poll_until(is_up, pause_seconds=POLL_SECONDS, timeout_seconds=START_TIMEOUT_SECONDS)

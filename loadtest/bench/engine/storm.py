@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from loadtest.bench.engine.partition import Engine, Partition, batches
 from loadtest.bench.engine.server import RedisProcess
-from loadtest.bench.measurements import Results, percentile
+from loadtest.bench.results.measurements import Results, percentile
 from loadtest.bench.say import Say
 from loadtest.waiting import poll_until
 

@@ -15,11 +15,11 @@ from urllib.parse import urlsplit
 import msgspec
 
 from loadtest.bench.herd.places import Places
+from loadtest.bench.sale import RESERVE_BODY, RESERVE_PATH
 from loadtest.client.answers import Answer, Asked, remembered, understood
 from loadtest.client.history import NO_ANSWER, History
 from loadtest.client.target import mint_token
 
-SKU = "BENCH"
 RETRY_SECONDS = 1.0  # what Retry-After says, and what a client without an answer waits
 TRIES_MOST = 60
 ALL_DONE_TIMEOUT_SECONDS = 900.0
@@ -72,13 +72,12 @@ class DropCrowd:
         self._done = asyncio.Event()
         self._places = Places(herd.url, herd.connections, self)
         self.given_up = 0
-        host, path = urlsplit(herd.url).netloc, f"/v1/sales/{herd.sale_id}/reservations"
-        body = msgspec.json.encode({"lines": [{"sku": SKU, "quantity": 1}]})
+        host, path = urlsplit(herd.url).netloc, RESERVE_PATH.format(sale=herd.sale_id)
         self._reserve_head = (
             f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\nAuthorization: Bearer "
+            f"Content-Length: {len(RESERVE_BODY)}\r\nAuthorization: Bearer "
         ).encode()
-        self._reserve_tail = b"\r\n\r\n" + body
+        self._reserve_tail = b"\r\n\r\n" + RESERVE_BODY
         shop = mint_token(herd.auth_secret, "storefront", "bench-shop")
         self._confirm_head = (
             f" HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {shop}\r\n"
