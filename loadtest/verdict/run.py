@@ -16,27 +16,27 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from rich.table import Table
 
 from loadtest.client.history import History
-from loadtest.verdict.accounted import accounted
-from loadtest.verdict.admission import admission
-from loadtest.verdict.agreement import agreement
-from loadtest.verdict.backlog import backlog
+from loadtest.verdict.checkers.accounted import accounted
+from loadtest.verdict.checkers.admission import admission
+from loadtest.verdict.checkers.agreement import agreement
+from loadtest.verdict.checkers.backlog import backlog
+from loadtest.verdict.checkers.idempotency import idempotency
+from loadtest.verdict.checkers.identity import identity
+from loadtest.verdict.checkers.limits import limits
+from loadtest.verdict.checkers.overload import overload
+from loadtest.verdict.checkers.privacy import privacy
+from loadtest.verdict.checkers.resolution import resolution
+from loadtest.verdict.checkers.sequence import sequence
+from loadtest.verdict.checkers.undersell import undersell
 from loadtest.verdict.context import Context, Drain
 from loadtest.verdict.finding import Finding, Outcome
-from loadtest.verdict.idempotency import idempotency
-from loadtest.verdict.identity import identity
 from loadtest.verdict.ledger import CONNECT_TIMEOUT_SECONDS, Ledger, Sale
-from loadtest.verdict.limits import limits
-from loadtest.verdict.overload import overload
 from loadtest.verdict.partition_view import (
     NotLoadedError,
     PartitionView,
     read_partition,
     read_tail,
 )
-from loadtest.verdict.privacy import privacy
-from loadtest.verdict.resolution import resolution
-from loadtest.verdict.sequence import sequence
-from loadtest.verdict.undersell import undersell
 from loadtest.waiting import poll_until
 
 DRAIN_TIMEOUT_SECONDS = 30.0
