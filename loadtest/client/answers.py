@@ -34,10 +34,11 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """One request before its answer: `of` is the reservation it is about, `key` a reserve's key.
+    """One request before its answer.
 
-    `scheduled_at` is when a timetable wanted it sent; 0 where there was no timetable. `admission`
-    is the Admission-Token sent with it.
+    `of` is the id of the reservation that the request is about, `key` the Idempotency-Key of a
+    reserve, `admission` its Admission-Token. `scheduled_at` is when a timetable wanted the request
+    sent; 0 where there was no timetable.
     """
 
     call: str
@@ -54,7 +55,7 @@ _answers = msgspec.json.Decoder(Answer)
 
 
 def understood(status: int, body: bytes) -> Answer:
-    """Decode a body; one that is not what the contract says becomes a code that says so."""
+    """Decode a body; a body that breaks the contract becomes an answer whose code says so."""
     if status == NO_ANSWER or not body:
         return Answer()
     try:

@@ -45,7 +45,7 @@ class SnapshotAnswer(msgspec.Struct, frozen=True):
 
 
 class ReconciliationAnswer(msgspec.Struct, frozen=True):
-    """One comparison; `differences` only to show them."""
+    """One comparison of Redis with the ledger; `differences` are kept to be shown."""
 
     balanced: bool | None
     differences: tuple[msgspec.Raw, ...] = ()
@@ -56,7 +56,7 @@ class RefusedError(Exception):
 
 
 class UnavailableError(RefusedError):
-    """It was refused for the moment (503)."""
+    """An operations call was refused for the moment (503)."""
 
 
 class Calls:
@@ -69,7 +69,7 @@ class Calls:
         self._sale_id = sale_id
         self._history = history
         self._tokens: dict[str, str] = {}
-        self._admissions: dict[str, str] = {}  # of buyers whom the waiting room has let in
+        self._admissions: dict[str, str] = {}  # by id of a buyer who was let in
         self._storefront = mint_token(self._secret, "storefront", "loadtest-shop")
         self._ops = mint_token(self._secret, "ops", "loadtest-ops")
 
@@ -119,7 +119,7 @@ class Calls:
         try:
             with suppress(NoAnswerError):
                 response = await self._client.request(request)
-        finally:  # also one that was given up is remembered
+        finally:  # a call that was given up is remembered too
             answer = understood(response.status, response.body)
             attempt = remembered(
                 asked,
@@ -133,7 +133,7 @@ class Calls:
         return attempt, answer
 
     async def queue(self, call: str, buyer_id: str, ticket: str = "") -> tuple[Attempt, Answer]:
-        """Join the waiting room or look at it (poll); an admission is kept for the reserve."""
+        """Join or poll the waiting room; an admission is kept for the buyer's reserve."""
         method = {"join": "POST", "poll": "GET"}[call]
         headers = f"Queue-Ticket: {ticket}\r\n" if ticket else ""
         path = f"/v1/sales/{self._sale_id}/queue"
@@ -149,9 +149,9 @@ class Calls:
         return await self._attempt(request, "reserve", "buyer", buyer_id, key=key)
 
     async def reserve_and_hang_up(self, buyer_id: str, key: str, lines: Sequence[Line]) -> None:
-        """One try whose answer the buyer never hears."""
+        """One try whose connection is cut before the answer."""
         started_at = time.time()
-        with suppress(NoAnswerError):  # not heard either way, and remembered as such
+        with suppress(NoAnswerError):  # the buyer has no answer either way
             await self._client.send_and_cut(self._reserve_request(buyer_id, key, lines))
         self._history.add(Attempt("reserve", "buyer", buyer_id, NO_ANSWER, started_at, 0.0, key))
 
@@ -176,13 +176,13 @@ class Calls:
         return await self._attempt(request, "extend", "buyer", buyer_id, of=reservation_id)
 
     async def read(self, buyer_id: str, reservation_id: str) -> Attempt:
-        """A buyer looks at a reservation; also tried on other buyers' ones."""
+        """A buyer looks at a reservation; also tried on other buyers' reservations."""
         path = f"/v1/reservations/{reservation_id}"
         request = self._request("GET", path, self._token(buyer_id))
         return await self._attempt(request, "read", "buyer", buyer_id, of=reservation_id)
 
     async def _operate(self, method: str, path: str, body: bytes = b"") -> Response:
-        """A call without an answer is told as 503: try again later."""
+        """Returns 503, try again later, for a call without an answer."""
         try:
             return await self._client.request(self._request(method, path, self._ops, body))
         except NoAnswerError as error:
@@ -198,7 +198,7 @@ class Calls:
         await self._must("PUT", f"/v1/sales/{self._sale_id}", spec)
 
     async def open_sale(self) -> None:
-        """Open it; raises RefusedError."""
+        """Open the sale; raises RefusedError."""
         await self._must("POST", f"/v1/sales/{self._sale_id}/open", b"{}")
 
     async def _must(self, method: str, path: str, body: bytes) -> None:

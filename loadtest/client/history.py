@@ -1,8 +1,8 @@
-"""What clients sent and what they were answered: the witness the verdict listens to.
+"""What clients sent and what was answered: the evidence of the verdict.
 
-One `Attempt` per HTTP request, also for those that got no answer. `History.complete` says that no
-other client took part in the sale; only then can a reservation nobody asked for be told from one
-asked for by somebody else.
+There is one `Attempt` for each HTTP request, also for a request without an answer.
+`History.complete` says that no other client took part in the sale; only then is a reservation
+wrong that no client of the history asked for.
 """
 
 from collections import Counter
@@ -14,8 +14,8 @@ import msgspec
 
 NO_ANSWER = 0  # status of an attempt whose connection ended before its answer
 
-# Codes that say for certain: nothing was changed. `recovering` is not among them, since it may
-# stand for an outcome the gateway does not know, which a retry finds.
+# Codes that promise that nothing was changed. `recovering` makes no such promise: the gateway may
+# not know the outcome, which a retry finds.
 CERTAIN_REFUSALS = frozenset(
     {
         "malformed",
@@ -40,12 +40,12 @@ class Attempt(msgspec.Struct, frozen=True, gc=False):
     """One HTTP request as its client saw it.
 
     `call` is reserve, confirm, cancel, read, browse, join, poll or leave; `caller` the scope of its
-    token, or `forger` where the token is one nobody may use. `key` is the Idempotency-Key of a
-    reserve, `reservation_id` the one answered (reserve) or asked about.
-    `owner` is the buyer the answer names, `shown` other reservations it contains. `state`, `units`
-    and `expires_at` are those of the reservation in the answer. `admission` is the Admission-Token
-    that was sent. `started_at` is Unix time, as is `scheduled_at`: when a timetable wanted the
-    request sent (0: no timetable), so that what a slow server keeps waiting is seen to wait.
+    token, or `forger` where the token is not valid. `key` is the Idempotency-Key of a reserve,
+    `reservation_id` the reservation in a reserve's answer, or the reservation a call is about.
+    `owner` is the buyer the answer names, `shown` are other reservations in the answer. `state`,
+    `units` and `expires_at` are those of the reservation in the answer. `admission` is the
+    Admission-Token that was sent. `started_at` is Unix time, as is `scheduled_at`: when a timetable
+    wanted the request sent (0: no timetable), so that waiting for a slow server counts.
     """
 
     call: str
@@ -87,7 +87,7 @@ class History:
     """The attempts of a run, in the order in which they ended."""
 
     def __init__(self, *, complete: bool, unmet_buyers: int | None = None) -> None:
-        """Start empty; `unmet_buyers` wanted a unit at the end and had none (None: not known)."""
+        """Start empty; `unmet_buyers` had no unit at the end but wanted one (None: not known)."""
         self.attempts: list[Attempt] = []
         self.complete = complete
         self.unmet_buyers = unmet_buyers
@@ -105,7 +105,7 @@ class History:
         return {a.reservation_id: a for a in self.of("reserve") if a.accepted}
 
     def refusals(self) -> Counter[str]:
-        """Reserves that were not accepted, by code."""
+        """How many reserves were refused or had no answer, by code."""
         return Counter(
             a.code or ("no answer" if a.status == NO_ANSWER else str(a.status))
             for a in self.of("reserve")

@@ -1,7 +1,7 @@
 """A lean HTTP/1.1 client: keep-alive connections, one request at a time on each.
 
-The load generator shares the machine with the servers it loads, so it does only what these calls
-need: no pipelining, no redirects, no compression, answers with Content-Length alone.
+The load generator shares the machine with the servers it loads, so the client does only what these
+calls need: no pipelining, no redirects, no compression, answers with Content-Length alone.
 """
 
 import asyncio

@@ -42,7 +42,7 @@ class _Claims(msgspec.Struct, frozen=True):
 
 
 def mint_token(secret: str, scope: str, subject: str) -> str:
-    """A token good for an hour; a few microseconds each, since every buyer has an own one."""
+    """A token good for an hour. Takes a few microseconds: every buyer has a token of their own."""
     claims = _Claims(AUDIENCE, subject, scope, int(time.time()) + TOKEN_LIFE_SECONDS)
     signed = _HEADER + b"." + _base64url(msgspec.json.encode(claims))
     signature = hmac.digest(secret.encode(), signed, sha256)

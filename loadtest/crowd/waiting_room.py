@@ -10,10 +10,10 @@ LOOK_AGAIN_MOST_SECONDS = 10.0  # so that a run's end is noticed
 
 
 def enter(visitor: Visitor) -> bool:
-    """Join, and look as often as told, until let in; False for a buyer who does not get in.
+    """Join, and poll as often as the answers say; returns whether the buyer got in.
 
-    Some lose patience, half of them without giving up the place; some are let in and never come
-    back.
+    Some buyers lose patience, half of those without giving up their place; some are let in and
+    never reserve.
     """
     run, plan = visitor.run, visitor.plan
     if run.plan.room is None:

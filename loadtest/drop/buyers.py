@@ -21,9 +21,9 @@ class Manner(Enum):
     """How a buyer asks."""
 
     ONCE = auto()
-    REPEATED = auto()  # the same key again after the answer
-    CONCURRENT = auto()  # the same key several times at once
-    CUT = auto()  # the connection is cut before the answer, then the same key again
+    REPEATED = auto()  # sends the key again after the answer
+    CONCURRENT = auto()  # sends the key several times at once
+    CUT = auto()  # cuts the connection before the answer, then sends the key again
 
 
 class Fate(Enum):
@@ -36,7 +36,7 @@ class Fate(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """How often each happens; the rest asks once, and pays."""
+    """Shares of buyers; all other buyers ask once, and pay."""
 
     repeated: float = 0.10
     concurrent: float = 0.04
@@ -130,7 +130,7 @@ async def _insist(calls: Calls, buyer: Buyer, key: str) -> Attempt:
 
 
 async def ask(calls: Calls, buyer: Buyer, key: str) -> Claim | None:
-    """Ask for the buyer's lines in the buyer's manner; the hold, if there is one."""
+    """Reserve the buyer's lines in the buyer's manner; returns the hold, None where refused."""
     if buyer.manner is Manner.CONCURRENT:
         attempts: list[Attempt] = await asyncio.gather(
             *(_insist(calls, buyer, key) for _ in range(CONCURRENT_REPEATS))
@@ -147,10 +147,10 @@ async def ask(calls: Calls, buyer: Buyer, key: str) -> Claim | None:
 
 
 async def live_out(calls: Calls, claim: Claim, stranger_id: str) -> bool:
-    """Let a hold meet its fate; True once it is paid for.
+    """Let a hold meet its fate; returns whether it was paid for.
 
-    Where the buyer is pried on, `stranger_id` tries to see and to cancel the hold first: both must
-    fail, which is for the verdict to judge.
+    Where the buyer is pried on, `stranger_id` first tries to see and to cancel the hold: both calls
+    must fail, which the verdict judges.
     """
     buyer, reservation_id = claim.buyer, claim.reservation_id
     if buyer.is_pried:

@@ -54,7 +54,7 @@ def _first(group: ExceptionGroup[Exception]) -> Exception:
 async def _running(*jobs: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     """Run endless jobs beside the body; a job that fails ends the body, too.
 
-    What ended them is raised as it is, not as a group.
+    Raises the first error itself, not a group of errors.
     """
     try:
         async with asyncio.TaskGroup() as group:
@@ -100,7 +100,7 @@ async def _figures(
 
 
 def figures_table(figures: Figures) -> Table:
-    """For people."""
+    """The figures as a table for people."""
     table = Table(title="Figures", title_justify="left", show_header=False)
     refused = ", ".join(f"{count} {code}" for code, count in figures.refused.items())
     reserve, lag = figures.reserve, figures.ledger_lag
@@ -178,8 +178,8 @@ async def run_demo(
 ) -> int:
     """The whole demonstration against a running system; prints progress, verdicts and figures.
 
-    Two drops: a crowd at an open door, then a smaller one through a waiting room. The exit status
-    is 1 where an invariant does not hold or buyers were left without what there was.
+    Two drops: a crowd at an open door, then a smaller crowd through a waiting room. The exit status
+    is 1 where an invariant does not hold, or units were left although buyers went without.
     Raises RefusedError where a sale cannot be made.
     """
     target = Target(gateway_url, redis_url, postgres_dsn, auth_secret)

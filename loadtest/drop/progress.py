@@ -16,7 +16,7 @@ LINE_PAUSE_SECONDS = 2.0
 
 
 class Progress:
-    """Shows where a drop stands until cancelled."""
+    """Shows the state of a drop until cancelled."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class Progress:
         self._refused: dict[str, int] = {}
 
     def _count(self) -> None:
-        """Fold in the attempts that came since the last look."""
+        """Count the attempts that ended since the last count."""
         attempts = self._history.attempts
         upto = len(attempts)
         for index in range(self._counted, upto):
@@ -72,7 +72,7 @@ class Progress:
         return table
 
     def print_line(self) -> None:
-        """One line of where it stands."""
+        """Print the state of the drop in one line."""
         line = " · ".join(f"{name} {value}" for name, value in self._facts())
         self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 

@@ -1,7 +1,7 @@
 """A drop with a waiting room: pre-queue, a draw at the opening, and buyers let in as units last.
 
-Everybody stands in line before it opens. Whoever is let in reserves and pays, cancels or lets the
-hold lapse; what returns is for the next in line, until everything is sold.
+All buyers stand in line before the sale opens. Whoever is let in reserves and pays, cancels or lets
+the hold lapse; returned units are for the next in line, until everything is sold.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ SKU = "night-runner-1-of-100"
 
 
 class QueueFigures(msgspec.Struct, frozen=True):
-    """What the waiting room came to."""
+    """The outcome of a drop through the waiting room."""
 
     buyers: int
     in_line_before_opening: int
@@ -37,7 +37,7 @@ class QueueFigures(msgspec.Struct, frozen=True):
 
 
 class QueuedDrop:
-    """One such drop on a new sale."""
+    """One drop through a waiting room, on a new sale."""
 
     def __init__(self, calls: Calls, operations: Calls, seed: int = 1) -> None:
         """Nothing is sent before `run`."""
@@ -63,7 +63,7 @@ class QueuedDrop:
     async def run(self) -> QueueFigures:
         """From the pre-queue until all is sold; raises RefusedError where the sale cannot be made.
 
-        At its bound it ends as it stands: the verdict then judges what has happened until there.
+        At the time limit the drop ends; the verdict then judges what has happened until then.
         """
         loop = asyncio.get_running_loop()
         self._opens_at = loop.time() + PREQUEUE_SECONDS
@@ -92,14 +92,14 @@ class QueuedDrop:
         """Stand in line, and buy when let in."""
         if await self._wait(buyer.buyer_id):
             self._let_in += 1
-            if self._let_in > UNITS:  # so that the last ones go to those who pay
+            if self._let_in > UNITS:  # so that the last units go to buyers who pay
                 buyer = replace(buyer, fate=Fate.PAYS)
             claim = await ask(self._calls, buyer, f"{buyer.buyer_id}-1")
             if claim is not None:
                 await live_out(self._calls, claim, "fan-stranger")
 
     async def _wait(self, buyer_id: str) -> bool:
-        """Join, look as often as told once it is open; whether the buyer was let in."""
+        """Join, and poll as often as the answers say; returns whether the buyer was let in."""
         loop, ticket = asyncio.get_running_loop(), ""
         while True:
             call = "poll" if ticket else "join"

@@ -33,14 +33,15 @@ SNAPSHOT_PAUSE_SECONDS = 0.25
 RECONCILE_PAUSE_SECONDS = 2.0
 REFILL_TIMEOUT_SECONDS = 300.0
 WAVE_BUYERS_MAX = 400
-FICKLE_WAVES = 2  # waves of the refill in which holders may still lapse or cancel,
-FICKLE_UNITS_MIN = 20  # if they compete for as many units: the last ones go to those who pay
+# In the first waves of the refill holders may still lapse or cancel, while at least so many units
+# are free: the last units go to buyers who pay.
+FICKLE_WAVES, FICKLE_UNITS_MIN = 2, 20
 GREEDY_TRIES = 20  # reserves of one greedy account, each with a key of its own
 
 
 @dataclass(frozen=True, slots=True)
 class DropOptions:
-    """How big, how parallel, which dice."""
+    """Size, connections and seed of a drop."""
 
     buyers: int = 20_000
     connections: int = 96
@@ -108,7 +109,7 @@ class Drop:
 
     @property
     def unserved(self) -> int:
-        """Buyers who wanted a unit and have none."""
+        """How many buyers wanted a unit and have none."""
         return len(self._unserved)
 
     @property
@@ -135,7 +136,7 @@ class Drop:
         return claim is not None
 
     async def _come(self, crowd: Iterator[Buyer]) -> None:
-        """One place in the crowd: buyer after buyer, each at once after the one before."""
+        """One place in the crowd: the next buyer comes as soon as the last buyer has left."""
         for buyer in crowd:
             served = await self._serve(buyer, f"{buyer.buyer_id}-1")
             if not served and buyer.asks_twice:
@@ -155,7 +156,7 @@ class Drop:
         )
 
     async def rush(self) -> None:
-        """Everybody once."""
+        """Every buyer comes once."""
         crowd = self._crowd()
         async with asyncio.TaskGroup() as group:
             for number in range(self._options.greedy_accounts):
@@ -165,10 +166,11 @@ class Drop:
         self.rush_attempts = len(self._history.attempts)
 
     async def refill(self) -> None:
-        """Those who went without come back for what returned, until all is sold or demand ends; not
-        before a reconciliation was answered.
+        """Buyers who went without come back for returned units, until all is sold or demand ends.
+
+        The refill also goes on until a reconciliation was answered.
         """
-        # At the bound the drop ends as it stands; that it is not sold out is a failure of its own.
+        # At the bound the drop ends; unsold units are then a failure of the demonstration.
         with suppress(TimeoutError):
             await poll_until(
                 self._refill_once,
@@ -192,7 +194,7 @@ class Drop:
         wanted = [item.sku for item in snapshot.items for _ in range(max(0, item.available))]
         self._rng.shuffle(wanted)
         is_fickle = number <= FICKLE_WAVES and len(wanted) >= FICKLE_UNITS_MIN
-        # Twice as many as there are units, so that the wave, too, is a competition.
+        # Twice as many buyers as units, so that the wave, too, is a competition.
         count = min(WAVE_BUYERS_MAX, 2 * len(wanted), len(self._unserved))
         self._rng.shuffle(self._unserved)
         coming = [self._unserved.pop() for _ in range(count)]
@@ -229,7 +231,7 @@ class Drop:
             await asyncio.sleep(RECONCILE_PAUSE_SECONDS)
 
     async def finish(self) -> None:
-        """Let every hold meet its fate, and say how many went without."""
+        """Let every hold meet its fate, and note how many buyers went without."""
         await asyncio.gather(*self._lives)
         await self._take_snapshot()
         self._history.unmet_buyers = len(self._unserved)

@@ -20,7 +20,7 @@ QUERIES = Queries(Path(__file__).with_name("queries.sql"))
 
 
 class SaleItem(msgspec.Struct, frozen=True):
-    """The part of a sale's spec that the verdict needs; other fields are not its business."""
+    """The fields of an item that the verdict needs; others are ignored."""
 
     sku: str
     stock: int | None = None
@@ -28,7 +28,7 @@ class SaleItem(msgspec.Struct, frozen=True):
 
     @property
     def units(self) -> int:
-        """What the sale was given of this item."""
+        """Units that the sale was given of this item."""
         return self.stock if self.stock is not None else sum(self.locations.values())
 
 

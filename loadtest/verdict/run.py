@@ -81,7 +81,7 @@ class Verdict(msgspec.Struct, frozen=True):
 
     @property
     def holds(self) -> bool:
-        """No invariant is broken (those that cannot be judged do not count)."""
+        """No invariant is broken (an invariant that cannot be judged does not count)."""
         return all(finding.outcome is not Outcome.BROKEN for finding in self.findings)
 
     def finding(self, invariant: int) -> Finding:
@@ -95,7 +95,7 @@ class Verdict(msgspec.Struct, frozen=True):
         )
 
     def table(self) -> Table:
-        """For people: a row per invariant, violations below it."""
+        """The verdict as a table for people: a row per invariant, with its violations below."""
         table = Table(title=f"Verdict of sale {self.sale_id}", title_justify="left")
         table.add_column("#", justify="right")
         table.add_column("invariant", no_wrap=True)
@@ -113,7 +113,7 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 async def _remaining(redis: Redis, ledger: Ledger, sale: Sale) -> tuple[str, ...]:
-    """What has not arrived yet, by partition."""
+    """What has not arrived in the ledger yet, by partition."""
     found = []
     for number, watermark in (await ledger.watermarks()).items():
         try:
@@ -173,10 +173,10 @@ async def _judge(
 
 
 async def check_servers(redis_url: str, dsn: str) -> None:
-    """Raise what redis-py and asyncpg raise where nobody answers now; who is starting does answer.
+    """Raise what redis-py and asyncpg raise where a server does not answer now.
 
-    For a command's beginning: `verify` waits for servers that go away under it, and a server that
-    was never there would have to be waited for as well.
+    A server that is starting does answer. A command calls this first: `verify` waits for servers
+    that go away meanwhile, and would also wait for a server that was never there.
     """
     redis = _client(redis_url)
     try:

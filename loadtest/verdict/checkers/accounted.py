@@ -17,7 +17,7 @@ def _final_states(history: History) -> dict[str, str]:
 
 
 async def accounted(context: Context) -> Finding:
-    """Rows and events match one to one; with a history, so do answers and rows."""
+    """Rows and events match one to one; with a history, answers and rows match too."""
     if not context.drain.done:
         return SUBJECT.not_judged("the pipeline has not drained")
     ledger, history = context.ledger, context.history
@@ -37,6 +37,6 @@ async def accounted(context: Context) -> Finding:
         violations += await ledger.violations("unasked_reservation_violations", args=[requested])
     evidence += f", {len(answered)} answered to clients"
     if history.complete:
-        # Whose connection broke before the answer, and who did not ask again.
+        # Buyers whose connection broke before the answer, and who did not ask again.
         evidence += f", {stored - len(answered)} accepted unheard"
     return SUBJECT.judge(violations, evidence)

@@ -8,7 +8,7 @@ SUBJECT = Subject(9, "admission")
 
 
 def answer_violations(history: History | None) -> list[str]:
-    """Accepted by a client's own account: without a token, with one used before, or another's."""
+    """Reserves that clients saw accepted without an admission, or with a spent or foreign one."""
     if history is None:
         return []
     found: list[str] = []
@@ -29,7 +29,7 @@ def answer_violations(history: History | None) -> list[str]:
 
 
 async def admission(context: Context) -> Finding:
-    """From the log, and from what clients sent: only a sale with a waiting room has admissions."""
+    """Judged from the log and from what clients sent, for a sale with a waiting room."""
     if not context.sale.has_waiting_room:
         return SUBJECT.not_judged("the sale has no waiting room")
     violations = answer_violations(context.history)

@@ -110,7 +110,7 @@ def total_violations(context: Context, ledger: Counters) -> list[str]:
 
 
 async def agreement(context: Context) -> Finding:
-    """Counters, records, and the total; to the unit and to the reservation."""
+    """Compare counters, records and totals, to the unit and to the reservation."""
     if not context.drain.done:
         return SUBJECT.not_judged("the pipeline has not drained")
     if not context.watermarks:

@@ -29,7 +29,7 @@ def identity_violations(view: PartitionView, floors: dict[str, int]) -> list[str
 
 
 async def identity(context: Context) -> Finding:
-    """Redis now, the ledger now, and the ledger after each of its events."""
+    """Judged in Redis now, in the ledger now, and in the ledger after each of its events."""
     floors = {row["sku"]: row["floor"] for row in await context.ledger.rows("items")}
     violations = [v for view in context.partitions for v in identity_violations(view, floors)]
     violations += await context.ledger.violations(

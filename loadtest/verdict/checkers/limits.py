@@ -7,7 +7,7 @@ SUBJECT = Subject(4, "per-buyer limit")
 
 
 async def limits(context: Context) -> Finding:
-    """From the order lines as they are, and from the log after each event."""
+    """Judged from the order lines now, and from the log after each event."""
     violations = await context.ledger.violations("limit_now_violations", "limit_ever_violations")
     counts = await context.ledger.row("counts")
     return SUBJECT.judge(violations, f"order lines of {counts['reservations']} reservations")

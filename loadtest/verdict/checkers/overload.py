@@ -7,8 +7,8 @@ SUBJECT = Subject(11, "refusals change nothing")
 
 
 async def overload(context: Context) -> Finding:
-    """What was only ever refused for certain is not in the ledger; 429 and 503 say Retry-After, and
-    no other 5xx is ever answered.
+    """A key that was only refused for certain is not in the ledger; every 429 and 503 has a
+    Retry-After, and no answer is another 5xx.
 
     Memory, queues and time are bounded by construction and watched by the fault tests; what can be
     judged from outside is judged here.

@@ -7,8 +7,8 @@ SUBJECT = Subject(10, "own data only")
 
 
 async def privacy(context: Context) -> Finding:
-    """Every answer to a buyer names that buyer, and only reservations of that buyer; whoever comes
-    with a token that is not valid gets none.
+    """Every answer to a buyer names that buyer, and only reservations of that buyer; a call with an
+    invalid token is never accepted.
     """
     if context.history is None:
         return SUBJECT.not_judged("no client history")

@@ -7,7 +7,7 @@ SUBJECT = Subject(5, "resolved once, in time")
 
 
 async def resolution(context: Context) -> Finding:
-    """From the log alone; deadlines include extensions and the shifts of recoveries."""
+    """Judged from the log alone; deadlines include extensions and the shifts of recoveries."""
     violations = await context.ledger.violations(
         "resolved_twice_violations", "returned_twice_violations", "deadline_violations"
     )

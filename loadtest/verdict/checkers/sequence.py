@@ -1,4 +1,4 @@
-"""Invariant 6: the history has no hole, and folding it again changes nothing."""
+"""Invariant 6: the log has no hole, and folding it again changes nothing."""
 
 from loadtest.verdict.context import Context
 from loadtest.verdict.finding import Finding, Subject
@@ -30,7 +30,7 @@ async def _outbox_violations(context: Context, view: PartitionView) -> list[str]
 
 
 async def sequence(context: Context) -> Finding:
-    """Numbers first, then every derived table against a fold of the events from zero."""
+    """Check the sequence numbers, then every derived table against a fold of all events."""
     violations = await context.ledger.violations(
         "gap_violations",
         "epoch_end_violations",

@@ -7,7 +7,7 @@ SUBJECT = Subject(8, "no undersell")
 
 
 async def undersell(context: Context) -> Finding:
-    """No due hold is left unreleased; where buyers went without, nothing is left to sell.
+    """Every due hold is released; where buyers went without, nothing is left to sell.
 
     How long after its deadline each hold was released, on Redis' clock, is part of the evidence,
     not of the verdict: `reserve` releases due holds itself when it is short, so a late sweep alone
