@@ -1,4 +1,4 @@
-"""`python -m loadtest.bench`: measure everything side by side, print it, and write it down."""
+"""`python -m loadtest.bench`: run the parts that were asked for, print and write the results."""
 
 import asyncio
 import os
@@ -25,7 +25,7 @@ WIDTH_WITHOUT_TERMINAL = 200
 
 
 async def _facts() -> Facts:
-    load_average = os.getloadavg()[0]  # before anything of ours runs
+    load_average = os.getloadavg()[0]  # before the bench itself is load
     async with run_stack(1) as stack:
         running = stack.running
         return await gather_facts(running.redis, running.postgres, load_average)
@@ -70,7 +70,7 @@ def main(arguments: list[str]) -> int:
     def say(line: str) -> None:
         console.print(line, soft_wrap=True)
 
-    # A thousand connections need as many descriptors, here and in every child.
+    # A thousand connections need as many file descriptors, here and in every child process.
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
-    """`kind`: echo, design or dropgate; `mode` of dropgate: accept, ledger or sold_out."""
+    """`kind` is echo, design or dropgate; `mode` of dropgate is accept, ledger or sold_out."""
 
     name: str
     title: str

@@ -41,8 +41,8 @@ class Arrivals(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How many visitors come, and when.
 
     Without a `rate`, `users` visitors are there at a time, each replaced by the next visitor after
-    its visit (closed loop). A `rate` above 0 is a timetable with so many arrivals a second at the peak, which
-    `users` serve. `buyers` limits the visitors (0: as many as come in `seconds`).
+    its visit (closed loop). A `rate` above 0 is a timetable with so many arrivals a
+    second at the peak, which `users` serve. `buyers` limits the visitors (0: no limit).
     """
 
     shape: str = "flat"

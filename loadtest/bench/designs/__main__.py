@@ -1,6 +1,6 @@
 """`python -m loadtest.bench.designs NAME`: one worker of one design, as a process of its own.
 
-Addresses and the token secret come from the environment, so that they are in no process list:
+Addresses and the token secret come from the environment, since a process list shows arguments:
 BENCH_PORT, BENCH_REDIS, BENCH_POSTGRES, BENCH_SECRET. Ends on SIGTERM.
 """
 

@@ -1,4 +1,4 @@
-"""All contestants that are not dropgate, by name."""
+"""The contestants that are not dropgate, by name: bare echoes and reference designs."""
 
 from collections.abc import Awaitable, Callable
 

@@ -24,7 +24,7 @@ STATUS = {
 
 REST_TIMEOUT_SECONDS = 20.0  # below the time-out of the bench's own HTTP client
 POLL_SECONDS = 0.005
-# What a server that is slow or gone gives; the caller may try again.
+# Errors of a slow or lost server; the caller may try again.
 FAILURES = (RedisError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
 
@@ -111,12 +111,12 @@ class Front:
         )
 
     async def reset(self, request: web.Request) -> web.Response:
-        """Start again with so many units."""
+        """Forget everything and hold as many units as the path says."""
         await self._design.reset(int(request.match_info["stock"]))
         return web.Response(body=b"{}", content_type="application/json")
 
     async def rest(self, _request: web.Request) -> web.Response:
-        """Answer once no request is under way (their callers may have left), 503 if that lasts."""
+        """Answer once no request is under way, or 503 after a time-out; callers may have left."""
         try:
             await poll_until(
                 self._is_idle, pause_seconds=POLL_SECONDS, timeout_seconds=REST_TIMEOUT_SECONDS
@@ -129,6 +129,6 @@ class Front:
         return self._in_flight == 0
 
     async def audit(self, _request: web.Request) -> web.Response:
-        """Tell the books."""
+        """Answer with the books."""
         books = await self._design.audit()
         return web.Response(body=self._encoder.encode(books), content_type="application/json")

@@ -1,4 +1,4 @@
-"""What many live holds cost: memory, and the price of one more."""
+"""What many live holds cost: memory, and the time of one more reserve."""
 
 import time
 

@@ -116,7 +116,7 @@ class Buyers:
     def _run(self, step: Callable[[], None]) -> None:
         try:
             step()
-        except Exception as error:  # noqa: BLE001 - told to the caller of `stop`
+        except Exception as error:  # noqa: BLE001 - `stop` raises it
             self._failures.append(error)
 
     def _send(self) -> None:
@@ -130,7 +130,7 @@ class Buyers:
             self._client.send(self._partition.packed("reserve", batches(self._next, 1, 1)[0]))
             self._next, sent = self._next + 1, sent + 1
             self._sent.release()
-        self._sent.release()  # the end: nothing is due for it
+        self._sent.release()  # the end: no reserve is due for this release
 
     def _receive(self) -> None:
         while True:

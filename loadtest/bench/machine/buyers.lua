@@ -1,9 +1,9 @@
--- wrk: every request is another buyer's, with an own token and Idempotency-Key.
+-- wrk: every request is another buyer's, with a token and an Idempotency-Key of its own.
 -- Arguments after `--`: 1 file of tokens, one a line  2 first line of this run's slice (from 0)
 -- 3 lines in the slice  4 threads  5 path  6 authority  7 key prefix  8 requests per second, or 0
 -- for as fast as answered. At a rate, requests follow a timetable whatever the answers take, as
 -- long as there are connections free.
--- A slice that is used up starts again with other keys; `laps` in the result tells.
+-- A slice that is used up starts again with other keys; `laps` in the result counts the restarts.
 -- Prints one line `bench-result {JSON}`.
 
 local threads = {}

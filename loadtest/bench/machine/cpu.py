@@ -1,4 +1,4 @@
-"""CPU time that processes used, from /proc: what a request costs, whoever else is running."""
+"""CPU time of processes, from /proc: what a request costs, however busy the machine is."""
 
 import os
 from collections.abc import Iterable

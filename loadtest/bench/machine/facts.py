@@ -1,4 +1,4 @@
-"""Facts of the machine and of the servers that a number means nothing without."""
+"""Facts of the machine and of the servers, without which a number says nothing."""
 
 import os
 import platform
@@ -14,7 +14,7 @@ from loadtest.bench.machine.queries import QUERIES
 
 
 class Facts(msgspec.Struct, frozen=True):
-    """Printed above every table."""
+    """The facts of a run, printed above every table."""
 
     cpu: str
     cores: int
@@ -25,7 +25,7 @@ class Facts(msgspec.Struct, frozen=True):
     postgres: str
     wrk: str
     durability: str
-    load_average_before: float  # of the last minute; near 0 on a machine that does nothing else
+    load_average_before: float  # mean of the last minute; near 0 on an idle machine
 
 
 def cpu_model(cpuinfo: str) -> str:
@@ -46,7 +46,7 @@ def memory_gib(meminfo: str) -> float:
 
 
 def wrk_version() -> str:
-    """What `wrk -v` calls itself, or that it is missing."""
+    """The name and version that `wrk -v` prints, or `missing`."""
     if shutil.which("wrk") is None:
         return "missing"
     output = subprocess.run(["wrk", "-v"], capture_output=True, text=True, check=False).stdout

@@ -15,7 +15,7 @@ from loadtest.client.http_client import HttpClient, Response
 from loadtest.client.target import mint_token
 from loadtest.waiting import poll_until
 
-HOLD_SECONDS = 7200  # no hold comes due while others are being measured
+HOLD_SECONDS = 7200  # no hold comes due during a run
 POLL_SECONDS = 0.02
 DRAIN_TIMEOUT_SECONDS = 60.0  # for the ledger, after a run at full speed
 
@@ -27,18 +27,18 @@ class _Item(msgspec.Struct, frozen=True):
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """Counters of the one item."""
+    """Counters of the sale's items."""
 
     items: tuple[_Item, ...]
 
     @property
     def available(self) -> int:
-        """Units left."""
+        """Units left of the first item."""
         return self.items[0].available
 
     @property
     def sold(self) -> int:
-        """Units paid for."""
+        """Units of the first item that are paid for."""
         return self.items[0].sold
 
     @property
@@ -48,7 +48,7 @@ class Snapshot(msgspec.Struct, frozen=True):
 
 
 class Gate:
-    """Operations of one stack."""
+    """Calls to the gateway of one stack, with an operator's token."""
 
     def __init__(self, stack: Stack, client: HttpClient) -> None:
         """Call through `client`."""
@@ -95,7 +95,7 @@ class Gate:
         await self.call("POST", f"/v1/sales/{sale_id}/open")
 
     async def wait_until_open(self, sale_id: str, timeout_seconds: float) -> None:
-        """Until its partitions answer again after a recovery; raises TimeoutError."""
+        """Wait until the sale's partitions answer again after a recovery; raises TimeoutError."""
         await poll_until(
             partial(self._is_open, sale_id),
             pause_seconds=POLL_SECONDS,
@@ -110,12 +110,12 @@ class Gate:
         return True
 
     async def snapshot(self, sale_id: str) -> Snapshot:
-        """Counters now."""
+        """The sale's counters now."""
         response = await self.call("GET", f"/v1/sales/{sale_id}/snapshot")
         return msgspec.json.decode(response.body, type=Snapshot)
 
     async def wait_for_ledger(self, sale_id: str, timeout_seconds: float) -> bool:
-        """Until the ledger has applied what is in the outbox now; False where it takes longer."""
+        """Wait until the ledger has applied the outbox of now; returns False after the time-out."""
         tail = await self._outbox_tail(sale_id)
         connection = await asyncpg.connect(self._running.postgres)
 

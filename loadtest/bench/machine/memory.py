@@ -1,4 +1,4 @@
-"""Memory that processes took, from /proc."""
+"""Memory of processes, from /proc."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def parse_peak_kib(status: str) -> int:
-    """The most resident memory so far, in the text of /proc/PID/status."""
+    """The peak of resident memory, in KiB, in the text of /proc/PID/status."""
     for line in status.splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1])
@@ -14,7 +14,7 @@ def parse_peak_kib(status: str) -> int:
 
 
 def peak_rss_mib(pids: Iterable[int]) -> float:
-    """The peaks of these processes, summed; one that has ended counts nothing."""
+    """The sum of these processes' peaks; a process that has ended counts 0."""
     total = 0
     for pid in pids:
         with suppress(OSError):

@@ -1,4 +1,4 @@
--- What the bench asks Postgres.
+-- The statements that the benchmarks run in the Postgres of the stack under test.
 
 -- name: applied
 SELECT min(sequence) FROM watermarks WHERE sale_id = $1;
@@ -15,7 +15,7 @@ SELECT count(*) FROM (
 SHOW synchronous_commit;
 
 -- name: wait_for_ever
--- To fill a ledger is one long statement after the other.
+-- Filling a ledger takes one long statement after the other.
 SET statement_timeout = 0;
 
 -- name: fill_reservations
@@ -31,7 +31,7 @@ FROM generate_series(1, $2::bigint) AS n,
     LATERAL translate(substr(encode(sha256(n::text::bytea), 'base64'), 1, 22), '+/', '-_') AS token;
 
 -- name: fill_order_lines
--- One line each, the accounts in turn.
+-- One line for each reservation, over the accounts in turn.
 INSERT INTO order_lines (reservation_id, sale_id, sku, location, quantity, confirmed, unit_price)
 SELECT r.reservation_id, $1, a.sku, a.location, 1, CASE r.state WHEN 'confirmed' THEN 1 ELSE 0 END,
     4900
@@ -66,5 +66,5 @@ UPDATE watermarks SET sequence = $2, fingerprint = '\x00', event_time = now() WH
 VACUUM ANALYZE;
 
 -- name: checkpoint
--- Nor would a million rows still wait to be written.
+-- In a sale that went on for long, no million rows would still wait to be written.
 CHECKPOINT;

@@ -1,4 +1,4 @@
-"""The real thing under test: `dropgate up` on a fresh data folder, started and stopped."""
+"""The system under test: `dropgate up` on a fresh data folder, started and stopped."""
 
 import asyncio
 import os
@@ -19,8 +19,8 @@ from loadtest.waiting import poll_until
 START_TIMEOUT_SECONDS = 90.0
 STOP_TIMEOUT_SECONDS = 20.0
 POLL_SECONDS = 0.05
-# Nothing of this is about the request path. Comparisons of a whole ledger, and rewrites of the
-# append-only file, would fall into whichever contestant's turn it happens to be.
+# No setting here touches the request path. A comparison of the whole ledger would disturb whichever
+# contestant has its turn then, as would a rewrite of the append-only file.
 ENVIRONMENT = {
     "DROPGATE_RECONCILER__COMPARE_INTERVAL_SECONDS": "3600",
     "DROPGATE_LOG__LEVEL": "warning",
@@ -32,7 +32,7 @@ class StackError(Exception):
 
 
 class Running(msgspec.Struct, frozen=True):
-    """The ready file."""
+    """The content of the ready file."""
 
     gateway: str
     redis: str
@@ -50,7 +50,7 @@ class Stack:
 
     @property
     def running(self) -> Running:
-        """Addresses and the pids of now."""
+        """Addresses and current pids, from the ready file."""
         return msgspec.json.decode((self.folder / "ready.json").read_bytes(), type=Running)
 
     @property
@@ -59,7 +59,7 @@ class Stack:
         return Target.from_ready_file(self.folder / "ready.json")
 
     def pids(self, *names: str) -> list[int]:
-        """Pids by name of process."""
+        """The current pids of the processes with these names."""
         known = self.running.pids
         return [pid for name in names for pid in known.get(name, [])]
 

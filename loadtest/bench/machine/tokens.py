@@ -1,4 +1,4 @@
-"""Buyers made in advance: signing a token costs more than sending it."""
+"""Buyers' tokens, made in advance: signing a token costs more than sending it."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ BUYERS_PER_SECOND_MAX = 60_000
 
 
 def write_tokens(path: Path, secret: str, count: int) -> None:
-    """One buyer's token a line; the file is its owner's alone."""
+    """Write one buyer's token a line, into a file that only its owner can read."""
     path.touch(mode=0o600)
     with path.open("w", encoding="ascii") as file:
         file.writelines(

@@ -1,4 +1,4 @@
-"""The load generator: wrk, told by a Lua script to be a different buyer with every request."""
+"""The load generator: wrk, with a Lua script that makes every request another buyer's."""
 
 import asyncio
 import resource
@@ -11,7 +11,7 @@ import msgspec
 
 SCRIPT = Path(__file__).with_name("buyers.lua")
 RESULT = "bench-result "
-# On top of the run itself: reading the tokens, and wrk's own time-out of what is in flight.
+# Beside the run itself: reading the tokens, and wrk's own time-out of requests under way.
 OVERHEAD_SECONDS = 30.0
 TIMEOUT_SECONDS = 10
 
@@ -21,7 +21,7 @@ class WrkError(Exception):
 
 
 class WrkResult(msgspec.Struct, frozen=True):
-    """What one run came to. `refused` are answers outside 2xx and 3xx, `failed` had none."""
+    """One run's result: `refused` answers were outside 2xx and 3xx, `failed` requests had none."""
 
     requests: int
     seconds: float
@@ -35,18 +35,18 @@ class WrkResult(msgspec.Struct, frozen=True):
 
     @property
     def accepted_per_second(self) -> float:
-        """2xx answers."""
+        """2xx answers a second."""
         return (self.requests - self.refused) / self.seconds
 
     @property
     def refused_per_second(self) -> float:
-        """Other answers."""
+        """Answers outside 2xx and 3xx a second."""
         return self.refused / self.seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Who sends what for how long. The buyers are lines `first` to `first + count` of `tokens`."""
+    """One run's load. The buyers are lines `first` to `first + count` of `tokens`."""
 
     url: str
     path: str

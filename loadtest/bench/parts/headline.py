@@ -1,7 +1,7 @@
-"""The headline: 10,000 units, 500,000 buyers over HTTP; then again with Redis killed in the middle.
+"""The part `headline`: 10,000 units, 500,000 buyers; then again with Redis killed in the middle.
 
-Judged by every checker of the verdict from what each buyer was answered; a number of a run that
-does not hold is not shown as reached.
+Every checker of the verdict judges both runs from the answers to each buyer. A run with a broken
+invariant has reached nothing.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ PART, CONTESTANT = "headline", "dropgate"
 SETTINGS = ("undisturbed", "Redis killed in the middle")
 UNITS, BUYERS, CONNECTIONS = 10_000, 500_000, 256
 WORKERS = 2
-KILL_AT_SHARE = 0.4  # of the units promised
+KILL_AT_SHARE = 0.4  # of the units: Redis is killed once they are promised
 DRAIN_TIMEOUT_SECONDS = 120.0
 POLL_SECONDS = 0.01
 PROMISED_TIMEOUT_SECONDS = 900.0  # as long as the crowd itself may take
@@ -47,7 +47,7 @@ class _Size:
 
 
 async def _run(options: Options, results: Results, say: Say) -> None:
-    """Both runs, each on a stack of its own."""
+    """Make both runs, each on a stack of its own."""
     size = _Size(max(10, round(UNITS * options.scale)), max(100, round(BUYERS * options.scale)))
     for setting in SETTINGS:
         async with run_stack(WORKERS) as stack, Gate.of(stack) as gate:
@@ -132,7 +132,7 @@ def _note(
     began = min(a.started_at for a in attempts)
     seconds = max(a.started_at + a.seconds for a in attempts) - began
     ordered = _times_ms(reserves)
-    # From the opening, at which everybody stands at the door, to each buyer's last answer.
+    # From the opening, when all buyers stand at the door, to each buyer's last answer.
     ends = {a.buyer_id: a.started_at + a.seconds - began for a in reserves}
     served = sorted(end * 1000 for end in ends.values())
     again = len(reserves) - size.buyers
@@ -179,7 +179,7 @@ async def _note_memory(results: Results, stack: Stack, setting: str) -> None:
 
 
 def _rows(results: Results) -> list[Row]:
-    """Every unit sold, once, and everybody answered: a run whose verdict is bad reached nothing."""
+    """Units sold in each run; 0 where an invariant broke or a buyer had no answer."""
     rows = []
     for setting in SETTINGS:
         found = {

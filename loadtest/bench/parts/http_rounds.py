@@ -1,4 +1,4 @@
-"""The contestants over HTTP: every round has each of them once at each number of buyers.
+"""The contestants over HTTP: every round runs each contestant once at each number of buyers.
 
 A round runs on a fresh stack, whose Redis and Postgres all contestants share, one after the other
 in an order drawn for the round. The two-worker gateway gets a stack of its own at the end.
@@ -26,14 +26,14 @@ from loadtest.bench.say import Say
 
 PART = "http"
 WARM_UP_SECONDS = 1
-# Few, so that what they leave under way is not what is measured then.
+# Few buyers, so that requests left over from the warm-up do not disturb the measured run.
 MOST_WARM_UP_BUYERS = 64
 MOST_UNIT_ROWS = 60_000
 
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """Everything one round needs."""
+    """Everything that one round needs."""
 
     stack: Stack
     gate: Gate
@@ -46,7 +46,7 @@ class Course:
 
 
 async def run_rounds(options: Options, results: Results, say: Say) -> None:
-    """All rounds."""
+    """Run all rounds."""
     order = random.Random(options.seed)
     for number in range(1, options.rounds + 1):
         for workers in (1, 2):
@@ -93,7 +93,7 @@ async def _run_one(course: Course, contestant: Contestant, buyers: int) -> None:
             await process.call("POST", f"/bench/reset/{stock}")
     front_only = contestant.kind == "dropgate" and contestant.mode == "accept"
     if front_only:
-        # Only what happens before the answer; the ledger has a contestant of its own.
+        # Measure up to the answer only: the ledger has a contestant of its own.
         course.stack.signal("order_writer", signal.SIGSTOP)
     try:
         await run_wrk(_load(course, url, sale_id, buyers, warm_up=True))
@@ -109,7 +109,7 @@ async def _run_one(course: Course, contestant: Contestant, buyers: int) -> None:
     ended = time.monotonic()
     drained = True
     if contestant.kind == "design":
-        # Requests whose callers have left go on, some for long: they must not slow the next one.
+        # Requests of callers who left go on, some for long; they must not slow the next contestant.
         await course.designs[contestant.name].kill()
         await course.designs[contestant.name].start()
     if contestant.kind == "dropgate":

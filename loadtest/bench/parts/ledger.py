@@ -1,8 +1,8 @@
-"""From the accepted answer to the row in the ledger, at a sustained rate, everything running.
+"""The part `ledger`: from the accepted answer to the row in the ledger, at a sustained rate.
 
-The highest rate is looked for whose 99th percentile of the lag is under a second: upwards by the
-rates of the list, then by halving between the last that kept it and the first that did not. Beside
-every rate stands what each process spent on a reservation: where the time goes.
+Finds the highest rate at which the 99th percentile of the lag is under a second: upwards through
+the list of rates, then by halving between the last rate that met the target and the first that
+missed it. Beside every rate stands the CPU time of each process for a reservation.
 """
 
 import asyncio
@@ -23,19 +23,19 @@ from loadtest.bench.say import Say
 from loadtest.lag import LagSampler
 
 PART, CONTESTANT = "ledger", "accept to row in the ledger"
-# A little is lost at both ends of a run, so the rate to reach is asked for with a little on top.
+# A run loses a little at both ends, so the rates lie a little above the rates to reach.
 RATES_PER_SECOND = (1_000, 2_500, 5_000, 7_500, 10_100, 12_600, 15_100)
 HALVINGS = 3
 LAG_TARGET_MS = 1000.0
 SECONDS = 8
 CONNECTIONS = 128
-# Below this share of what is asked for, the rate was not reached, whatever the lag.
+# Below this share of the asked rate the rate was not reached, whatever the lag.
 LEAST_SHARE = 0.95
 PROCESSES = ("gateway", "redis", "order_writer", "postgres", "reconciler")
 
 
 async def _run(options: Options, results: Results, say: Say) -> None:
-    """Each rate once."""
+    """Run each rate once."""
     seconds = max(2, round(SECONDS * options.scale))
     async with run_stack(1) as stack, Gate.of(stack) as gate:
         write_tokens(stack.folder / "tokens", stack.running.auth_secret, _most(seconds))
@@ -60,7 +60,7 @@ def _most(seconds: int) -> int:
 async def _keeps_up(
     stack: Stack, gate: Gate, rate: int, seconds: int, results: Results, say: Say
 ) -> bool:
-    """Whether the rate is reached and its lag kept."""
+    """Run one rate; returns whether the rate was reached and its lag met the target."""
     sale_id = f"lag-{rate}"
     await gate.open_sale(sale_id, AMPLE_STOCK, limit=1)
     before = _used(stack)
@@ -116,7 +116,7 @@ def _used(stack: Stack) -> dict[str, float]:
 def _spent_each(
     before: dict[str, float], after: dict[str, float], result: WrkResult
 ) -> dict[str, float]:
-    """Microseconds of CPU that a reservation took of each process; the load generator's, too."""
+    """CPU microseconds for a reservation, of each process and of the load generator."""
     accepted = max(1.0, result.accepted_per_second * result.seconds)
     spent = {name: (after[name] - before[name]) / accepted * 1e6 for name in PROCESSES}
     spent["generator"] = result.generator_share * result.seconds / accepted * 1e6
@@ -124,7 +124,7 @@ def _spent_each(
 
 
 def _rows(results: Results) -> list[Row]:
-    """The highest rate whose lag was kept, and where the time went at that rate."""
+    """The highest rate whose lag met the target, and the CPU time at that rate."""
     what, against = "orders/s with accept → ledger p99 < 1 s", "sustained"
     best, note = None, ""
     for summary in results.summaries():
@@ -139,7 +139,7 @@ def _rows(results: Results) -> list[Row]:
 
 
 def _profile(results: Results, lag: Summary) -> str:
-    """What each process spent on a reservation at this rate, the dearest first."""
+    """The CPU time of each process for a reservation at this rate, the dearest first."""
     spent = [
         (summary.median, summary.metric.removesuffix("_cpu_us"))
         for summary in results.summaries()

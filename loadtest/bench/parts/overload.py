@@ -1,9 +1,9 @@
-"""What is left of a worker's capacity when ten times as much is asked of it.
+"""The part `overload`: what is left of a worker's capacity at ten times the load.
 
-First its capacity, then wrk on a timetable of ten times that, over thousands of connections, none
-of which minds `Retry-After`. What wrk could not even send is load the gateway has kept away. Beside
-that crowd a few buyers who behave come one by one, each on a connection of their own: how long
-their accepted requests take is what a buyer feels.
+First wrk measures the capacity, then wrk follows a timetable of ten times that rate over thousands
+of connections that ignore `Retry-After`. Requests that wrk could not send are load that the gateway
+has kept away. Beside that crowd a few buyers who behave come one by one, each on a connection of
+their own: the time of their accepted requests is what a buyer feels.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ CAPACITY, CROWDED = "capacity", "ten times as much"
 TIMES = 10
 BUYERS, CROWD = 64, 4000
 PROBES_PER_SECOND = 50
-# So long that the crowd has connected and the first wave is over.
+# Long enough for the crowd to connect and the first wave to pass.
 SETTLING_SECONDS = 4
 # Twice gateway.max_queue_milliseconds: the wait for a turn, and the turn itself.
 LATE_TARGET_MS = 2000.0
@@ -41,7 +41,7 @@ LATE_TARGET_MS = 2000.0
 
 @dataclass(slots=True)
 class _Probes:
-    """Buyers who behave."""
+    """Buyers who behave: each asks once."""
 
     stack: Stack
     sale_id: str
@@ -50,7 +50,7 @@ class _Probes:
     unanswered: int = 0
 
     async def run(self, stop: asyncio.Event) -> None:
-        """One after another, by the clock and not by the answers, until told; all are awaited."""
+        """Send by the clock, not by the answers, until `stop` is set; then await all answers."""
         url, secret = self.stack.running.gateway, self.stack.running.auth_secret
         async with asyncio.TaskGroup() as group:
             number = 0
@@ -78,10 +78,10 @@ class _Probes:
 
 
 async def _run(options: Options, results: Results, say: Say) -> None:
-    """Every round on a stack of its own."""
+    """Run every round on a stack of its own."""
     for number in range(1, options.rounds + 1):
         async with run_stack(1) as stack, Gate.of(stack) as gate:
-            # Only the door: what happens after the answer is the ledger's part.
+            # Measure up to the answer only: the part `ledger` measures what follows.
             stack.signal("order_writer", signal.SIGSTOP)
             try:
                 await _run_round(stack, gate, options, results, say, number)
@@ -90,7 +90,7 @@ async def _run(options: Options, results: Results, say: Say) -> None:
 
 
 async def _accepted_per_second(stack: Stack, sale_id: str, seconds: float) -> float:
-    """Events of the partition a second, once the crowd has connected: every one is an accept."""
+    """Events of the partition a second, once the crowd has connected; every event is an accept."""
     redis = Redis.from_url(stack.running.redis, protocol=2)
     try:
         await asyncio.sleep(SETTLING_SECONDS)
@@ -176,7 +176,7 @@ async def _run_round(
 
 
 def _rows(results: Results) -> list[Row]:
-    """What a worker still does when ten times as much is asked, and how long that takes."""
+    """The share of the capacity that is left at ten times the load, and the time of an answer."""
     found = paired_ratio(
         results,
         PART,

@@ -1,8 +1,8 @@
-"""A partition whose Redis is empty, rebuilt from a ledger of a million reservations, by itself.
+"""The part `rebuild`: an empty Redis, rebuilt from a ledger of a million reservations.
 
 The ledger is filled by SQL, with what the order writer would have stored: half of the reservations
-confirmed, three tenths held, the rest expired. Then Redis is emptied while a reader goes on asking
-it things; the time is from there until the sale answers again.
+confirmed, three tenths held, the rest expired. Then Redis is emptied while a reader goes on sending
+PING; the time is from the emptying until the sale answers again.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ from loadtest.waiting import poll_until
 PART, CONTESTANT = "rebuild", "from the ledger"
 RESERVATIONS = 1_000_000
 STOCK = 2_000_000
-SKUS = 4  # of the second run: with more than one the ledger is read in another order
+SKUS = 4  # of the second run: with several SKUs the ledger is read in another order
 SALE = "rebuild"
 TIMEOUT_SECONDS = 120.0
 ASK_SECONDS = 0.005
@@ -40,7 +40,7 @@ FILLED_TABLES = ("fill_reservations", "fill_order_lines", "fill_ledger_events")
 
 
 class _Rebuilt(msgspec.Struct, frozen=True):
-    """The reconciler's own word, from its log."""
+    """The line about the rebuild in the reconciler's log."""
 
     event: str = ""
     reservations: int = 0
@@ -52,12 +52,12 @@ _rebuilt = msgspec.json.Decoder(_Rebuilt)
 
 
 def setting_of(reservations: int, skus: int = 1) -> str:
-    """How the results name a run."""
+    """The name of a run in the results."""
     return f"{reservations:,} reservations" + (f", {skus} SKUs" if skus > 1 else "")
 
 
 async def _run(options: Options, results: Results, say: Say) -> None:
-    """Each once: filling the ledger takes longer than rebuilding from it."""
+    """Run each sale once: filling the ledger takes longer than the rebuild."""
     count = max(1_000, int(RESERVATIONS * options.scale))
     for skus in (1, SKUS):
         await _run_once(count, skus, results, say)
@@ -90,8 +90,9 @@ async def _run_once(count: int, skus: int, results: Results, say: Say) -> None:
 
 
 async def _stop_when_compared(stack: Stack) -> None:
-    """Every new sale is compared at once; stopped in the middle, that would go on beside the
-    rebuild and look at a million events that came since.
+    """Stop reconciler and order writer once the new sale's first comparison has ended.
+
+    A comparison stopped in the middle would go on beside the rebuild, over a million new events.
     """
     connection = await asyncpg.connect(stack.running.postgres)
     try:
@@ -123,7 +124,7 @@ async def _fill(dsn: str, count: int) -> None:
 
 
 async def _lose_redis(stack: Stack, gate: Gate) -> tuple[tuple[float, float, float], list[float]]:
-    """Seconds until the sale answers, to rebuild, and of these for Redis; times of the reader."""
+    """Empty Redis. Returns seconds (until open, to rebuild, of these for Redis) and PING times."""
     redis = Redis.from_url(stack.running.redis, protocol=2, socket_timeout=ANSWER_SECONDS)
     answers_ms: list[float] = []
     enough = asyncio.Event()
@@ -136,12 +137,12 @@ async def _lose_redis(stack: Stack, gate: Gate) -> tuple[tuple[float, float, flo
         await gate.wait_until_open(SALE, TIMEOUT_SECONDS)
         whole = time.monotonic() - started
     finally:
-        # Told, and not cancelled: the client may take a cancellation for a fault of its own.
+        # Ended by an event, not cancelled: the client may take a cancellation for its own fault.
         enough.set()
         await asking
         await redis.aclose()
-    told = _told(stack)
-    return (whole, told.seconds, told.redis_wait_seconds), answers_ms
+    rebuilt = _logged(stack)
+    return (whole, rebuilt.seconds, rebuilt.redis_wait_seconds), answers_ms
 
 
 async def _ask(redis: "Redis", answers_ms: list[float], enough: asyncio.Event) -> None:
@@ -152,7 +153,7 @@ async def _ask(redis: "Redis", answers_ms: list[float], enough: asyncio.Event) -
         await asyncio.sleep(ASK_SECONDS)
 
 
-def _told(stack: Stack) -> _Rebuilt:
+def _logged(stack: Stack) -> _Rebuilt:
     for line in (stack.folder / "data/logs/reconciler.log").read_bytes().splitlines():
         if b"partition_rebuilt" in line:
             return _rebuilt.decode(line)
@@ -160,7 +161,7 @@ def _told(stack: Stack) -> _Rebuilt:
 
 
 def _rows(results: Results) -> list[Row]:
-    """The slower of the two sales."""
+    """The time of the slower of the two sales."""
     what = f"rebuild of {RESERVATIONS:,} reservations from the ledger"
     against = "from lost to open again"
     found = [

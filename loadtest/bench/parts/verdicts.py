@@ -1,8 +1,9 @@
-"""Is a contestant right, not only fast? Too few units, impatient buyers, and one crash.
+"""The part `verdicts`: is a contestant right? Few units, impatient buyers, and one crash.
 
 Every buyer wants one unit with one key. Some send the request twice at once, some drop the
-connection right after sending; whoever has no answer asks again with the same key, as clients do.
-In a second run the worker is killed once in the middle and started again. Then the books are read.
+connection right after sending; a buyer without an answer repeats the request with its key, as
+clients do. In a second run the worker is killed once in the middle and started again. Then the
+books are read.
 """
 
 import asyncio
@@ -43,7 +44,7 @@ SETTINGS = ("dropped connections", KILLED)
 def judge(
     contestant: str, setting: str, stock: int, books: Audit, doubled: int, unanswered: int
 ) -> Verdict:
-    """From the books at rest and what the buyers saw."""
+    """The verdict of the books at rest and of the buyers' answers."""
     return Verdict(
         contestant=contestant,
         setting=setting,
@@ -79,7 +80,7 @@ class _Crowd:
     _crash: "asyncio.Future[None] | None" = None
 
     async def rush(self) -> None:
-        """All buyers, a bounded number at a time."""
+        """Let all buyers ask, a bounded number at a time."""
         client = HttpClient(self.url, CONNECTIONS)
         places = asyncio.Semaphore(CONNECTIONS)
         try:
@@ -97,7 +98,7 @@ class _Crowd:
         drops, twice = self.random.random() < DROPS_SHARE, self.random.random() < TWICE_SHARE
         async with places:
             if drops:
-                with suppress(NoAnswerError, OSError):  # it was to be lost anyway
+                with suppress(NoAnswerError, OSError):  # the answer was to be lost anyway
                     await client.send_and_cut(request)
             tries = [self._ask(client, buyer, request) for _ in range(2 if twice else 1)]
             answered = await asyncio.gather(*tries)
@@ -127,12 +128,12 @@ class _Crowd:
 
     @property
     def doubled(self) -> int:
-        """Buyers who were told of more than one reservation for their one key."""
+        """How many buyers were answered with several reservations for one key."""
         return sum(len(ids) > 1 for ids in self.ids.values())
 
 
 async def _run(options: Options, results: Results, say: Say) -> None:
-    """Two runs of each contestant that reserves."""
+    """Make two runs of each contestant that reserves."""
     chosen = [
         c
         for c in CONTESTANTS

@@ -1,8 +1,8 @@
-"""A million buyers in the waiting room, each over HTTP with a token of their own; then polls.
+"""The part `waiting`: a million buyers join the waiting room over HTTP, then poll.
 
-Joins say what a waiting buyer takes of Redis, polls that they take no Redis call. Redis' own calls
-while nobody polls (the workers look at the room several times a second) are measured before and
-taken off.
+Joins show how much of Redis' memory a waiting buyer takes, polls that a poll takes no Redis call.
+Redis' calls while nobody polls (workers look at the room several times a second) are measured
+before the polls and taken off.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ PART, CONTESTANT, SETTING = "waiting", "dropgate", "over HTTP"
 BUYERS, CONNECTIONS, WORKERS = 1_000_000, 256, 2
 POLL_SECONDS, QUIET_SECONDS = 10.0, 5.0
 SALE = "waiting"
-# A few are let in; all others wait for as long as they are looked at.
+# A few buyers are let in; all others wait until the end of the run.
 ROOM = {"max_active_buyers": 100, "admission_seconds": 3600, "order": "fifo"}
 
 
@@ -40,7 +40,7 @@ class _Look:
 
 
 async def _run(options: Options, results: Results, say: Say) -> None:
-    """Joins, quiet, polls."""
+    """Let all buyers join, count Redis' calls while nobody polls, then poll."""
     buyers = max(1000, round(BUYERS * options.scale))
     async with run_stack(WORKERS) as stack, Gate.of(stack) as gate:
         await gate.open_sale(SALE, BUYERS, limit=1, waiting_room=ROOM)
@@ -106,7 +106,7 @@ async def _crowd(stack: Stack, buyers: int, *, poll_seconds: float) -> QueueResu
 
 
 def _rows(results: Results) -> list[Row]:
-    """What a waiting buyer takes of Redis, and a poll."""
+    """Redis' memory for a waiting buyer, and Redis' calls for a poll."""
     waiting = results.find(PART, CONTESTANT, SETTING, "waiting")
     what = f"{waiting.median:,.0f} waiting buyers" if waiting else "1,000,000 waiting buyers"
     rows = []

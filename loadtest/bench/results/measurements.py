@@ -1,4 +1,4 @@
-"""One number of one round, and what the rounds of a contestant come to: median and spread."""
+"""Numbers of single rounds, and their medians and spreads over the rounds."""
 
 from collections.abc import Iterable, Sequence
 from statistics import median
@@ -9,7 +9,7 @@ from loadtest.bench.results.verdicts import Verdict
 
 
 class Measurement(msgspec.Struct, frozen=True):
-    """One number. `setting` tells runs of one contestant apart, e.g. `64 buyers`."""
+    """One number. `setting` names the run of a contestant, e.g. `64 buyers`."""
 
     part: str
     contestant: str
@@ -45,7 +45,7 @@ def summarize(measurements: Iterable[Measurement]) -> list[Summary]:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """Nearest rank; 0 where there is nothing."""
+    """The nearest-rank percentile; 0 for no values."""
     if not values:
         return 0.0
     ordered = sorted(values)
@@ -53,7 +53,7 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 class Results:
-    """Everything measured so far."""
+    """Everything a run has measured and judged so far."""
 
     def __init__(self) -> None:
         """Start empty."""
@@ -63,7 +63,7 @@ class Results:
     def add(
         self, part: str, contestant: str, setting: str, round_number: int, **values: float
     ) -> None:
-        """Note the numbers of one run; the names are the metrics."""
+        """Add the numbers of one run; the names of the arguments are the metrics."""
         for metric, value in values.items():
             self.measurements.append(
                 Measurement(part, contestant, setting, round_number, metric, value)
@@ -74,7 +74,7 @@ class Results:
         return summarize(self.measurements)
 
     def find(self, part: str, contestant: str, setting: str, metric: str) -> Summary | None:
-        """One group, or None where it was not measured."""
+        """The summary of one group, or None where it was not measured."""
         for summary in self.summaries():
             named = (summary.part, summary.contestant, summary.setting, summary.metric)
             if named == (part, contestant, setting, metric):

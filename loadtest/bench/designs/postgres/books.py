@@ -11,7 +11,7 @@ from loadtest.bench.sale import SKU
 
 COMMAND_TIMEOUT_SECONDS = 10.0
 
-# In quotes: asyncpg's classes take a parameter in its type information only.
+# In quotes: asyncpg's classes take a type parameter in its stubs only.
 Pool: TypeAlias = "asyncpg.Pool[Record]"
 Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[Record]"
 

@@ -1,4 +1,4 @@
-"""Postgres alone, optimistic: read a version, write only where it is still the same."""
+"""Postgres alone, optimistic: read a version, write only where the version is unchanged."""
 
 import asyncio
 
@@ -24,10 +24,10 @@ FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.001, 0.5
 
 
 class PostgresVersion(PostgresBooks):
-    """Two round trips, and again for everybody who was not the first."""
+    """Two round trips, repeated by every request that lost the race."""
 
     async def reserve(self, buyer_id: str, key: str, quantity: int) -> Reply:
-        """Try until nobody else wrote between the read and the write."""
+        """Try until no other request wrote between the read and the write."""
         backoff = Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, jitter=True)
         for _ in range(MOST_TRIES):
             reply = await self._try(buyer_id, key, quantity)

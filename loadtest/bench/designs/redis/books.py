@@ -2,7 +2,7 @@
 
 Keys: `bench:stock` (string), `bench:keys` (hash: buyer and key → reservation id), `bench:owned`
 (hash: buyer → units), `bench:records` (hash: reservation id → record), `bench:deadlines` (sorted
-set), `bench:outbox` (stream). The same kinds of things that dropgate writes for a reservation.
+set), `bench:outbox` (stream): the kinds of records that dropgate writes for a reservation.
 """
 
 import secrets
@@ -18,7 +18,7 @@ from loadtest.bench.sale import SKU
 
 STOCK, KEYS, OWNED = "bench:stock", "bench:keys", "bench:owned"
 RECORDS, DEADLINES, OUTBOX = "bench:records", "bench:deadlines", "bench:outbox"
-MOST_CONNECTIONS = 2 * MOST_AT_ONCE  # a request needs one; redis-py makes as needed
+MOST_CONNECTIONS = 2 * MOST_AT_ONCE  # redis-py opens a connection when a request needs it
 TIMEOUT_SECONDS = 5.0
 
 
@@ -66,7 +66,7 @@ def add_record(commands: "Redis", record: Record) -> None:
 
 
 def text(value: bytes | str | None) -> str:
-    """A reply as text; empty where there was none."""
+    """A reply as text; empty for no reply."""
     return value.decode() if isinstance(value, bytes) else value or ""
 
 

@@ -17,7 +17,7 @@ CLAIM = "claimed"
 
 
 class RedisDecrIncr:
-    """The key is claimed first, so one key has one effect; what a killed worker took is lost."""
+    """The key is claimed first, so one key has one effect; a killed worker's units are lost."""
 
     _redis: Redis
 

@@ -14,7 +14,7 @@ from loadtest.bench.designs.redis import books
 
 
 class RedisGetDecr:
-    """Three round trips, each pipelined; nothing holds between them."""
+    """Three round trips, each pipelined; another request may come between any two."""
 
     _redis: Redis
 

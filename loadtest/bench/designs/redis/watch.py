@@ -1,4 +1,4 @@
-"""WATCH, read, MULTI … EXEC, and again when somebody was faster: correct, and slow when hot."""
+"""WATCH, read, MULTI … EXEC, repeated after a lost race: correct, and slow when hot."""
 
 import asyncio
 
@@ -36,7 +36,7 @@ class RedisWatch:
         await books.reset(self._redis, stock)
 
     async def reserve(self, buyer_id: str, key: str, quantity: int) -> Reply:
-        """Try until nobody else wrote between the read and the write."""
+        """Try until no other request wrote between the read and the write."""
         backoff = Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, jitter=True)
         for _ in range(MOST_TRIES):
             try:
