@@ -11,15 +11,15 @@ import gevent
 import msgspec
 from locust.contrib.fasthttp import FastHttpSession
 
+from config.waiting import Backoff
 from loadtest.client.answers import Answer, Asked, Line, remembered, understood
 from loadtest.client.history import NO_ANSWER, Attempt
 from loadtest.client.target import mint_token
 from loadtest.crowd.arrivals import Arrival
 from loadtest.crowd.run import Run
-from loadtest.waiting import Backoff
 
 SAME_KEY_TRIES_MAX = 5
-FIRST_PAUSE_SECONDS = 0.4
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.4, 3.2
 LATE = "from its due time"  # the request type under which Locust shows the open loop's latency
 
 
@@ -134,7 +134,7 @@ class Visitor:
     @staticmethod
     def _until_answered(call: Callable[[], Attempt]) -> Attempt:
         """Make the call again after a 503 and after no answer, at most SAME_KEY_TRIES_MAX times."""
-        backoff = Backoff(FIRST_PAUSE_SECONDS)
+        backoff = Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, jitter=False)
         attempt = call()
         for _ in range(1, SAME_KEY_TRIES_MAX):
             if attempt.status not in {NO_ANSWER, 503}:

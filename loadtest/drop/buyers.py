@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from functools import partial
 
+from config.waiting import Backoff
 from loadtest.client.answers import Line
 from loadtest.client.calls import Calls
 from loadtest.client.history import NO_ANSWER, Attempt
-from loadtest.waiting import Backoff
 
 SAME_KEY_TRIES_MAX = 5
-FIRST_PAUSE_SECONDS = 0.2
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 3.2
 CONCURRENT_REPEATS = 3
 
 
@@ -114,12 +114,12 @@ def make_buyer(rng: random.Random, name: str, stock: Sequence[Stock], shares: Sh
 
 async def _until_answered(call: Callable[[], Awaitable[Attempt]]) -> Attempt:
     """Make the call again after a 503 and after no answer, at most SAME_KEY_TRIES_MAX times."""
-    backoff = Backoff(FIRST_PAUSE_SECONDS)
+    backoff = Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, jitter=False)
     attempt = await call()
     for _ in range(1, SAME_KEY_TRIES_MAX):
         if attempt.status not in {NO_ANSWER, 503}:
             break
-        await asyncio.sleep(backoff.next_seconds())
+        await backoff.pause()
         attempt = await call()
     return attempt
 

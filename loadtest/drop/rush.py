@@ -6,6 +6,7 @@ who went without, wave by wave, until nothing is left.
 """
 
 import asyncio
+import math
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
+from config.waiting import poll_until
 from loadtest.client.answers import Line
 from loadtest.client.calls import Calls, SnapshotAnswer
 from loadtest.client.history import History
@@ -27,7 +29,6 @@ from loadtest.drop.buyers import (
     live_out,
     make_buyer,
 )
-from loadtest.waiting import poll_until
 
 SNAPSHOT_PAUSE_SECONDS = 0.25
 RECONCILE_PAUSE_SECONDS = 2.0
@@ -172,11 +173,8 @@ class Drop:
         """
         # At the bound the drop ends; unsold units are then a failure of the demonstration.
         with suppress(TimeoutError):
-            await poll_until(
-                self._refill_once,
-                pause_seconds=SNAPSHOT_PAUSE_SECONDS,
-                timeout_seconds=REFILL_TIMEOUT_SECONDS,
-            )
+            async with asyncio.timeout(REFILL_TIMEOUT_SECONDS):
+                await poll_until(self._refill_once, math.inf, first_seconds=SNAPSHOT_PAUSE_SECONDS)
 
     async def _refill_once(self) -> bool:
         """Send a wave of buyers where units are free; True once all is sold or demand has ended."""

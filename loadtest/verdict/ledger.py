@@ -10,7 +10,7 @@ import asyncpg
 import msgspec
 from asyncpg import Record
 
-from loadtest.queries import Queries
+from config.queries import Queries
 from loadtest.verdict.partition_view import Position
 
 STATEMENT_TIMEOUT_SECONDS = 120.0

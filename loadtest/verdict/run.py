@@ -1,9 +1,9 @@
 """The verdict: wait for the drain, take both systems at one moment, ask every checker."""
 
+import math
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from functools import partial
 
 import asyncpg
 import msgspec
@@ -15,6 +15,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from rich.table import Table
 
+from config.waiting import poll_until
 from loadtest.client.history import History
 from loadtest.verdict.checkers.accounted import accounted
 from loadtest.verdict.checkers.admission import admission
@@ -37,7 +38,6 @@ from loadtest.verdict.partition_view import (
     read_partition,
     read_tail,
 )
-from loadtest.waiting import poll_until
 
 DRAIN_TIMEOUT_SECONDS = 30.0
 POLL_SECONDS = 0.05
@@ -172,6 +172,21 @@ async def _judge(
         return tuple([await checker(context) for checker in CHECKERS])
 
 
+async def _judge_at_rest(
+    redis: Redis, ledger: Ledger, history: History | None, began: float, deadline: float
+) -> tuple[Finding, ...]:
+    """The findings once both systems are at rest, or at the deadline."""
+    findings: tuple[Finding, ...] | None = None
+
+    async def is_judged() -> bool:
+        nonlocal findings
+        findings = await _judge(redis, ledger, history, began, deadline)
+        return findings is not None
+
+    await poll_until(is_judged, math.inf, first_seconds=POLL_SECONDS)
+    return findings or ()
+
+
 async def check_servers(redis_url: str, dsn: str) -> None:
     """Raise what redis-py and asyncpg raise where a server does not answer now.
 
@@ -216,19 +231,23 @@ async def verify(
     began = time.monotonic()
     deadline = began + drain_timeout_seconds
 
-    async def findings() -> tuple[Finding, ...] | None:
-        """None where a server is away and may still come back."""
+    findings: tuple[Finding, ...] = ()
+
+    async def is_judged() -> bool:
+        """False where a server is away and may still come back."""
+        nonlocal findings
         redis = _client(redis_url)
         try:
             async with Ledger.connect(dsn, sale_id) as ledger:
-                judge = partial(_judge, redis, ledger, history, began, deadline)
-                return await poll_until(judge, pause_seconds=POLL_SECONDS, timeout_seconds=None)
+                findings = await _judge_at_rest(redis, ledger, history, began, deadline)
         except AWAY:
             if time.monotonic() >= deadline:
                 raise
-            return None
+            return False
         finally:
             await redis.aclose()
+        return True
 
-    found = await poll_until(findings, pause_seconds=POLL_SECONDS, timeout_seconds=None)
-    return Verdict(sale_id, found)
+    # No bound of the polling's own: at the deadline a look judges, or raises.
+    await poll_until(is_judged, math.inf, first_seconds=POLL_SECONDS)
+    return Verdict(sale_id, findings)

@@ -9,9 +9,9 @@ import msgspec
 from aiohttp import web
 from redis.exceptions import RedisError
 
+from config.waiting import poll_until
 from loadtest.bench.designs.design import BUSY, MOST_AT_ONCE, Design, Reply, TokenCheck
 from loadtest.bench.sale import RESERVE_PATH, SKU
-from loadtest.waiting import poll_until
 
 STATUS = {
     "accepted": HTTPStatus.CREATED,
@@ -117,11 +117,7 @@ class Front:
 
     async def rest(self, _request: web.Request) -> web.Response:
         """Answer once no request is under way, or 503 after a time-out; callers may have left."""
-        try:
-            await poll_until(
-                self._is_idle, pause_seconds=POLL_SECONDS, timeout_seconds=REST_TIMEOUT_SECONDS
-            )
-        except TimeoutError:
+        if not await poll_until(self._is_idle, REST_TIMEOUT_SECONDS, first_seconds=POLL_SECONDS):
             return self._problem(HTTPStatus.SERVICE_UNAVAILABLE, "busy")
         return web.Response(body=b"{}", content_type="application/json")
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 
 import asyncpg
 
+from config.waiting import poll_until
 from loadtest.bench.designs.postgres.queries import QUERIES
 from loadtest.bench.machine.ports import HOST, free_port, listens
 from loadtest.bench.machine.stack import Stack, StackError
 from loadtest.client.http_client import HttpClient, Response
-from loadtest.waiting import poll_until
 
 START_TIMEOUT_SECONDS = 30.0
 STOP_TIMEOUT_SECONDS = 10.0
@@ -57,12 +57,8 @@ class DesignProcess:
             *(sys.executable, "-m", "loadtest.bench.designs", self.name),
             env={**os.environ, **environment},
         )
-        try:
-            await poll_until(
-                self._listens, pause_seconds=POLL_SECONDS, timeout_seconds=START_TIMEOUT_SECONDS
-            )
-        except TimeoutError as error:
-            raise StackError(f"{self.name} does not listen") from error
+        if not await poll_until(self._listens, START_TIMEOUT_SECONDS, first_seconds=POLL_SECONDS):
+            raise StackError(f"{self.name} does not listen")
 
     async def _listens(self) -> bool:
         if self._process is not None and self._process.returncode is not None:

@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from config.waiting import poll_until
 from loadtest.bench.engine.client import Client
 from loadtest.bench.machine.ports import HOST, free_port, listens
 from loadtest.bench.machine.stack import StackError
-from loadtest.waiting import poll_until
 
 START_TIMEOUT_SECONDS = 20.0
 STOP_TIMEOUT_SECONDS = 20.0
@@ -78,4 +78,5 @@ async def _wait_for(process: asyncio.subprocess.Process, port: int) -> None:
             raise StackError(f"redis-server ended with status {process.returncode}")
         return await listens(port)
 
-    await poll_until(is_up, pause_seconds=POLL_SECONDS, timeout_seconds=START_TIMEOUT_SECONDS)
+    if not await poll_until(is_up, START_TIMEOUT_SECONDS, first_seconds=POLL_SECONDS):
+        raise StackError("redis-server does not listen")

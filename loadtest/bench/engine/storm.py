@@ -6,11 +6,12 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from config.waiting import poll_until
 from loadtest.bench.engine.partition import Engine, Partition, batches
 from loadtest.bench.engine.server import RedisProcess
+from loadtest.bench.machine.stack import StackError
 from loadtest.bench.results.measurements import Results, percentile
 from loadtest.bench.say import Say
-from loadtest.waiting import poll_until
 
 PART = "storm"
 DUE_TIMEOUT_SECONDS = 90.0
@@ -77,7 +78,8 @@ async def _wait_until_due(engine: Engine, partition: Partition) -> None:
         now = int(seconds) * 1000 + int(microseconds) // 1000
         return bool(engine.client.command("ZCOUNT", deadlines, f"({now}", "(+inf") == 0)
 
-    await poll_until(are_due, pause_seconds=POLL_SECONDS, timeout_seconds=DUE_TIMEOUT_SECONDS)
+    if not await poll_until(are_due, DUE_TIMEOUT_SECONDS, first_seconds=POLL_SECONDS):
+        raise StackError("the holds did not come due")
 
 
 class Buyers:

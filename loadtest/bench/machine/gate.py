@@ -8,12 +8,12 @@ import asyncpg
 import msgspec
 from redis.asyncio import Redis
 
+from config.waiting import poll_until
 from loadtest.bench.machine.queries import QUERIES
 from loadtest.bench.machine.stack import Stack, StackError
 from loadtest.bench.sale import SKU
 from loadtest.client.http_client import HttpClient, Response
 from loadtest.client.target import mint_token
-from loadtest.waiting import poll_until
 
 HOLD_SECONDS = 7200  # no hold comes due during a run
 POLL_SECONDS = 0.02
@@ -95,12 +95,10 @@ class Gate:
         await self.call("POST", f"/v1/sales/{sale_id}/open")
 
     async def wait_until_open(self, sale_id: str, timeout_seconds: float) -> None:
-        """Wait until the sale's partitions answer again after a recovery; raises TimeoutError."""
-        await poll_until(
-            partial(self._is_open, sale_id),
-            pause_seconds=POLL_SECONDS,
-            timeout_seconds=timeout_seconds,
-        )
+        """Wait until the sale's partitions answer again after a recovery. Raises StackError."""
+        is_open = partial(self._is_open, sale_id)
+        if not await poll_until(is_open, timeout_seconds, first_seconds=POLL_SECONDS):
+            raise StackError(f"sale {sale_id} is not open again after {timeout_seconds} s")
 
     async def _is_open(self, sale_id: str) -> bool:
         try:
@@ -123,11 +121,7 @@ class Gate:
             return (await connection.fetchval(QUERIES["applied"], sale_id) or 0) >= tail
 
         try:
-            return await poll_until(
-                has_applied, pause_seconds=POLL_SECONDS, timeout_seconds=timeout_seconds
-            )
-        except TimeoutError:
-            return False
+            return await poll_until(has_applied, timeout_seconds, first_seconds=POLL_SECONDS)
         finally:
             await connection.close()
 

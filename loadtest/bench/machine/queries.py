@@ -2,6 +2,6 @@
 
 from pathlib import Path
 
-from loadtest.queries import Queries
+from config.queries import Queries
 
 QUERIES = Queries(Path(__file__).with_name("queries.sql"))

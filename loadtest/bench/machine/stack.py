@@ -13,8 +13,8 @@ from tempfile import TemporaryDirectory
 import msgspec
 from redis.asyncio import Redis
 
+from config.waiting import poll_until
 from loadtest.client.target import Target
-from loadtest.waiting import poll_until
 
 START_TIMEOUT_SECONDS = 90.0
 STOP_TIMEOUT_SECONDS = 20.0
@@ -92,12 +92,8 @@ async def run_stack(workers: int) -> AsyncIterator[Stack]:
                 raise StackError(f"dropgate up ended:\n{log.read_text()[-2000:]}")
             return ready.exists()
 
-        try:
-            await poll_until(
-                is_ready, pause_seconds=POLL_SECONDS, timeout_seconds=START_TIMEOUT_SECONDS
-            )
-        except TimeoutError as error:
-            raise StackError(f"dropgate up is not ready:\n{log.read_text()[-2000:]}") from error
+        if not await poll_until(is_ready, START_TIMEOUT_SECONDS, first_seconds=POLL_SECONDS):
+            raise StackError(f"dropgate up is not ready:\n{log.read_text()[-2000:]}")
         stack = Stack(folder, workers)
         await _keep_file_rewrites_out(stack.running.redis)
         yield stack

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 from redis.asyncio import Redis
 
+from config.waiting import poll_until
 from loadtest.bench.herd.drop import DropHerd
 from loadtest.bench.herd.process import run_crowd
 from loadtest.bench.machine.gate import Gate
 from loadtest.bench.machine.memory import peak_rss_mib
-from loadtest.bench.machine.stack import Stack, run_stack
+from loadtest.bench.machine.stack import Stack, StackError, run_stack
 from loadtest.bench.machine.tokens import write_tokens
 from loadtest.bench.options import Options
 from loadtest.bench.parts.part import Part
@@ -27,7 +28,6 @@ from loadtest.client.history import NO_ANSWER, Attempt, History
 from loadtest.figures import accepted_rate
 from loadtest.verdict.finding import Outcome
 from loadtest.verdict.run import Verdict, verify
-from loadtest.waiting import poll_until
 
 PART, CONTESTANT = "headline", "dropgate"
 SETTINGS = ("undisturbed", "Redis killed in the middle")
@@ -93,19 +93,20 @@ async def _run_once(
 
 
 async def _kill_redis(stack: Stack, sale_id: str, promised: int) -> int:
-    """Once this many units are promised; returns how many there were then. Raises TimeoutError."""
+    """Once this many units are promised; returns how many there were then. Raises StackError."""
     redis = Redis.from_url(stack.running.redis, protocol=2)
     key = f"{{{sale_id}:0}}:stock"
+    now = 0
 
-    async def promised_by_now() -> int | None:
+    async def are_promised() -> bool:
+        nonlocal now
         counters = await redis.hmget(key, "BENCH:default:held", "BENCH:default:sold")
-        units = sum(int(value or 0) for value in counters)
-        return units if units >= promised else None
+        now = sum(int(value or 0) for value in counters)
+        return now >= promised
 
     try:
-        now = await poll_until(
-            promised_by_now, pause_seconds=POLL_SECONDS, timeout_seconds=PROMISED_TIMEOUT_SECONDS
-        )
+        if not await poll_until(are_promised, PROMISED_TIMEOUT_SECONDS, first_seconds=POLL_SECONDS):
+            raise StackError(f"{now} units promised in {PROMISED_TIMEOUT_SECONDS} s")
     finally:
         await redis.aclose()
     stack.signal("redis", signal.SIGKILL)

@@ -6,8 +6,8 @@ missed it. Beside every rate stands the CPU time of each process for a reservati
 """
 
 import asyncio
-from contextlib import suppress
 
+from config.waiting import cancelled
 from loadtest.bench.machine.cpu import cpu_seconds
 from loadtest.bench.machine.gate import DRAIN_TIMEOUT_SECONDS, Gate
 from loadtest.bench.machine.stack import Stack, run_stack
@@ -70,9 +70,7 @@ async def _keeps_up(
         result = await run_wrk(_load(stack, sale_id, rate, seconds))
         drained = await gate.wait_for_ledger(sale_id, DRAIN_TIMEOUT_SECONDS)
     finally:
-        looking.cancel()
-        with suppress(asyncio.CancelledError):
-            await looking
+        await cancelled(looking)
     if not drained:
         say(f"  {rate:,}/s: the ledger did not drain in {DRAIN_TIMEOUT_SECONDS} s")
         return False

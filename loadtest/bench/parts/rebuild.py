@@ -14,6 +14,7 @@ import asyncpg
 import msgspec
 from redis.asyncio import Redis
 
+from config.waiting import poll_until
 from loadtest.bench.machine.cpu import cpu_seconds
 from loadtest.bench.machine.gate import Gate
 from loadtest.bench.machine.queries import QUERIES
@@ -24,7 +25,6 @@ from loadtest.bench.results.measurements import Results, percentile
 from loadtest.bench.results.rows import Row
 from loadtest.bench.results.tables import Table, by_contestant
 from loadtest.bench.say import Say
-from loadtest.waiting import poll_until
 
 PART, CONTESTANT = "rebuild", "from the ledger"
 RESERVATIONS = 1_000_000
@@ -96,11 +96,9 @@ async def _stop_when_compared(stack: Stack) -> None:
     """
     connection = await asyncpg.connect(stack.running.postgres)
     try:
-        await poll_until(
-            partial(connection.fetchval, QUERIES["compared"], SALE),
-            pause_seconds=POLL_SECONDS,
-            timeout_seconds=TIMEOUT_SECONDS,
-        )
+        is_compared = partial(connection.fetchval, QUERIES["compared"], SALE)
+        if not await poll_until(is_compared, TIMEOUT_SECONDS, first_seconds=POLL_SECONDS):
+            raise StackError("the new sale was never compared")
     finally:
         await connection.close()
     for process in ("reconciler", "order_writer"):

@@ -1,18 +1,19 @@
 """A distributed lock in Redis around a read, a decrement and an insert in Postgres."""
 
 import asyncio
+import random
 import secrets
 import time
 
 from redis.asyncio import Redis
 
+from config.waiting import Backoff
 from loadtest.bench.designs.design import BUSY, Addresses, Reply
 from loadtest.bench.designs.postgres.books import PostgresBooks
 from loadtest.bench.designs.postgres.for_update import take
 from loadtest.bench.designs.postgres.queries import QUERIES
 from loadtest.bench.designs.redis.books import connect
 from loadtest.bench.sale import SKU
-from loadtest.waiting import Backoff
 
 LOCK = "bench:lock"
 LOCK_MILLISECONDS = 2_000
@@ -41,12 +42,12 @@ class LockDatabase(PostgresBooks):
     async def reserve(self, buyer_id: str, key: str, quantity: int) -> Reply:
         """Get the lock, change the database, release the lock."""
         owner = secrets.token_hex(8)
-        backoff = Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, jitter=True)
+        backoff = Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, jitter=False)
         patience_ends = time.monotonic() + PATIENCE_SECONDS
         while not await self._redis.set(LOCK, owner, nx=True, px=LOCK_MILLISECONDS):
             if time.monotonic() > patience_ends:
                 return BUSY
-            await asyncio.sleep(backoff.next_seconds())
+            await asyncio.sleep(random.uniform(0, backoff.next_seconds()))
         try:
             async with self.pool.acquire() as connection, connection.transaction():
                 row = await connection.fetchrow(QUERIES["read_stock"], SKU)

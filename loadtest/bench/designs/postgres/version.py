@@ -1,9 +1,11 @@
 """Postgres alone, optimistic: read a version, write only where the version is unchanged."""
 
 import asyncio
+import random
 
 import asyncpg
 
+from config.waiting import Backoff
 from loadtest.bench.designs.design import (
     BUSY,
     HOLD_SECONDS,
@@ -17,7 +19,6 @@ from loadtest.bench.designs.design import (
 from loadtest.bench.designs.postgres.books import PostgresBooks
 from loadtest.bench.designs.postgres.queries import QUERIES
 from loadtest.bench.sale import SKU
-from loadtest.waiting import Backoff
 
 # Pauses grow with every race lost, so that a crowd thins itself out.
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.001, 0.5
@@ -28,12 +29,12 @@ class PostgresVersion(PostgresBooks):
 
     async def reserve(self, buyer_id: str, key: str, quantity: int) -> Reply:
         """Try until no other request wrote between the read and the write."""
-        backoff = Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, jitter=True)
+        backoff = Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, jitter=False)
         for _ in range(MOST_TRIES):
             reply = await self._try(buyer_id, key, quantity)
             if reply is not None:
                 return reply
-            await asyncio.sleep(backoff.next_seconds())
+            await asyncio.sleep(random.uniform(0, backoff.next_seconds()))
         return BUSY
 
     async def _try(self, buyer_id: str, key: str, quantity: int) -> Reply | None:

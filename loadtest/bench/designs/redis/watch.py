@@ -1,10 +1,12 @@
 """WATCH, read, MULTI … EXEC, repeated after a lost race: correct, and slow when hot."""
 
 import asyncio
+import random
 
 from redis.asyncio import Redis
 from redis.exceptions import WatchError
 
+from config.waiting import Backoff
 from loadtest.bench.designs.design import (
     BUSY,
     LIMIT_EXCEEDED,
@@ -16,7 +18,6 @@ from loadtest.bench.designs.design import (
     Reply,
 )
 from loadtest.bench.designs.redis import books
-from loadtest.waiting import Backoff
 
 # Pauses grow with every race lost, so that a crowd thins itself out.
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.001, 0.5
@@ -37,12 +38,12 @@ class RedisWatch:
 
     async def reserve(self, buyer_id: str, key: str, quantity: int) -> Reply:
         """Try until no other request wrote between the read and the write."""
-        backoff = Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, jitter=True)
+        backoff = Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, jitter=False)
         for _ in range(MOST_TRIES):
             try:
                 return await self._try(buyer_id, key, quantity)
             except WatchError:
-                await asyncio.sleep(backoff.next_seconds())
+                await asyncio.sleep(random.uniform(0, backoff.next_seconds()))
         return BUSY
 
     async def _try(self, buyer_id: str, key: str, quantity: int) -> Reply:
