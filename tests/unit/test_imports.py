@@ -41,6 +41,39 @@ ROOMS_OF_API: dict[str, tuple[str, ...]] = {
     "parts": _api(*_VIEWS, "calls", "door"),
 }
 
+
+def _loadtest(*rooms: str) -> tuple[str, ...]:
+    return tuple(f"loadtest.{room}" for room in rooms)
+
+
+# What every room of the benchmarks may name: the sale, what was asked for, and who takes part.
+_BENCH_WORDS = ("bench.sale", "bench.options", "bench.say", "bench.contestants")
+# The rooms of the load tools, the lowest first.
+ROOMS_OF_LOADTEST: dict[str, tuple[str, ...]] = {
+    "client": (),
+    "figures": _loadtest("client"),
+    "verdict": _loadtest("client"),
+    "lag": _loadtest("figures", "verdict"),
+    "report": _loadtest("client", "figures", "verdict"),
+    "drop": _loadtest("client", "figures", "lag", "verdict"),
+    "crowd": _loadtest("client", "report"),
+    "scenarios": _loadtest("crowd"),
+    **dict.fromkeys(_BENCH_WORDS, ()),
+    "bench.results": (),
+    "bench.machine": _loadtest("client", *_BENCH_WORDS),
+    "bench.designs": _loadtest("client", *_BENCH_WORDS, "bench.machine"),
+    "bench.engine": _loadtest(*_BENCH_WORDS, "bench.machine", "bench.results"),
+    "bench.herd": _loadtest("client", *_BENCH_WORDS),
+    "bench.parts": _loadtest(
+        *("client", "figures", "lag", "verdict"),
+        *(*_BENCH_WORDS, "bench.results", "bench.machine"),
+        *("bench.designs", "bench.engine", "bench.herd"),
+    ),
+    "bench.report": _loadtest("bench.results", "bench.machine", "bench.parts"),
+    # The command line, on top of all rooms of the benchmarks.
+    "bench": (),
+}
+
 # The most specific prefix of a module decides what it may import besides itself.
 ALLOWED: dict[str, tuple[str, ...]] = {
     "config.settings": (),
@@ -71,10 +104,9 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     # Trimming asks a waiting room how far it has read.
     "reconciler.trim": (*DOMAIN, "gateway.admission.waiting_room.outboxes", "reconciler"),
     "reconciler": DOMAIN,
-    # A black box: it sees HTTP, Redis, Postgres and settings.
+    # A black box: it sees HTTP, Redis and Postgres, and shares the leaves alone.
+    **{f"loadtest.{room}": (*LEAVES, *rule) for room, rule in ROOMS_OF_LOADTEST.items()},
     "loadtest": (*BASE, "config.ready"),
-    # The reference gateways of the benchmarks are built on the project's own settings and stack.
-    "loadtest.bench": (*BASE, "config.ready", "config.stack", "loadtest"),
     # The wiring at the top may use everything.
     "config": PACKAGES,
 }
@@ -164,6 +196,9 @@ def test_imports_point_one_way() -> None:
         ("order_writer.service", "from reconciler import duty"),
         ("reconciler.duty", "def late():\n    from gateway.admission import tokens"),
         ("loadtest.drop.demo", "from gateway.inventory import keys"),
+        ("loadtest.client.calls", "from loadtest.verdict.run import verify"),
+        ("loadtest.bench.machine.gate", "from loadtest.bench.designs.design import Audit"),
+        ("loadtest.bench.results.rows", "from loadtest.bench.parts.part import Part"),
         ("lua.loader", "import gateway.inventory.types"),
         ("config.settings", "import lua"),
         ("config.stack.redis", "import gateway.inventory"),
