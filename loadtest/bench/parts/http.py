@@ -83,7 +83,7 @@ def _rows(results: Results) -> list[Row]:
         ),
         _row(
             results,
-            "the same, through to the ledger",
+            "orders/s through to the ledger, one worker",
             f"best of Postgres alone ({best})",
             5,
             "dropgate_1_ledger",

@@ -94,6 +94,6 @@ def by_metric(part: str) -> Callable[[Results], Lines]:
             (metric_title(metric), *(cells.get((setting, metric), "") for setting in settings))
             for metric in dict.fromkeys(s.metric for s in own)
         )
-        return Lines(("", *settings), rows)
+        return Lines(("figure", *settings), rows)
 
     return fill
