@@ -15,10 +15,7 @@ import time
 from base64 import urlsafe_b64decode
 from collections.abc import Mapping
 from enum import Enum
-
-from opentelemetry.sdk.trace import Span
-from opentelemetry.sdk.trace.export import SpanExporter
-from opentelemetry.util.types import AttributeValue
+from typing import Any, Protocol
 
 from config.settings import TracingSettings
 from gateway.inventory.keys import ReservationId, parse_reservation_id
@@ -27,6 +24,33 @@ EXPORT_TIMEOUT_SECONDS = 2
 _RESERVATION = re.compile(rb'"reservation_id":"([^"]+)"')
 _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
 _SPAN_MASK = (1 << 64) - 1
+
+Attribute = str | int | float | bool
+
+
+class SpanIds(Protocol):
+    """The ids of a span, as the SDK's SpanContext has them."""
+
+    @property
+    def trace_id(self) -> int:
+        """128 bits."""
+
+    @property
+    def span_id(self) -> int:
+        """64 bits."""
+
+
+class Span(Protocol):
+    """The part of the SDK's span that is used here; only making spans imports the SDK."""
+
+    def get_span_context(self) -> SpanIds:
+        """The ids of this span and its trace."""
+
+    def set_attributes(self, attributes: Mapping[str, Attribute]) -> None:
+        """Add or replace attributes."""
+
+    def end(self, end_time: int | None = None) -> None:
+        """End the span, at `end_time` in ns since 1970 or now."""
 
 
 class Role(Enum):
@@ -56,8 +80,8 @@ def now_ns() -> int:
 class Tracing:
     """Makes spans. `close` sends the spans still queued."""
 
-    def __init__(self, process: str, ratio: float, exporter: SpanExporter) -> None:
-        """Trace a `ratio` of all reservations, from 0 to 1."""
+    def __init__(self, process: str, ratio: float, exporter: Any) -> None:
+        """Trace a `ratio` of all reservations, from 0 to 1; `exporter`: the SDK's SpanExporter."""
         from opentelemetry.sdk.resources import Resource  # noqa: PLC0415 - only with the extra
         from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
         from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
@@ -148,7 +172,7 @@ class Tracing:
         reservation: ReservationId,
         role: Role,
         began_ns: int,
-        attributes: Mapping[str, AttributeValue],
+        attributes: Mapping[str, Attribute],
         *,
         traceparent: str | None = None,
     ) -> None:

@@ -10,12 +10,18 @@ from dataclasses import dataclass
 
 import structlog
 from aiokafka import AIOKafkaProducer
-from opentelemetry.sdk.trace import Span
 
 from config.settings import EventLogSettings
 from gateway.inventory.keys import PartitionId
 from gateway.inventory.redis.outbox import OutboxEntry
-from gateway.inventory.tracing import Role, Tracing, now_ns, reservation_of, traceparent_of
+from gateway.inventory.tracing import (
+    Role,
+    Span,
+    Tracing,
+    now_ns,
+    reservation_of,
+    traceparent_of,
+)
 from gateway.process.kafka import FAULTS, kafka_within, stop_client
 
 BATCH_MAX_BYTES = 131_072
@@ -124,7 +130,7 @@ class EventProducer:
         return self._producer
 
 
-def _span_of(tracing: Tracing, event: Outgoing) -> "Span | None":
+def _span_of(tracing: Tracing, event: Outgoing) -> Span | None:
     reservation = reservation_of(event.entry.raw)
     if reservation is None:
         return None
