@@ -24,7 +24,7 @@ from gateway.inventory.specs import SaleSpec
 from gateway.inventory.store import ReservationStore
 from gateway.inventory.types import SaleState
 
-_sql = Queries(Path(__file__).with_name("opening.sql"))
+QUERIES = Queries(Path(__file__).with_name("opening.sql"))
 _log = structlog.get_logger()
 
 FIRST_EPOCH = 1
@@ -73,7 +73,7 @@ async def intend_state(
     that the caller has seen; at any other version nothing changes.
     """
     async with connection.transaction():
-        row = await connection.fetchrow(_sql["lock_sale"], sale_id)
+        row = await connection.fetchrow(QUERIES["lock_sale"], sale_id)
         if row is None:
             return Intention("not_found")
         state, version, target = SaleState(row["state"]), row["version"], _TARGETS[verb]
@@ -85,8 +85,8 @@ async def intend_state(
             return Intention("invalid_state", state, version)
         if verb is Verb.OPEN:
             await _add_partitions(connection, sale_id, _spec(row["spec"]))
-            await connection.execute(_sql["open_early"], sale_id)
-        version = await connection.fetchval(_sql["write_state"], sale_id, target.value)
+            await connection.execute(QUERIES["open_early"], sale_id)
+        version = await connection.fetchval(QUERIES["write_state"], sale_id, target.value)
         return Intention("changed", target, version)
 
 
@@ -107,21 +107,21 @@ async def carry_state(
     """
     changed = False
     async with connection.transaction():
-        row = await connection.fetchrow(_sql["hold_state"], sale_id)
+        row = await connection.fetchrow(QUERIES["hold_state"], sale_id)
         if row is None or row["state"] not in _CARRIED:
             return False
         spec = _spec(row["spec"])
-        for place in await connection.fetch(_sql["partitions_of_sale"], sale_id):
+        for place in await connection.fetch(QUERIES["partitions_of_sale"], sale_id):
             if not place["was_loaded"]:
                 partition = PartitionId(sale_id, place["partition"])
                 changed |= await _load(store, partition, load_config(spec, partition, bounds))
                 seen_at = (await store.snapshot(partition)).read_at
-                await connection.execute(_sql["note_loaded"], sale_id, partition.number, seen_at)
+                await connection.execute(QUERIES["note_loaded"], sale_id, partition.number, seen_at)
     async with connection.transaction():
-        row = await connection.fetchrow(_sql["hold_state"], sale_id)
+        row = await connection.fetchrow(QUERIES["hold_state"], sale_id)
         if row is None or row["state"] not in _CARRIED:
             return changed
-        for place in await connection.fetch(_sql["partitions_of_sale"], sale_id):
+        for place in await connection.fetch(QUERIES["partitions_of_sale"], sale_id):
             partition = PartitionId(sale_id, place["partition"])
             changed |= await _carry(store, partition, SaleState(row["state"]), actor)
     return changed
@@ -159,9 +159,9 @@ async def _add_partitions(connection: LedgerConnection, sale_id: str, spec: Sale
     if spec.partitions != 1:
         raise ValueError(f"{sale_id}: stock is not divided over partitions yet")
     for number in range(spec.partitions):
-        await connection.execute(_sql["add_partition"], sale_id, number)
+        await connection.execute(QUERIES["add_partition"], sale_id, number)
         await connection.execute(
-            _sql["add_accounts"],
+            QUERIES["add_accounts"],
             sale_id,
             number,
             [account.sku for account in catalog.accounts],

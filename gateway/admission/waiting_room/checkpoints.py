@@ -16,7 +16,7 @@ from gateway.admission.waiting_room.draw import SEED_BYTES
 from gateway.inventory.errors import Recovering
 from gateway.process.postgres import LEDGER_FAULTS
 
-_SQL = Queries(Path(__file__).with_name("checkpoints.sql"))
+QUERIES = Queries(Path(__file__).with_name("checkpoints.sql"))
 
 
 class RoomRecord(msgspec.Struct, frozen=True):
@@ -44,7 +44,7 @@ class Checkpoints:
     async def read(self, sale_id: str) -> RoomRecord | None:
         """The room's record; None for a sale that never had a room."""
         async with self._connection() as connection:
-            row = await connection.fetchrow(_SQL["room"], sale_id)
+            row = await connection.fetchrow(QUERIES["room"], sale_id)
         return None if row is None else _record(row)
 
     async def opening(
@@ -55,34 +55,36 @@ class Checkpoints:
         a settled sale, which gets no room again.
         """
         async with self._connection() as connection, connection.transaction():
-            if await connection.fetchrow(_SQL["hold_sale"], sale_id) is None:
+            if await connection.fetchrow(QUERIES["hold_sale"], sale_id) is None:
                 raise Recovering("the sale is settled, its waiting room is gone")
-            await connection.execute(_SQL["make_room"], sale_id, secrets.token_bytes(SEED_BYTES))
-            record = _record(await connection.fetchrow(_SQL["lock_room"], sale_id))
-            revoked = [row["buyer_id"] for row in await connection.fetch(_SQL["revoked"], sale_id)]
+            await connection.execute(QUERIES["make_room"], sale_id, secrets.token_bytes(SEED_BYTES))
+            record = _record(await connection.fetchrow(QUERIES["lock_room"], sale_id))
+            revoked = [
+                row["buyer_id"] for row in await connection.fetch(QUERIES["revoked"], sale_id)
+            ]
             await opens(record, revoked)
-            await connection.execute(_SQL["note_made"], sale_id)
+            await connection.execute(QUERIES["note_made"], sale_id)
         return record
 
     async def write(self, sale_id: str, issued: int, serving: int, lapsed: int) -> None:
         """Write a checkpoint; numbers behind the last checkpoint change nothing."""
         async with self._connection() as connection:
-            await connection.execute(_SQL["checkpoint"], sale_id, issued, serving, lapsed)
+            await connection.execute(QUERIES["checkpoint"], sale_id, issued, serving, lapsed)
 
     async def note_draw(self, sale_id: str, count: int) -> int:
         """Store `count` as the number of buyers in the draw; returns the first count stored."""
         async with self._connection() as connection:
-            return int(await connection.fetchval(_SQL["note_draw"], sale_id, count))
+            return int(await connection.fetchval(QUERIES["note_draw"], sale_id, count))
 
     async def note_control(self, sale_id: str, mode: str, rate_limit: int) -> None:
         """Store the mode and the rate limit that operators set."""
         async with self._connection() as connection:
-            await connection.execute(_SQL["note_control"], sale_id, mode, rate_limit)
+            await connection.execute(QUERIES["note_control"], sale_id, mode, rate_limit)
 
     async def note_revoked(self, sale_id: str, buyer_id: str) -> None:
         """Store that a buyer is revoked."""
         async with self._connection() as connection:
-            await connection.execute(_SQL["note_revoked"], sale_id, buyer_id)
+            await connection.execute(QUERIES["note_revoked"], sale_id, buyer_id)
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[PoolConnectionProxy]:
