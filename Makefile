@@ -7,7 +7,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-done
 KAFKA_JARS := config/kafka/jars
-KAFKA_STAMP := $(KAFKA_JARS)/.complete
+# Kafka's jars come from Maven Central; this names a mirror with its layout.
+MAVEN_REPOSITORY ?=
+RESOLVED_JARS := build/kafka
 LINTED_LUA := build/lua
 UV ?= uv
 TEST_WORKERS ?= 2
@@ -31,22 +33,12 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-kafka-jars: ## Fetch the Kafka broker's jars with Maven (needed for EVENT_LOG=kafka and for tests)
-	@if test -e $(KAFKA_STAMP) && ! test config/kafka/pom.xml -nt $(KAFKA_STAMP); then exit 0; fi; \
-	if command -v mvn >/dev/null; then \
-		echo "setup: Kafka jars by Maven"; rm -rf $(KAFKA_JARS); \
-		mvn -q -B -ntp -Dstyle.color=never -f config/kafka/pom.xml dependency:copy-dependencies \
-			-DoutputDirectory=$(CURDIR)/$(KAFKA_JARS) && touch $(KAFKA_STAMP) && exit 0; \
-		echo "setup: Maven could not fetch Kafka's jars (its message is above)" >&2; \
-	else \
-		echo "setup: no Maven, so no Kafka; to use Kafka: install Maven (Debian: apt-get install maven)" >&2; \
-	fi; \
-	test "$(EVENT_LOG)" != kafka && test -z "$(NEED_KAFKA)"
+kafka-jars: $(STAMP) ## Fetch the Kafka broker's jars; MAVEN_REPOSITORY names a mirror
+	@$(BIN)/python -m config.stack.kafka_jars $(if $(MAVEN_REPOSITORY),--repository "$(MAVEN_REPOSITORY)")
 
-demo: setup ## Run simulated drops on the embedded stack; ONCE=1 ends after the verdicts, EVENT_LOG=kafka adds Kafka
+demo: $(STAMP) $(if $(filter kafka,$(EVENT_LOG)),kafka-jars) ## Run simulated drops on the embedded stack; ONCE=1 ends after the verdicts, EVENT_LOG=kafka adds Kafka
 	@$(BIN)/dropgate demo $(if $(ONCE),--once) $(if $(EVENT_LOG),--event-log $(EVENT_LOG))
 
-test: NEED_KAFKA := 1
 test: setup check ## Set up from nothing, check, and run all tests on real servers
 	@$(BIN)/python -m pytest -n $(TEST_WORKERS) $(PYTEST_ARGS)
 
@@ -86,12 +78,16 @@ chaos: setup ## Faults under load; SEED=7 MINUTES=10 for a long random mix, EVEN
 screenshots: setup ## Take the pictures of docs/images again (needs Chromium)
 	@$(BIN)/python -m tests.browser.screenshots
 
-lock: ## Renew requirements.lock, and the image's part of it (needs uv)
+lock: ## Renew requirements.lock, the image's part of it, and the list of Kafka's jars (needs uv and Maven)
 	@$(UV) pip compile pyproject.toml --all-extras --generate-hashes --python-version 3.11 --upgrade \
 		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" -q -o requirements.lock
 	@$(UV) pip compile pyproject.toml --extra otel -c requirements.lock --generate-hashes --python-version 3.11 \
 		--no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" -q \
 		-o config/container/requirements.lock
+	@rm -rf $(RESOLVED_JARS)
+	@mvn -q -B -ntp -Dstyle.color=never -f config/kafka/pom.xml dependency:copy-dependencies \
+		-Dmdep.useRepositoryLayout=true -DoutputDirectory=$(CURDIR)/$(RESOLVED_JARS)
+	@$(PYTHON) -m config.stack.kafka_jars --lock $(RESOLVED_JARS)
 
 clean: ## Remove what set-up and tools made
 	@rm -rf $(VENV) $(KAFKA_JARS) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
