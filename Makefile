@@ -9,12 +9,14 @@ STAMP := $(VENV)/.setup-done
 KAFKA_JARS := config/kafka/jars
 # Kafka's jars come from Maven Central; this names a mirror with its layout.
 MAVEN_REPOSITORY ?=
+# Names what the machine lacks, or as root on Debian installs it.
+MACHINE := PYTHON="$(PYTHON)" tests/support/machine.sh
 RESOLVED_JARS := build/kafka
 LINTED_LUA := build/lua
 UV ?= uv
 TEST_WORKERS ?= 2
 
-.PHONY: help setup kafka-jars demo test check lint types luacheck docs bench load chaos screenshots lock clean
+.PHONY: help setup kafka-jars demo machine test check lint types luacheck docs bench load chaos screenshots lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -25,8 +27,9 @@ $(STAMP): requirements.lock pyproject.toml
 	@echo "setup: virtual environment in $(VENV)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "setup: $(PYTHON) is older than 3.11; run make with PYTHON=/path/to/python3.11" >&2; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) \
-		|| { echo "setup: cannot make a virtual environment; install Python's venv module" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+		|| { echo "setup: $(PYTHON) has no venv module (Debian: apt-get install python3-venv)" >&2; exit 1; }
+	@test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV)
 	@echo "setup: packages from requirements.lock"
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
 	@echo "setup: dropgate itself"
@@ -39,10 +42,14 @@ kafka-jars: $(STAMP) ## Fetch the Kafka broker's jars; MAVEN_REPOSITORY names a 
 demo: $(STAMP) $(if $(filter kafka,$(EVENT_LOG)),kafka-jars) ## Run simulated drops on the embedded stack; ONCE=1 ends after the verdicts, EVENT_LOG=kafka adds Kafka
 	@$(BIN)/dropgate demo $(if $(ONCE),--once) $(if $(EVENT_LOG),--event-log $(EVENT_LOG))
 
-test: setup check ## Set up from nothing, check, and run all tests on real servers
+machine: ## Name what the tests need and the machine lacks; as root on Debian install it
+	@$(MACHINE)
+
+test: machine ## Set up from nothing, check, and run all tests on real servers
+	@$(MAKE) --no-print-directory setup check
 	@$(BIN)/python -m pytest -n $(TEST_WORKERS) $(PYTEST_ARGS)
 
-check: lint types luacheck docs ## Lint, formatting, types, Lua, import rules, documentation
+check: luacheck lint types docs ## Lint, formatting, types, Lua, import rules, documentation
 
 lint: $(STAMP)
 	@$(BIN)/ruff check .
@@ -53,11 +60,9 @@ types: $(STAMP)
 	@$(BIN)/mypy
 
 luacheck: $(STAMP)
+	@$(MACHINE) luacheck
 	@rm -rf $(LINTED_LUA) && $(BIN)/python -m lua.assemble $(LINTED_LUA)
-	@if command -v luacheck >/dev/null; then luacheck -q $(LINTED_LUA); \
-	elif test -n "$(CI)"; then \
-		echo "luacheck is missing: install it (Debian: apt-get install lua-check)" >&2; exit 1; \
-	else echo "luacheck is not installed: Lua lint skipped (Debian: apt-get install lua-check)"; fi
+	@luacheck -q $(LINTED_LUA)
 
 docs: $(STAMP) ## Build the documentation as a site in build/site; a warning is an error
 	@$(BIN)/sphinx-build -q -W --keep-going -b html docs build/site
