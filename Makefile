@@ -39,8 +39,10 @@ $(STAMP): requirements.lock pyproject.toml
 kafka-jars: $(STAMP) ## Fetch the Kafka broker's jars; MAVEN_REPOSITORY names a mirror
 	@$(BIN)/python -m config.stack.kafka_jars $(if $(MAVEN_REPOSITORY),--repository "$(MAVEN_REPOSITORY)")
 
+# Ctrl-C must reach the demo and not make, which would end by it whatever the demo's status is.
 demo: $(STAMP) $(if $(filter kafka,$(EVENT_LOG)),kafka-jars) ## Run simulated drops on the embedded stack; ONCE=1 ends after the verdicts, EVENT_LOG=kafka adds Kafka
-	@$(BIN)/dropgate demo $(if $(ONCE),--once) $(if $(EVENT_LOG),--event-log $(EVENT_LOG))
+	@$(BIN)/python -m config.stack.foreground \
+		$(BIN)/dropgate demo $(if $(ONCE),--once) $(if $(EVENT_LOG),--event-log $(EVENT_LOG)) $(DEMO_ARGS)
 
 machine: ## Name what the tests need and the machine lacks; as root on Debian install it
 	@$(MACHINE)
