@@ -5,9 +5,9 @@ import asyncio
 import asyncpg
 import structlog
 
-from order_writer import ledger
 from order_writer.backoff import Backoff, stopped_within
-from order_writer.faults import PASSING
+from order_writer.ledger import statements
+from order_writer.writing.faults import PASSING
 
 SALES_CHANNEL = "dropgate_sales"
 WRITER_CHANNEL = "dropgate_writer"
@@ -38,7 +38,7 @@ class Listener:
                     self.replay_asked.set()
                     backoff.reset()
                     while not await stopped_within(self._stop, PROBE_SECONDS):
-                        await connection.fetchval(ledger.QUERIES["probe"])
+                        await connection.fetchval(statements.QUERIES["probe"])
                     await connection.remove_listener(SALES_CHANNEL, self._on_sale)
                     await connection.remove_listener(WRITER_CHANNEL, self._on_replay)
             except PASSING as error:

@@ -16,20 +16,20 @@ from gateway.inventory.redis.outbox import create_reader
 from gateway.inventory.tracing import Tracing, make_tracing, now_ns
 from gateway.process.postgres import CONNECTION_FAULTS
 from gateway.process.scrape import scraped
-from order_writer import ledger
 from order_writer.backoff import Backoff, Stopping, stopped_within
-from order_writer.dead_letter_topic import DeadLetterTopic
-from order_writer.faults import PASSING, patiently, tell_unheard
-from order_writer.kafka_log import KafkaLog
+from order_writer.ledger import statements
+from order_writer.letters.replay import Replay
+from order_writer.letters.topic import DeadLetterTopic
 from order_writer.listener import Listener
-from order_writer.log import Batch, EventLog
+from order_writer.log.event_log import Batch, EventLog
+from order_writer.log.kafka_log import KafkaLog
+from order_writer.log.outbox import Outbox
+from order_writer.log.outbox_log import OutboxLog
+from order_writer.log.traced import trace
 from order_writer.metrics import WriterMetrics
-from order_writer.outbox import Outbox
-from order_writer.outbox_log import OutboxLog
-from order_writer.replay import Replay
-from order_writer.traced import trace
-from order_writer.watch import Watch
-from order_writer.writer import Writer
+from order_writer.writing.faults import PASSING, patiently, tell_unheard
+from order_writer.writing.watch import Watch
+from order_writer.writing.writer import Writer
 
 COMPARE_INTERVAL_SECONDS = 1.0
 FETCH_WAIT_SECONDS = 0.25
@@ -140,7 +140,7 @@ def create_log(settings: Settings) -> EventLog:
 async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Run an order writer until `stop` is set; what is under way is finished or left untouched."""
     asyncio.get_running_loop().set_exception_handler(tell_unheard)
-    pool = await ledger.open_pool(settings.postgres, size=POOL_CONNECTIONS)
+    pool = await statements.open_pool(settings.postgres, size=POOL_CONNECTIONS)
     reader = create_reader(settings.redis, connections=2)
     log = create_log(settings)
     metrics = WriterMetrics()

@@ -19,7 +19,7 @@ from gateway.inventory.store import ReservationStore
 from gateway.process.postgres import LEDGER_FAULTS, create_pool
 from lua.loader import load_scripts
 
-sql = Queries(Path(__file__).parent / "sql" / "queries.sql")
+QUERIES = Queries(Path(__file__).parent / "sql")
 
 # What a server that is away, restarting or overloaded raises: tried again, never a defect.
 OUTAGES = (

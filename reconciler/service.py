@@ -6,17 +6,17 @@ import structlog
 
 from config.settings import Settings
 from gateway.process.scrape import scraped
-from reconciler.compare import CompareConfig
+from reconciler.comparing.compare import CompareConfig
 from reconciler.context import Context, open_context
-from reconciler.directory import Directory
-from reconciler.expire import Expire, ExpireConfig
-from reconciler.leadership import Leadership, Role
-from reconciler.metrics import ReconcilerMetrics
-from reconciler.periodic import Duty, Keeper
-from reconciler.reconcile import Reconcile
-from reconciler.recover import Recover, RecoverConfig
-from reconciler.trim import Trim, TrimConfig
-from reconciler.window import Window, WindowConfig
+from reconciler.duties.directory import Directory
+from reconciler.duties.expire import Expire, ExpireConfig
+from reconciler.duties.reconcile import Reconcile
+from reconciler.duties.recover import Recover, RecoverConfig
+from reconciler.duties.trim import Trim, TrimConfig
+from reconciler.duties.window import Window, WindowConfig
+from reconciler.keeping.leadership import Leadership, Role
+from reconciler.keeping.metrics import ReconcilerMetrics
+from reconciler.keeping.periodic import Duty, Keeper
 
 # A duty that does not end by itself this long after the stop is cancelled: all are repeatable.
 STOP_SECONDS = 3.0

@@ -9,13 +9,11 @@ event.
 import asyncio
 import random
 import time
-from pathlib import Path
 
 import asyncpg
 import structlog
 from redis.exceptions import RedisError
 
-from config.queries import Queries
 from config.settings import Settings
 from gateway.inventory.keys import PartitionId
 from gateway.inventory.redis.outbox import create_reader
@@ -23,6 +21,7 @@ from gateway.inventory.tracing import make_tracing
 from gateway.process.postgres import LEDGER_FAULTS, create_pool
 from gateway.process.scrape import scraped
 from gateway.relay.producer import EventProducer, LogUnavailable
+from gateway.relay.queries import QUERIES
 from gateway.relay.relay import Relay, RelayConfig
 from gateway.relay.settlements import Settlements
 
@@ -30,7 +29,6 @@ DISCOVERY_SECONDS = 1.0
 BACKOFF_FIRST_SECONDS = 0.05
 BACKOFF_MOST_SECONDS = 2.0
 
-_sql = Queries(Path(__file__).parent / "sql" / "queries.sql")
 _log = structlog.get_logger()
 
 
@@ -47,7 +45,7 @@ class Discovery:
         if time.monotonic() < self._due_at:
             return self._known
         try:
-            rows = await self._ledger.fetch(_sql["partitions"])
+            rows = await self._ledger.fetch(QUERIES["partitions"])
         except LEDGER_FAULTS as error:
             _log.warning("partitions_remembered", error=str(error) or type(error).__name__)
         else:

@@ -6,22 +6,20 @@ between announces it again: a consumer knows a copy by its sale.
 """
 
 import asyncio
-from pathlib import Path
 
 import asyncpg
 import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from config.queries import Queries
 from config.settings import EventLogSettings
 from gateway.inventory.keys import PartitionId, partition_keys
 from gateway.process.postgres import LEDGER_FAULTS
 from gateway.relay.producer import EventProducer, LogUnavailable
+from gateway.relay.queries import QUERIES
 
 LOOK_SECONDS = 1.0
 
-_sql = Queries(Path(__file__).parent / "sql" / "queries.sql")
 _log = structlog.get_logger()
 
 
@@ -57,11 +55,11 @@ class Settlements:
         Raises LogUnavailable, and what a lost Redis or Postgres raises: it is tried again.
         """
         async with self._ledger.acquire() as connection, connection.transaction():
-            row = await connection.fetchrow(_sql["unannounced_settlement"])
+            row = await connection.fetchrow(QUERIES["unannounced_settlement"])
             if row is None or not await self._is_final(row["sale_id"], row["partitions"]):
                 return False
             await self._producer.send_one(self._topic, row["sale_id"], row["event"])
-            await connection.execute(_sql["note_announcement"], row["sale_id"])
+            await connection.execute(QUERIES["note_announcement"], row["sale_id"])
         _log.info("settlement_announced", sale_id=row["sale_id"], topic=self._topic)
         return True
 

@@ -24,8 +24,8 @@ from gateway.inventory.events import Event, decode_event
 from gateway.relay.metrics import RelayMetrics
 from lua.loader import load_scripts
 from order_writer.metrics import WriterMetrics
-from reconciler.differences import Kind
-from reconciler.metrics import ReconcilerMetrics
+from reconciler.comparing.differences import Kind
+from reconciler.keeping.metrics import ReconcilerMetrics
 from tests.support.endpoints import api_endpoints
 
 ROOT = Path(__file__).parents[2]

@@ -7,7 +7,7 @@ import logging
 import asyncpg
 import pytest
 
-from order_writer.faults import tell_unheard
+from order_writer.writing.faults import tell_unheard
 
 LOST = asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation")
 

@@ -1,7 +1,7 @@
 """Places whose admission was used: read from the outboxes, where `reserve` writes what it spent.
 
-Events that a room has not read stay in an outbox (reconciler/trim.py) unless the room is too far
-behind. Missed events cost only time: their slots return when they lapse.
+Events that a room has not read stay in an outbox (reconciler/duties/trim.py) unless the room is too
+far behind. Missed events cost only time: their slots return when they lapse.
 """
 
 import asyncio

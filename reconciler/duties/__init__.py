@@ -1,0 +1,1 @@
+"""The duties, one file each, and the directory of partitions they work on."""
