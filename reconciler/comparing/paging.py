@@ -4,14 +4,18 @@ A partition that was found balanced at one number can only have drifted by accid
 of it has not been touched: the next comparisons look at what has changed, and now and then at all.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
+
+import asyncpg
 
 from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId
-from gateway.inventory.redis.outbox import START
 from reconciler.comparing.judging import LedgerReservation
 from reconciler.context import QUERIES, Context
+
+# The columns a page is continued after.
+Key = tuple[int | str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,62 +48,40 @@ class Scope:
             yield buyers
 
     async def _all_reservations(self) -> AsyncIterator[dict[str, LedgerReservation]]:
-        after = START
-        while True:
-            rows = await self.context.ledger.fetch(
-                QUERIES["reservations_page"],
-                self.partition.sale_id,
-                self.partition.number,
-                after.epoch,
-                after.sequence,
-                self.until.epoch,
-                self.until.sequence,
-                self.page_size,
-            )
-            page = [LedgerReservation.of(row) for row in rows]
-            if page:
-                yield {reservation.token: reservation for reservation in page}
-                after = page[-1].accepted
-            if len(page) < self.page_size:
-                return
+        async for rows in self._rows("reservations_page", (0, 0), _accepted):
+            yield {row.token: row for row in map(LedgerReservation.of, rows)}
 
     async def _all_buyers(self) -> AsyncIterator[Sequence[str]]:
-        after = ""
-        while True:
-            rows = await self.context.ledger.fetch(
-                QUERIES["buyers_page"],
-                self.partition.sale_id,
-                self.partition.number,
-                after,
-                self.until.epoch,
-                self.until.sequence,
-                self.page_size,
-            )
-            buyers = [row["buyer_id"] for row in rows]
-            if buyers:
-                yield buyers
-                after = buyers[-1]
-            if len(buyers) < self.page_size:
-                return
+        async for rows in self._rows("buyers_page", ("",), lambda row: (row["buyer_id"],)):
+            yield [row["buyer_id"] for row in rows]
 
     async def _changed(self, since: Position) -> AsyncIterator[tuple[list[str], list[str]]]:
         """Ids of reservations and of their buyers, each once a page."""
-        after = since
+        async for rows in self._rows("changed_between", (since.epoch, since.sequence), _applied):
+            ids = dict.fromkeys(row["reservation_id"] for row in rows)
+            buyers = dict.fromkeys(row["buyer_id"] for row in rows)
+            yield list(ids), list(buyers)
+
+    async def _rows(
+        self, query: str, after: Key, key_of: Callable[[asyncpg.Record], Key]
+    ) -> AsyncIterator[list[asyncpg.Record]]:
+        """The pages of a query that continues after a row's key, without empty ones."""
+        place = (self.partition.sale_id, self.partition.number)
+        until = (self.until.epoch, self.until.sequence)
         while True:
             rows = await self.context.ledger.fetch(
-                QUERIES["changed_between"],
-                self.partition.sale_id,
-                self.partition.number,
-                after.epoch,
-                after.sequence,
-                self.until.epoch,
-                self.until.sequence,
-                self.page_size,
+                QUERIES[query], *place, *after, *until, self.page_size
             )
             if rows:
-                ids = dict.fromkeys(row["reservation_id"] for row in rows)
-                buyers = dict.fromkeys(row["buyer_id"] for row in rows)
-                yield list(ids), list(buyers)
-                after = Position(rows[-1]["epoch"], rows[-1]["sequence"])
+                yield rows
+                after = key_of(rows[-1])
             if len(rows) < self.page_size:
                 return
+
+
+def _accepted(row: asyncpg.Record) -> Key:
+    return row["accepted_epoch"], row["accepted_sequence"]
+
+
+def _applied(row: asyncpg.Record) -> Key:
+    return row["epoch"], row["sequence"]
