@@ -5,9 +5,9 @@ import asyncio
 import asyncpg
 import structlog
 
-from order_writer.backoff import Backoff, stopped_within
+from config.waiting import stopped_within
 from order_writer.ledger import statements
-from order_writer.writing.faults import PASSING
+from order_writer.writing.faults import PASSING, fault_backoff
 
 SALES_CHANNEL = "dropgate_sales"
 WRITER_CHANNEL = "dropgate_writer"
@@ -27,8 +27,8 @@ class Listener:
         self._stop = stop
 
     async def run(self) -> None:
-        """Listen until told to stop (then Stopping or a plain return); connects again by itself."""
-        backoff = Backoff(self._stop)
+        """Listen until the process is to stop; a lost connection is replaced."""
+        backoff = fault_backoff()
         while not self._stop.is_set():
             try:
                 async with self._pool.acquire() as connection:
@@ -43,7 +43,7 @@ class Listener:
                     await connection.remove_listener(WRITER_CHANNEL, self._on_replay)
             except PASSING as error:
                 _log.warning("listener_lost", error=repr(error))
-                await backoff.wait()
+                await backoff.pause_unless(self._stop)
 
     def _on_sale(self, *_: object) -> None:
         self.sales_changed.set()

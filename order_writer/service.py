@@ -12,11 +12,11 @@ import asyncpg
 import structlog
 
 from config.settings import Settings
+from config.waiting import stopped_within
 from gateway.inventory.redis.outbox import create_reader
 from gateway.inventory.tracing import Tracing, make_tracing, now_ns
 from gateway.process.postgres import CONNECTION_FAULTS
 from gateway.process.scrape import scraped
-from order_writer.backoff import Backoff, Stopping, stopped_within
 from order_writer.ledger import statements
 from order_writer.letters.replay import Replay
 from order_writer.letters.topic import DeadLetterTopic
@@ -27,7 +27,14 @@ from order_writer.log.outbox import Outbox
 from order_writer.log.outbox_log import OutboxLog
 from order_writer.log.traced import trace
 from order_writer.metrics import WriterMetrics
-from order_writer.writing.faults import PASSING, patiently, tell_unheard
+from order_writer.writing.faults import (
+    PASSING,
+    Stopping,
+    fault_backoff,
+    patiently,
+    pause_or_stop,
+    tell_unheard,
+)
 from order_writer.writing.watch import Watch
 from order_writer.writing.writer import Writer
 
@@ -59,7 +66,7 @@ class Service:
         self._replay = Replay(writer)
         self._listener = listener
         self._stop = stop
-        self._log_away = Backoff(stop)
+        self._log_away = fault_backoff()
         self._next_compare = 0.0
 
     async def run(self) -> None:
@@ -87,7 +94,7 @@ class Service:
         except PASSING as error:
             failures = self._log_away.failures + 1
             _log.warning("trying_again", what="fetch", failures=failures, error=repr(error))
-            await self._log_away.wait()
+            await pause_or_stop(self._log_away, self._stop)
             return Batch([], [])
         self._log_away.reset()
         return batch

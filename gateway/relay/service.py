@@ -7,7 +7,6 @@ event.
 """
 
 import asyncio
-import random
 import time
 
 import asyncpg
@@ -15,6 +14,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from config.settings import Settings
+from config.waiting import Backoff, stopped_within
 from gateway.inventory.keys import PartitionId
 from gateway.inventory.redis.outbox import create_reader
 from gateway.inventory.tracing import make_tracing
@@ -22,7 +22,7 @@ from gateway.process.postgres import LEDGER_FAULTS, create_pool
 from gateway.process.scrape import scraped
 from gateway.relay.producer import EventProducer, LogUnavailable
 from gateway.relay.queries import QUERIES
-from gateway.relay.relay import Relay, RelayConfig
+from gateway.relay.relay import STANDBY_SECONDS, Relay, RelayConfig
 from gateway.relay.settlements import Settlements
 
 DISCOVERY_SECONDS = 1.0
@@ -65,14 +65,12 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     # A producer of its own: one that fails is thrown away, and events shall not wait for that.
     announcer = EventProducer(settings.event_log)
     settlements = Settlements(ledger, redis, announcer, settings.event_log)
-    stopping = asyncio.create_task(stop.wait())
     announcing = asyncio.create_task(settlements.keep(), name="relay-settlements")
     _log.info("relay_started", topic=settings.event_log.topic)
     try:
         with scraped(settings.metrics, relay.metrics.registry):
-            await _keep(relay, discovery, stopping)
+            await _keep(relay, discovery, stop)
     finally:
-        stopping.cancel()
         announcing.cancel()
         await asyncio.gather(announcing, return_exceptions=True)
         await _give_up(relay)
@@ -85,18 +83,22 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         _log.info("relay_stopped")
 
 
-async def _keep(relay: Relay, discovery: Discovery, stopping: asyncio.Task[bool]) -> None:
-    pause_seconds = BACKOFF_FIRST_SECONDS
-    while not stopping.done():
-        trouble = await _round(relay, discovery, stopping)
-        if trouble is None:
-            pause_seconds = BACKOFF_FIRST_SECONDS
-            continue
-        relay.metrics.failed_rounds.inc()
-        await _give_up(relay)
-        _log.warning("relay_waits", error=trouble, at_most_seconds=pause_seconds)
-        await asyncio.wait((stopping,), timeout=pause_seconds * random.uniform(0.5, 1.0))  # noqa: S311
-        pause_seconds = min(2 * pause_seconds, BACKOFF_MOST_SECONDS)
+async def _keep(relay: Relay, discovery: Discovery, stop: asyncio.Event) -> None:
+    stopping = asyncio.create_task(stop.wait())
+    pauses = Backoff(BACKOFF_FIRST_SECONDS, BACKOFF_MOST_SECONDS)
+    try:
+        while not stop.is_set():
+            trouble = await _round(relay, discovery, stopping)
+            if trouble is None:
+                pauses.reset()
+                continue
+            relay.metrics.failed_rounds.inc()
+            await _give_up(relay)
+            pause_seconds = pauses.next_seconds()
+            _log.warning("relay_waits", error=trouble, seconds=round(pause_seconds, 3))
+            await stopped_within(stop, pause_seconds)
+    finally:
+        stopping.cancel()
 
 
 async def _give_up(relay: Relay) -> None:
@@ -124,7 +126,7 @@ async def _round(relay: Relay, discovery: Discovery, stopping: asyncio.Task[bool
 async def _discover_and_relay(relay: Relay, discovery: Discovery) -> bool:
     partitions = await discovery.partitions()
     if not partitions:
-        await asyncio.sleep(BACKOFF_MOST_SECONDS / 10)
+        await asyncio.sleep(STANDBY_SECONDS)
         return True
     complete = await relay.run_round(partitions)
     await relay.log_lag()

@@ -12,10 +12,10 @@ import structlog
 from aiokafka import AIOKafkaProducer
 
 from config.settings import EventLogSettings
+from config.waiting import stopped_within
 from gateway.process.kafka import kafka_within, stop_client
-from order_writer.backoff import Backoff, stopped_within
 from order_writer.ledger import statements
-from order_writer.writing.faults import PASSING
+from order_writer.writing.faults import PASSING, fault_backoff
 
 INTERVAL_SECONDS = 1.0
 MOST_LETTERS_PER_ROUND = 100
@@ -36,8 +36,8 @@ class DeadLetterTopic:
         self._stop = stop
 
     async def run(self) -> None:
-        """Publish until told to stop (then Stopping or a plain return)."""
-        backoff = Backoff(self._stop)
+        """Publish until the process is to stop."""
+        backoff = fault_backoff()
         while not await stopped_within(self._stop, INTERVAL_SECONDS):
             try:
                 while await self.publish() == MOST_LETTERS_PER_ROUND:
@@ -45,7 +45,7 @@ class DeadLetterTopic:
                 backoff.reset()
             except PASSING as error:
                 _log.warning("dead_letters_not_told", error=repr(error))
-                await backoff.wait()
+                await backoff.pause_unless(self._stop)
 
     async def publish(self) -> int:
         """Tell the letters that were not told yet, at most MOST_LETTERS_PER_ROUND; how many.

@@ -1,4 +1,4 @@
-"""Which faults are an event's own (poison) and which are the world's (tried again without end)."""
+"""Which faults are an event's own (poison), and which pass and are waited out, without end."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -9,11 +9,14 @@ import asyncpg
 import redis
 import structlog
 
+from config.waiting import Backoff
 from gateway.process.postgres import LEDGER_FAULTS
-from order_writer.backoff import Backoff
 from order_writer.folding.errors import IntegrityViolation
 
 T = TypeVar("T")
+
+FIRST_PAUSE_SECONDS = 0.05
+LONGEST_PAUSE_SECONDS = 5.0
 
 _log = structlog.get_logger()
 _POISON_CLASSES = ("22", "23")  # data exception, integrity constraint violation
@@ -23,6 +26,21 @@ PASSING = (
     redis.RedisError,
     aiokafka.errors.KafkaError,
 )
+
+
+class Stopping(Exception):
+    """The process is to stop; work under way is left undone, for the next process."""
+
+
+def fault_backoff() -> Backoff:
+    """The pauses after faults that pass."""
+    return Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
+
+
+async def pause_or_stop(backoff: Backoff, stop: asyncio.Event) -> None:
+    """Sleep for the next pause. Raises Stopping as soon as the process is to stop."""
+    if await backoff.pause_unless(stop):
+        raise Stopping
 
 
 def is_poison(error: Exception) -> bool:
@@ -36,8 +54,8 @@ def is_poison(error: Exception) -> bool:
 
 
 async def patiently(stop: asyncio.Event, action: str, work: Callable[[], Awaitable[T]]) -> T:
-    """Do `work` until it succeeds. Raises what is poison, and Stopping when told to stop."""
-    backoff = Backoff(stop)
+    """Do `work` until it succeeds. Raises poison, and Stopping once the process is to stop."""
+    backoff = fault_backoff()
     while True:
         try:
             return await work()
@@ -47,7 +65,7 @@ async def patiently(stop: asyncio.Event, action: str, work: Callable[[], Awaitab
             _log.warning(
                 "trying_again", what=action, failures=backoff.failures + 1, error=repr(error)
             )
-            await backoff.wait()
+            await pause_or_stop(backoff, stop)
 
 
 def tell_unheard(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -16,7 +16,6 @@ import structlog
 
 from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId
-from order_writer.backoff import Backoff
 from order_writer.folding.items import Item, decode_items
 from order_writer.folding.letter_rows import foreign_letter
 from order_writer.folding.plan import name
@@ -26,7 +25,7 @@ from order_writer.ledger.transaction import Report, apply_items
 from order_writer.log.event_log import Batch, EventLog, Foreign, LogEntry, Watermark
 from order_writer.log.outbox import Outbox
 from order_writer.metrics import WriterMetrics
-from order_writer.writing.faults import is_poison, patiently
+from order_writer.writing.faults import fault_backoff, is_poison, patiently, pause_or_stop
 
 POISON_TRIES = 3
 
@@ -115,7 +114,7 @@ class Writer:
         if item.death is not None:
             raise error  # a dead letter is stored as it is: only a defect fails here
         for _ in range(POISON_TRIES - 1):
-            await Backoff(self.stop).wait()
+            await pause_or_stop(fault_backoff(), self.stop)
             try:
                 return await self._applied([item])
             except Exception as again:

@@ -1,9 +1,8 @@
 """Waiting for the ledger to reach a number."""
 
-import asyncio
-
 import asyncpg
 
+from config.waiting import poll_until
 from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId
 from reconciler.context import QUERIES
@@ -19,15 +18,24 @@ class LedgerBehind(Exception):
 async def wait_for_ledger(
     ledger: asyncpg.Pool, partition: PartitionId, position: Position, timeout_seconds: float
 ) -> Position:
-    """How far the ledger has applied the partition: at least `position`, or LedgerBehind."""
-    loop = asyncio.get_running_loop()
-    deadline, pause_seconds = loop.time() + timeout_seconds, POLL_FIRST_SECONDS
-    while True:
+    """How far the ledger has applied the partition: at least `position`.
+
+    Raises LedgerBehind where it has not come so far within `timeout_seconds`.
+    """
+    applied = Position(0, 0)
+
+    async def is_reached() -> bool:
+        nonlocal applied
         row = await ledger.fetchrow(QUERIES["watermark"], partition.sale_id, partition.number)
-        applied = Position(0, 0) if row is None else Position(row["epoch"], row["sequence"])
-        if applied >= position:
-            return applied
-        if loop.time() >= deadline:
-            raise LedgerBehind(f"{partition}: at {applied}, asked for {position}")
-        await asyncio.sleep(pause_seconds)
-        pause_seconds = min(2 * pause_seconds, POLL_MOST_SECONDS)
+        if row is not None:
+            applied = Position(row["epoch"], row["sequence"])
+        return applied >= position
+
+    if not await poll_until(
+        is_reached,
+        timeout_seconds,
+        first_seconds=POLL_FIRST_SECONDS,
+        most_seconds=POLL_MOST_SECONDS,
+    ):
+        raise LedgerBehind(f"{partition}: at {applied}, asked for {position}")
+    return applied

@@ -6,7 +6,6 @@ number of processes (returning due holds) go on then, the others wait.
 """
 
 import asyncio
-import random
 from collections.abc import Callable
 from enum import Enum, auto
 
@@ -14,6 +13,7 @@ import asyncpg
 import structlog
 
 from config.settings import PostgresSettings
+from config.waiting import Backoff, stopped_within
 from gateway.process.postgres import LEDGER_FAULTS
 from reconciler.context import QUERIES
 
@@ -45,16 +45,15 @@ class Leadership:
 
     async def keep(self, stop: asyncio.Event) -> None:
         """Seek and hold the lead until `stop`; then give it up."""
-        pause_seconds = RECONNECT_FIRST_SECONDS
+        pauses = Backoff(RECONNECT_FIRST_SECONDS, RECONNECT_MOST_SECONDS)
         while not stop.is_set():
             try:
                 await self._hold(stop)
-                pause_seconds = RECONNECT_FIRST_SECONDS
+                pauses.reset()
             except LEDGER_FAULTS as error:
                 _log.warning("lead_lost", error=str(error) or type(error).__name__)
                 self._become(Role.UNKNOWN)
-                await wait_for_event(stop, pause_seconds * random.uniform(0.5, 1.0))  # noqa: S311
-                pause_seconds = min(2 * pause_seconds, RECONNECT_MOST_SECONDS)
+                await pauses.pause_unless(stop)
 
     async def _hold(self, stop: asyncio.Event) -> None:
         connection = await asyncpg.connect(
@@ -73,7 +72,7 @@ class Leadership:
                 else:
                     leads = await connection.fetchval(QUERIES["try_lead"])
                     self._become(Role.ACTIVE if leads else Role.STANDBY)
-                await wait_for_event(stop, POLL_SECONDS)
+                await stopped_within(stop, POLL_SECONDS)
         finally:
             connection.terminate()  # the server ends the session, and the lock with it
 
@@ -85,13 +84,3 @@ class Leadership:
             _log.info("role_changed", role=role.name.lower())
             self.role = role
             self._on_notice("")
-
-
-async def wait_for_event(event: asyncio.Event, timeout_seconds: float) -> bool:
-    """Whether the event came within the time."""
-    try:
-        async with asyncio.timeout(timeout_seconds):
-            await event.wait()
-    except TimeoutError:
-        return False
-    return True

@@ -1,15 +1,14 @@
 """How a duty is kept running: again after the pause it asks for, at once when woken, never dead."""
 
 import asyncio
-import random
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import ClassVar, Protocol, TypeVar
 
 import structlog
 
+from config.waiting import Backoff, stopped_within
 from reconciler.context import OUTAGES
-from reconciler.keeping.leadership import wait_for_event
 from reconciler.keeping.metrics import ReconcilerMetrics
 from reconciler.keeping.notices import Notices
 
@@ -63,7 +62,7 @@ class Keeper:
 
     async def keep(self) -> None:
         """Run until stopped. An outage is waited out; a defect is logged whole and tried again."""
-        backoff_seconds = BACKOFF_FIRST_SECONDS
+        pauses = Backoff(BACKOFF_FIRST_SECONDS, BACKOFF_MOST_SECONDS)
         while not self._stopping:
             if not self._is_allowed():
                 await self._pause(BACKOFF_MOST_SECONDS)
@@ -73,21 +72,20 @@ class Keeper:
             try:
                 async with asyncio.timeout(self._duty.deadline_seconds):
                     pause_seconds = await self._duty.run_once()
-                backoff_seconds = BACKOFF_FIRST_SECONDS
+                pauses.reset()
             except OUTAGES as error:
                 result = "waits"
                 _log.warning(
                     "duty_waits", duty=self._duty.name, error=str(error) or type(error).__name__
                 )
-                pause_seconds = backoff_seconds * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
-                backoff_seconds = min(2 * backoff_seconds, BACKOFF_MOST_SECONDS)
+                pause_seconds = pauses.next_seconds()
             except (Exception, asyncio.CancelledError) as error:
                 # A duty that ended would strand units, also by a cancellation of some client's own.
                 if isinstance(error, asyncio.CancelledError) and _is_asked_to_end():
                     raise
                 result = "failed"
                 _log.exception("duty_failed", duty=self._duty.name)
-                pause_seconds = backoff_seconds = BACKOFF_MOST_SECONDS
+                pause_seconds = BACKOFF_MOST_SECONDS
             self._count(result, time.monotonic() - began)
             await self._pause(pause_seconds)
 
@@ -100,7 +98,7 @@ class Keeper:
 
     async def _pause(self, seconds: float) -> None:
         if seconds > 0:
-            await wait_for_event(self._woken, seconds)
+            await stopped_within(self._woken, seconds)
         else:
             await asyncio.sleep(0)
         self._woken.clear()
