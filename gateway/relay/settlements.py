@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 
 from config.settings import EventLogSettings
 from gateway.inventory.keys import PartitionId, partition_keys
+from gateway.process.audit import AuditAction
 from gateway.process.postgres import LEDGER_FAULTS
 from gateway.relay.producer import EventProducer, LogUnavailable
 from gateway.relay.queries import QUERIES
@@ -55,7 +56,9 @@ class Settlements:
         Raises LogUnavailable, and what a lost Redis or Postgres raises: it is tried again.
         """
         async with self._ledger.acquire() as connection, connection.transaction():
-            row = await connection.fetchrow(QUERIES["unannounced_settlement"])
+            row = await connection.fetchrow(
+                QUERIES["unannounced_settlement"], AuditAction.SALE_SETTLED
+            )
             if row is None or not await self._is_final(row["sale_id"], row["partitions"]):
                 return False
             await self._producer.send_one(self._topic, row["sale_id"], row["event"])

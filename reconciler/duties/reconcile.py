@@ -11,10 +11,12 @@ import structlog
 from gateway.inventory.errors import Recovering
 from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId
+from gateway.process.audit import AuditAction
 from reconciler.comparing.catching_up import LedgerBehind
 from reconciler.comparing.compare import CompareConfig, Comparison, compare_partition
 from reconciler.comparing.differences import DIFFERENCES_MAX, Difference
 from reconciler.context import OUTAGES, QUERIES, Context
+from reconciler.duties.audit import write_audit
 from reconciler.duties.directory import read_partitions
 from reconciler.rebuilding.repair import Repair, RepairOrder
 
@@ -129,14 +131,15 @@ class Reconcile:
         async with self._context.ledger.acquire() as connection, connection.transaction():
             await connection.execute(QUERIES["finish_reconciliation"], identifier, watermarks)
             if repaired:
-                detail = {
-                    "reconciliation_id": identifier,
-                    "requested_by": actor,
-                    "differences": len(differences),
-                    "repaired": repaired,
-                }
-                text = msgspec.json.encode(detail).decode()
-                await connection.execute(QUERIES["audit"], sale_id, "reconciliation_repaired", text)
+                await write_audit(
+                    connection,
+                    AuditAction.RECONCILIATION_REPAIRED,
+                    sale_id,
+                    reconciliation_id=identifier,
+                    requested_by=actor,
+                    differences=len(differences),
+                    repaired=repaired,
+                )
         level = _log.error if differences else _log.info
         level(
             "reconciled",

@@ -7,16 +7,14 @@ is made to follow.
 from dataclasses import dataclass
 from typing import ClassVar
 
-import msgspec
-
 from gateway.inventory.errors import Recovering
 from gateway.inventory.opening import Verb, carry_state, intend_state
+from gateway.process.audit import AuditAction
 from reconciler.context import QUERIES, Context
+from reconciler.duties.audit import ACTOR, write_audit
 from reconciler.duties.directory import LivePartition, read_partitions
 from reconciler.keeping.notices import Notices
 from reconciler.keeping.periodic import for_each
-
-ACTOR = "reconciler"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +57,8 @@ class Window:
         async with self._context.ledger.acquire() as connection, connection.transaction():
             intention = await intend_state(connection, sale_id, verb)
             if intention.outcome == "changed":
-                detail = msgspec.json.encode({"version": intention.version}).decode()
-                await connection.execute(QUERIES["audit"], sale_id, f"sale.{verb.value}", detail)
+                action = AuditAction(f"sale_{verb}")
+                await write_audit(connection, action, sale_id, version=intention.version)
 
     async def _lagging(self, live: LivePartition) -> str | None:
         """The sale whose partition is not in the intended state."""

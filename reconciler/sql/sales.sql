@@ -22,5 +22,5 @@ SELECT extract(epoch FROM min(edge) - now())::float8
 FROM sales, LATERAL (VALUES (opens_at), (closes_at)) AS window_of (edge)
 WHERE state IN ('scheduled', 'open', 'paused') AND edge > now()
 
--- name: audit
-INSERT INTO audit_log (sale_id, actor, action, detail) VALUES ($1, 'reconciler', $2, $3::jsonb)
+-- name: write_audit
+INSERT INTO audit_log (sale_id, actor, action, detail) VALUES ($1, $2, $3, $4::jsonb)

@@ -157,7 +157,7 @@ async def test_a_sale_opens_and_closes_at_its_times(
         await wait_until(lambda: in_state("closed"))
         assert (await reserve(store, partition, "late")).outcome == "not_open"
     actions = await ledger.fetch("SELECT action FROM audit_log ORDER BY audit_id")
-    assert [row["action"] for row in actions] == ["sale.open", "sale.close"]
+    assert [row["action"] for row in actions] == ["sale_open", "sale_close"]
 
 
 @pytest.mark.parametrize("verbs", [(Verb.OPEN,), (Verb.OPEN, Verb.PAUSE), (Verb.OPEN, Verb.CLOSE)])

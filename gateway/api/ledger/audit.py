@@ -4,6 +4,7 @@ import msgspec
 from asyncpg.pool import PoolConnectionProxy
 
 from gateway.api.ledger.queries import QUERIES
+from gateway.process.audit import AuditAction
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -17,7 +18,7 @@ class Caller(msgspec.Struct, frozen=True):
 async def write_audit(
     connection: PoolConnectionProxy,
     caller: Caller,
-    action: str,
+    action: AuditAction,
     sale_id: str | None,
     **detail: object,
 ) -> None:

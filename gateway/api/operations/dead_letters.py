@@ -11,6 +11,7 @@ from gateway.api.ledger.audit import Caller, write_audit
 from gateway.api.ledger.connections import Ledger
 from gateway.api.ledger.queries import QUERIES
 from gateway.api.operations.asking import answered
+from gateway.process.audit import AuditAction
 
 LETTERS_PAGE = 50
 
@@ -44,7 +45,7 @@ class DeadLetters:
             await write_audit(
                 connection,
                 caller,
-                "dead_letter_replay_asked",
+                AuditAction.DEAD_LETTER_REPLAY_ASKED,
                 letter.sale_id,
                 dead_letter_id=identifier,
             )

@@ -20,6 +20,7 @@ from gateway.api.ledger.queries import QUERIES
 from gateway.api.operations.asking import answered
 from gateway.api.sales.directory import SaleDirectory
 from gateway.api.sales.lookup import facts_or_problem
+from gateway.process.audit import AuditAction
 
 RECONCILIATIONS_SHOWN = 20
 DIFFERENCES_SHOWN = 10_000
@@ -60,7 +61,7 @@ class Reconciliations:
             await write_audit(
                 connection,
                 caller,
-                "reconciliation_asked",
+                AuditAction.RECONCILIATION_ASKED,
                 sale_id,
                 reconciliation_id=identifier,
                 apply=apply,

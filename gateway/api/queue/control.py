@@ -18,10 +18,16 @@ from gateway.api.ledger.connections import Ledger
 from gateway.api.queue.places import Queue
 from gateway.api.sales.directory import SaleDirectory
 from gateway.api.sales.lookup import facts_or_problem
+from gateway.process.audit import AuditAction
 
 MILLI = 1000
 DRAW_FRESH_SECONDS = 1.0
 DRAWS_MAX = 1000
+_CONTROLS = {
+    "pause": AuditAction.QUEUE_PAUSE,
+    "queue_all": AuditAction.QUEUE_ALL,
+    "resume": AuditAction.QUEUE_RESUME,
+}
 
 
 class QueueOperations:
@@ -60,7 +66,7 @@ class QueueOperations:
     async def control(self, sale_id: str, verb: str, caller: Caller) -> QueueFigures:
         """Change the room's mode; `verb`: pause, queue_all or resume."""
         room = await self._queue.room_of(sale_id)
-        await self._audit(caller, f"queue_{verb.removeprefix('queue_')}", sale_id)
+        await self._audit(caller, _CONTROLS[verb], sale_id)
         await room.control(verb)
         return await self.figures(sale_id)
 
@@ -69,7 +75,7 @@ class QueueOperations:
     ) -> QueueFigures:
         """Bound the buyers called per second; None removes the bound."""
         room = await self._queue.room_of(sale_id)
-        await self._audit(caller, "queue_rate", sale_id, per_second=per_second)
+        await self._audit(caller, AuditAction.QUEUE_RATE, sale_id, per_second=per_second)
         await room.control("rate", 0 if per_second is None else max(1, round(per_second * MILLI)))
         return await self.figures(sale_id)
 
@@ -78,7 +84,9 @@ class QueueOperations:
     ) -> QueueFigures:
         """Remove a buyer for good: the place is gone, and admissions are no longer honoured."""
         room = await self._queue.room_of(sale_id)
-        await self._audit(caller, "queue_revoke", sale_id, buyer_id=buyer_id, reason=reason)
+        await self._audit(
+            caller, AuditAction.QUEUE_REVOKE, sale_id, buyer_id=buyer_id, reason=reason
+        )
         if await room.revoke(buyer_id) == "too_many":
             raise Problem(
                 "invalid_state",
@@ -101,7 +109,9 @@ class QueueOperations:
             self._draws.pop(next(iter(self._draws)))
         return answer
 
-    async def _audit(self, caller: Caller, action: str, sale_id: str, **detail: object) -> None:
+    async def _audit(
+        self, caller: Caller, action: AuditAction, sale_id: str, **detail: object
+    ) -> None:
         async with self._ledger.transaction() as connection:
             await write_audit(connection, caller, action, sale_id, **detail)
 

@@ -25,6 +25,7 @@ from gateway.inventory.opening import Verb, carry_state, intend_state
 from gateway.inventory.specs import SaleSpec, SpecError, parse_sale_spec
 from gateway.inventory.store import ReservationStore
 from gateway.inventory.types import SaleState
+from gateway.process.audit import AuditAction
 
 _REPLACEABLE = frozenset({SaleState.DRAFT, SaleState.SCHEDULED})
 HASH_KEY_BYTES = 32
@@ -61,7 +62,7 @@ class SaleOperations:
             if not created:
                 await self._replace(connection, sale_id, spec, caller)
             await self._write_items(connection, sale_id, spec)
-            action = "sale_created" if created else "sale_replaced"
+            action = AuditAction.SALE_CREATED if created else AuditAction.SALE_REPLACED
             await write_audit(connection, caller, action, sale_id, spec=spec)
             await connection.execute(QUERIES["tell_sale"], sale_id)
         return PutResult(await self.show(sale_id), created)
@@ -73,7 +74,7 @@ class SaleOperations:
         async with self._ledger.transaction() as connection:
             intention = await intend_state(connection, sale_id, verb, if_version=caller.if_version)
             if intention.outcome == "changed":
-                await write_audit(connection, caller, f"sale_{verb}", sale_id)
+                await write_audit(connection, caller, AuditAction(f"sale_{verb}"), sale_id)
         match intention.outcome:
             case "not_found":
                 raise not_found("sale")
@@ -104,7 +105,8 @@ class SaleOperations:
             changed |= outcome == "changed"
             paused.update((await self._store.snapshot(partition)).paused_skus)
         if changed:
-            action = "item_paused" if to is SaleState.PAUSED else "item_resumed"
+            is_pause = to is SaleState.PAUSED
+            action = AuditAction.ITEM_PAUSED if is_pause else AuditAction.ITEM_RESUMED
             async with self._ledger.transaction() as connection:
                 await write_audit(connection, caller, action, sale_id, sku=sku)
                 await connection.execute(QUERIES["tell_sale"], sale_id)

@@ -28,6 +28,7 @@ from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId, partition_keys, relay_key, sync_key
 from gateway.inventory.redis.primary import following_pool
 from gateway.inventory.types import SaleState
+from gateway.process.audit import AuditAction
 
 KEYS_CONNECTIONS = 4
 
@@ -91,7 +92,7 @@ class Settlement:
             await self._check_ledger(connection, facts, positions)
             accounting = await store_accounting(connection, facts.sale_id, caller.subject)
             await write_audit(
-                connection, caller, "sale_settled", facts.sale_id, accounting=accounting
+                connection, caller, AuditAction.SALE_SETTLED, facts.sale_id, accounting=accounting
             )
             await connection.execute(QUERIES["settle_sale"], facts.sale_id)
 
@@ -148,7 +149,7 @@ class Settlement:
             await self._unlink_room(facts)
         except _Moved as error:
             async with self._ledger.transaction() as connection:
-                await write_audit(connection, caller, "sale_unsettled", facts.sale_id)
+                await write_audit(connection, caller, AuditAction.SALE_UNSETTLED, facts.sale_id)
                 await connection.execute(QUERIES["unsettle_sale"], facts.sale_id)
             raise Problem(
                 "invalid_state",

@@ -15,6 +15,7 @@ from gateway.inventory.errors import ScriptFailure
 from gateway.inventory.outcomes import AdjustReply
 from gateway.inventory.specs import UNITS_MAX
 from gateway.inventory.store import ReservationStore
+from gateway.process.audit import AuditAction
 
 Refusal = Literal["floor_violation", "invalid_state", "ledger_behind"]
 
@@ -42,7 +43,7 @@ class StockAdjustments:
             await write_audit(
                 connection,
                 caller,
-                "stock_adjustment_asked",
+                AuditAction.STOCK_ADJUSTMENT_ASKED,
                 sale_id,
                 sku=account.sku,
                 location=account.location,
