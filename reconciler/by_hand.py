@@ -4,6 +4,7 @@ from config.settings import Settings
 from reconciler.comparing.compare import CompareConfig
 from reconciler.context import Context, open_context
 from reconciler.duties.directory import LivePartition, read_partitions
+from reconciler.duties.expire import BATCH_MAX_HOLDS
 from reconciler.duties.reconcile import Reconcile
 from reconciler.duties.recover import Recover, RecoverConfig
 from reconciler.duties.trim import needed
@@ -11,7 +12,6 @@ from reconciler.duties.trim import needed
 DUTIES = ("expire", "reconcile", "recover", "trim")
 # Calls of `expire` for one partition; with the largest batch this is ten million holds.
 SWEEPS_MAX = 10_000
-SWEEP_HOLDS = 1000
 
 
 async def run_once(settings: Settings, duty: str, sale_id: str) -> str:
@@ -37,7 +37,7 @@ async def run_once(settings: Settings, duty: str, sale_id: str) -> str:
 async def _expire(context: Context, live: LivePartition) -> str:
     expired = 0
     for _ in range(SWEEPS_MAX):
-        reply = await context.store.expire(live.partition, SWEEP_HOLDS)
+        reply = await context.store.expire(live.partition, BATCH_MAX_HOLDS)
         expired += reply.expired
         if not reply.still_due:
             break

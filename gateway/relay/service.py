@@ -20,10 +20,10 @@ from gateway.inventory.redis.outbox import create_reader
 from gateway.inventory.tracing import make_tracing
 from gateway.process.postgres import LEDGER_FAULTS, create_pool
 from gateway.process.scrape import scraped
+from gateway.relay.announcer import SettlementAnnouncer
 from gateway.relay.producer import EventProducer, LogUnavailable
 from gateway.relay.queries import QUERIES
 from gateway.relay.relay import STANDBY_SECONDS, Relay, RelayConfig
-from gateway.relay.settlements import Settlements
 
 DISCOVERY_SECONDS = 1.0
 BACKOFF_FIRST_SECONDS = 0.05
@@ -63,9 +63,9 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     relay = Relay(redis, producer, RelayConfig())
     discovery = Discovery(ledger)
     # A producer of its own: one that fails is thrown away, and events shall not wait for that.
-    announcer = EventProducer(settings.event_log)
-    settlements = Settlements(ledger, redis, announcer, settings.event_log)
-    announcing = asyncio.create_task(settlements.keep(), name="relay-settlements")
+    own_producer = EventProducer(settings.event_log)
+    announcer = SettlementAnnouncer(ledger, redis, own_producer, settings.event_log)
+    announcing = asyncio.create_task(announcer.keep(), name="relay-settlements")
     _log.info("relay_started", topic=settings.event_log.topic)
     try:
         with scraped(settings.metrics, relay.metrics.registry):
@@ -74,7 +74,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         announcing.cancel()
         await asyncio.gather(announcing, return_exceptions=True)
         await _give_up(relay)
-        await announcer.close()
+        await own_producer.close()
         await producer.close()
         await redis.aclose()
         ledger.terminate()

@@ -7,7 +7,7 @@ them together gives, so a run may be cut anywhere.
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 from gateway.inventory.events import (
     Adjust,
@@ -37,13 +37,7 @@ from order_writer.folding.rows import (
     ShiftRow,
 )
 
-_TYPES = {
-    kind: str(kind.__struct_config__.tag)
-    for kind in (
-        Load, SetState, Reserve, Confirm, Cancel, Expire, Extend, ReturnUnits, Adjust, Recover,
-        Repair,
-    )
-}  # fmt: skip
+_TYPES: dict[type[Event], str] = {kind: str(kind.__struct_config__.tag) for kind in get_args(Event)}
 
 
 class Fold:
@@ -65,7 +59,7 @@ class Fold:
             if item.death is not None or event is None:
                 self._bury(item)
             else:
-                self._handlers[type(event)](self, event)
+                self.handlers[type(event)](self, event)
                 ledger.append(
                     LedgerRow(
                         partition.sale_id, partition.number, position.epoch, position.sequence,
@@ -174,7 +168,7 @@ class Fold:
             counters[2] += held * quantity
             counters[3] += sold * quantity
 
-    _handlers: ClassVar[dict[type[Event], Callable[[Any, Any], None]]] = {
+    handlers: ClassVar[dict[type[Event], Callable[[Any, Any], None]]] = {
         Load: _load,
         SetState: _set_state,
         Reserve: _reserve,

@@ -7,7 +7,7 @@ import msgspec
 
 from order_writer.folding.items import Item, plain_text
 from order_writer.folding.rows import DeadLetterRow, MarkRow
-from order_writer.log.event_log import Foreign
+from order_writer.log.event_log import Foreign, format_position
 
 
 def dead_letter(item: Item) -> DeadLetterRow:
@@ -18,7 +18,7 @@ def dead_letter(item: Item) -> DeadLetterRow:
     partition, position = entry.partition, entry.position
     reservation_id = item.reservation_id
     return DeadLetterRow(
-        identity=f"{partition}:{position.epoch}-{position.sequence}:{item.fingerprint.hex()}",
+        identity=f"{partition}:{format_position(position)}:{item.fingerprint.hex()}",
         sale_id=partition.sale_id,
         partition=partition.number,
         epoch=position.epoch,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from gateway.inventory.events import Position, Recover
 from order_writer.folding.items import Item
-from order_writer.log.event_log import Watermark
+from order_writer.log.event_log import Watermark, format_position
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,9 @@ def in_order(items: Sequence[Item]) -> tuple[list[Item], str | None]:
             if last.event is None and item.event is not None:
                 ordered[-1] = item
             elif item.event is not None and item.fingerprint != last.fingerprint:
-                return ordered[:-1], f"forked: two events have number {name(item.entry.position)}"
+                return ordered[
+                    :-1
+                ], f"forked: two events have number {format_position(item.entry.position)}"
             continue
         ordered.append(item)
     return ordered, None
@@ -90,7 +92,8 @@ def _next_epoch(
     """Where the history stands after an item of a later epoch; None ends this plan."""
     position, event = item.entry.position, item.event
     if closure is None:
-        result.stop = f"epoch_unknown: {name(position)} follows {name(at)}, an epoch not closed"
+        here, last = format_position(position), format_position(at)
+        result.stop = f"epoch_unknown: {here} follows {last}, an epoch not closed"
     elif position.epoch < closure.next_epoch:
         result.fenced.append(item)
         return at
@@ -103,13 +106,10 @@ def _next_epoch(
     elif result.run:
         return None  # deadlines move between the epochs, so they are not folded together
     elif not isinstance(event, Recover) or event.previous != at:
-        result.stop = f"recover_refused: {name(position)} does not follow {name(at)}"
+        result.stop = (
+            f"recover_refused: {format_position(position)} does not follow {format_position(at)}"
+        )
     else:
         result.run.append(item)
         return position
     return None
-
-
-def name(position: Position) -> str:
-    """`epoch-sequence`."""
-    return f"{position.epoch}-{position.sequence}"

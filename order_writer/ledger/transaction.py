@@ -8,9 +8,9 @@ import asyncpg
 from gateway.inventory.keys import PartitionId
 from order_writer.folding.fold import Fold
 from order_writer.folding.items import Item
-from order_writer.folding.plan import Plan, in_order, name, plan
+from order_writer.folding.plan import Plan, in_order, plan
 from order_writer.ledger import statements
-from order_writer.log.event_log import Watermark
+from order_writer.log.event_log import Watermark, format_position
 
 
 @dataclass(slots=True)
@@ -82,7 +82,7 @@ async def _apply(
     repeated = [item for work in works.values() for item in work.plan.repeated]
     for item in await statements.contradicted(connection, repeated):
         work = works[item.entry.partition]
-        work.stop = f"forked: the ledger has another {name(item.entry.position)}"
+        work.stop = f"forked: the ledger has another {format_position(item.entry.position)}"
         work.plan = Plan()
     for partition, work in works.items():
         _fold(fold, report, partition, work, waiting)

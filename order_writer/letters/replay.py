@@ -61,7 +61,7 @@ class Replay:
             except Exception as error:
                 if not (isinstance(error, _Refused) or is_poison(error)):
                     raise
-                await self._settle(number, "dead", plain_text(str(error) or repr(error)))
+                await self._store_status(number, "dead", plain_text(str(error) or repr(error)))
                 _log.warning("replay_refused", dead_letter_id=number, error=str(error))
                 return
             _log.info("replayed", dead_letter_id=number)
@@ -80,7 +80,7 @@ class Replay:
                 raise _Refused("an earlier event of the same reservation is still set aside")
             await statements.write(connection, folded, replayed=True)
             await connection.execute(
-                statements.QUERIES["settle_letter"], letter_id, "replayed", None
+                statements.QUERIES["resolve_letter"], letter_id, "replayed", None
             )
 
     async def _readable(self, letter: asyncpg.Record) -> Item:
@@ -96,6 +96,6 @@ class Replay:
             raise _Refused(item.death.error)
         return item
 
-    async def _settle(self, number: int, status: str, error: str) -> None:
+    async def _store_status(self, number: int, status: str, error: str) -> None:
         async with self.writer.pool.acquire() as connection:
-            await connection.execute(statements.QUERIES["settle_letter"], number, status, error)
+            await connection.execute(statements.QUERIES["resolve_letter"], number, status, error)

@@ -88,6 +88,11 @@ class EventLog(Protocol):
         """Give everything back within a bounded time; may be called twice."""
 
 
+def format_position(position: Position) -> str:
+    """`epoch-sequence`."""
+    return f"{position.epoch}-{position.sequence}"
+
+
 def parse_position(epoch_sequence: bytes) -> Position | None:
     """A position from `epoch-sequence`, or None where that is no number the scripts could give."""
     match = _POSITION.fullmatch(epoch_sequence)

@@ -1,7 +1,7 @@
 """Spans of events on their way into the ledger; used only where traces are wanted."""
 
 from gateway.inventory.tracing import Role, Tracing, reservation_of
-from order_writer.log.event_log import Batch
+from order_writer.log.event_log import Batch, format_position
 
 
 def trace(tracing: Tracing, batch: Batch, began_ns: int) -> None:
@@ -11,14 +11,13 @@ def trace(tracing: Tracing, batch: Batch, began_ns: int) -> None:
         reservation = reservation_of(entry.raw)
         if reservation is None:
             continue
-        position = entry.position
         tracing.record(
             "apply",
             reservation,
             Role.CONSUMER,
             began_ns,
             {
-                "dropgate.event": f"{entry.partition}:{position.epoch}-{position.sequence}",
+                "dropgate.event": f"{entry.partition}:{format_position(entry.position)}",
                 "messaging.batch.message_count": size,
             },
             traceparent=None if entry.traceparent is None else entry.traceparent.decode("latin-1"),

@@ -13,10 +13,9 @@ import structlog
 from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId
 from gateway.inventory.redis.outbox import fingerprint_of
-from order_writer.folding.plan import name
 from order_writer.folding.rows import columns
 from order_writer.ledger import statements
-from order_writer.log.event_log import LogEntry, Watermark
+from order_writer.log.event_log import LogEntry, Watermark, format_position
 from order_writer.writing.writer import Writer
 
 MOST_BATCHES_PER_ROUND = 10
@@ -76,7 +75,9 @@ class Watch:
         for mark, end in zip(marks, ends, strict=True):
             tail = end.tail
             if end.is_trusted and _differs(mark, end.copy):
-                forked[mark.partition] = f"forked: the outbox has another {name(mark.position)}"
+                forked[mark.partition] = (
+                    f"forked: the outbox has another {format_position(mark.position)}"
+                )
             elif tail is not None and tail > mark.position and self._overdue(mark):
                 await self._catch_up(mark)
             elif tail is None or tail <= mark.position:
@@ -109,7 +110,10 @@ class Watch:
         # As long as the log stays silent, the next round goes on at once instead of waiting anew.
         self._since[partition] = (after, self._since[partition][1])
         _log.warning(
-            "log_missed_events", partition=str(partition), after=name(mark.position), found=found
+            "log_missed_events",
+            partition=str(partition),
+            after=format_position(mark.position),
+            found=found,
         )
 
     async def _record(self, tails: list[tuple[Watermark, Position | None]]) -> None:

@@ -18,11 +18,17 @@ from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId
 from order_writer.folding.items import Item, decode_items
 from order_writer.folding.letter_rows import foreign_letter
-from order_writer.folding.plan import name
 from order_writer.folding.rows import Folded
 from order_writer.ledger import statements
 from order_writer.ledger.transaction import Report, apply_items
-from order_writer.log.event_log import Batch, EventLog, Foreign, LogEntry, Watermark
+from order_writer.log.event_log import (
+    Batch,
+    EventLog,
+    Foreign,
+    LogEntry,
+    Watermark,
+    format_position,
+)
 from order_writer.log.outbox import Outbox
 from order_writer.metrics import WriterMetrics
 from order_writer.writing.faults import fault_backoff, is_poison, patiently, pause_or_stop
@@ -54,7 +60,7 @@ class Writer:
         waiting = await self._decoded(entries)
         sought: dict[PartitionId, tuple[Position, bool]] = {}
         while waiting:
-            report = await self._settle(waiting)
+            report = await self._apply_or_halve(waiting)
             self._count(report)
             waiting = []
             for partition, rest in report.rest.items():
@@ -64,7 +70,9 @@ class Writer:
                 elif found := await self._missing(gap, sought):
                     waiting += [*await self._decoded(found), *rest]
                 else:
-                    await self._stop(partition, f"gap: {name(gap.position)} has no successor")
+                    await self._stop(
+                        partition, f"gap: {format_position(gap.position)} has no successor"
+                    )
 
     async def _missing(
         self, gap: Watermark, sought: dict[PartitionId, tuple[Position, bool]]
@@ -88,13 +96,13 @@ class Writer:
         _log.warning(
             "gap_read_again",
             partition=str(gap.partition),
-            after=name(gap.position),
+            after=format_position(gap.position),
             found=len(found),
         )
         self.metrics.refetched.inc(len(found))
         return found
 
-    async def _settle(self, items: list[Item]) -> Report:
+    async def _apply_or_halve(self, items: list[Item]) -> Report:
         """Apply items; halve them to find the poisoned one, and set that aside."""
         try:
             return await self._applied(items)
@@ -102,14 +110,14 @@ class Writer:
             if not is_poison(error):
                 raise
             if len(items) == 1:
-                return await self._settle_poison(items[0], error)
+                return await self._bury_poison(items[0], error)
         ordered = sorted(items, key=lambda item: (item.entry.partition, item.entry.position))
         half = len(ordered) // 2
-        report = await self._settle(ordered[:half])
-        report.add(await self._settle(ordered[half:]))
+        report = await self._apply_or_halve(ordered[:half])
+        report.add(await self._apply_or_halve(ordered[half:]))
         return report
 
-    async def _settle_poison(self, item: Item, error: Exception) -> Report:
+    async def _bury_poison(self, item: Item, error: Exception) -> Report:
         """An item that failed once alone: tried again, then set aside."""
         if item.death is not None:
             raise error  # a dead letter is stored as it is: only a defect fails here
@@ -122,7 +130,7 @@ class Writer:
                     raise
                 error = again
         buried = item.buried("refused", str(error) or repr(error))
-        self._lament(buried)
+        self._log_death(buried)
         return await self._applied([buried])
 
     async def _applied(self, items: list[Item]) -> Report:
@@ -144,7 +152,7 @@ class Writer:
                 repaired = LogEntry(entry.partition, entry.position, copy.raw, entry.offset)
                 items[index] = decode_items([repaired])[0]
             if items[index].death is not None:
-                self._lament(items[index])
+                self._log_death(items[index])
         return items
 
     async def _set_aside(self, foreign: Sequence[Foreign]) -> None:
@@ -170,13 +178,13 @@ class Writer:
         for partition, reason in report.stopped.items():
             _log.error("partition_stopped", partition=str(partition), reason=reason)
 
-    def _lament(self, item: Item) -> None:
+    def _log_death(self, item: Item) -> None:
         entry, death = item.entry, item.death
         if death is not None:
             _log.error(
                 "event_set_aside",
                 partition=str(entry.partition),
-                position=name(entry.position),
+                position=format_position(entry.position),
                 reason=death.reason,
                 error=death.error,
             )

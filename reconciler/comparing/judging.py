@@ -61,14 +61,14 @@ class LedgerReservation:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`settled`: nothing later can change it. Unsettled ones are looked at again."""
+    """`final`: nothing later can change it. A verdict that is not final asks for another look."""
 
-    settled: bool
+    final: bool
     differences: tuple[Difference, ...] = ()
 
 
-SAME = Verdict(settled=True)
-LOOK_AGAIN = Verdict(settled=False)
+SAME = Verdict(final=True)
+LOOK_AGAIN = Verdict(final=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,16 +90,16 @@ class Judge:
                 return LOOK_AGAIN
             leaked = self._differs(token, record.buyer_id, Kind.HOLD_LEAKED, "state")
             state = ReservationState(record.state).name.lower()
-            return Verdict(settled=True, differences=(leaked(state, None),))
+            return Verdict(final=True, differences=(leaked(state, None),))
         if row.last != record.position:
             if row.last > reading.position or applied < record.position:
                 return LOOK_AGAIN
             kind = _kind_of(record, row)
             unequal = self._differs(token, row.buyer_id, kind, "sequence")
             redis, ledger = (f"{p.epoch}-{p.sequence}" for p in (record.position, row.last))
-            return Verdict(settled=True, differences=(unequal(redis, ledger),))
+            return Verdict(final=True, differences=(unequal(redis, ledger),))
         found = tuple(self._fields(token, record, row, reading))
-        return Verdict(settled=True, differences=found)
+        return Verdict(final=True, differences=found)
 
     def _absent(self, token: str, reading: Reading, row: LedgerReservation | None) -> Verdict:
         if token in reading.unreadable:
@@ -109,7 +109,7 @@ class Judge:
         if row.accepted > reading.position:
             return LOOK_AGAIN
         missing = self._differs(token, row.buyer_id, Kind.HOLD_MISSING, "state")
-        return Verdict(settled=True, differences=(missing(None, row.state.name.lower()),))
+        return Verdict(final=True, differences=(missing(None, row.state.name.lower()),))
 
     def _unreadable(self, token: str, reading: Reading, row: LedgerReservation | None) -> Verdict:
         if row is not None and row.last > reading.position:
@@ -117,7 +117,7 @@ class Judge:
         kind = Kind.HOLD_LEAKED if row is None else Kind.HOLD_MISSING
         differs = self._differs(token, None if row is None else row.buyer_id, kind, "state")
         state = None if row is None else row.state.name.lower()
-        return Verdict(settled=True, differences=(differs("unreadable", state),))
+        return Verdict(final=True, differences=(differs("unreadable", state),))
 
     def _fields(
         self, token: str, record: StoredRecord, row: LedgerReservation, reading: Reading

@@ -77,20 +77,20 @@ class Records:
 
     async def _look_again(self, suspects: Sequence[str]) -> None:
         for start in range(0, len(suspects), self.scope.page_size):
-            await self._settle(suspects[start : start + self.scope.page_size])
+            await self._look_until_final(suspects[start : start + self.scope.page_size])
 
-    async def _settle(self, tokens: Sequence[str]) -> None:
+    async def _look_until_final(self, tokens: Sequence[str]) -> None:
         """Look until every token is the same on both sides, or was different every time."""
         pending, verdicts = list(tokens), dict[str, Verdict]()
         for look in range(1, LOOKS_MAX + 1):
             verdicts = await self._look(pending)
             pending = [token for token in pending if verdicts[token] != SAME]
-            moving = any(not verdicts[token].settled for token in pending)
+            moving = any(not verdicts[token].final for token in pending)
             if not pending or (look >= LOOKS_MIN and not moving):
                 break
         for token in pending:
             verdict = verdicts[token]
-            if not verdict.settled:
+            if not verdict.final:
                 _log.warning("record_never_still", partition=str(self.partition))
             self.missing += any(d.kind == "hold_missing" for d in verdict.differences)
             self.differences.extend(verdict.differences)

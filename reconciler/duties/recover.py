@@ -95,8 +95,8 @@ class Recover:
             [partition.number for partition, _ in healthy],
             [read_at for _, read_at in healthy],
         )
-        settled = len(healthy) == len(partitions)
-        return self._config.interval_seconds if settled else self._config.retry_seconds
+        all_healthy = len(healthy) == len(partitions)
+        return self._config.interval_seconds if all_healthy else self._config.retry_seconds
 
     async def _look(self, live: LivePartition, run_id: str) -> tuple[Snapshot | None, str]:
         """The partition's snapshot where it was healthy, and a word for what was found or done."""

@@ -157,7 +157,7 @@ class Repair:
         well = []
         for token, repair_id in tokens.items():
             verdict = judge.judge(token, reading, known.get(token), applied)
-            if not verdict.settled:
+            if not verdict.final:
                 continue
             before = reading.records.get(token)
             at = _ABSENT if before is None else before.position

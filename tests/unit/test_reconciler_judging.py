@@ -90,7 +90,7 @@ def test_a_difference_has_its_kind(
     stored: StoredRecord | None, ledger: LedgerReservation | None, kind: str, field: str
 ) -> None:
     verdict = judged(stored, ledger)
-    assert verdict.settled
+    assert verdict.final
     assert [(d.kind, d.field) for d in verdict.differences] == [(kind, field)]
     assert verdict.differences[0].reservation_id == f"sale.0.{TOKEN}"
 

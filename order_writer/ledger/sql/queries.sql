@@ -188,7 +188,7 @@ SELECT EXISTS (
       AND d.status IN ('dead', 'replay_requested')
       AND (d.epoch, d.sequence) < (asked.epoch, asked.sequence));
 
--- name: settle_letter
+-- name: resolve_letter
 UPDATE dead_letters
 SET status = $2, error = coalesce($3, error),
     resolved_at = CASE WHEN $2 = 'replayed' THEN now() END

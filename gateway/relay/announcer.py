@@ -24,7 +24,7 @@ LOOK_SECONDS = 1.0
 _log = structlog.get_logger()
 
 
-class Settlements:
+class SettlementAnnouncer:
     """See the module. Several relays may do this at once: each takes rows that no other has."""
 
     def __init__(
@@ -41,7 +41,7 @@ class Settlements:
         self._topic = settings.settlement_topic
 
     async def keep(self) -> None:
-        """Announce whatever there is, looking once a second, until cancelled."""
+        """Announce whatever there is, looking once a second, until it is cancelled."""
         while True:
             try:
                 announced = await self.announce()
