@@ -1,4 +1,4 @@
-"""NOTIFYs that make the writer look at once: a sale changed, a replay is asked for."""
+"""NOTIFYs that wake the writer: a sale has changed, a replay is asked for."""
 
 import asyncio
 
@@ -11,14 +11,14 @@ from order_writer.writing.faults import PASSING, fault_backoff
 
 SALES_CHANNEL = "dropgate_sales"
 WRITER_CHANNEL = "dropgate_writer"
-# A connection that died without a word is noticed by asking it.
+# Between probes: only a question shows that a connection has died in silence.
 PROBE_SECONDS = 5.0
 
 _log = structlog.get_logger()
 
 
 class Listener:
-    """Sets its events on NOTIFY; both are also set after every (re)connect, for what was missed."""
+    """Sets its events on NOTIFY, and both after every connect, for NOTIFYs that were missed."""
 
     def __init__(self, pool: asyncpg.Pool, stop: asyncio.Event) -> None:
         self.sales_changed = asyncio.Event()

@@ -1,7 +1,7 @@
 """The ledger's schema: numbered migrations, applied in order, once, by one process at a time.
 
 A migration is a file `NNNN_name.sql` in sql/migrations. What has been applied is recorded with the
-file's checksum; a file that changed afterwards is an error, because no database would have it.
+file's checksum; a file that changed afterwards is an error, because databases would differ.
 """
 
 import re
@@ -51,7 +51,7 @@ def read_migrations(folder: Path = _FOLDER / "migrations") -> list[Migration]:
 
 
 async def migrate(dsn: str) -> list[str]:
-    """Bring the database to the newest schema and tell the names of what was applied now.
+    """Bring the database to the newest schema; returns the names of the migrations applied now.
 
     Safe to call from many processes at once: one works, the others wait for it (at most the lock
     timeout of sql/schema.sql) and find nothing left to do. Each migration is one transaction.
@@ -63,7 +63,7 @@ async def migrate(dsn: str) -> list[str]:
         await connection.execute(QUERIES["create_record"])
         return await _apply(connection, migrations)
     finally:
-        await connection.close()  # which also gives the lock back
+        await connection.close()  # which also releases the lock
 
 
 async def _apply(connection: asyncpg.Connection, migrations: list[Migration]) -> list[str]:

@@ -31,9 +31,9 @@ from order_writer.writing.faults import (
     PASSING,
     Stopping,
     fault_backoff,
+    handle_lost_connection,
     patiently,
     pause_or_stop,
-    tell_unheard,
 )
 from order_writer.writing.watch import Watch
 from order_writer.writing.writer import Writer
@@ -41,7 +41,7 @@ from order_writer.writing.writer import Writer
 COMPARE_INTERVAL_SECONDS = 1.0
 FETCH_WAIT_SECONDS = 0.25
 CLOSE_TIMEOUT_SECONDS = 3.0
-POOL_CONNECTIONS = 3  # one writes, one listens, one tells of dead letters
+POOL_CONNECTIONS = 3  # one writes, one listens, one publishes dead letters
 
 _log = structlog.get_logger()
 
@@ -57,7 +57,7 @@ class Service:
         stop: asyncio.Event,
         tracing: Tracing | None = None,
     ) -> None:
-        """`tracing`: where each event's way into the ledger is to be seen."""
+        """`tracing`: where the spans of applied events go; None: no spans."""
         self._tracing = tracing
         self._batch_max_events = settings.order_writer.batch_max_events
         self._batch_wait_seconds = settings.order_writer.batch_wait_milliseconds / 1000
@@ -70,7 +70,7 @@ class Service:
         self._next_compare = 0.0
 
     async def run(self) -> None:
-        """Work until told to stop."""
+        """Work until the process is to stop."""
         with suppress(Stopping):
             await patiently(self._stop, "read_watermarks", self._watch.refresh)
             _log.info("order_writer_started")
@@ -86,8 +86,8 @@ class Service:
         _log.info("order_writer_stopped")
 
     async def _fetch_or_wait(self) -> Batch:
-        """A batch; an empty one after a pause where the log is away. The duties go on meanwhile,
-        and with them the ledger: what the outboxes have beyond it is read from there.
+        """A batch; after a pause an empty batch where the log is away. The duties go on meanwhile,
+        and with them the ledger: they read from the outboxes what it lacks.
         """
         try:
             batch = await self._fetch()
@@ -100,7 +100,7 @@ class Service:
         return batch
 
     async def _fetch(self) -> Batch:
-        """A batch; one that is not full is given a moment to fill, so that commits stay few."""
+        """A batch. A batch that is not full gets a moment to fill, so that commits stay few."""
         log, most = self._writer.log, self._batch_max_events
         first = await log.fetch(most, FETCH_WAIT_SECONDS)
         count = len(first.entries) + len(first.foreign)
@@ -114,7 +114,7 @@ class Service:
         return Batch(first.entries + more.entries, first.foreign + more.foreign)
 
     async def _duties(self) -> None:
-        """What is due beside the log. A fault here waits for the next round."""
+        """Whatever is due beside the log. After a fault the next round tries again."""
         listener = self._listener
         try:
             if listener.sales_changed.is_set():
@@ -145,8 +145,8 @@ def create_log(settings: Settings) -> EventLog:
 
 
 async def run(settings: Settings, stop: asyncio.Event) -> None:
-    """Run an order writer until `stop` is set; what is under way is finished or left untouched."""
-    asyncio.get_running_loop().set_exception_handler(tell_unheard)
+    """Run an order writer until `stop` is set; a batch under way is applied whole or not at all."""
+    asyncio.get_running_loop().set_exception_handler(handle_lost_connection)
     pool = await statements.open_pool(settings.postgres, size=POOL_CONNECTIONS)
     reader = create_reader(settings.redis, connections=2)
     log = create_log(settings)

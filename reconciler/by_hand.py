@@ -1,4 +1,4 @@
-"""Any duty, once, by hand, for one sale. Safe beside a running reconciler: all is repeatable."""
+"""A duty, once, by hand, for one sale. Safe beside a running reconciler: duties are repeatable."""
 
 from config.settings import Settings
 from reconciler.comparing.compare import CompareConfig
@@ -15,7 +15,7 @@ SWEEPS_MAX = 10_000
 
 
 async def run_once(settings: Settings, duty: str, sale_id: str) -> str:
-    """Do it and say what came of it, a line for each partition.
+    """Run the duty; returns what came of it, a line for each partition.
 
     Raises ValueError for an unknown duty or a sale without partitions, and the errors of servers
     that cannot be reached.

@@ -1,8 +1,8 @@
 """Settled sales → event log: each final accounting on a topic of its own, at least once.
 
 A settlement is final once the sale's keys are gone from Redis; until then it may be taken back.
-What was announced is noted in the ledger behind the acknowledgement, so a relay that dies in
-between announces it again: a consumer knows a copy by its sale.
+An announcement is noted in the ledger after Kafka's acknowledgement. A relay that dies in between
+announces again: a consumer recognizes a copy by its sale.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ _log = structlog.get_logger()
 
 
 class SettlementAnnouncer:
-    """See the module. Several relays may do this at once: each takes rows that no other has."""
+    """Announces settlements. Several relays may: each takes rows that no other has in hand."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class SettlementAnnouncer:
         producer: EventProducer,
         settings: EventLogSettings,
     ) -> None:
-        """`redis` tells whether a settlement is final; `producer` is used by nobody else."""
+        """`redis` shows whether a settlement is final; `producer` is used by nobody else."""
         self._ledger = ledger
         self._redis = redis
         self._producer = producer

@@ -62,7 +62,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     ledger = await create_pool(settings.postgres, size=2)  # one discovers, one announces
     relay = Relay(redis, producer, RelayConfig())
     discovery = Discovery(ledger)
-    # A producer of its own: one that fails is thrown away, and events shall not wait for that.
+    # Its own producer: a failed producer is replaced, and events must not wait for that.
     own_producer = EventProducer(settings.event_log)
     announcer = SettlementAnnouncer(ledger, redis, own_producer, settings.event_log)
     announcing = asyncio.create_task(announcer.keep(), name="relay-settlements")
@@ -109,7 +109,7 @@ async def _give_up(relay: Relay) -> None:
 
 
 async def _round(relay: Relay, discovery: Discovery, stopping: asyncio.Task[bool]) -> str | None:
-    """One round, cut short by the stop; None, or what it failed of."""
+    """One round, cut short by the stop; returns None, or the cause of its failure."""
     round_ = asyncio.ensure_future(_discover_and_relay(relay, discovery))
     await asyncio.wait((round_, stopping), return_when=asyncio.FIRST_COMPLETED)
     if not round_.done():

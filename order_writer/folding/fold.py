@@ -51,7 +51,7 @@ class Fold:
         self._marks: dict[tuple[str, int], Item] = {}
 
     def add(self, items: Iterable[Item]) -> None:
-        """Fold items, each into its number; one with a death becomes a void number."""
+        """Fold items, each into its number; an item with a death becomes a void number."""
         ledger = self._out.ledger
         for item in items:
             entry, event = item.entry, item.event
@@ -70,7 +70,7 @@ class Fold:
             self._marks[partition.sale_id, partition.number] = item
 
     def set_aside(self, items: Iterable[Item]) -> None:
-        """Dead letters of numbers the history does not have (fenced): they hold no number."""
+        """Make dead letters of items that are not in the history (fenced); they hold no number."""
         self._out.dead.extend(dead_letter(item) for item in items)
 
     def result(self) -> Folded:
@@ -147,7 +147,7 @@ class Fold:
         self._out.shifts.append(ShiftRow(event.sale_id, event.partition, event.shift_ms))
 
     def _repair(self, event: Repair) -> None:
-        """Nothing: Redis was made equal to what is here already."""
+        """Nothing to fold: Redis was made equal to the ledger."""
 
     def _account(self, event: Event, sku: str, location: str) -> list[int]:
         key = (event.sale_id, event.partition, sku, location)

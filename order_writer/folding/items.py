@@ -1,4 +1,4 @@
-"""Decoded copies of events: an event that may be applied, or the reason why it may not.
+"""Decoded copies of events: each is an event to apply, or a reason to set it aside.
 
 The number an item has comes from the log. An event whose own fields name another number, partition
 or sale is as unreadable as broken JSON: applying it would put it in the wrong place.
@@ -25,7 +25,9 @@ from order_writer.log.event_log import LogEntry
 
 ReservationEvent = Reserve | Confirm | Cancel | Expire | Extend | ReturnUnits
 _MOST_ERROR_CHARACTERS = 1000
-_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")  # the escape itself, not one that is escaped
+_NUL = re.compile(
+    rb"(?<!\\)(?:\\\\)*\\u0000"
+)  # the escape itself; an escaped backslash before u0000 is text
 
 
 class Death(msgspec.Struct, frozen=True, gc=False):
@@ -36,7 +38,7 @@ class Death(msgspec.Struct, frozen=True, gc=False):
 
 
 class Item(msgspec.Struct, frozen=True, gc=False):
-    """One event to fold. Exactly one of `event` (sound) and `death` (to be set aside) matters."""
+    """One event to fold; with a `death` it is set aside, whether `event` could be read or not."""
 
     entry: LogEntry
     fingerprint: bytes
@@ -45,13 +47,13 @@ class Item(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def reservation_id(self) -> str | None:
-        """The reservation the event is about, where it is about one and could be read."""
+        """The reservation the event is about, where there is one and it could be read."""
         if isinstance(self.event, ReservationEvent):
             return self.event.reservation_id
         return None
 
     def buried(self, reason: str, error: str) -> "Item":
-        """The same item, to be set aside."""
+        """This item with a death: it is to be set aside."""
         return Item(self.entry, self.fingerprint, self.event, Death(reason, plain_text(error)))
 
 
@@ -61,14 +63,14 @@ def plain_text(text: str) -> str:
 
 
 def decode_items(entries: Iterable[LogEntry]) -> list[Item]:
-    """Decode each entry; an unreadable one becomes an item with a death."""
+    """Decode each entry; an unreadable entry becomes an item with a death."""
     items = []
     for entry in entries:
         raw = entry.raw
         fingerprint = fingerprint_of(raw)
         try:
             event = decode_event(raw)
-        except msgspec.DecodeError as error:  # ValidationError is one, too
+        except msgspec.DecodeError as error:  # or its child ValidationError
             items.append(_unreadable(entry, fingerprint, str(error)))
             continue
         position = entry.position
@@ -80,7 +82,7 @@ def decode_items(entries: Iterable[LogEntry]) -> list[Item]:
             items.append(_unreadable(entry, fingerprint, "the event names another place"))
             continue
         if b"\\u0000" in raw and _NUL.search(raw):
-            # Told here, as the payload's column would take it and never give it back.
+            # Found here, because the payload's column would store the text and never return it.
             death = Death("refused", "a text holds NUL, which PostgreSQL cannot store")
             items.append(Item(entry, fingerprint, event, death))
             continue

@@ -32,7 +32,7 @@ def dead_letter(item: Item) -> DeadLetterRow:
 
 
 def foreign_letter(foreign: Foreign, reason: str = "unnumbered") -> DeadLetterRow:
-    """The letter of something without a number of ours."""
+    """The letter of something without a valid number."""
     digest = blake2b(foreign.raw, digest_size=8).hexdigest()
     source = plain_text(foreign.source)
     return DeadLetterRow(

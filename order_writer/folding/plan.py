@@ -1,4 +1,4 @@
-"""What may be applied of the copies at hand: arithmetic on numbers, nothing else.
+"""Which of the copies at hand may be applied: arithmetic on numbers, nothing else.
 
 A partition's history is contiguous within an epoch, and an epoch follows another only by a
 `recover` event that names the closing position stored in the ledger.
@@ -14,7 +14,7 @@ from order_writer.log.event_log import Watermark, format_position
 
 @dataclass(frozen=True, slots=True)
 class ClosedEpoch:
-    """The ledger's word that an epoch ended at `last_sequence` and which epoch follows it."""
+    """An epoch that the ledger closed at `last_sequence`, and the epoch that follows it."""
 
     last_sequence: int
     next_epoch: int
@@ -24,9 +24,9 @@ class ClosedEpoch:
 class Plan:
     """What to do with one partition's items, which are taken in order.
 
-    `run` is contiguous after the watermark and of one epoch. `repeated` are at or below it.
-    `fenced` are beyond the close of their epoch. `rest` follows a gap (then `gap` is set) or starts
-    the next epoch.
+    `run`: contiguous after the watermark, and of one epoch. `repeated`: at or below the watermark.
+    `fenced`: beyond the close of their epoch. `rest`: items after a gap (then `gap` is set) or of
+    the next epoch. `stop`: why the partition must stop, where it must.
     """
 
     run: list[Item] = field(default_factory=list)
@@ -49,9 +49,8 @@ def in_order(items: Sequence[Item]) -> tuple[list[Item], str | None]:
             if last.event is None and item.event is not None:
                 ordered[-1] = item
             elif item.event is not None and item.fingerprint != last.fingerprint:
-                return ordered[
-                    :-1
-                ], f"forked: two events have number {format_position(item.entry.position)}"
+                number = format_position(item.entry.position)
+                return ordered[:-1], f"forked: two events have number {number}"
             continue
         ordered.append(item)
     return ordered, None

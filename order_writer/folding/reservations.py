@@ -1,7 +1,7 @@
 """What a run of events does to each reservation, folded to its last state.
 
-A reservation accepted in the run becomes rows to insert; one of an earlier run becomes a change
-that requires the state its first event here needs.
+A reservation accepted in the run becomes rows to insert; a reservation of an earlier run becomes a
+change that requires the state its first event here needs.
 """
 
 from gateway.inventory.events import EventLine, Reserve
@@ -24,7 +24,7 @@ _UNTOUCHED = _Line()
 
 
 class FoldedReservation:
-    """A reservation as the run has left it so far; `accepted` is None for one of an earlier run."""
+    """A reservation as the run has left it so far; `accepted`: its event, if it is of this run."""
 
     __slots__ = (
         "_lines",
@@ -64,7 +64,7 @@ class FoldedReservation:
         self._line(line).returned += line.quantity
 
     def add_rows(self, out: Folded) -> None:
-        """What is to be stored of it."""
+        """Add the rows that store this reservation."""
         if self.accepted is None:
             self._add_change(out)
         else:
@@ -142,6 +142,6 @@ class Reservations:
         return reservation
 
     def add_rows(self, out: Folded) -> None:
-        """What is to be stored of all of them."""
+        """Add the rows that store all reservations of the run."""
         for reservation in self._known.values():
             reservation.add_rows(out)

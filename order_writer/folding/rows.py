@@ -1,7 +1,8 @@
 """Rows of the ledger as the fold makes them.
 
-The fields of a row that is only ever added are named as the columns of its table; the order of the
-others' is that of their statement in sql/queries.sql. Instants are milliseconds since 1970.
+Rows that are only ever added have their table's column names as fields; the fields of all other
+rows are in the order of their statement in ledger/sql/queries.sql. Instants are milliseconds since
+1970.
 """
 
 from collections.abc import Sequence
@@ -45,7 +46,7 @@ class ReservationRow(NamedTuple):
 
 
 class ReservationChange(NamedTuple):
-    """What the batch does to a reservation of an earlier one, which must be in state `required`."""
+    """What the batch does to an earlier batch's reservation, which must be in state `required`."""
 
     reservation_id: str
     required: str
@@ -72,7 +73,7 @@ class LineRow(NamedTuple):
 
 
 class LineChange(NamedTuple):
-    """Units confirmed and returned of a line of an earlier batch."""
+    """Units confirmed and returned of an earlier batch's line."""
 
     reservation_id: str
     sku: str

@@ -41,7 +41,7 @@ _POSTGRES_EPOCH_MS = 946_684_800_000  # 2000-01-01 in milliseconds since 1970
 
 
 async def open_pool(settings: PostgresSettings, *, size: int) -> asyncpg.Pool:
-    """Connections as the statements here need them."""
+    """A pool whose connections are prepared for these statements."""
     return await create_pool(settings, size=size, prepare=prepare, server_settings=_BY_KEY)
 
 
@@ -71,7 +71,7 @@ async def lock_watermarks(
 
 
 def offsets_of(stored: str) -> tuple[LogOffset, ...]:
-    """watermarks.log_offsets as the log wants it."""
+    """watermarks.log_offsets, parsed."""
     return tuple(LogOffset(place, number) for place, number in _decode_offsets(stored).items())
 
 
@@ -95,7 +95,7 @@ async def waiting_reservations(
 
 
 async def contradicted(connection: Connection, items: Sequence[Item]) -> list[Item]:
-    """Of items at or below the watermark, those that are not what the history has there."""
+    """Items at or below the watermark whose number has another event in the history."""
     rows = [
         (
             item.entry.partition.sale_id, item.entry.partition.number, item.entry.position.epoch,
@@ -117,7 +117,7 @@ async def write(connection: Connection, folded: Folded, *, replayed: bool = Fals
         unequal = await connection.fetchval(QUERIES["unequal_accounts"], *columns(folded.loaded))
         if unequal:
             raise IntegrityViolation("loaded with other stock than the ledger opened it with")
-    # Deadlines move before this batch's own holds come in: those are on the moved clock already.
+    # Deadlines move before this batch's own holds are added, which are on the moved clock already.
     await _write(connection, "shift_deadlines", folded.shifts, counted=False)
     if replayed:
         await _write(connection, "fill_void", folded.ledger)
@@ -138,7 +138,7 @@ async def advance(connection: Connection, folded: Folded) -> None:
 
 
 async def stop_partitions(connection: Connection, reasons: dict[PartitionId, str]) -> None:
-    """Stop partitions, each with its reason; the first reason of one stays."""
+    """Stop partitions, each with its reason; a partition keeps its first reason."""
     if reasons:
         rows = [(key.sale_id, key.number, reason) for key, reason in sorted(reasons.items())]
         await connection.execute(QUERIES["stop_partitions"], *columns(rows))
@@ -161,7 +161,7 @@ async def _add(connection: Connection, table: str, rows: Sequence[NamedRow]) -> 
 async def _change(
     connection: Connection, name: str, rows: Sequence[ReservationChange] | Sequence[LineChange]
 ) -> None:
-    """Rows that are there already, sale by sale."""
+    """Change rows that exist, sale by sale."""
     if not rows:
         return
     by_sale: dict[str, list[ReservationChange | LineChange]] = {}
@@ -185,14 +185,14 @@ async def _write(
 
 
 def _require(name: str, status: str, rows: Sequence[object]) -> None:
-    """As many rows were changed as asked for; one less is a contradiction."""
+    """Raise IntegrityViolation where fewer rows were changed than the fold asked for."""
     changed = int(status.rpartition(" ")[2])
     if changed != len(rows):
         raise IntegrityViolation(f"{name}: {changed} rows of {len(rows)}")
 
 
 def _microseconds(instant_ms: int) -> tuple[int]:
-    """As Postgres keeps it, since 2000."""
+    """An instant as Postgres stores it: microseconds since 2000."""
     return ((instant_ms - _POSTGRES_EPOCH_MS) * 1000,)
 
 

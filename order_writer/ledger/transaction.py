@@ -1,4 +1,4 @@
-"""One batch, one transaction: what of it can be applied is, and what cannot is told."""
+"""One batch, one transaction: applies what can be applied, and reports the rest."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,8 +17,8 @@ from order_writer.log.event_log import Watermark, format_position
 class Report:
     """What came of a batch.
 
-    `rest` could not be applied yet: it follows a gap (then `gaps` has where the history stands) or
-    belongs to the next epoch. `stopped` partitions apply nothing more.
+    `rest`: items that could not be applied yet, because they follow a gap (then `gaps` has where
+    the history stands) or belong to the next epoch. `stopped`: partitions that apply nothing more.
     """
 
     applied: int = 0
@@ -29,7 +29,7 @@ class Report:
     stopped: dict[PartitionId, str] = field(default_factory=dict)
 
     def add(self, later: "Report") -> None:
-        """Take in what came of the part of the batch that follows."""
+        """Add the report of the part of the batch that follows."""
         self.applied += later.applied
         self.repeated += later.repeated
         self.dead += later.dead
@@ -115,7 +115,7 @@ def _fold(
 
 
 def _behind(run: list[Item], waiting: set[str]) -> list[Item]:
-    """The run, with what must wait behind a dead letter of the same reservation set aside."""
+    """The run; an event whose reservation has a dead letter before it is set aside, to wait."""
     if not waiting and all(item.death is None for item in run):
         return run
     blocked, result = set(waiting), []

@@ -1,8 +1,8 @@
 """Replay of dead letters: an event set aside takes its own number after all.
 
 A request is a row with status `replay_requested` and a NOTIFY on `dropgate_writer`. The letter and
-those that waited behind it are applied in the order of their numbers, each in a transaction of its
-own; the first that fails stays dead with the new error, and with it those after it.
+the letters that waited behind it are applied in the order of their numbers, each in its own
+transaction; the first letter that fails stays dead with the new error, and so do those after it.
 """
 
 from dataclasses import dataclass
@@ -37,7 +37,9 @@ class Replay:
     writer: Writer
 
     async def serve(self) -> int:
-        """Settle the requests at hand (bounded) and tell how many; each ends replayed or dead.
+        """Serve the requests at hand, at most MOST_REQUESTS_PER_ROUND; returns how many.
+
+        Each letter ends replayed or dead.
 
         Raises what Redis and Postgres raise when they are away; nothing is half done then.
         """

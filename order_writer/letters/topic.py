@@ -1,8 +1,8 @@
-"""Dead letters to their topic, for whoever watches what was set aside; the table stays the truth.
+"""Dead letters to their topic, for whoever watches events set aside; the table stays the truth.
 
-A letter is told after it is in the table, and marked as told after all in-sync replicas have it. A
-crash in between tells it again, under the same `identity`. The broker may be away for as long as it
-likes: this runs beside the writer, which never waits for it.
+A letter is published after it is in the table, and marked after all in-sync replicas have it. After
+a crash in between it is published again, under the same `identity`. The broker may be away for any
+length of time: publishing runs beside the writer, which never waits for it.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ _log = structlog.get_logger()
 
 
 class DeadLetterTopic:
-    """See the module. Several may run: each takes letters that no other has in hand."""
+    """Publishes letters. Several may run: each takes letters that no other has in hand."""
 
     def __init__(self, pool: asyncpg.Pool, settings: EventLogSettings, stop: asyncio.Event) -> None:
         self._pool = pool
@@ -44,11 +44,11 @@ class DeadLetterTopic:
                     pass
                 backoff.reset()
             except PASSING as error:
-                _log.warning("dead_letters_not_told", error=repr(error))
+                _log.warning("dead_letters_not_published", error=repr(error))
                 await backoff.pause_unless(self._stop)
 
     async def publish(self) -> int:
-        """Tell the letters that were not told yet, at most MOST_LETTERS_PER_ROUND; how many.
+        """Publish letters that are not published yet, at most MOST_LETTERS_PER_ROUND; how many.
 
         Raises what Postgres and Kafka raise, and TimeoutError after PRODUCE_TIMEOUT_SECONDS.
         """
@@ -64,7 +64,7 @@ class DeadLetterTopic:
         return len(letters)
 
     async def _produce(self, letters: list[asyncpg.Record]) -> None:
-        # Dead letters are few and far between: a producer of a round's own cannot have gone stale.
+        # Dead letters are rare: a producer made for each round cannot have gone stale.
         producer = AIOKafkaProducer(
             bootstrap_servers=self._settings.bootstrap,
             enable_idempotence=True,

@@ -1,7 +1,7 @@
-"""What the writer needs of an event log, whichever it is.
+"""The event log as the writer sees it, Kafka or the outbox.
 
 Delivery is at least once and usually in order; the ledger's own numbers do the rest. A log hands
-out bounded batches, is told when one is safe in the ledger, and can be asked for older events.
+out bounded batches, commits them once they are safe in the ledger, and reads older events again.
 """
 
 import re
@@ -29,7 +29,7 @@ class LogOffset(msgspec.Struct, frozen=True, gc=False):
 class LogEntry(msgspec.Struct, frozen=True, gc=False):
     """One copy of an event as a log delivered it; the number is the log's, not the JSON's.
 
-    `traceparent` is of whoever put it there, where that is known.
+    `traceparent`: of the span that put the copy there, where it is known.
     """
 
     partition: PartitionId
@@ -40,7 +40,7 @@ class LogEntry(msgspec.Struct, frozen=True, gc=False):
 
 
 class Foreign(msgspec.Struct, frozen=True, gc=False):
-    """Something in the log that has no number of ours; `source` says where it was found."""
+    """Something in the log without a valid number; `source` says where it was found."""
 
     source: str
     error: str
@@ -73,13 +73,13 @@ class EventLog(Protocol):
         """How long an event may be in the outbox before this log is taken to have missed it."""
 
     def follow(self, marks: Sequence[Watermark]) -> None:
-        """Read these partitions and no others; a new one from its watermark on."""
+        """Read these partitions and no others; a new partition from its watermark on."""
 
     async def fetch(self, most_entries: int, wait_seconds: float) -> Batch:
         """At most `most_entries`, waiting at most `wait_seconds` for the first."""
 
     async def commit(self) -> None:
-        """All that was fetched is in the ledger. May fail silently: redelivery is harmless."""
+        """Commit all that was fetched. May fail silently: redelivery is harmless."""
 
     async def refetch(self, mark: Watermark, most_entries: int) -> list[LogEntry]:
         """Events beyond the watermark from the log's own past; empty where it has none."""
@@ -94,7 +94,7 @@ def format_position(position: Position) -> str:
 
 
 def parse_position(epoch_sequence: bytes) -> Position | None:
-    """A position from `epoch-sequence`, or None where that is no number the scripts could give."""
+    """A position from `epoch-sequence`; None for a number that the scripts cannot have given."""
     match = _POSITION.fullmatch(epoch_sequence)
     if match is None:
         return None

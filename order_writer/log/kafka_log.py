@@ -2,7 +2,7 @@
 
 The number of an event comes from the record's headers, its partition from the key. Offsets are
 committed after the ledger's own commit; the ledger keeps them too, beside the watermark, so that an
-event can be sought again where it must be. The client is known to go silent after a broker restart
+event can be sought again. The client is known to go silent after a broker restart
 and to hang while the broker is away: every wait has a deadline, a silent consumer is replaced.
 """
 
@@ -37,7 +37,7 @@ _log = structlog.get_logger()
 
 
 def read_record(record: "ConsumerRecord[bytes, bytes]") -> LogEntry | Foreign:
-    """A record as an entry; one without a key or number of ours is foreign."""
+    """A record as an entry; a record without a valid key or number is foreign."""
     place = f"{record.topic}:{record.partition}"
     raw = record.value or b""
     headers = dict(record.headers)
@@ -73,7 +73,7 @@ class KafkaLog:
         del marks
 
     async def fetch(self, most_entries: int, wait_seconds: float) -> Batch:
-        """At most `most_entries`; replaces a consumer that is silent while there is something."""
+        """At most `most_entries`; replaces a consumer that is silent while there are records."""
         consumer = await self._started()
         try:
             # The client may hang inside: its own time-out is not to be trusted.
@@ -82,7 +82,7 @@ class KafkaLog:
                     timeout_ms=int(wait_seconds * 1000), max_records=most_entries
                 )
         except FAULTS:
-            # What it had in hand may be gone: the next one begins at what was committed.
+            # Records in hand may be gone: the next consumer begins at the committed offsets.
             await self.close()
             raise
         batch = Batch([], [])
@@ -101,8 +101,8 @@ class KafkaLog:
         return batch
 
     async def commit(self) -> None:
-        """Commit what was fetched. A failure costs a redelivery, which commits again: recovery
-        waits for the offsets, and meanwhile nothing new comes that would carry them along.
+        """Commit what was fetched. After a failure the consumer is replaced, so that records come
+        again and are committed: recovery waits for the offsets, and no new record may come.
         """
         if self._consumer is None or not self._fetched:
             return
@@ -159,7 +159,7 @@ class KafkaLog:
         return found[:most_entries]
 
     async def close(self) -> None:
-        """Leave the group; a client that hangs is left behind."""
+        """Leave the group; a client that hangs is abandoned."""
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             await stop_client(consumer)

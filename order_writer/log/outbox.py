@@ -14,7 +14,7 @@ from order_writer.log.event_log import LogEntry, Watermark, parse_position
 
 
 def entries_of(partition: PartitionId, answer: object) -> list[LogEntry]:
-    """Stream entries as log entries. An id the scripts could not have given is left out."""
+    """Stream entries as log entries. An id that the scripts cannot have given is left out."""
     entries = []
     for identifier, fields in cast("list[tuple[bytes, dict[bytes, bytes]]]", answer or []):
         position = parse_position(identifier)
@@ -25,9 +25,9 @@ def entries_of(partition: PartitionId, answer: object) -> list[LogEntry]:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """What an outbox has: its copy of the event at a watermark, and its last number.
+    """The end of an outbox: its copy of the event at a watermark, and its last number.
 
-    `is_trusted`: the partition answers. Until it does, recovery judges what it has, not the writer.
+    `is_trusted`: the partition answers. Until it does, recovery, not the writer, judges its outbox.
     """
 
     copy: LogEntry | None

@@ -16,7 +16,7 @@ _LEAST_ENTRIES_PER_STREAM = 16
 
 
 class OutboxLog:
-    """An EventLog over the streams. Its place is kept in memory; the watermark is the truth."""
+    """An EventLog over the streams. Its cursors are in memory; the watermarks are the truth."""
 
     patience_seconds = 0.0
 
@@ -27,7 +27,7 @@ class OutboxLog:
         self._cursors: dict[bytes, tuple[PartitionId, Position]] = {}
 
     def follow(self, marks: Sequence[Watermark]) -> None:
-        """Read these partitions and no others; a new one from its watermark on."""
+        """Read these partitions and no others; a new partition from its watermark on."""
         cursors = {}
         for mark in marks:
             key = outbox_key(mark.partition)
@@ -35,8 +35,8 @@ class OutboxLog:
         self._cursors = cursors
 
     async def fetch(self, most_entries: int, wait_seconds: float) -> Batch:
-        """At most `most_entries`: an equal share of each stream, and what is left of it then goes
-        to those that have more. So fewer than `most_entries` are all there are.
+        """At most `most_entries`: an equal share of each stream, then the rest from the streams
+        that have more. Fewer than `most_entries` means that there are no more.
         """
         if not self._cursors:
             await asyncio.sleep(wait_seconds)
@@ -53,7 +53,7 @@ class OutboxLog:
     async def _read(
         self, keys: Sequence[bytes], most_entries: int, block: int
     ) -> tuple[list[LogEntry], list[bytes]]:
-        """Entries of these streams, and which streams may have more. Those that were read now are
+        """Entries of these streams, and which streams may have more. A stream that was read is
         asked last the next time.
         """
         share = min(max(most_entries // len(keys), _LEAST_ENTRIES_PER_STREAM), most_entries)
@@ -75,7 +75,7 @@ class OutboxLog:
         return entries, longer
 
     async def commit(self) -> None:
-        """Nothing to do: the watermark is the only place kept."""
+        """Nothing to do: only the watermarks are kept."""
 
     async def refetch(self, mark: Watermark, most_entries: int) -> list[LogEntry]:
         """The stream has no other past than what the writer reads from it by itself."""

@@ -20,7 +20,7 @@ LONGEST_PAUSE_SECONDS = 5.0
 
 _log = structlog.get_logger()
 _POISON_CLASSES = ("22", "23")  # data exception, integrity constraint violation
-# What a server, or the way to it, may do at any time.
+# Faults of a server, or of the way to it, which may come at any time.
 PASSING = (
     *LEDGER_FAULTS,
     redis.RedisError,
@@ -68,11 +68,11 @@ async def patiently(stop: asyncio.Event, action: str, work: Callable[[], Awaitab
             await pause_or_stop(backoff, stop)
 
 
-def tell_unheard(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+def handle_lost_connection(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """An exception handler for the loop: a lost connection to Postgres is an outage here, too.
 
     asyncpg gives up the future of a COPY that it begins just after the server has ended the
-    connection; the caller gets another error, and nobody hears of this one.
+    connection; the caller gets another error, and nobody retrieves this one.
     """
     error = context.get("exception")
     is_task = isinstance(context.get("future"), asyncio.Task)

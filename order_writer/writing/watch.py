@@ -1,8 +1,8 @@
-"""Every second, also when the log is silent: watermarks against the ends of the outboxes.
+"""Watermarks against the ends of the outboxes: every second, also when the log is silent.
 
-What the log should have delivered by now and did not is read from the outbox. An outbox whose event
-at the watermark has other bytes than the ledger's is another history: its partition stops. Where a
-partition answers nobody yet, recovery sees the same, and makes it anew from the ledger.
+Events that the log should have delivered by now are read from the outbox. An outbox whose event at
+the watermark has other bytes than the ledger's is another history: its partition stops. A partition
+that does not answer yet is left to recovery, which rebuilds it from the ledger.
 """
 
 import time
@@ -25,13 +25,13 @@ _log = structlog.get_logger()
 
 @dataclass(slots=True)
 class Watch:
-    """Compares, catches up, and keeps the log's list of partitions fresh."""
+    """Compares, catches up, and keeps the log's list of partitions current."""
 
     writer: Writer
     _since: dict[PartitionId, tuple[Position, float]] = field(default_factory=dict)
 
     async def refresh(self) -> list[Watermark]:
-        """Read all watermarks and tell the log which partitions to follow."""
+        """Read all watermarks, set the gauges, and let the log follow the partitions that run."""
         async with self.writer.pool.acquire() as connection:
             rows = await connection.fetch(statements.QUERIES["followed_partitions"])
             letters = await connection.fetchval(statements.QUERIES["count_open_letters"])
@@ -65,7 +65,7 @@ class Watch:
         return running
 
     async def compare(self) -> None:
-        """One round. Raises what Redis and Postgres raise; the next round is soon enough."""
+        """One round. Raises what Redis and Postgres raise; the next round tries again."""
         marks = await self.refresh()
         if not marks:
             return

@@ -1,6 +1,6 @@
-"""The writer: batches into the ledger, whatever order, repetition and damage they come in.
+"""The writer: applies batches, however disordered, repeated or damaged they are.
 
-- A fault of the world (a lost connection, a lock, a time-out) is tried again without end.
+- After a fault of the world (a lost connection, a lock, a time-out) it tries again without end.
 - A fault of an event is found by halving the batch; what fails POISON_TRIES times alone becomes a
   dead letter that holds its number.
 - A gap is read from the outbox, then from the log's past; a gap that is in neither stops its
@@ -77,7 +77,7 @@ class Writer:
     async def _missing(
         self, gap: Watermark, sought: dict[PartitionId, tuple[Position, bool]]
     ) -> list[LogEntry]:
-        """What follows the gap: from the outbox, and where that did not help, from the log."""
+        """Events after the gap: from the outbox, and where that did not help, from the log."""
         position, from_log = sought.get(gap.partition, (None, False))
         first_time = position != gap.position
         found: list[LogEntry] = []
@@ -103,7 +103,7 @@ class Writer:
         return found
 
     async def _apply_or_halve(self, items: list[Item]) -> Report:
-        """Apply items; halve them to find the poisoned one, and set that aside."""
+        """Apply items; where they fail, halve them to find the poisoned item, and set it aside."""
         try:
             return await self._applied(items)
         except Exception as error:
@@ -118,7 +118,7 @@ class Writer:
         return report
 
     async def _bury_poison(self, item: Item, error: Exception) -> Report:
-        """An item that failed once alone: tried again, then set aside."""
+        """Apply an item that failed alone once: at most POISON_TRIES times, then set it aside."""
         if item.death is not None:
             raise error  # a dead letter is stored as it is: only a defect fails here
         for _ in range(POISON_TRIES - 1):
@@ -157,7 +157,7 @@ class Writer:
 
     async def _set_aside(self, foreign: Sequence[Foreign]) -> None:
         async with self.pool.acquire() as connection, connection.transaction():
-            letters = Folded(dead=[foreign_letter(one) for one in foreign])
+            letters = Folded(dead=[foreign_letter(each) for each in foreign])
             await statements.write(connection, letters)
         self.metrics.dead_letters.inc(len(foreign))
         _log.error("foreign_set_aside", letters=len(foreign), source=foreign[0].source)

@@ -1,8 +1,8 @@
 """An exact comparison of one partition, while it is in use.
 
-Counters are compared at the number of one snapshot: the ledger is folded back to it, so what
-differs is drift and never lag. Records are read in pages and hold up nobody; whatever does not
-agree at first sight is looked at again, at a number the ledger has reached, before it is called a
+Counters are compared at the number of one snapshot: the ledger is folded back to it, so a
+difference is drift and never lag. Records are read in pages and hold up nobody; a record that does
+not agree at first sight is read again, at a number the ledger has reached, before it counts as a
 difference.
 """
 
@@ -31,8 +31,8 @@ COUNTERS = ("loaded", "adjusted", "transferred", "in_transit", "available", "hel
 class CompareConfig:
     """`interval_seconds`: pause between comparisons of a sale; `ledger_wait_seconds`: how long the
     ledger may take to reach a number; `page_records`: records, or buyers, in one read of Redis;
-    `full_interval_seconds`: how often a periodic comparison looks at all records, not only at those
-    that changed since the last one that found nothing.
+    `full_interval_seconds`: how often a periodic comparison looks at all records, not only at
+    records that changed since the last comparison without differences.
     """
 
     interval_seconds: float = 30.0
@@ -41,7 +41,7 @@ class CompareConfig:
     full_interval_seconds: float = 600.0
 
     def __post_init__(self) -> None:
-        """Raise ValueError for bounds that are none."""
+        """Raise ValueError for impossible bounds."""
         times = (self.interval_seconds, self.ledger_wait_seconds, self.full_interval_seconds)
         if min(times) <= 0:
             raise ValueError("compare: intervals must be positive")
@@ -51,7 +51,7 @@ class CompareConfig:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What one partition was compared at, and what was found."""
+    """The number at which one partition was compared, and what was found."""
 
     partition: PartitionId
     position: Position
@@ -66,7 +66,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class _LedgerView:
-    """The ledger at the snapshot's number, out of one repeatable-read transaction."""
+    """The ledger at the snapshot's number, read in one repeatable-read transaction."""
 
     accounts: tuple[AccountCounters, ...]
     reservations: int
@@ -101,7 +101,7 @@ async def compare_partition(
     limits = Limits(scope, _skus(places), config.ledger_wait_seconds, strangers)
     await limits.compare()
     found += [*records.differences, *limits.differences]
-    # One that changed twice is on two pages, and found twice.
+    # A reservation that changed twice is on two pages, and its differences are found twice.
     return Comparison(partition, position, tuple(dict.fromkeys(found))[:DIFFERENCES_MAX], places)
 
 

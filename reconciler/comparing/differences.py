@@ -10,10 +10,10 @@ DIFFERENCES_MAX = 10_000
 class Kind(StrEnum):
     """What differs.
 
-    counter: an account's counter. hold_missing: the ledger has a reservation that Redis has not.
-    hold_leaked: Redis holds units for a reservation that the ledger has not, or has as resolved, or
+    counter: an account's counter. hold_missing: the ledger has a reservation that Redis lacks.
+    hold_leaked: Redis holds units for a reservation that the ledger lacks or has as resolved, or
     that no deadline will ever release. resolved_twice: resolved on both sides, not in the same way.
-    limit_count: a buyer's count. unapplied: a change that one side has and the other has not.
+    limit_count: a buyer's count. unapplied: a change that one side has and the other lacks.
     void: a number whose event is a dead letter.
     """
 
@@ -27,7 +27,7 @@ class Kind(StrEnum):
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that Redis and the ledger do not agree on, at the same number."""
+    """One value in which Redis and the ledger differ, at the same number."""
 
     partition: int
     kind: Kind

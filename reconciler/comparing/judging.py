@@ -1,7 +1,7 @@
-"""One reservation in Redis beside the same one in the ledger: the same, different, or not yet said.
+"""A reservation in Redis beside itself in the ledger: equal, different, or not decided yet.
 
-Pure: no server is asked. Both sides carry the number of the reservation's last event, so they are
-compared only where it is the same one; a difference of numbers is judged by what the ledger had
+Pure: no server is asked. Both sides carry the number of the reservation's last event. Their fields
+are compared only where the numbers are equal; unequal numbers are judged by what the ledger had
 applied when it was read.
 """
 
@@ -141,8 +141,8 @@ class Judge:
         indexed = reading.deadlines.get(token)
         expected = record.deadline if record.state == ReservationState.HELD else None
         if indexed != expected:
-            # Without its entry among the deadlines a hold never returns; with one too many the
-            # sweeper works on a resolved one.
+            # A hold without an entry among the deadlines never returns; a resolved reservation
+            # with an entry is work for the sweeper.
             wrong = self._differs(token, row.buyer_id, Kind.HOLD_LEAKED, "deadline_index")
             yield wrong(indexed, expected)
 

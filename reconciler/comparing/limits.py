@@ -1,7 +1,7 @@
 """Each buyer's numbers: those of Redis beside those the ledger implies.
 
-They are what counts towards the limits, the highest admission number the buyer has spent, and how
-many reservations the buyer gave back unpaid.
+The numbers are: what counts towards the limits, the highest admission number the buyer has spent,
+and how many reservations the buyer gave back unpaid.
 """
 
 from collections.abc import Mapping, Sequence
@@ -66,7 +66,7 @@ class Limits:
 
     @property
     def partition(self) -> PartitionId:
-        """Whose buyers these are."""
+        """The partition of the buyers."""
         return self.scope.partition
 
     async def compare(self) -> None:
@@ -81,7 +81,7 @@ class Limits:
     async def _compare(self, buyers: Sequence[str]) -> None:
         reading = await read_buyers(self.context.reader, self.partition, buyers)
         if await self._unequal(buyers, reading, reading.position):
-            # The ledger may not have been there yet, or further: once more, exactly.
+            # The ledger may have been behind: once more, at a number that it has reached.
             reading = await read_buyers(self.context.reader, self.partition, buyers)
             await wait_for_ledger(
                 self.context.ledger, self.partition, reading.position, self.ledger_wait_seconds

@@ -1,7 +1,8 @@
 """Which reservations, or buyers, a comparison looks at: all of the ledger, or those that changed.
 
 A partition that was found balanced at one number can only have drifted by accident since, and most
-of it has not been touched: the next comparisons look at what has changed, and now and then at all.
+of it has not been touched: the next comparisons look at what has changed, and now and then at
+everything.
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -29,7 +30,7 @@ class Scope:
     since: Position | None = None
 
     async def reservations(self) -> AsyncIterator[dict[str, LedgerReservation]]:
-        """Reservations by token; with `since`, one may come on more than one page."""
+        """Reservations by token; with `since`, a reservation may be on more than one page."""
         if self.since is None:
             async for page in self._all_reservations():
                 yield page
@@ -39,7 +40,7 @@ class Scope:
             yield {row.token: row for row in map(LedgerReservation.of, rows)}
 
     async def buyers(self) -> AsyncIterator[Sequence[str]]:
-        """Buyers; with `since`, one may come on more than one page."""
+        """Buyers; with `since`, a buyer may be on more than one page."""
         if self.since is None:
             async for page in self._all_buyers():
                 yield page

@@ -40,7 +40,7 @@ class StoredRecord(Record, frozen=True, array_like=True):
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Some records, or buyers, of a partition at `position`; what is not there is left out.
+    """Some records, or buyers, of a partition at `position`; missing ones are left out.
 
     `unreadable`: tokens whose field is no reservation. `deadlines` by token, on the partition's
     clock; `numbers` by buyer: item → held + sold, ADMISSION → highest spent, GIVEN_BACK → how many;
@@ -98,7 +98,7 @@ async def read_buyers(reader: Redis, partition: PartitionId, buyers: Sequence[st
 
 
 async def scan_tokens(reader: Redis, partition: PartitionId) -> AsyncIterator[list[str]]:
-    """All tokens of the partition, some at a time; one may come more than once."""
+    """All tokens of the partition, some at a time; a token may come more than once."""
     _, _, records, _, _, _ = partition_keys(partition)
     cursor = 0
     while True:
@@ -114,10 +114,10 @@ async def scan_tokens(reader: Redis, partition: PartitionId) -> AsyncIterator[li
 
 
 def _readable(raw: bytes) -> StoredRecord | None:
-    """None for bytes that something else than the scripts has written."""
+    """None for bytes that the scripts did not write."""
     try:
         record = _record.decode(raw)
-    except msgspec.DecodeError:  # ValidationError is one, too
+    except msgspec.DecodeError:  # or its child ValidationError
         return None
     usable = record.state in _STATES and len(record.lines) % 2 == len(record.returned) % 2 == 0
     return record if usable else None
@@ -126,7 +126,7 @@ def _readable(raw: bytes) -> StoredRecord | None:
 def _numbers_of(raw: bytes) -> dict[int, int]:
     """A buyer is stored as {key, number, key, number, ..., token of an own hold, token, ...}.
 
-    Bytes that are none say nothing, which they then do for the scripts, too.
+    Unreadable bytes hold no numbers, here as for the scripts.
     """
     try:
         fields = _buyer.decode(raw)
@@ -134,7 +134,7 @@ def _numbers_of(raw: bytes) -> dict[int, int]:
         return {}
     numbers = [number for number in fields if isinstance(number, int)]
     by_key = dict(zip(numbers[::2], numbers[1::2], strict=False))
-    by_key.pop(COOLS_UNTIL, None)  # no concern of the ledger's
+    by_key.pop(COOLS_UNTIL, None)  # the ledger has no such number
     return by_key
 
 

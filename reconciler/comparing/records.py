@@ -1,8 +1,8 @@
 """Every reservation of a partition, in Redis and in the ledger, page by page.
 
-A page of the ledger is read first, then the same records in Redis in one step. What agrees there
-and then is done with. The rest, about SUSPECTS_MAX at a time, is looked at again the other way
-round: Redis first, then the ledger once it has reached that number.
+A page of the ledger is read first, then the same records in Redis in one step. Records that agree
+are done with. The others, about SUSPECTS_MAX at a time, are read again the other way round: Redis
+first, then the ledger once it has reached that number.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from reconciler.comparing.reading import read_records, scan_tokens
 from reconciler.context import QUERIES, Context
 
 SUSPECTS_MAX = 2000
-# A difference must be seen in each of so many looks; one that only moves gets some more.
+# A difference counts after LOOKS_MIN looks; a record that keeps changing gets up to LOOKS_MAX.
 LOOKS_MIN = 3
 LOOKS_MAX = 10
 
@@ -43,7 +43,7 @@ class Records:
 
     @property
     def partition(self) -> PartitionId:
-        """Whose records these are."""
+        """The partition of the records."""
         return self.scope.partition
 
     async def compare(self) -> None:
@@ -68,7 +68,7 @@ class Records:
             ids = {str(ReservationId(self.partition, token)): token for token in tokens}
             rows = await self.context.ledger.fetch(QUERIES["known_reservations"], list(ids))
             unknown = ids.keys() - {row["reservation_id"] for row in rows}
-            # SCAN may tell a field twice; one that was judged is not judged again.
+            # SCAN may return a field twice; a token is judged once.
             fresh = [ids[name] for name in sorted(unknown) if ids[name] not in found]
             found.update(fresh)
             await self._look_again(fresh)

@@ -1,1 +1,1 @@
-"""The duties, one file each, and the directory of partitions they work on."""
+"""The duties, one file each; the partitions they work on; their rows in the audit log."""

@@ -48,7 +48,7 @@ async def read_partitions(
 
 
 class Directory:
-    """The partitions as last read, kept fresh beside the duties that use them: returning holds must
+    """The partitions as last read, read again beside the duties that use them: returning holds must
     not wait for a ledger that is away, or hangs.
     """
 
@@ -61,6 +61,6 @@ class Directory:
         self.partitions: tuple[LivePartition, ...] = ()
 
     async def run_once(self) -> float:
-        """Read them again."""
+        """Read the partitions again."""
         self.partitions = await read_partitions(self._ledger)
         return REFRESH_SECONDS

@@ -28,7 +28,7 @@ class ExpireConfig:
     batch_holds: int = 500
 
     def __post_init__(self) -> None:
-        """Raise ValueError for what could not keep the promise of a second."""
+        """Raise ValueError for a configuration that cannot return holds within a second."""
         if not 0 < self.interval_seconds <= INTERVAL_MAX_SECONDS:
             raise ValueError(f"expire interval must be at most {INTERVAL_MAX_SECONDS} s")
         if not 1 <= self.batch_holds <= BATCH_MAX_HOLDS:
@@ -36,7 +36,7 @@ class ExpireConfig:
 
 
 class Expire:
-    """See the module."""
+    """Returns due holds to stock."""
 
     name: ClassVar[str] = "expire"
     needs_lead: ClassVar[bool] = False

@@ -1,4 +1,4 @@
-"""Duty: reconciliations, asked for by a row and periodic, stored with their differences."""
+"""Duty: reconciliations, requested by a row or periodic, stored with their differences."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -20,10 +20,10 @@ from reconciler.duties.audit import write_audit
 from reconciler.duties.directory import read_partitions
 from reconciler.rebuilding.repair import Repair, RepairOrder
 
-# Requests wake the duty; this is for one whose notification was lost.
+# Requests wake the duty; this pause is for a request whose notification was lost.
 LOOK_SECONDS = 1.0
 RUNS_MAX = 100
-# Who asks for the periodic ones; the name in `plan_reconciliations`.
+# `requested_by` of periodic reconciliations; `plan_reconciliations` has the same name.
 PERIODIC = "reconciler"
 
 _log = structlog.get_logger()
@@ -32,14 +32,14 @@ _COLUMNS = Difference.__struct_fields__
 
 @dataclass(frozen=True, slots=True)
 class _Clean:
-    """Nothing differed at `position`; all was looked at last at `whole_at` (monotonic seconds)."""
+    """Nothing differed at `position`; `whole_at`: the last whole comparison, monotonic seconds."""
 
     position: Position
     whole_at: float
 
 
 class Reconcile:
-    """See the module. One run at a time; those asked for go first."""
+    """Runs reconciliations, one at a time."""
 
     name: ClassVar[str] = "reconcile"
     needs_lead: ClassVar[bool] = True
@@ -51,9 +51,9 @@ class Reconcile:
         self._clean: dict[PartitionId, _Clean] = {}
 
     async def run_once(self) -> float:
-        """Everything asked for, then what the interval asks for."""
+        """Run every reconciliation that is requested, or due by the interval."""
         ledger = self._context.ledger
-        # Only the lead runs them, one at a time: one that is running now has lost its reconciler.
+        # Only the lead runs them, one at a time: a row that says running has lost its reconciler.
         await ledger.execute(QUERIES["reopen_reconciliations"])
         await ledger.execute(QUERIES["plan_reconciliations"], self._config.interval_seconds)
         for _ in range(RUNS_MAX):
@@ -71,14 +71,14 @@ class Reconcile:
         return 0.0
 
     async def run_by_hand(self, sale_id: str) -> str:
-        """One comparison of a sale, at once; what came of it in a line."""
+        """Compare a sale at once, without repairs; returns the outcome as a line."""
         identifier = await self._context.ledger.fetchval(QUERIES["begin_reconciliation"], sale_id)
         return await self._run(identifier, sale_id, actor=None, periodic=False)
 
     async def _run(
         self, identifier: int, sale_id: str, *, actor: str | None, periodic: bool
     ) -> str:
-        """With an `actor`, who asked for it, also repair."""
+        """Compare; with an `actor`, who asked for a repair, also repair. Returns the outcome."""
         try:
             partitions = await read_partitions(self._context.ledger, sale_id)
             found = [await self._compare(live.partition, periodic) for live in partitions]
@@ -93,7 +93,10 @@ class Reconcile:
         return await self._store(identifier, sale_id, found, actor)
 
     async def _compare(self, partition: PartitionId, periodic: bool) -> Comparison:
-        """Whole, unless it is periodic, the last whole one is recent, and all were clean since."""
+        """Compare a partition: only changes, where a periodic run follows a recent whole one.
+
+        Nothing may have differed since then.
+        """
         clean, now = self._clean.get(partition), time.monotonic()
         recent = clean is not None and now - clean.whole_at < self._config.full_interval_seconds
         since = clean.position if clean is not None and recent and periodic else None

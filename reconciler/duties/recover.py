@@ -3,10 +3,10 @@
 The fence keeps everybody out of it meanwhile. The ledger must first have applied all that the
 outbox and the event log still hold, while no relay leads; then it closes the epoch, in one
 transaction. Where Sentinels may have replaced the primary, none of that begins before an old one
-that was cut off has stopped writing (reconciler/rebuilding/isolation.py). The server is
-trusted again as it is only where its last event is exactly the ledger's: same number, same bytes.
-Otherwise the partition is rebuilt from the ledger. Every step may be repeated after a crash at any
-point; a partition with a void number, or one the writer has stopped, stays closed and is reported.
+that was cut off has stopped writing (reconciler/rebuilding/isolation.py). The server's data is
+trusted only where its last event is exactly the ledger's: same number, same bytes. Otherwise the
+partition is rebuilt from the ledger. Every step may be repeated after a crash at any point; a
+partition that has a void number, or that the writer has stopped, stays closed and is reported.
 """
 
 from dataclasses import dataclass
@@ -46,13 +46,13 @@ class RecoverConfig:
     retry_seconds: float = 0.2
 
     def __post_init__(self) -> None:
-        """Raise ValueError for pauses that are none."""
+        """Raise ValueError for impossible pauses."""
         if not 0 < self.retry_seconds <= self.interval_seconds:
             raise ValueError("recover: 0 < retry_seconds <= interval_seconds")
 
 
 class Recover:
-    """See the module."""
+    """Recovers partitions, and notes which are alive."""
 
     name: ClassVar[str] = "recover"
     needs_lead: ClassVar[bool] = True
@@ -67,7 +67,7 @@ class Recover:
         self._relay = Leases(context.reader, RELAY_LEASE_MILLISECONDS)
 
     async def recover_sale(self, sale_id: str) -> list[tuple[PartitionId, str]]:
-        """What came of each partition of one sale, by hand."""
+        """Look at each partition of one sale, by hand; returns what came of it."""
         run_id = await read_run_id(self._context.reader)
         report = []
         for live in await read_partitions(self._context.ledger, sale_id):
@@ -99,7 +99,7 @@ class Recover:
         return self._config.interval_seconds if all_healthy else self._config.retry_seconds
 
     async def _look(self, live: LivePartition, run_id: str) -> tuple[Snapshot | None, str]:
-        """The partition's snapshot where it was healthy, and a word for what was found or done."""
+        """The partition's snapshot where it was healthy, and the outcome in a word."""
         partition = live.partition
         snapshot = await self._ask(partition, run_id)
         if snapshot is None and not live.was_loaded:
@@ -133,7 +133,7 @@ class Recover:
         return f"rebuilt with {count} reservations"
 
     async def _ask(self, partition: PartitionId, run_id: str) -> Snapshot | None:
-        """What this run of Redis has of the partition; None where it says that it has not all.
+        """The partition's snapshot in this run of Redis; None where Redis lacks part of it.
 
         Raises Recovering where it cannot be asked: others may well be using the partition.
         """
@@ -155,7 +155,7 @@ class Recover:
         snapshot: Snapshot,
         tail: OutboxEntry | None,
     ) -> bool:
-        """Go on with the data at hand; False where it is not what the ledger closed with."""
+        """Go on with the data in Redis; False where it is not what the ledger closed with."""
         last = Position(snapshot.epoch, snapshot.sequence)
         place = (partition.sale_id, partition.number)
         async with self._context.ledger.acquire() as connection, connection.transaction():
@@ -228,9 +228,9 @@ class Recover:
         return row
 
     def _refused(self, partition: PartitionId, why: str, **facts: object) -> Recovering:
-        """What no waiting heals: said loudly, and the partition stays closed."""
-        told = {name: repr(fact) for name, fact in facts.items()}
-        self._notices.alarm("partition_stays_closed", str(partition), why=why, **told)
+        """The error for a state that no waiting heals, logged as an alarm."""
+        shown = {name: repr(fact) for name, fact in facts.items()}
+        self._notices.alarm("partition_stays_closed", str(partition), why=why, **shown)
         return Recovering(f"{partition}: {why}")
 
 

@@ -1,9 +1,9 @@
-"""Duty: tell each partition how far the ledger is, and drop the events the ledger has.
+"""Duty: report the ledger's watermark to each partition, and drop the events the ledger has.
 
-The partition's bound on events beyond the ledger counts from what it was told here, so this must be
-prompt. Nothing else trims an outbox. While Kafka is away the ledger goes on from the outboxes; what
-Kafka has not got stays for the relay, `event_log.kept_events` at most. What the sale's waiting room
-has not read stays, too, or the slots of those who have reserved would be free only when they lapse.
+The partition's bound on events beyond the ledger counts from the last report, so reports must be
+prompt. Nothing else trims an outbox. While Kafka is away the ledger goes on from the outboxes;
+events that Kafka lacks stay for the relay, `event_log.kept_events` at most. Events that the sale's
+waiting room has not read stay, too, or the slots of buyers who have reserved would lapse first.
 """
 
 import time
@@ -21,9 +21,9 @@ from reconciler.duties.directory import LivePartition, read_partitions
 from reconciler.keeping.notices import Notices
 from reconciler.keeping.periodic import for_each
 
-# A partition that was told the same before is told again after this: it may have been restored.
+# An unchanged watermark is reported again after this: the partition may have been restored.
 REPEAT_SECONDS = 10.0
-# A room this far behind is not looked at: its slots return when they lapse.
+# A room further behind than this keeps no events: its slots return when they lapse.
 ROOM_EVENTS_MAX = 100_000
 
 _log = structlog.get_logger()
@@ -42,13 +42,13 @@ class TrimConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
+class _Report:
     watermark: Position
     at: float
 
 
 class Trim:
-    """See the module."""
+    """Reports watermarks and trims outboxes."""
 
     name: ClassVar[str] = "trim"
     needs_lead: ClassVar[bool] = True
@@ -57,7 +57,7 @@ class Trim:
     def __init__(self, context: Context, config: TrimConfig) -> None:
         self._context = context
         self._config = config
-        self._told: dict[str, _Told] = {}
+        self._reports: dict[str, _Report] = {}
         self._notices = Notices()
         self.trimmed_events = 0
 
@@ -68,18 +68,21 @@ class Trim:
         return self._config.interval_seconds
 
     async def trim(self, live: LivePartition) -> None:
-        """Tell one partition. One whose epoch the ledger has not begun yet is left for later."""
-        told, now = self._told.get(str(live)), time.monotonic()
-        if told and told.watermark == live.watermark and now - told.at < REPEAT_SECONDS:
+        """Report to one partition, and trim it; an unchanged watermark every REPEAT_SECONDS.
+
+        A partition whose epoch the ledger has not begun yet is left for later.
+        """
+        last, now = self._reports.get(str(live)), time.monotonic()
+        if last and last.watermark == live.watermark and now - last.at < REPEAT_SECONDS:
             return
         kept = await needed(self._context, live)
         reply = await self._context.store.trim(live.partition, live.watermark, kept)
         self.trimmed_events += reply.trimmed
-        self._told[str(live)] = _Told(live.watermark, now)
+        self._reports[str(live)] = _Report(live.watermark, now)
 
 
 async def needed(context: Context, live: LivePartition) -> Position:
-    """From where on the outbox is still needed: by the ledger, a relay and a waiting room."""
+    """The position up to which nobody needs the outbox: the ledger, a relay, a waiting room."""
     watermark = live.watermark
     read = await read_cursor(context.reader, live.partition)
     kept = watermark if read is None else min(watermark, _within(read, watermark, ROOM_EVENTS_MAX))
@@ -95,7 +98,7 @@ async def needed(context: Context, live: LivePartition) -> Position:
 
 
 def _within(position: Position, watermark: Position, most: int) -> Position:
-    """The position, or the one `most` events below the watermark where it is further behind."""
+    """The position, or `most` events below the watermark where that is nearer."""
     if watermark.sequence <= most:
         return position
     return max(position, Position(watermark.epoch, watermark.sequence - most))

@@ -1,7 +1,7 @@
 """Duty: sales open and close at their times; a change of state that a crash cut short is finished.
 
-The ledger holds the intended state; a partition that is in another one, or that Redis has not seen,
-is made to follow.
+The ledger holds the intended state; a partition in another state, or unknown to Redis, is made to
+follow.
 """
 
 from dataclasses import dataclass
@@ -24,13 +24,13 @@ class WindowConfig:
     interval_seconds: float = 1.0
 
     def __post_init__(self) -> None:
-        """Raise ValueError for a pause that is none."""
+        """Raise ValueError for a pause that is not positive."""
         if self.interval_seconds <= 0:
             raise ValueError("window interval must be positive")
 
 
 class Window:
-    """See the module."""
+    """Opens and closes sales, and carries their states to the partitions."""
 
     name: ClassVar[str] = "window"
     needs_lead: ClassVar[bool] = True

@@ -1,6 +1,6 @@
 """One active reconciler: the session that holds a Postgres advisory lock.
 
-The lock lives on a connection of its own, which also listens for what other processes ask for. A
+The lock lives on a connection of its own, which also listens for requests of other processes. A
 process that cannot reach Postgres does not know whether it leads: duties that are safe in any
 number of processes (returning due holds) go on then, the others wait.
 """
@@ -27,7 +27,7 @@ _log = structlog.get_logger()
 
 
 class Role(Enum):
-    """What this process knows about itself."""
+    """Whether this process leads, as far as it knows."""
 
     UNKNOWN = auto()
     STANDBY = auto()

@@ -1,4 +1,4 @@
-"""Log lines that a loop would repeat, said once in a while."""
+"""Warnings that a loop would repeat, logged once in a while."""
 
 import time
 
@@ -11,7 +11,7 @@ _log = structlog.get_logger()
 
 
 class Notices:
-    """Says the same thing about the same subject at most once in REPEAT_AFTER_SECONDS."""
+    """Logs an event about a subject at most once in REPEAT_AFTER_SECONDS."""
 
     def __init__(self) -> None:
         self._said: dict[tuple[str, str], float] = {}

@@ -1,4 +1,4 @@
-"""How a duty is kept running: again after the pause it asks for, at once when woken, never dead."""
+"""Keeps a duty running: again after the pause it asks for, at once when woken, whatever fails."""
 
 import asyncio
 import time
@@ -39,7 +39,7 @@ class Duty(Protocol):
 
 
 class Keeper:
-    """Runs one duty until told to stop; `wake` cuts a pause short. Stopping is idempotent."""
+    """Runs one duty until it is stopped; `wake` cuts a pause short. Stopping is idempotent."""
 
     def __init__(
         self, duty: Duty, is_allowed: Callable[[], bool], metrics: ReconcilerMetrics
@@ -61,7 +61,7 @@ class Keeper:
         self.wake()
 
     async def keep(self) -> None:
-        """Run until stopped. An outage is waited out; a defect is logged whole and tried again."""
+        """Run until stopped. After an outage or a defect, which is logged whole, it runs again."""
         pauses = Backoff(BACKOFF_FIRST_SECONDS, BACKOFF_MOST_SECONDS)
         while not self._stopping:
             if not self._is_allowed():
@@ -80,7 +80,7 @@ class Keeper:
                 )
                 pause_seconds = pauses.next_seconds()
             except (Exception, asyncio.CancelledError) as error:
-                # A duty that ended would strand units, also by a cancellation of some client's own.
+                # A duty that ended would strand units; a client may raise CancelledError, too.
                 if isinstance(error, asyncio.CancelledError) and _is_asked_to_end():
                     raise
                 result = "failed"
@@ -115,9 +115,9 @@ async def for_each(
     notices: Notices,
     event: str,
 ) -> list[Result]:
-    """Do `work` for all subjects, some at a time; one in trouble is reported and holds up no other.
+    """Do `work` for all subjects, at most CONCURRENCY_MAX at a time; returns the results.
 
-    Results are those of the subjects that were not in trouble.
+    A subject that meets an outage is reported, holds up no other, and has no result.
     """
     places = asyncio.Semaphore(CONCURRENCY_MAX)
 

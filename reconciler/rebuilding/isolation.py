@@ -1,4 +1,4 @@
-"""How long recovery leaves a new primary alone: until an old one that was cut off writes no more.
+"""How long recovery leaves a new primary alone: until the old one, cut off, writes no more.
 
 Sentinels promote a replica when *they* do not see the primary; there may be clients who do. It is
 required to stop writing when it has not heard of a replica for `min-replicas-max-lag`. Recovering

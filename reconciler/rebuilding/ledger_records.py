@@ -25,7 +25,7 @@ Line = tuple[int, int, int, int]
 
 
 def token_of(partition: PartitionId, reservation_id: str) -> str:
-    """The part of the id that names the reservation within its partition; Recovering for others."""
+    """The last part of a reservation's id. Raises Recovering for an id of another partition."""
     prefix = f"{partition.sale_id}.{partition.number}."
     if not reservation_id.startswith(prefix):
         raise Recovering(f"{reservation_id} is no reservation of {partition}")

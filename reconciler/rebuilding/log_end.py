@@ -49,8 +49,8 @@ async def _compare(consumer: AIOKafkaConsumer, topic: str) -> None:
     ends = await consumer.end_offsets(partitions)
     for partition, end in ends.items():
         done = await consumer.committed(partition)
-        # An offset beyond the end is of a log that has lost its end since: what lies there now is
-        # something else. The writers begin it again.
+        # A committed offset beyond the end belongs to a log that has lost its end since: other
+        # events lie there now, and the writers read them from the beginning.
         if begins[partition] < end != done:
             raise Recovering(
                 f"the ledger is at {done or 0} of {end} in {topic}/{partition.partition}"

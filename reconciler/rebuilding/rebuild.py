@@ -1,8 +1,8 @@
 """Rebuilds a partition in Redis from the ledger: begin (clears), chunks, commit.
 
-May be begun again after a crash at any step; until the commit the partition answers nobody. Holds
-that were active get the time back that the outage took: their deadlines move by `shift_ms`
-here, and in the ledger when it applies the `recover` event that the commit writes.
+May be begun again after a crash at any step; until the commit the partition answers nobody. Active
+holds get back the time that the outage took: their deadlines move by `shift_ms` here, and in the
+ledger when it applies the `recover` event that the commit writes.
 """
 
 import asyncio
@@ -35,9 +35,11 @@ from gateway.inventory.types import (
 from reconciler.context import QUERIES
 from reconciler.rebuilding.ledger_records import FACTS, record_of, token_of
 
-# A chunk takes Redis some milliseconds and a sync of the disk: half as many records would be twice
-# as many syncs. Others wait for those under way; with two, a rebuild takes a sixth longer.
+# A chunk costs Redis some milliseconds and a sync of the disk: chunks of half the size would need
+# twice as many syncs.
 CHUNK_RECORDS = 1000
+# Chunks sent and not answered yet. Other callers wait behind them; with two, a rebuild takes a
+# sixth longer.
 CHUNKS_UNDER_WAY = 4
 PAGE_ROWS = 2000
 READ_TIMEOUT_SECONDS = 120.0
@@ -135,7 +137,7 @@ async def _begin(
 async def _send(
     store: ReservationStore, plan: Rebuild, chunks: AsyncIterator[RestoreChunk]
 ) -> float:
-    """All chunks, some of them under way while the next are read; their order does not matter.
+    """Send all chunks, in any order, CHUNKS_UNDER_WAY at a time while the next are read.
     Returns the seconds that were spent waiting for Redis.
     """
     under_way: deque[asyncio.Task[str]] = deque()
@@ -177,8 +179,8 @@ async def _chunks(
 async def _pages(
     connection: LedgerConnection, place: tuple[str, int], accounts: int
 ) -> AsyncIterator[list[asyncpg.Record]]:
-    """Rows of all reservations, of which none is on two pages. A reservation has one line for an
-    account at most, so with a single account no line can be apart from its others.
+    """Pages of rows; the rows of a reservation are on one page. A reservation has at most one
+    line for each account, so with a single account the order of rows does not matter.
     """
     records = QUERIES["rebuild_records"]
     if accounts == 1:

@@ -1,9 +1,9 @@
-"""Repairs Redis from the ledger: what a comparison found, one account, reservation or buyer a call.
+"""Repairs in Redis what a comparison found: one account, reservation or buyer in each call.
 
 Works at full load. An account gets what it lacked at the comparison's number, on top of whatever
-moved since. Reservations and buyers are looked at once more, at a number the ledger has reached,
-and set to what the ledger has only if they are still as they were then; one that has moved is
-looked at again, some times, and then left to the next reconciliation.
+moved since. Reservations and buyers are read once more, at a number the ledger has reached, and set
+to the ledger's values only if they have not changed since that reading. A record that keeps
+changing is read TRIES_MAX times and then left to the next reconciliation.
 
 Nothing is repaired in a partition with a void number: the ledger lacks what that event did, so it
 is Redis that may be right.
@@ -36,7 +36,7 @@ from reconciler.comparing.reading import Reading, read_buyers, read_records
 from reconciler.context import OUTAGES, QUERIES, Context
 from reconciler.rebuilding.ledger_records import FACTS, record_of, token_of
 
-# Looks at one that moves, and sendings of a call whose reply was lost.
+# Attempts: re-reads of a record that keeps changing, and resends after a lost reply.
 TRIES_MAX = 3
 PAGE = 200
 _ABSENT = Position(0, 0)
@@ -68,11 +68,11 @@ class Repair:
 
     @property
     def partition(self) -> PartitionId:
-        """What is repaired."""
+        """The partition that is repaired."""
         return self.comparison.partition
 
     async def apply(self, found: Mapping[int, Difference]) -> None:
-        """Repair what can be, by number. Where a server is lost, the rest stays as it is."""
+        """Repair what can be repaired. After the loss of a server the rest stays as it is."""
         accounts: dict[tuple[str, str], dict[int, Difference]] = {}
         tokens: dict[str, list[int]] = {}
         buyers: dict[str, list[int]] = {}
@@ -99,7 +99,7 @@ class Repair:
             self._left("void")
         except (LedgerBehind, *OUTAGES) as error:
             self._left(str(error) or type(error).__name__)
-        # How many reservations there are follows from which there are.
+        # The number of reservations is right once every reservation is.
         if tokens and all(self.repaired.issuperset(numbers) for numbers in tokens.values()):
             self.repaired.update(totals)
 
@@ -128,7 +128,7 @@ class Repair:
         wanted: Mapping[str, Sequence[int]],
         work: Callable[[Mapping[str, str]], Coroutine[Any, Any, list[str]]],
     ) -> None:
-        """`work` takes some, with their repair ids, and returns those that are well now."""
+        """Repair in pages: `work` takes repair ids by subject, and returns what is well now."""
         pending = {subject: self._id(numbers) for subject, numbers in wanted.items()}
         for _ in range(TRIES_MAX):
             for page in _pages(pending):
@@ -195,7 +195,7 @@ class Repair:
         return well
 
     async def _reach(self, reading: Reading) -> Position:
-        """Wait until the ledger has what was read, whole."""
+        """Wait until the ledger has applied what was read; returns the ledger's position."""
         if reading.position.epoch != self.comparison.position.epoch:
             raise Recovering(f"{self.partition}: a new epoch has begun")
         applied = await wait_for_ledger(
@@ -207,7 +207,7 @@ class Repair:
         return applied
 
     async def _send(self, request: RepairRequest) -> bool:
-        """Whether it is as the ledger has it now. Repeated calls change nothing."""
+        """Send the repair; returns whether Redis has the ledger's value now. May be repeated."""
         reply = await self._ask(request, TRIES_MAX)
         if reply.outcome in {"repaired", "already"}:
             _log.warning(
@@ -238,7 +238,7 @@ class Repair:
 
 
 def _pages(pending: Mapping[str, str]) -> Iterator[dict[str, str]]:
-    """Of what is pending now, however it shrinks meanwhile."""
+    """Pages of what is pending now, while entries are removed."""
     whole = list(pending.items())
     for start in range(0, len(whole), PAGE):
         yield dict(whole[start : start + PAGE])

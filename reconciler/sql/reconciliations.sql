@@ -1,12 +1,13 @@
 -- Reconciliations: asked for, planned, run, and kept with their differences.
 
 -- name: reopen_reconciliations
--- What a reconciler that died had begun is begun again; runs by hand are left to their callers.
+-- Runs that a dead reconciler had begun are requested again; runs by hand are left to their callers.
 UPDATE reconciliations SET status = 'requested'
 WHERE status = 'running' AND requested_by <> 'by hand'
 
 -- name: plan_reconciliations
--- A comparison of each live sale that has had none for the interval; of closed ones less often.
+-- Requests a comparison of each live sale that has had none for an interval; of a closed sale, for ten
+-- intervals.
 INSERT INTO reconciliations (sale_id, requested_by)
 SELECT s.sale_id, 'reconciler'
 FROM sales s
@@ -19,7 +20,7 @@ WHERE s.state IN ('open', 'paused', 'closed')
                     * make_interval(secs => $1::float8)))
 
 -- name: claim_reconciliation
--- The oldest one asked for; nobody else takes it meanwhile.
+-- The oldest request; nobody else takes it meanwhile.
 UPDATE reconciliations SET status = 'running'
 WHERE reconciliation_id = (
     SELECT reconciliation_id FROM reconciliations WHERE status = 'requested'
@@ -31,8 +32,8 @@ INSERT INTO reconciliations (sale_id, requested_by, status) VALUES ($1, 'by hand
 RETURNING reconciliation_id
 
 -- name: restart_differences
--- A reconciliation that repairs may have been cut short: what it repaired stays on record, the rest
--- is found again or gone. Returns the highest number in use.
+-- A reconciliation that repairs may have been cut short: repaired differences stay on record, the
+-- others are removed, to be found again. Returns the highest number in use.
 WITH found_again AS (
     DELETE FROM reconciliation_differences WHERE reconciliation_id = $1 AND NOT repaired)
 SELECT coalesce(max(number), 0) FROM reconciliation_differences WHERE reconciliation_id = $1
@@ -58,7 +59,7 @@ UPDATE reconciliations SET status = 'failed', failure = $2, finished_at = now()
 WHERE reconciliation_id = $1
 
 -- name: prune_reconciliations
--- Periodic ones that found nothing are kept for an hour; every other one stays.
+-- Periodic reconciliations that found nothing are kept for an hour; all others stay.
 DELETE FROM reconciliations
 WHERE requested_by = 'reconciler' AND (balanced OR failure IS NOT NULL)
     AND finished_at < now() - interval '1 hour'

@@ -30,8 +30,8 @@ ON CONFLICT (sale_id, partition, epoch) DO UPDATE SET last_sequence = closed_epo
 RETURNING next_epoch
 
 -- name: close_epoch_anew
--- As `close_epoch`, but under a successor that no event can bear yet: what an interrupted recovery wrote
--- under the one before is fenced off.
+-- As `close_epoch`, but with a successor that no event can bear yet: events that an interrupted
+-- recovery wrote under the former successor are fenced off.
 INSERT INTO closed_epochs (sale_id, partition, epoch, last_sequence, fingerprint, next_epoch)
 VALUES ($1, $2, $3, $4, $5, $3 + 1)
 ON CONFLICT (sale_id, partition, epoch) DO UPDATE SET next_epoch = closed_epochs.next_epoch + 1

@@ -1,7 +1,7 @@
 -- Which sales and partitions there are, and what their windows ask for.
 
 -- name: live_partitions
--- Every partition whose sale Redis serves, with how far the ledger has applied it.
+-- Every partition whose sale Redis serves, with its watermark.
 SELECT w.sale_id, w.partition, s.state, w.epoch, w.sequence,
     w.alive_at > 0 OR (w.epoch, w.sequence) <> (1, 0) AS was_loaded
 FROM watermarks w JOIN sales s USING (sale_id)

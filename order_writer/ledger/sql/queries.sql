@@ -33,7 +33,7 @@ SELECT sale_id, ledger_number, set_config('plan_cache_mode', 'force_custom_plan'
 FROM sales WHERE sale_id = ANY($1::text[]);
 
 -- name: contradicted
--- Of these numbers, those that the history has with other bytes, or does not have at all. A void
+-- The numbers that the history has with other bytes, or does not have at all. A void
 -- number contradicts nothing: a readable copy may turn up after an unreadable one. Nor does a settled
 -- sale: its history is closed, and may be archived elsewhere.
 SELECT k.sale_id, k.partition, k.epoch, k.sequence
@@ -66,7 +66,7 @@ WHERE r.sale_id = u.sale_id AND r.partition = u.partition AND r.state = 'held'
   AND r.sale_id = ANY($1::text[]);
 
 -- name: change_reservations
--- Only from the state the events require; a row less than asked for is a contradiction.
+-- Only from the state the events require; a missing row is a contradiction.
 UPDATE reservations_{sale} AS r
 SET state = u.state,
     deadline = coalesce(instant(u.deadline), r.deadline),
@@ -141,7 +141,7 @@ FROM unnest($1::text[], $2::integer[], $3::text[]) AS u (sale_id, partition, rea
 WHERE w.sale_id = u.sale_id AND w.partition = u.partition AND w.stopped_reason IS NULL;
 
 -- name: followed_partitions
--- Every partition whose events still matter, with where its history stands.
+-- Every partition of a sale that is not settled, with its watermark.
 SELECT w.sale_id, w.partition, w.epoch, w.sequence, w.fingerprint, w.log_offsets,
        w.stopped_reason, w.tail_epoch, w.tail_sequence,
        (extract(epoch FROM now() - w.event_time))::double precision AS age_seconds
@@ -165,7 +165,7 @@ ORDER BY dead_letter_id
 LIMIT $1;
 
 -- name: letters_to_replay
--- The requested letter and, after it, those that wait behind it, in the order of their numbers.
+-- The requested letter and, after it, the letters that wait behind it, in the order of their numbers.
 SELECT d.dead_letter_id, d.sale_id, d.partition, d.epoch, d.sequence, d.reservation_id, d.reason,
        d.raw, d.status
 FROM dead_letters AS d
@@ -195,7 +195,7 @@ SET status = $2, error = coalesce($3, error),
 WHERE dead_letter_id = $1;
 
 -- name: letters_to_publish
--- In the order they were set aside; those that another process has in hand are left to it.
+-- In the order they were set aside; letters that another process has in hand are left to it.
 SELECT dead_letter_id, identity, sale_id, partition, epoch, sequence, reservation_id, reason, error,
        raw
 FROM dead_letters
