@@ -25,9 +25,8 @@ from order_writer.log.event_log import LogEntry
 
 ReservationEvent = Reserve | Confirm | Cancel | Expire | Extend | ReturnUnits
 _MOST_ERROR_CHARACTERS = 1000
-_NUL = re.compile(
-    rb"(?<!\\)(?:\\\\)*\\u0000"
-)  # the escape itself; an escaped backslash before u0000 is text
+# The escape itself: behind an escaped backslash, u0000 is text.
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
 class Death(msgspec.Struct, frozen=True, gc=False):

@@ -1,8 +1,8 @@
 """How long recovery leaves a new primary alone: until the old one, cut off, writes no more.
 
-Sentinels promote a replica when *they* do not see the primary; there may be clients who do. It is
-required to stop writing when it has not heard of a replica for `min-replicas-max-lag`. Recovering
-earlier would close the epoch while events are still being added to it.
+Sentinels promote a replica when *they* do not see the primary, which clients may still see. The old
+primary must stop writing when it has not heard of a replica for `min-replicas-max-lag`. Recovery
+before that would close the epoch while events are still being added to it.
 """
 
 import asyncio
