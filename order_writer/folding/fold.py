@@ -59,7 +59,7 @@ class Fold:
             if item.death is not None or event is None:
                 self._bury(item)
             else:
-                self.handlers[type(event)](self, event)
+                self._handlers[type(event)](self, event)
                 ledger.append(
                     LedgerRow(
                         partition.sale_id, partition.number, position.epoch, position.sequence,
@@ -168,7 +168,7 @@ class Fold:
             counters[2] += held * quantity
             counters[3] += sold * quantity
 
-    handlers: ClassVar[dict[type[Event], Callable[[Any, Any], None]]] = {
+    _handlers: ClassVar[dict[type[Event], Callable[[Any, Any], None]]] = {
         Load: _load,
         SetState: _set_state,
         Reserve: _reserve,

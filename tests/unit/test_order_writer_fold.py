@@ -1,9 +1,7 @@
 from collections import Counter
-from typing import get_args
 
 import pytest
 
-from gateway.inventory.events import Event
 from gateway.inventory.keys import PartitionId
 from order_writer.folding.errors import IntegrityViolation
 from order_writer.folding.fold import Fold
@@ -105,7 +103,3 @@ def test_a_reservation_is_accepted_once() -> None:
     history.reserve("ann")
     with pytest.raises(IntegrityViolation):
         _fold(history)
-
-
-def test_every_event_type_has_a_fold() -> None:
-    assert Fold.handlers.keys() == set(get_args(Event))
