@@ -1,0 +1,1 @@
+"""Load from outside: drops, scenarios, benchmarks, and the verdict on every invariant."""

@@ -1,6 +1,7 @@
-"""`python -m loadtest drop · verify · judge`: the drop and the verdict against a running system.
+"""`python -m loadtest drop · verify · judge`: a drop, a verdict, and the verdict of a recorded run.
 
-Both take the ready file of `dropgate up`. Exit status 1: something does not hold; 2: could not run.
+Every command takes the ready file of `dropgate up`. Exit status 1: an invariant does not hold;
+2: the command could not run.
 """
 
 import argparse
@@ -11,13 +12,13 @@ from pathlib import Path
 import msgspec
 from rich.console import Console
 
-from loadtest.calls import RefusedError
-from loadtest.demo import new_sale_id, run_drop, show
-from loadtest.drop import DropOptions
-from loadtest.history import NO_ANSWER, History
+from loadtest.client.calls import RefusedError
+from loadtest.client.history import NO_ANSWER, History
+from loadtest.client.target import Target
+from loadtest.drop.demo import new_sale_id, run_drop, show
+from loadtest.drop.rush import DropOptions
 from loadtest.report.page import page
 from loadtest.report.record import REPORT, VERDICT, Record
-from loadtest.target import Target
 from loadtest.verdict.ledger import UnknownSaleError
 from loadtest.verdict.run import DRAIN_TIMEOUT_SECONDS, verify
 
@@ -32,14 +33,14 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     drop = commands.add_parser("drop", help="a crowd buys out a new sale")
     drop.add_argument("--buyers", type=int, default=20_000)
     drop.add_argument("--connections", type=int, default=DropOptions().connections)
-    drop.add_argument("--seed", type=int, default=DropOptions().seed, help="dice of the crowd")
+    drop.add_argument("--seed", type=int, default=DropOptions().seed, help="seed of the crowd")
     drop.add_argument("--sale-file", type=Path, default=DEMO_SALE)
     verdict = commands.add_parser("verify", help="judge a sale")
     verdict.add_argument("sale")
-    verdict.add_argument("--history", type=Path, help="what clients saw, written by a run")
+    verdict.add_argument("--history", type=Path, help="history file that a run wrote")
     verdict.add_argument("--drain-timeout-seconds", type=float, default=DRAIN_TIMEOUT_SECONDS)
     judged = commands.add_parser("judge", help="verdict and report of a run that was recorded")
-    judged.add_argument("folder", type=Path, help="what the run left")
+    judged.add_argument("folder", type=Path, help="folder of the recorded run")
     for command in (drop, verdict, judged):
         command.add_argument("--ready-file", type=Path, default=READY_FILE)
     for command in (drop, verdict):
@@ -78,7 +79,7 @@ async def _verify(arguments: argparse.Namespace, target: Target) -> int:
 
 
 async def _judge(arguments: argparse.Namespace, target: Target) -> int:
-    """Leaves the verdict and the report beside the record."""
+    """Write the verdict and the report beside the record."""
     record = Record.read(arguments.folder)
     if not any(attempt.status != NO_ANSWER for attempt in record.history.attempts):
         print("no request was answered, so there is nothing to judge", file=sys.stderr)

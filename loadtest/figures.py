@@ -5,7 +5,7 @@ from typing import Self
 
 import msgspec
 
-from loadtest.history import NO_ANSWER, History
+from loadtest.client.history import NO_ANSWER, History
 
 
 class Distribution(msgspec.Struct, frozen=True):
@@ -18,7 +18,7 @@ class Distribution(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, milliseconds: Iterable[float]) -> Self:
-        """Summarise."""
+        """The distribution of these values."""
         values = sorted(milliseconds)
         if not values:
             return cls(0, 0.0, 0.0, 0.0)
@@ -30,11 +30,11 @@ class Distribution(msgspec.Struct, frozen=True):
 
 
 class Figures(msgspec.Struct, frozen=True):
-    """What a drop came to.
+    """The outcome of a drop in numbers.
 
-    `accepted_per_second` is measured while there was stock: from the first accepted answer to the
-    one that made 80 % of the accepted of the first rush. `ledger_lag` runs from Redis' time of a
-    reservation to the first look that found it applied, so it is never too small.
+    `accepted_per_second` is measured while there was stock: from the first accepted answer until
+    80 % of the units were accepted. `ledger_lag` runs from Redis' time of a reservation to the
+    first look that found the reservation applied, so the lag is never too small.
     """
 
     buyers: int

@@ -21,7 +21,7 @@ class Look:
 
 
 class LagSampler:
-    """Looks at the watermarks forty times a second, over a connection of its own."""
+    """Reads the watermarks forty times a second, over a connection of its own."""
 
     def __init__(self, dsn: str, sale_id: str) -> None:
         """Sample one sale."""

@@ -1,6 +1,6 @@
--- adjust: units added to, or taken out of, an account by an operator.
--- Guarantees: never below the floor; the answer has the counters it was decided on. A preview is
---         decided by the same lines and ends before the first write.
+-- adjust: an operator adds units to an account, or takes units out.
+-- Guarantees: never below the floor; the reply has the counters the decision was made on. A preview
+--         runs through this decision too and ends before the first write.
 -- KEYS    1-6 the partition (include/partition.lua)
 -- ARGV    1 run_id  2 epoch  3 MessagePack {account, delta, reason, actor, preview}
 -- RETURNS MessagePack {"ok", epoch, wall_ms, shift_ms, {outcome, available, held, sold,

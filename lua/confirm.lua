@@ -1,9 +1,10 @@
--- confirm: held → confirmed, whole or in part; what is not confirmed returns in the same step.
--- Guarantees: never after the deadline, swept or not; once; the same payment reference again is
--- answered as the first time.
+-- confirm: held → confirmed, whole or in part; units not confirmed return to stock in the same
+-- step.
+-- Guarantees: never after the deadline, swept or not; once; a repeated call with the first call's
+-- payment reference gets the first reply.
 -- KEYS    1-6 the partition (include/partition.lua)
 -- ARGV    1 run_id  2 epoch  3 MessagePack {token, payment_reference, {item, account or 0,
---         quantity, ...}}; no lines: all of it
+--         quantity, ...}}; without lines the whole reservation
 -- RETURNS MessagePack {"ok", epoch, wall_ms, shift_ms, {outcome, reservation}}; outcomes confirmed,
 --         replayed, unknown, hold_expired, already_resolved, not_reserved
 -- @include status

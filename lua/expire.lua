@@ -1,8 +1,8 @@
--- expire: held → expired, for the holds that are due, oldest first.
--- Guarantees: bounded; only holds past their deadline on the partition's clock.
+-- expire: held → expired, for holds that are due, oldest first.
+-- Guarantees: at most ARGV 3 holds per call, each past its deadline on the partition's clock.
 -- KEYS    1-6 the partition (include/partition.lua)
 -- ARGV    1 run_id  2 epoch  3 most holds in this call
--- RETURNS MessagePack {"ok", epoch, wall_ms, shift_ms, {expired, still due,
+-- RETURNS MessagePack {"ok", epoch, wall_ms, shift_ms, {holds expired, holds still due,
 --         next deadline wall_ms or 0}}
 -- @include status
 -- @include arguments

@@ -1,5 +1,6 @@
 -- extend: held → held, with a later deadline.
--- Guarantees: never shortens; all extensions of a hold together stay within the sale's allowance.
+-- Guarantees: a deadline never moves back; all extensions of a hold together stay within the sale's
+-- allowance.
 -- KEYS    1-6 the partition (include/partition.lua)
 -- ARGV    1 run_id  2 epoch  3 MessagePack {token, milliseconds}
 -- RETURNS MessagePack {"ok", epoch, wall_ms, shift_ms, {outcome, reservation}}; outcomes extended,

@@ -1,6 +1,6 @@
 -- load: (no partition) → scheduled.
--- Guarantees: idempotent; writes the partition whole, with its sentinels and its first event, or
--- changes nothing. Keys that exist without their meta are lost data, never a place to load into.
+-- Guarantees: idempotent; writes the whole partition, with its sentinels and its first event, or
+-- changes nothing. Keys without their meta are lost data, and nothing is loaded over them.
 -- KEYS    1-6 the partition (include/partition.lua)
 -- ARGV    1 run_id  2 epoch  3 MessagePack configuration (include/catalog.lua)
 -- RETURNS MessagePack {"ok", epoch, wall_ms, shift_ms, {"loaded" | "already" | "other"}}

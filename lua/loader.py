@@ -1,4 +1,4 @@
-"""Loads the scripts: textual includes, one SHA-1 each, mistakes found at load with file and line.
+"""Loads the scripts: expands includes, takes each script's SHA-1, names mistakes by file and line.
 
 A line `-- @include name` is replaced by `include/name.lua`, once per script however often it is
 named. Includes are plain fragments that take keys as parameters and never touch KEYS or ARGV.
@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).parent
-# Who leads a partition's relay; these scripts stand on their own and take no includes.
+# The scripts of the relays' leases; each is complete in its own file, without includes.
 LEASES = HERE / "leases"
 _INCLUDE = re.compile(r"^-- @include (\S+)\s*$")
 
 
 class ScriptError(Exception):
-    """A script that cannot be assembled; says which file and line."""
+    """A script that cannot be assembled; the text names the file and the line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,5 +55,5 @@ def load_script(path: Path) -> Script:
 
 
 def load_scripts(folder: Path = HERE) -> dict[str, Script]:
-    """All scripts of a folder by name, which is also the store method's and the event type's."""
+    """All scripts of a folder by name; the store's methods and the event types use these names."""
     return {path.stem: load_script(path) for path in sorted(folder.glob("*.lua"))}

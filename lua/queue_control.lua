@@ -1,9 +1,9 @@
--- queue_control: what an operator asks of a room.
--- Guarantees: "pause" calls nobody more; "queue_all" also makes those wait who were let in, and
--- "resume" gives them back the time it took; "rate" bounds how many are called in a second.
+-- queue_control: changes a room's mode or its rate limit, for an operator.
+-- Guarantees: "pause" stops calling; "queue_all" also makes admitted buyers wait, and "resume"
+-- gives them back the time they waited; "rate" bounds the buyers called per second.
 -- KEYS    1 meta  2 gone
 -- ARGV    1 run_id  2 "pause" | "queue_all" | "resume" | "rate"
---         3 a thousandth of a buyer a second, 0 for no bound (rate), else 0
+--         3 for "rate": thousandths of a buyer per second, 0 = no bound; else 0
 -- RETURNS MessagePack {"ok", {mode, rate limit}}
 -- @include arguments
 -- @include room

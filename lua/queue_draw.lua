@@ -1,10 +1,10 @@
--- queue_draw: fixes who is in the draw, then takes the places it gave.
--- Guarantees: "begin" counts those in it once and for all; until "commit" nobody is called and
--- nobody can leave, so that what is gone by number becomes what is gone by place in one step.
+-- queue_draw: fixes which numbers are in the draw, then stores the places drawn.
+-- Guarantees: "begin" counts the numbers in the draw once and for all. Until "commit" nobody is
+-- called and nobody can leave, so that the bitmap changes from numbers to places in one step.
 -- KEYS    1 meta  2 gone
--- ARGV    1 run_id  2 "begin" | "commit"  3 how many are in it (commit)
+-- ARGV    1 run_id  2 "begin" | "commit"  3 count of numbers in the draw (commit)
 --         4 the bitmap of places that are gone (commit)
--- RETURNS MessagePack {"ok", {how many are in it, whether places are set}}
+-- RETURNS MessagePack {"ok", {count of numbers in the draw, whether places are set}}
 -- @include arguments
 -- @include room
 

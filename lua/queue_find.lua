@@ -1,4 +1,4 @@
--- queue_find: the number a buyer has.
+-- queue_find: reads a buyer's number.
 -- Guarantees: writes nothing.
 -- KEYS    1 meta  2 gone  3 the buyer's bucket
 -- ARGV    1 run_id  2 digest of the buyer

@@ -1,13 +1,14 @@
--- queue_join: gives each buyer of a batch a number, or the one the buyer has.
+-- queue_join: returns the number of each buyer of a batch, and gives a new number where a buyer has
+-- none.
 -- Guarantees: a buyer who waits keeps the number, however often and from wherever it is asked for;
--- numbers are given out once, in order, without a hole. A place that has had its time, or was given
--- up, is exchanged for a new number at the end, if its holder asks for that.
+-- numbers are given out once, in order, without a hole. A place that was given up, or whose slot
+-- has ended, is exchanged for a new number at the end, if its holder asks for that.
 -- KEYS    1 meta  2 gone  3.. buckets of buyers
--- ARGV    1 run_id  2 drawn, as the caller knows it
+-- ARGV    1 run_id  2 `drawn` of the room, as the caller knows it
 --         3 digests of the buyers, 8 bytes each
---         4 MessagePack {bucket (number of the key), number, place, renew, ...}, four for each
---           buyer: number and place of the ticket shown, 0 where there is none; renew where that
---           place is to be exchanged
+--         4 MessagePack {bucket (number of the key), number, place, renew, ...}, four values per
+--           buyer: number and place of the ticket shown, 0 without a ticket; renew: true to
+--           exchange an ended place
 -- RETURNS MessagePack {"ok", {number or 0 where the ledger must catch up first, ...}} or
 --         {"moved", drawn}
 -- @include arguments
@@ -48,7 +49,7 @@ local function number_for(had, number, place, renew)
     had = nil
   elseif number > 0 and number <= room.lost and place > room.lapsed
          and (had or number) == number then
-    -- After a loss the ticket is all there is: it says the number, and is believed.
+    -- After a loss of data the ticket is the only record of the number, and it is trusted.
     if room.placed == 0 then return nil end
     if place > room.serving then returned[#returned + 1] = place end
     return number

@@ -1,9 +1,9 @@
--- queue_leave: a buyer gives the place up, or an operator takes it away.
--- Guarantees: the place needs no slot from now on; if it had one, that is free at once. A revoked
--- buyer stays known as such.
+-- queue_leave: a buyer gives up the place, or an operator takes it away.
+-- Guarantees: the place needs no slot from now on; a slot it had is free at once. A revoked buyer
+-- stays revoked.
 -- KEYS    1 meta  2 gone  3 the buyer's bucket  4 revoked
--- ARGV    1 run_id  2 drawn, as the caller knows it  3 digest of the buyer
---         4 number  5 its place (its number until a draw); 0 both where the buyer has none
+-- ARGV    1 run_id  2 `drawn` of the room, as the caller knows it  3 digest of the buyer
+--         4 number  5 the number's place (before a draw the number itself); both 0 without a number
 --         6 "leave" or "revoke"
 -- RETURNS MessagePack {"ok", "left" | "revoked" | "unknown" | "too_many"} or {"moved", drawn}
 -- @include arguments

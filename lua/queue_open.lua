@@ -1,12 +1,12 @@
--- queue_open: makes a sale's waiting room, or trusts the one that is there after Redis restarted.
+-- queue_open: makes a sale's waiting room, or adopts the existing room after Redis restarted.
 -- Guarantees: no number is given out twice. Where data is missing, or may not be whole, numbering
--- goes on above the ledger's checkpoint and the margin; every place that waits then counts as gone
+-- continues above the ledger's checkpoint plus the margin; every waiting place then counts as gone
 -- until its buyer shows the ticket again, and nobody is called for hold_ms.
 -- KEYS    1 meta  2 gone
 -- ARGV    1 run_id  2 MessagePack {issued, serving, lapsed, hold_ms, admission_ms, rate, rate limit
---         (thousandths of a buyer a second), drawn (-1: the draw is to come, 0: there is none),
---         mode, whether it was opened before, whether Redis cannot have lost an answered write};
---         the first three, drawn, mode and rate limit as the ledger has them
+--         (thousandths of a buyer per second), drawn (-1: the draw is to come, 0: no draw), mode,
+--         whether the room was opened before, whether Redis has surely kept every answered write};
+--         issued, serving, lapsed, drawn, mode and rate limit are the ledger's values
 -- RETURNS MessagePack {"ok", "made" | "already" | "kept" | "resumed"}
 -- @include arguments
 -- @include room
@@ -28,7 +28,7 @@ local ok, room = pcall(read_room, KEYS)
 if not ok then room = nil end
 if room and room.run_id == ARGV[1] then return reply_room('already') end
 if room and whole and room.issued >= issued then
-  -- The time Redis was away is given back to those who had been let in.
+  -- Admitted buyers get back the time for which Redis was away.
   local waves = cmsgpack.unpack(room.waves)
   for _, wave in ipairs(waves) do wave[2] = wave[2] + room.now - room.ticked_at end
   set_room(room, 'waves', cmsgpack.pack(waves))

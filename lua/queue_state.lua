@@ -1,9 +1,9 @@
--- queue_state: what a worker needs to answer for a room until it looks again.
--- Guarantees: writes nothing; its size does not depend on how many wait.
+-- queue_state: what a worker needs to answer for a room until its next read.
+-- Guarantees: writes nothing; the reply's size does not depend on how many buyers wait.
 -- KEYS    1 meta  2 gone  3 revoked
 -- ARGV    1 run_id  2 the revision the caller has, -1 for none
--- RETURNS MessagePack {"ok", {state (include/room_state.lua), {revoked digest in hex, ...} where
---         the caller's revision is not the room's}}
+-- RETURNS MessagePack {"ok", {state (include/room_state.lua), {revoked digest in hex, ...} only
+--         when the room's revision is another}}
 -- @include arguments
 -- @include room_state
 

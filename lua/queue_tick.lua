@@ -1,12 +1,12 @@
--- queue_tick: frees the slots that are over, calls the next places, and paces that.
--- Guarantees: at most one tick an interval, however many workers ask; no more active buyers than
--- `most_active`; places are called in order, and those that are gone are passed over.
+-- queue_tick: ends slots whose time is over, calls the next places, and adapts the rate.
+-- Guarantees: at most one tick per interval, however many workers ask; at most `most active buyers`
+-- active; places are called in order, and gone places are passed over.
 -- KEYS    1 meta  2 gone
 -- ARGV    1 run_id  2 MessagePack {interval_ms, admission_ms, most active buyers, whether buyers
 --         may be called, whether the gateway and Redis are quick, highest rate, rate step,
---         units left, units that may return, number the ledger has, {place used, ...},
---         {partition, position read up to, ...}}; rates in thousandths of a buyer a second
--- RETURNS MessagePack {"ok", {whether it was due, whether a checkpoint is}}
+--         units left, units that may return, last number in the ledger, {place used, ...},
+--         {partition, position read up to, ...}}; rates in thousandths of a buyer per second
+-- RETURNS MessagePack {"ok", {whether a tick was due, whether a checkpoint is due}}
 -- @include arguments
 -- @include room
 -- @include places

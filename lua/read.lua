@@ -1,4 +1,4 @@
--- read: reservations as they are now, by token.
+-- read: returns reservations by token, in their current state.
 -- Guarantees: writes nothing.
 -- KEYS    1-6 the partition (include/partition.lua)
 -- ARGV    1 run_id  2 epoch  3 MessagePack {token, ...}

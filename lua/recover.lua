@@ -1,9 +1,9 @@
--- recover: (epoch e, a server run nobody trusts) → epoch e + k, the run at hand.
--- Guarantees: only where the partition's last event is exactly the one the ledger closed the epoch
--- with; the partition's clock stands still for the outage, so every hold keeps the time it had
--- left; done once for an epoch, however often it is asked.
+-- recover: (epoch e, a server run nobody trusts) → epoch e + k, the current server run.
+-- Guarantees: only where the partition's last event is exactly the event with which the ledger
+-- closed the epoch. The partition's clock stands still for the outage, so every hold keeps the time
+-- it had left. An epoch is recovered once, however often the call is repeated.
 -- KEYS    1-6 the partition (include/partition.lua)
--- ARGV    1 run_id of the server at hand  2 the new epoch
+-- ARGV    1 run_id of the current server  2 the new epoch
 --         3 MessagePack {closed epoch, closed sequence, alive_at wall_ms}
 -- RETURNS MessagePack {"ok", epoch, wall_ms, shift_ms, {"recovered" | "already" |
 --         "differs" | "newer"}}

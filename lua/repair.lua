@@ -1,13 +1,13 @@
--- repair: an account's counters, one reservation or one buyer's counts become what the ledger has.
--- Guarantees: the event comes first and nothing is folded from it. An account gets the deltas of
--- one comparison once, on top of whatever moved since, and only where its identity holds
--- afterwards; a reservation changes only while its last number is the one that was compared, a
--- buyer only while the whole field is. Repeated, nothing changes.
+-- repair: sets an account's counters, one reservation or one buyer's counts to the ledger's values.
+-- Guarantees: the event comes first, and the ledger folds nothing from it. An account gets the
+-- deltas of one comparison once, on top of later changes, and only where its identity holds
+-- afterwards. A reservation changes only while its last number is the number compared, a buyer only
+-- while the whole field is the field compared. A repeated repair changes nothing.
 -- KEYS    1-6 the partition (include/partition.lua)
 -- ARGV    1 run_id  2 epoch  3 MessagePack, one of
 --         {"account", repair_id, actor, account, sequence compared at, {delta of each counter}}
---         {"reservation", repair_id, actor, token, epoch and sequence of its last event (0, 0 where
---          there is no usable record), the reservation (include/record.lua) or false}
+--         {"reservation", repair_id, actor, token, epoch and sequence of its last event (0, 0
+--          without a usable record), the reservation (include/record.lua) or false}
 --         {"buyer", repair_id, actor, buyer id, SHA-1 of the field, {key, number, ...}}
 -- RETURNS MessagePack {"ok", epoch, wall_ms, shift_ms, {outcome, sequence}}; outcomes repaired,
 --         already, moved, ledger_behind
@@ -20,8 +20,8 @@
 -- @include rebuilt
 -- @include repair_event
 
--- The last repair of each account: flat {account, epoch, sequence, repair_id, ...}. Deltas that
--- were taken before it already count what it put right.
+-- The last repair of each account: flat {account, epoch, sequence, repair_id, ...}. Deltas compared
+-- before that repair still contain the drift it corrected, so they are refused.
 local function last_repair(partition, index)
   local packed = redis.call('HGET', partition.keys[1], 'repairs')
   local repairs = packed and cmsgpack.unpack(packed) or {}
@@ -70,7 +70,7 @@ local function repair_account(partition, request)
   end
 end
 
--- The hold stands in its buyer's list exactly while it is one.
+-- A buyer's array lists a hold exactly while it is held.
 local function list_hold(partition, buyer_id, token, held)
   if not is_text(buyer_id, 128) then return end
   local buyer = buyer_of(partition, buyer_id)
@@ -94,7 +94,7 @@ local function repair_reservation(partition, request)
   local is_none = packed and (not record or #record == 0)
   note_change(changes, 'record', is_none and 'unreadable' or nil, nil)
   if #changes == 0 then return 'already' end
-  -- One that no script could work with has not moved.
+  -- A record that no script can use has no number to compare.
   local unusable = epoch == 0 and sequence == 0 and not is_record(record, partition.accounts)
   if not unusable and (not record or record[EPOCH] ~= epoch or record[SEQUENCE] ~= sequence) then
     return 'moved'
@@ -130,7 +130,7 @@ local function repair_buyer(partition, request)
   end
   local packed = redis.call('HGET', partition.keys[4], buyer_id) or ''
   local buyer, wanted = unpacked(packed) or {}, {unpack(numbers)}
-  local cools_until = count_of(buyer, COOLS_UNTIL) -- no concern of the ledger's
+  local cools_until = count_of(buyer, COOLS_UNTIL) -- kept: the ledger does not store it
   if cools_until ~= 0 then set_number(wanted, COOLS_UNTIL, cools_until) end
   for i = first_hold(buyer), #buyer do
     if is_token(buyer[i]) then wanted[#wanted + 1] = buyer[i] end

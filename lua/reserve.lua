@@ -1,17 +1,17 @@
 -- reserve: (nothing) → held, for a batch of requests.
 -- Guarantees: each request takes all its lines or none, never below the floor nor above the buyer's
--- limit, once per reservation id; an accepted one and its event are one step. Where there is a
--- waiting room it spends the buyer's admission, which nothing can spend again. Requests are decided
--- in order; each reply echoes its request's number. A refusal writes nothing and binds nothing.
+-- limit, once per reservation id; an accepted request and its event are one step. In a sale with a
+-- waiting room an accepted request spends the buyer's admission for good. Requests are decided in
+-- order; each reply echoes its request's number. A refusal writes nothing and binds nothing.
 -- KEYS    1-6 the partition (include/partition.lua)  7-8 with a rate limit: its buckets
 -- ARGV    1 run_id  2 epoch
 --         3 MessagePack {{number, token, buyer, fingerprint, {item, account or 0, quantity,
---         ...}, admission number or 0, its expiry wall_ms, whether it counts towards the
---         rate limit}, ...}
+--         ...}, admission number or 0, the admission's expiry wall_ms, whether the request counts
+--         towards the rate limit}, ...}
 --         4 with a rate limit: MessagePack {requests, ms} (include/buckets.lua)
 -- RETURNS MessagePack {"ok", epoch, wall_ms, shift_ms, {{number, outcome, detail ...}, ...}}; the
---         outcomes are those of gateway/inventory/outcomes.py. With a rate limit, behind that: how
---         many requests each one's buyer has left, -1 where it did not count.
+--         outcomes are those of gateway/inventory/outcomes.py. With a rate limit a list follows:
+--         for each request, how many requests its buyer has left; -1 where it did not count.
 -- @include status
 -- @include arguments
 -- @include record
@@ -40,7 +40,7 @@ local function check(partition, request)
   return true
 end
 
--- One round trip inside the server for the whole batch instead of two for each request.
+-- Two HMGETs for the whole batch instead of two HGETs for each request.
 local function prefetch(partition, requests)
   local tokens, buyers = {}, {}
   for i, request in ipairs(requests) do tokens[i], buyers[i] = request[2], request[3] end
@@ -76,8 +76,8 @@ local function over_limit(partition, buyer, lines)
   return nil
 end
 
--- In how many ms a buyer who gave holds back again and again may hold again, nil for now. Own holds
--- that only wait for the sweeper are given back, too.
+-- Expires the buyer's own due holds. Returns the ms for which the sale's cool-down refuses this
+-- buyer a new hold, nil for none.
 local function cooling_down(partition, buyer)
   if partition.rules[3] == 0 or #buyer == 0 then return nil end
   expire_due_of(partition, buyer, MOST_OWN_SWEPT)
@@ -85,14 +85,14 @@ local function cooling_down(partition, buyer)
   return wait_ms > 0 and wait_ms or nil
 end
 
--- Held, cancelled or lapsed: each has a key that is remembered, and nobody paid for it.
+-- Counts the buyer's unpaid reservations (held, cancelled or expired): each occupies a record.
 local function too_many_unpaid(partition, buyer)
   if #buyer == 0 then return false end
   local holds = #buyer - first_hold(buyer) + 1
   return count_of(buyer, GIVEN_BACK) + holds >= partition.unpaid_per_buyer
 end
 
--- Why the admission lets nobody in, nil where it does. It ends on Redis' clock, so that a token
+-- Returns why the admission is refused, or nil. An admission ends on Redis' clock, so that a token
 -- does not outlive its slot.
 local function unadmitted(partition, buyer, request)
   if not partition.waiting_room then return nil end
@@ -102,7 +102,8 @@ local function unadmitted(partition, buyer, request)
   return nil
 end
 
--- `lines` as asked for, `placed` as given: {account, quantity, ...}.
+-- `lines`: triples {item, account or 0, quantity}, as requested; `placed`: {account, quantity,
+-- ...}.
 local function hold(partition, request, lines, placed)
   local meta, token, buyer_id, fingerprint = partition.meta, request[2], request[3], request[4]
   local deadline = partition.now + meta.hold_ms
@@ -127,8 +128,8 @@ local function hold(partition, request, lines, placed)
   return record
 end
 
--- Short of stock: due holds go first, so that nobody is refused a unit that only waits for the
--- sweeper.
+-- Where stock is short, due holds are expired first, so that nobody is refused a unit that only
+-- waits for the sweeper.
 local function place_or_sweep(partition, lines)
   local placed, short = place(partition, lines)
   if placed or partition.swept then return placed, short end

@@ -1,9 +1,10 @@
 -- restore: (lost or outdated partition) → epoch e + k, rebuilt from the ledger in three stages.
--- Guarantees: between `begin` and `commit` the partition answers nobody; `commit` trusts it only
--- when counts and the identity of every account hold; each stage may be repeated, a chunk changes
--- nothing twice; a stage of an older epoch than one seen here is refused.
+-- Guarantees: between `begin` and `commit` every other script is refused. `commit` trusts the
+-- partition only when the counts and the identity of every account hold. Each stage may be
+-- repeated; a repeated chunk changes nothing. A stage of an older epoch than the newest seen is
+-- refused.
 -- KEYS    1-6 the partition (include/partition.lua)
--- ARGV    1 run_id of the server at hand  2 the new epoch  3 MessagePack, one of
+-- ARGV    1 run_id of the current server  2 the new epoch  3 MessagePack, one of
 --         {"begin", configuration (include/catalog.lua), {{loaded, adjusted, transferred,
 --          in_transit, available, held, sold}, ...}}
 --         {"chunk", {token, packed reservation (include/record.lua), admission spent or 0, ...}}
@@ -51,7 +52,7 @@ local function begin(request)
   return answer('begun')
 end
 
--- What the buyer still has of it: held, or confirmed less what came back.
+-- Adds the buyer's units of this reservation: held, or confirmed less returned.
 local function count_for_buyer(partition, buyer, record)
   local state, lines, returned = record[STATE], record[LINES], record[RETURNED]
   if state == CANCELLED or state == EXPIRED then
@@ -63,7 +64,7 @@ local function count_for_buyer(partition, buyer, record)
   end
 end
 
--- Fields of a hash, in few calls: a call for each costs more than all else done with it.
+-- Reads fields of a hash in few calls: one HGET per field would cost more than all other work here.
 local function read_fields(key, names)
   local found = {}
   for from = 1, #names, 1000 do
@@ -73,8 +74,8 @@ local function read_fields(key, names)
   return found
 end
 
--- The chunk as columns: tokens, packed records, records, buyer ids, admissions. Raises where it is
--- malformed.
+-- Returns the chunk as columns: tokens, packed records, records, buyer ids, admissions. Raises an
+-- error where the chunk is malformed.
 local function read_chunk(entries, accounts)
   assert(type(entries) == 'table' and #entries > 0 and #entries % 3 == 0
     and #entries <= 3 * MOST_RECORDS)
@@ -162,7 +163,7 @@ if #KEYS ~= 6 or not is_integer(epoch, 2, LARGEST) or not is_text(ARGV[1], 64) o
   return malformed('caller')
 end
 local seen = redis.pcall('HMGET', KEYS[1], 'epoch', 'run_id', 'restoring')
-if seen.err then seen = {} end -- of another type: lost data like any other
+if seen.err then seen = {} end -- a key of another type is lost data too
 local newest = math.max(tonumber(seen[1] or 0), tonumber(seen[3] or 0))
 if newest > epoch then return answer('newer') end
 if tonumber(seen[1] or 0) == epoch then

@@ -3,7 +3,7 @@
 -- Guarantees: each unit at most once, never more than was confirmed; once per return key.
 -- KEYS    1-6 the partition (include/partition.lua)
 -- ARGV    1 run_id  2 epoch  3 MessagePack {token, return_key, {item, account or 0, quantity, ...},
---         restock, reason, fingerprint}; no lines: all that is left
+--         restock, reason, fingerprint}; without lines every unit not yet returned
 -- RETURNS MessagePack {"ok", epoch, wall_ms, shift_ms, {outcome, reservation}}; outcomes returned,
 --         replayed, key_reused, unknown, not_confirmed, not_sold, too_many
 -- @include status
@@ -14,7 +14,7 @@
 -- @include reservation
 -- @include selection
 
-local MOST_RETURNS = 32 -- calls for one reservation; each keeps its key in the record
+local MOST_RETURNS = 32 -- returns of one reservation; each return keeps its key in the record
 
 local function remaining(record)
   local returned, left = {}, {}
@@ -73,7 +73,7 @@ append_event(partition, 'return_units', string.format(
   cjson.encode(request[5]), key, fingerprint))
 release(partition, record, lines, 'sold', restock and 'available' or 'adjusted')
 if not restock then
-  for i = 1, #lines, 2 do -- written off: out of `sold`, and out of what the sale ever had
+  for i = 1, #lines, 2 do -- written off: the units leave `sold` and the sale as a whole
     local counters = stock_of(partition, lines[i])
     counters.adjusted = counters.adjusted - 2 * lines[i + 1]
   end

@@ -1,6 +1,6 @@
 -- set_state: scheduled → open ⇄ paused → closed for the sale, or open ⇄ paused for one
 -- of its items.
--- Guarantees: only along those edges; to the state it already has is no event.
+-- Guarantees: only along those edges; setting the current state again appends no event.
 -- KEYS    1-6 the partition (include/partition.lua)
 -- ARGV    1 run_id  2 epoch  3 MessagePack {to, item or 0, actor}
 -- RETURNS MessagePack {"ok", epoch, wall_ms, shift_ms, {"changed" | "unchanged" |

@@ -1,7 +1,7 @@
--- snapshot: the counters of one partition and the (epoch, sequence) they stand at, read in one
--- step.
--- Guarantees: writes nothing; needs no fence, since the caller compares what it says. It is what
--- decides whether a partition is lost, so it looks at all of it: every key's type, every counter.
+-- snapshot: reads the counters of one partition together with their (epoch, sequence), in one step.
+-- Guarantees: writes nothing; needs no fence, since the caller compares the reply. The reply
+-- decides whether a partition is lost, so the script checks all of it: every key's type, every
+-- counter.
 -- KEYS    1-6 the partition (include/partition.lua)
 -- RETURNS MessagePack {"ok", epoch, wall_ms, shift_ms, {sequence, state, run_id, ledger_sequence,
 --         outbox length, due holds, reservations, {{sku, location, loaded, adjusted, transferred,

@@ -1,10 +1,11 @@
--- trim: tells the partition how far the ledger is, and drops the events the ledger has.
--- Guarantees: everything at or above the ledger's watermark stays, so the last event the ledger has
--- can always be compared with it, and so does what a relay or a waiting room has still to read; the
+-- trim: stores how far the ledger is, and drops the events that the ledger has.
+-- Guarantees: the event at the ledger's watermark and all later events stay, so the ledger's last
+-- event can always be compared; so do events that a relay or a waiting room has yet to read. The
 -- watermark never goes back.
 -- KEYS    1-6 the partition (include/partition.lua)
 -- ARGV    1 run_id  2 epoch  3 ledger sequence within this epoch
---         4 stream id from which on all stays, also below the watermark; none: the watermark
+--         4 stream id: events from this id on stay, also below the watermark; default: the
+--         watermark
 -- RETURNS MessagePack {"ok", epoch, wall_ms, shift_ms, {events trimmed, ledger sequence}}
 -- @include arguments
 -- @include record
@@ -25,7 +26,7 @@ if ARGV[4] then
   local current = partition.meta.epoch
   if epoch < current or epoch == current and sequence < watermark then first = ARGV[4] end
 end
--- XTRIM before HSET: it is let through where memory is full, and what follows it then is too.
+-- XTRIM before HSET: Redis allows XTRIM with full memory, and then also allows the HSET after it.
 local trimmed = redis.call('XTRIM', KEYS[6], 'MINID', first)
 redis.call('HSET', KEYS[1], 'ledger_sequence', string.format('%.0f', watermark))
 return reply(partition, {trimmed, watermark})

@@ -1,24 +1,24 @@
-"""NOTIFYs that make the writer look at once: a sale changed, a replay is asked for."""
+"""NOTIFYs that wake the writer: a sale has changed, a replay is asked for."""
 
 import asyncio
 
 import asyncpg
 import structlog
 
-from order_writer import ledger
-from order_writer.backoff import Backoff, stopped_within
-from order_writer.faults import PASSING
+from config.waiting import stopped_within
+from order_writer.ledger import statements
+from order_writer.writing.faults import PASSING, fault_backoff
 
 SALES_CHANNEL = "dropgate_sales"
 WRITER_CHANNEL = "dropgate_writer"
-# A connection that died without a word is noticed by asking it.
+# Between probes: only a question shows that a connection has died in silence.
 PROBE_SECONDS = 5.0
 
 _log = structlog.get_logger()
 
 
 class Listener:
-    """Sets its events on NOTIFY; both are also set after every (re)connect, for what was missed."""
+    """Sets its events on NOTIFY, and both after every connect, for NOTIFYs that were missed."""
 
     def __init__(self, pool: asyncpg.Pool, stop: asyncio.Event) -> None:
         self.sales_changed = asyncio.Event()
@@ -27,8 +27,8 @@ class Listener:
         self._stop = stop
 
     async def run(self) -> None:
-        """Listen until told to stop (then Stopping or a plain return); connects again by itself."""
-        backoff = Backoff(self._stop)
+        """Listen until the process is to stop; a lost connection is replaced."""
+        backoff = fault_backoff()
         while not self._stop.is_set():
             try:
                 async with self._pool.acquire() as connection:
@@ -38,12 +38,12 @@ class Listener:
                     self.replay_asked.set()
                     backoff.reset()
                     while not await stopped_within(self._stop, PROBE_SECONDS):
-                        await connection.fetchval(ledger.QUERIES["probe"])
+                        await connection.fetchval(statements.QUERIES["probe"])
                     await connection.remove_listener(SALES_CHANNEL, self._on_sale)
                     await connection.remove_listener(WRITER_CHANNEL, self._on_replay)
             except PASSING as error:
                 _log.warning("listener_lost", error=repr(error))
-                await backoff.wait()
+                await backoff.pause_unless(self._stop)
 
     def _on_sale(self, *_: object) -> None:
         self.sales_changed.set()

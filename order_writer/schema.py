@@ -1,7 +1,7 @@
 """The ledger's schema: numbered migrations, applied in order, once, by one process at a time.
 
 A migration is a file `NNNN_name.sql` in sql/migrations. What has been applied is recorded with the
-file's checksum; a file that changed afterwards is an error, because no database would have it.
+file's checksum; a file that changed afterwards is an error, because databases would differ.
 """
 
 import re
@@ -15,7 +15,7 @@ import structlog
 from config.queries import Queries
 
 _FOLDER = Path(__file__).parent / "sql"
-_QUERIES = Queries(_FOLDER / "schema.sql")
+QUERIES = Queries(_FOLDER / "schema.sql")
 _NAME = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
 _CONNECT_TIMEOUT_SECONDS = 10.0
 _log = structlog.get_logger()
@@ -51,7 +51,7 @@ def read_migrations(folder: Path = _FOLDER / "migrations") -> list[Migration]:
 
 
 async def migrate(dsn: str) -> list[str]:
-    """Bring the database to the newest schema and tell the names of what was applied now.
+    """Bring the database to the newest schema; returns the names of the migrations applied now.
 
     Safe to call from many processes at once: one works, the others wait for it (at most the lock
     timeout of sql/schema.sql) and find nothing left to do. Each migration is one transaction.
@@ -59,15 +59,15 @@ async def migrate(dsn: str) -> list[str]:
     migrations = read_migrations()
     connection = await asyncpg.connect(dsn, timeout=_CONNECT_TIMEOUT_SECONDS)
     try:
-        await connection.execute(_QUERIES["lock"])
-        await connection.execute(_QUERIES["create_record"])
+        await connection.execute(QUERIES["lock"])
+        await connection.execute(QUERIES["create_record"])
         return await _apply(connection, migrations)
     finally:
-        await connection.close()  # which also gives the lock back
+        await connection.close()  # which also releases the lock
 
 
 async def _apply(connection: asyncpg.Connection, migrations: list[Migration]) -> list[str]:
-    applied = {row["number"]: row for row in await connection.fetch(_QUERIES["applied"])}
+    applied = {row["number"]: row for row in await connection.fetch(QUERIES["applied"])}
     unknown = set(applied) - {migration.number for migration in migrations}
     if unknown:
         raise MigrationError(f"the database has migration {min(unknown)}, this release does not")
@@ -80,7 +80,7 @@ async def _apply(connection: asyncpg.Connection, migrations: list[Migration]) ->
         async with connection.transaction():
             await connection.execute(migration.script)
             await connection.execute(
-                _QUERIES["record"], migration.number, migration.name, migration.checksum
+                QUERIES["record"], migration.number, migration.name, migration.checksum
             )
         _log.info("migration_applied", migration=migration.name)
         done.append(migration.name)

@@ -12,29 +12,36 @@ import asyncpg
 import structlog
 
 from config.settings import Settings
+from config.waiting import stopped_within
 from gateway.inventory.redis.outbox import create_reader
 from gateway.inventory.tracing import Tracing, make_tracing, now_ns
 from gateway.process.postgres import CONNECTION_FAULTS
 from gateway.process.scrape import scraped
-from order_writer import ledger
-from order_writer.backoff import Backoff, Stopping, stopped_within
-from order_writer.dead_letter_topic import DeadLetterTopic
-from order_writer.faults import PASSING, patiently, tell_unheard
-from order_writer.kafka_log import KafkaLog
+from order_writer.ledger import statements
+from order_writer.letters.replay import Replay
+from order_writer.letters.topic import DeadLetterTopic
 from order_writer.listener import Listener
-from order_writer.log import Batch, EventLog
+from order_writer.log.event_log import Batch, EventLog
+from order_writer.log.kafka_log import KafkaLog
+from order_writer.log.outbox import Outbox
+from order_writer.log.outbox_log import OutboxLog
+from order_writer.log.traced import trace
 from order_writer.metrics import WriterMetrics
-from order_writer.outbox import Outbox
-from order_writer.outbox_log import OutboxLog
-from order_writer.replay import Replay
-from order_writer.traced import trace
-from order_writer.watch import Watch
-from order_writer.writer import Writer
+from order_writer.writing.faults import (
+    PASSING,
+    Stopping,
+    fault_backoff,
+    handle_lost_connection,
+    patiently,
+    pause_or_stop,
+)
+from order_writer.writing.watch import Watch
+from order_writer.writing.writer import Writer
 
 COMPARE_INTERVAL_SECONDS = 1.0
 FETCH_WAIT_SECONDS = 0.25
 CLOSE_TIMEOUT_SECONDS = 3.0
-POOL_CONNECTIONS = 3  # one writes, one listens, one tells of dead letters
+POOL_CONNECTIONS = 3  # one writes, one listens, one publishes dead letters
 
 _log = structlog.get_logger()
 
@@ -50,7 +57,7 @@ class Service:
         stop: asyncio.Event,
         tracing: Tracing | None = None,
     ) -> None:
-        """`tracing`: where each event's way into the ledger is to be seen."""
+        """`tracing`: where the spans of applied events go; None: no spans."""
         self._tracing = tracing
         self._batch_max_events = settings.order_writer.batch_max_events
         self._batch_wait_seconds = settings.order_writer.batch_wait_milliseconds / 1000
@@ -59,11 +66,11 @@ class Service:
         self._replay = Replay(writer)
         self._listener = listener
         self._stop = stop
-        self._log_away = Backoff(stop)
+        self._log_away = fault_backoff()
         self._next_compare = 0.0
 
     async def run(self) -> None:
-        """Work until told to stop."""
+        """Work until the process is to stop."""
         with suppress(Stopping):
             await patiently(self._stop, "read_watermarks", self._watch.refresh)
             _log.info("order_writer_started")
@@ -79,21 +86,21 @@ class Service:
         _log.info("order_writer_stopped")
 
     async def _fetch_or_wait(self) -> Batch:
-        """A batch; an empty one after a pause where the log is away. The duties go on meanwhile,
-        and with them the ledger: what the outboxes have beyond it is read from there.
+        """A batch; after a pause an empty batch where the log is away. The duties go on meanwhile,
+        and with them the ledger: they read from the outboxes what it lacks.
         """
         try:
             batch = await self._fetch()
         except PASSING as error:
             failures = self._log_away.failures + 1
             _log.warning("trying_again", what="fetch", failures=failures, error=repr(error))
-            await self._log_away.wait()
+            await pause_or_stop(self._log_away, self._stop)
             return Batch([], [])
         self._log_away.reset()
         return batch
 
     async def _fetch(self) -> Batch:
-        """A batch; one that is not full is given a moment to fill, so that commits stay few."""
+        """A batch. A batch that is not full gets a moment to fill, so that commits stay few."""
         log, most = self._writer.log, self._batch_max_events
         first = await log.fetch(most, FETCH_WAIT_SECONDS)
         count = len(first.entries) + len(first.foreign)
@@ -107,7 +114,7 @@ class Service:
         return Batch(first.entries + more.entries, first.foreign + more.foreign)
 
     async def _duties(self) -> None:
-        """What is due beside the log. A fault here waits for the next round."""
+        """Whatever is due beside the log. After a fault the next round tries again."""
         listener = self._listener
         try:
             if listener.sales_changed.is_set():
@@ -138,9 +145,9 @@ def create_log(settings: Settings) -> EventLog:
 
 
 async def run(settings: Settings, stop: asyncio.Event) -> None:
-    """Run an order writer until `stop` is set; what is under way is finished or left untouched."""
-    asyncio.get_running_loop().set_exception_handler(tell_unheard)
-    pool = await ledger.open_pool(settings.postgres, size=POOL_CONNECTIONS)
+    """Run an order writer until `stop` is set; a batch under way is applied whole or not at all."""
+    asyncio.get_running_loop().set_exception_handler(handle_lost_connection)
+    pool = await statements.open_pool(settings.postgres, size=POOL_CONNECTIONS)
     reader = create_reader(settings.redis, connections=2)
     log = create_log(settings)
     metrics = WriterMetrics()

@@ -1,4 +1,4 @@
-"""What every duty works with: the ledger, the partitions, and how much is done at once."""
+"""What every duty works with: the ledger, the scripts, a reader of Redis, and settings."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,9 +19,9 @@ from gateway.inventory.store import ReservationStore
 from gateway.process.postgres import LEDGER_FAULTS, create_pool
 from lua.loader import load_scripts
 
-sql = Queries(Path(__file__).parent / "sql" / "queries.sql")
+QUERIES = Queries(Path(__file__).parent / "sql")
 
-# What a server that is away, restarting or overloaded raises: tried again, never a defect.
+# What a server raises that is away, restarting or overloaded: duties try again; it is no defect.
 OUTAGES = (
     InventoryError,
     RedisError,

@@ -1,4 +1,4 @@
-"""The reconciler's process: all duties side by side, each on its own pace, until told to stop."""
+"""The reconciler's process: all duties side by side, each at its own pace, until it is stopped."""
 
 import asyncio
 
@@ -6,26 +6,26 @@ import structlog
 
 from config.settings import Settings
 from gateway.process.scrape import scraped
-from reconciler.compare import CompareConfig
+from reconciler.comparing.compare import CompareConfig
 from reconciler.context import Context, open_context
-from reconciler.directory import Directory
-from reconciler.expire import Expire, ExpireConfig
-from reconciler.leadership import Leadership, Role
-from reconciler.metrics import ReconcilerMetrics
-from reconciler.periodic import Duty, Keeper
-from reconciler.reconcile import Reconcile
-from reconciler.recover import Recover, RecoverConfig
-from reconciler.trim import Trim, TrimConfig
-from reconciler.window import Window, WindowConfig
+from reconciler.duties.directory import Directory
+from reconciler.duties.expire import Expire, ExpireConfig
+from reconciler.duties.reconcile import Reconcile
+from reconciler.duties.recover import Recover, RecoverConfig
+from reconciler.duties.trim import Trim, TrimConfig
+from reconciler.duties.window import Window, WindowConfig
+from reconciler.keeping.leadership import Leadership, Role
+from reconciler.keeping.metrics import ReconcilerMetrics
+from reconciler.keeping.periodic import Duty, Keeper
 
-# A duty that does not end by itself this long after the stop is cancelled: all are repeatable.
+# A duty that still runs this long after the stop is cancelled: every duty is repeatable.
 STOP_SECONDS = 3.0
 
 _log = structlog.get_logger()
 
 
 def make_duties(settings: Settings, context: Context, directory: Directory) -> tuple[Duty, ...]:
-    """Every duty of the process. Raises ValueError for settings that one of them cannot keep."""
+    """Every duty of the process. Raises ValueError for settings that a duty cannot keep."""
     own = settings.reconciler
     return (
         directory,

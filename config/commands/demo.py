@@ -27,7 +27,7 @@ PLAY_SALE = "example"
 PLAY_BUYER = "you"
 # The crowd shares the machine with what it comes to: that alone shall not slow the waiting room.
 DEMO_SETTINGS = {"DROPGATE_WAITING_ROOM__QUICK_MILLISECONDS": "1000"}
-# What a shell gives a program that Ctrl-C ended.
+# A demo that should have ended by itself and was interrupted: what a shell says of Ctrl-C.
 EXIT_INTERRUPTED = 130
 
 
@@ -71,7 +71,9 @@ async def _demo(folder: Path, event_log: EventLogKind, *, buyers: int, once: boo
     working = asyncio.create_task(_work(up, ready_file, buyers=buyers, once=once))
     try:
         await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
-        return working.result() if working.done() else EXIT_INTERRUPTED
+        if working.done():
+            return working.result()
+        return EXIT_INTERRUPTED if once else 0  # without `once` a signal is the way to end it
     finally:
         working.cancel()
         stopping.cancel()
@@ -82,8 +84,8 @@ async def _demo(folder: Path, event_log: EventLogKind, *, buyers: int, once: boo
 
 async def _work(up: Child, ready_file: Path, *, buyers: int, once: bool) -> int:
     """Wait for the system, run the drop, and without `once` serve for ever after."""
-    from loadtest.calls import RefusedError
-    from loadtest.demo import run_demo
+    from loadtest.client.calls import RefusedError
+    from loadtest.drop.demo import run_demo
 
     started_at = time.monotonic()
     ready = await _wait_ready(up, ready_file)

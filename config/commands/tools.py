@@ -67,7 +67,7 @@ def duty(
 ) -> None:
     """Run one duty of the reconciler once, for one sale."""
     from gateway.inventory.errors import InventoryError
-    from reconciler.duty import run_once
+    from reconciler.by_hand import run_once
 
     settings = with_ready_file(settings_or_exit(), ready_file)
     configure_logs(settings.log, "duty")

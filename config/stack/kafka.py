@@ -1,4 +1,4 @@
-"""A real Apache Kafka broker in KRaft mode: jars fetched by Maven, Java 17 or newer."""
+"""A real Apache Kafka broker in KRaft mode: its jars are locked, its Java is 17 or newer."""
 
 import asyncio
 import base64
@@ -14,11 +14,10 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from config.settings import EventLogSettings
+from config.stack.kafka_jars import JARS, KAFKA, read_lock
 from config.stack.process import Child, StackError
 from config.stack.server import HOST, Server, free_port
 
-KAFKA = Path(__file__).parent.parent / "kafka"
-JARS = KAFKA / "jars"
 OLDEST_JAVA = 17
 HEAP = "-Xmx384m"
 FORMAT_TIMEOUT_SECONDS = 180.0
@@ -46,11 +45,8 @@ def find_java() -> Path:
 def check_available() -> None:
     """Raise `StackError` with the next step where Kafka cannot be run."""
     find_java()
-    if not any(JARS.glob("kafka_*.jar")):
-        raise StackError(
-            "Kafka's jars are missing: install Maven (Debian: apt-get install maven) "
-            "and run make setup"
-        )
+    if not all((JARS / jar.name).is_file() for jar in read_lock()):
+        raise StackError("Kafka's jars are missing: make kafka-jars fetches them")
 
 
 class KafkaServer(Server):

@@ -1,9 +1,9 @@
-"""Who is asking, by network address: the peer, or whom trusted proxies say they speak for.
+"""The client's address: the peer's, or the address that trusted proxies name.
 
-A proxy appends the address it was called from to a header, so the header is read from the right,
-and only for as long as the one who wrote the next entry is trusted. What stands further left may be
-invented by the caller. Only the header that the proxies really write is read: a caller can send the
-other one through them.
+A proxy appends the address that called it to a header, so the header is read from the right, and
+only as long as the writer of the next entry is trusted. Entries further left may be invented by the
+caller. Only the header that the proxies write is read: a caller can send the other header through
+them.
 """
 
 import re
@@ -15,7 +15,7 @@ from multidict import CIMultiDictProxy
 
 HOPS_MAX = 16
 ADDRESSES_MAX = 65_536
-# One customer has a network of this size, as a rule.
+# The size of network that a single customer usually has.
 IPV4_PREFIX, IPV6_PREFIX = 24, 56
 
 _ELEMENT = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*")+')
@@ -29,7 +29,7 @@ Network = IPv4Network | IPv6Network
 
 
 def parse_networks(text: str) -> tuple[Network, ...]:
-    """`10.0.0.0/8, fd00::/8`; a single address is a network too. ValueError names a wrong one."""
+    """`10.0.0.0/8, fd00::/8`; an address is a network too. Raises ValueError, naming the fault."""
     return tuple(ip_network(part.strip()) for part in text.split(",") if part.strip())
 
 
@@ -49,7 +49,7 @@ def address_of(node: str) -> Address | None:
 
 @lru_cache(maxsize=ADDRESSES_MAX)
 def network_of(address: str) -> str:
-    """The network that a client's limits are counted for; what is no address is one of its own."""
+    """The network whose limits a client counts against; `unknown` for text without an address."""
     found = address_of(address)
     if found is None:
         return "unknown"
@@ -58,10 +58,10 @@ def network_of(address: str) -> str:
 
 
 class ClientAddresses:
-    """Finds the client of a request; see the module."""
+    """Finds the client of a request behind trusted proxies."""
 
     def __init__(self, trusted: Sequence[Network], header: str) -> None:
-        """`trusted`: where proxies are; `header`: which one they write, `Forwarded` or
+        """`trusted`: the proxies' networks; `header`: the header they write, `Forwarded` or
         `X-Forwarded-For`.
         """
         self._trusted = tuple(trusted)
@@ -70,7 +70,7 @@ class ClientAddresses:
         self.trusts = lru_cache(maxsize=ADDRESSES_MAX)(self._trusts)
 
     def client_of(self, peer: str, headers: CIMultiDictProxy[str]) -> str:
-        """The address of the client; of the last proxy that is known where that does not tell."""
+        """The client's address; where the header does not name it, that of the last known proxy."""
         if not self._trusted or not self.trusts(peer):
             return peer
         return self._walked(peer, ",".join(headers.getall(self._header, ())))

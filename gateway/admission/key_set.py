@@ -1,8 +1,8 @@
-"""Public keys that EdDSA and RS256 tokens are verified with: a JWK Set, judged key by key.
+"""Public keys that verify EdDSA and RS256 tokens: a JWK Set, checked key by key.
 
-A key says itself for which algorithm it is; what a token says is compared with that and decides
-nothing. What is not a public verification key of the two algorithms is left out and counted, so
-that a set which others share (encryption keys, other curves, symmetric keys) does no harm.
+A key names its own algorithm; the token's algorithm must equal it and decides nothing. Entries that
+are not public verification keys of these two algorithms are left out and counted, so that a set
+with other entries (encryption keys, other curves, symmetric keys) does no harm.
 """
 
 from dataclasses import dataclass
@@ -18,17 +18,17 @@ KEYS_MAX = 100
 RSA_BITS_MIN = 2048
 RSA_BITS_MAX = 8192
 _ALGORITHM_OF_TYPE = {"OKP": "EdDSA", "RSA": "RS256"}
-# How a key may name its algorithm; the first is what a token's header has.
+# The names a key may give its algorithm; the first is the name in a token's header.
 _NAMES = {"EdDSA": ("EdDSA", "Ed25519"), "RS256": ("RS256",)}
 
 
 class UnusableSet(Exception):
-    """No JWK Set, or none with a key in it that can be used."""
+    """Not a JWK Set, or a set without a usable key."""
 
 
 @dataclass(frozen=True, slots=True)
 class PublicKey:
-    """One key; `jwk` is what it was made of, by which two are the same."""
+    """One key; `jwk` is its entry in the set, by which keys are compared."""
 
     kid: str | None
     algorithm: str
@@ -38,19 +38,19 @@ class PublicKey:
 
 @dataclass(frozen=True, slots=True)
 class KeySet:
-    """The keys of a set; `left_out` is how many were of no use."""
+    """The usable keys of a set; `left_out`: the number of unusable entries."""
 
     keys: tuple[PublicKey, ...]
     left_out: int = 0
 
     def candidates(self, kid: str | None, algorithm: str) -> tuple[PublicKey, ...]:
-        """Keys that may have signed: of that id, all of the algorithm where the token has none."""
+        """The keys that may have signed a token; without a `kid` every key of the algorithm."""
         return tuple(
             key for key in self.keys if key.algorithm == algorithm and kid in {None, key.kid}
         )
 
     def knows(self, kid: str | None) -> bool:
-        """Whether a token's key id is one of ours."""
+        """Whether the set has a key with this id; true for a token without an id."""
         return kid is None or any(key.kid == kid for key in self.keys)
 
 
@@ -65,7 +65,7 @@ def parse_key_set(raw: bytes) -> KeySet:
     try:
         given = msgspec.json.decode(raw, type=_Jwks).keys
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UnusableSet("it is no JWK Set") from error
+        raise UnusableSet("it is not a JWK Set") from error
     if len(given) > KEYS_MAX:
         raise UnusableSet(f"it has more than {KEYS_MAX} keys")
     keys = [key for key in map(_public_key, given) if key is not None]
@@ -75,7 +75,7 @@ def parse_key_set(raw: bytes) -> KeySet:
 
 
 def _public_key(raw: msgspec.Raw) -> PublicKey | None:
-    """The key, or None where it is not one to verify with."""
+    """The key, or None for an entry that cannot verify tokens."""
     jwk = msgspec.json.decode(raw)
     if not isinstance(jwk, dict) or not _is_for_verifying(jwk):
         return None
@@ -93,7 +93,7 @@ def _public_key(raw: msgspec.Raw) -> PublicKey | None:
 
 
 def _is_for_verifying(jwk: dict[str, Any]) -> bool:
-    """Neither a private key (somebody's mistake), nor one for another use."""
+    """Whether an entry is a verification key: not private (a mistake), and not for another use."""
     operations = jwk.get("key_ops", ["verify"])
     return (
         "d" not in jwk

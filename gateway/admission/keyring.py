@@ -1,8 +1,8 @@
-"""Keeps the public keys at hand: read in the background, from a URL or a file.
+"""Keeps the public keys in memory: read in the background, from a URL or a file.
 
-Verifying never waits for a read. A token of an unknown key id asks for one, at most every
-`least_pause_seconds`, and is told to come again while it is under way. While the source cannot be
-read the last good set goes on, for `stale_seconds`; after that nothing it would verify is accepted.
+Verifying never waits for a read. A token with an unknown key id requests a read, at most every
+`least_pause_seconds`, and its caller gets 503 while the read is under way. While the source cannot
+be read the last good set stays in use, for `stale_seconds`; after that its tokens are refused.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ _log = structlog.get_logger()
 
 
 class KeysUnavailable(Exception):
-    """The key a token names cannot be looked up now; another try may find it."""
+    """The key of a token cannot be looked up now; another try may find it."""
 
 
 class UnknownKey(Exception):
@@ -35,7 +35,7 @@ class UnknownKey(Exception):
 
 
 class Keyring:
-    """See the module; `run` does the reading."""
+    """The current key set; `run` reads it in the background."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class Keyring:
         stale_seconds: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`read` gives the bytes of a JWK Set; it raises OSError or UnusableSet."""
+        """`read` returns the bytes of a JWK Set; it raises OSError or UnusableSet."""
         self._read = read
         self._refresh_seconds = refresh_seconds
         self._least_pause_seconds = least_pause_seconds
@@ -60,13 +60,13 @@ class Keyring:
 
     @property
     def state(self) -> Literal["fresh", "stale", "none"]:
-        """`stale`: the last read failed and the set before goes on; `none`: nothing to go on."""
+        """`stale`: the last read failed and the set before is in use; `none`: no set is usable."""
         if self._good_at is None or self._clock() - self._good_at > self._stale_seconds:
             return "none"
         return "fresh" if self._good_at == self._tried_at else "stale"
 
     def check_usable(self) -> None:
-        """Raise KeysUnavailable where there is no set to go on."""
+        """Raise KeysUnavailable when no set is usable."""
         if self._good_at is None or self._clock() - self._good_at > self._stale_seconds:
             raise KeysUnavailable
 
@@ -89,7 +89,7 @@ class Keyring:
         return self._tried_at + self._least_pause_seconds - self._clock()
 
     async def refresh(self) -> None:
-        """Read the set once; where that fails, say so and keep what there is."""
+        """Read the set once; when that fails, log it and keep the current set."""
         moment = self._clock()
         try:
             async with asyncio.timeout(FETCH_TIMEOUT_SECONDS):
@@ -105,14 +105,14 @@ class Keyring:
     def _take(self, found: KeySet) -> None:
         gone = {key.jwk for key in self._set.keys} - {key.jwk for key in found.keys}
         if gone:
-            self.generation += 1  # what they verified must not be remembered
+            self.generation += 1  # tokens verified by removed keys must not be remembered
         if found != self._set:
             kids = [key.kid for key in found.keys]
             _log.info("token_keys_read", kids=kids, gone=len(gone), left_out=found.left_out)
         self._set = found
 
     async def run(self) -> None:
-        """Refresh for ever."""
+        """Refresh the set until cancelled."""
         while True:
             pause = self._refresh_seconds if self.state == "fresh" else RETRY_PAUSE_SECONDS
             pause = min(pause, self._refresh_seconds)
@@ -126,7 +126,7 @@ class Keyring:
 
 
 def keyring_of(settings: AuthSettings) -> Keyring | None:
-    """The keyring the settings ask for."""
+    """The keyring of the settings; None without `auth.jwks`."""
     if settings.jwks is None:
         return None
     return Keyring(
@@ -155,7 +155,7 @@ def _reader(source: str) -> Read:
             ):
                 if response.status != 200:
                     raise UnusableSet(f"its server answered {response.status}")
-                # One byte more than may be: parse_key_set refuses it.
+                # One byte above the bound is enough for parse_key_set to refuse the set.
                 return await _at_most(response.content, SET_BYTES_MAX + 1)
         except aiohttp.ClientError as error:
             raise UnusableSet(str(error) or type(error).__name__) from error

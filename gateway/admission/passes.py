@@ -1,15 +1,15 @@
-"""What the waiting room hands out: tickets for those who wait, admissions for those let in.
+"""The waiting room's passes: tickets for buyers who wait, admissions for buyers let in.
 
-Both are a few signed bytes as base64url, so nothing is stored of them and any worker can check
-them: HMAC-SHA256, cut to 128 bits, under a key made from the sale's hash key and the kind of pass,
-over the sale, the buyer and what the pass says. A pass of another buyer, sale or kind, or one that
-was altered, is therefore just a wrong signature.
+A pass is a few signed bytes as base64url, so no pass is stored and any worker can check it:
+HMAC-SHA256, cut to 128 bits, under a key derived from the sale's hash key and the kind of pass,
+over the sale, the buyer and the pass's content. A pass of another buyer, sale or kind, or an
+altered pass, therefore has a wrong signature.
 
 =========  ==========  ==================================================================
-pass       header        says
+pass       header        content
 =========  ==========  ==================================================================
-ticket     Queue-Ticket    number (40 bits): when its buyer came
-admission  Admission-Token  place (40 bits), and until when it may be used (48 bits, ms)
+ticket     Queue-Ticket    number (40 bits): the order in which its buyer came
+admission  Admission-Token  place (40 bits), and the instant of its end (48 bits, ms)
 =========  ==========  ==================================================================
 """
 
@@ -34,7 +34,7 @@ class InvalidPass(Exception):
 
 
 class Admission(NamedTuple):
-    """A verified admission: the place let in, and when it ends (ms since 1970)."""
+    """A verified admission: the place let in, and the instant of its end (ms since 1970)."""
 
     number: int
     expires_at_ms: int
@@ -44,18 +44,18 @@ class Passes:
     """Makes and verifies the passes of one sale."""
 
     def __init__(self, hash_key: bytes, sale_id: str) -> None:
-        """`hash_key` is the sale's own, which never changes."""
+        """`hash_key`: the key of the sale, which never changes."""
         self._ticket_key = digest(hash_key, b"dropgate queue ticket", "sha256")
         self._admission_key = digest(hash_key, b"dropgate admission", "sha256")
-        # No sale id has a zero byte, so where it ends and the buyer's begins is certain.
+        # A sale id has no zero byte, so the boundary between sale id and buyer id is unambiguous.
         self._bound_to = sale_id.encode() + b"\0"
 
     def ticket(self, buyer_id: str, number: int) -> str:
-        """A ticket; OverflowError for a number beyond NUMBER_MAX."""
+        """A ticket. Raises OverflowError for a number above NUMBER_MAX."""
         return self._signed(self._ticket_key, number.to_bytes(NUMBER_BYTES, "big"), buyer_id)
 
     def admission(self, buyer_id: str, number: int, expires_at_ms: int) -> str:
-        """An admission; OverflowError for a number or an instant that does not fit."""
+        """An admission. Raises OverflowError for a number or an instant that does not fit."""
         says = number.to_bytes(NUMBER_BYTES, "big") + expires_at_ms.to_bytes(INSTANT_BYTES, "big")
         return self._signed(self._admission_key, says, buyer_id)
 
@@ -67,9 +67,9 @@ class Passes:
         return int.from_bytes(says, "big")
 
     def admitted(self, token: str, buyer_id: str, now_ms: int) -> Admission:
-        """The buyer's admission, if it still runs at `now_ms`. Raises InvalidPass.
+        """The buyer's admission, if it has not ended at `now_ms`. Raises InvalidPass.
 
-        That it is unspent only the buyer's partition knows, where `reserve` spends it.
+        Whether it is unspent is known only to the buyer's partition, where `reserve` spends it.
         """
         says = self._verified(self._admission_key, token, NUMBER_BYTES + INSTANT_BYTES, buyer_id)
         if says is None:
@@ -88,7 +88,7 @@ class Passes:
         return digest(key, signed, "sha256")[:SIGNATURE_BYTES]
 
     def _verified(self, key: bytes, text: str, says_bytes: int, buyer_id: str) -> bytes | None:
-        """What a pass of exactly this length says, or None where it is none of this buyer."""
+        """The content of a pass of exactly this length, or None when it is not this buyer's."""
         raw = _decoded(text, says_bytes + SIGNATURE_BYTES)
         if raw is None:
             return None
@@ -97,7 +97,7 @@ class Passes:
 
 
 def _decoded(text: str, wanted_bytes: int) -> bytes | None:
-    """So many bytes, written in the one way there is to write them; else None."""
+    """The bytes of a canonical base64url text of exactly this length; else None."""
     length = -(-8 * wanted_bytes // 6)
     padding = _PADDING[length % 4]
     if len(text) != length or padding is None:
@@ -107,11 +107,11 @@ def _decoded(text: str, wanted_bytes: int) -> bytes | None:
         raw = a2b_base64(given.translate(_URL_TO_STANDARD) + padding)
     except Base64Error:
         return None
-    # The decoder is lenient; our own spelling of what it read is not.
+    # The decoder accepts several spellings of these bytes; only the canonical spelling is valid.
     return raw if urlsafe_b64encode(raw).rstrip(b"=") == given else None
 
 
 @lru_cache(maxsize=2048)
 def passes_of(hash_key: bytes, sale_id: str) -> Passes:
-    """The passes of a sale, its keys derived once."""
+    """The passes of a sale; their keys are derived once and cached."""
     return Passes(hash_key, sale_id)

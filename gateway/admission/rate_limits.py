@@ -1,9 +1,10 @@
-"""Which limits a request counts against, in this worker.
+"""The limits that a request counts against, in one worker.
 
-Buyers, and whoever calls without a token: their network, the sale, the gateway as a whole. Shops
-and operators: limits of their own, by the token's subject, so that a rush of buyers behind the same
-address is never theirs. Every limit is the configured one divided by the workers; the limit of one
-buyer is not here but in the script that reserves, exact over all workers.
+Requests of buyers, and requests without a token, count against their network, the sale and the
+gateway as a whole. Requests of shops and operators count against limits of their own, by the
+token's subject, so that a rush of buyers behind one address never exhausts them. Each limit is the
+configured limit divided by the workers; the limit of one buyer is kept by `reserve`, exact over all
+workers.
 """
 
 from config.settings import RateLimitSettings
@@ -14,10 +15,10 @@ ALL = "all"
 
 
 class RateLimits:
-    """See the module."""
+    """Checks requests against the configured rate limits."""
 
     def __init__(self, settings: RateLimitSettings, workers: int) -> None:
-        """The shares of one of `workers`."""
+        """The limits of one of `workers` workers."""
 
         def shares(name: str, per_second: float, burst: int, slots: int = 0) -> Shares | None:
             if not per_second:
@@ -36,13 +37,13 @@ class RateLimits:
 
     @property
     def enabled(self) -> bool:
-        """Whether there is any limit."""
+        """Whether any limit is configured."""
         return any((self._network, self._sale, self._gateway, *self._by_scope.values()))
 
     def refusal(
         self, principal: Principal | None, network: str, sale_id: str | None, now: float
     ) -> Refusal | None:
-        """Count a request, or say by which limit it is one too many; then it counts nowhere."""
+        """Count a request; or return the limit that it exceeds, and count it nowhere."""
         if principal is not None and principal.scope is not Scope.BUYER:
             asked = [(self._by_scope[principal.scope], principal.subject)]
         else:

@@ -1,11 +1,11 @@
-"""What a worker with too much to do refuses, and in which order.
+"""Load shedding: the requests that an overloaded worker refuses, and their order.
 
-First looking around, then joining a waiting room, then reserving. Never what ends or keeps what was
-promised (confirm, cancel, returns, a shop's extend), nor what operators do: those cannot come more
-often than there were promises. Never what costs nothing: a sale's state, a place in the waiting
-room. The load is the larger of two parts of their bounds: requests in flight, and the time that
-work waits here (how late the event loop runs, how long a reserve waits for its turn), so that a
-request that could not be answered in time is refused at once.
+Browsing is refused first, then joining a waiting room, then reserving. Never refused: calls that
+end or keep what was promised (confirm, cancel, returns, a shop's extend), whose number is bounded
+by the promises made; operators' calls; and calls that cost nothing: a sale's state, a place in the
+waiting room. The load is the larger of two shares of bounds: requests in flight, and the time for
+which work waits in the worker (lateness of the event loop, a reserve's wait for its turn), so that
+a request that could not be answered in time is refused at once.
 """
 
 import asyncio
@@ -17,9 +17,9 @@ from enum import Enum
 from gateway.admission.tokens import Scope
 
 LOOK_SECONDS = 0.05
-# A peak of lateness is forgotten by half in about three looks.
+# A peak of lateness has decayed by half after about three looks.
 LATENESS_KEPT = 0.8
-# With fewer in flight their waiting is not what makes the worker late, and refusing them no cure.
+# With fewer requests in flight the worker is late for another reason, and refusing would not help.
 BUSY_IN_FLIGHT = 256
 
 
@@ -32,16 +32,17 @@ class Work(Enum):
     KEPT = "kept"
 
 
+# The load from which each kind of work is shed.
 SHED_FROM = {Work.BROWSING: 0.5, Work.JOINING: 0.75, Work.RESERVING: 1.0}
 
-# By the route's name in the metrics.
+# Routes by their names in the metrics.
 _BROWSING = ("reservation", "order", "orders")
 _JOINING = ("queue_join",)
 _RESERVING = ("reserve",)
 
 
 def work_of(route: str, scope: Scope | None) -> Work:
-    """What kind of work a call is for this caller."""
+    """The kind of work that a call is, for a caller of this scope."""
     if scope is Scope.OPS:
         return Work.KEPT
     if route in _RESERVING or (route == "extend" and scope is Scope.BUYER):
@@ -52,12 +53,12 @@ def work_of(route: str, scope: Scope | None) -> Work:
 
 
 class Load:
-    """How much there is to do, as a part of what there may be."""
+    """The load of a worker, as a share of its bounds."""
 
     def __init__(
         self, max_in_flight: int, max_queue_seconds: float, queue_seconds: Callable[[], float]
     ) -> None:
-        """`queue_seconds` tells how long a reserve that comes now waits for its turn."""
+        """`queue_seconds` returns how long a reserve that comes now would wait for its turn."""
         self._max_in_flight = max_in_flight
         self._max_queue_seconds = max_queue_seconds
         self._queue_seconds = queue_seconds
@@ -67,22 +68,23 @@ class Load:
 
     @property
     def share(self) -> float:
-        """1.0 at the bounds."""
-        in_flight = (self.in_flight - 1) / self._max_in_flight  # the one that asks is no load yet
+        """The load; 1.0 at the bounds."""
+        in_flight = (self.in_flight - 1) / self._max_in_flight  # the asking request is no load yet
         return in_flight if self.in_flight < BUSY_IN_FLIGHT else max(in_flight, self.queue_share)
 
     def sheds(self, work: Work) -> bool:
-        """Whether a request of this kind is to be refused now."""
+        """Whether a request of this kind must be refused now."""
         if work is Work.KEPT or self.share < SHED_FROM[work]:
             return False
         part = self.part_shed(work)
         return part >= 1.0 or random.random() < part  # noqa: S311 - fair enough
 
     def part_shed(self, work: Work) -> float:
-        """How many of the requests of this kind are refused now, 0 to 1.
+        """The share of this kind's requests that is refused now, 0 to 1.
 
-        Of reserves that would only wait too long, as many as are too many: to refuse one costs a
-        worker nearly what it costs to serve it, so refusing all would leave it idle or worse.
+        Above the bound on waiting, reserves are refused in a growing share, 1 - 1 / load: at twice
+        the bound, half. A refusal costs nearly as much as serving, so refusing all would leave the
+        worker idle or worse.
         """
         if work is Work.KEPT or self.share < SHED_FROM[work]:
             return 0.0
@@ -92,7 +94,7 @@ class Load:
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """While the block waits for its caller, the request is no work in flight."""
+        """A block in which the request waits for its caller and does not count as in flight."""
         self.in_flight -= 1
         try:
             yield
@@ -100,13 +102,13 @@ class Load:
             self.in_flight += 1
 
     def note(self, late_seconds: float) -> None:
-        """One look: how much later than planned it came."""
+        """Take in one look; `late_seconds`: how much later than planned it came."""
         self._late_seconds = max(late_seconds, LATENESS_KEPT * self._late_seconds)
         waits = max(self._late_seconds, self._queue_seconds())
         self.queue_share = waits / self._max_queue_seconds
 
     async def watch(self) -> None:
-        """Look, twenty times a second, until cancelled."""
+        """Measure the lateness of the event loop, twenty times a second, until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             due = loop.time() + LOOK_SECONDS

@@ -1,12 +1,12 @@
-"""Bearer tokens: who calls, and as what.
+"""Bearer tokens: the caller's identity and scope.
 
 HS256 is on the hot path, so it is verified here with `hmac` and msgspec. EdDSA and RS256 are
-verified by PyJWT with keys of a JWK Set; a signature costs as much as several reservations, so each
-such token is checked once and remembered until it expires. The key decides the algorithm, never the
-token: shared secrets are for HS256 alone, a public key for the one algorithm it was made for.
+verified by PyJWT with keys of a JWK Set; such a signature costs as much as several reservations, so
+each token is checked once and remembered until it expires. The key decides the algorithm, never the
+token: shared secrets verify HS256 alone, a public key verifies the one algorithm it was made for.
 
-Everything that is not a valid token of this audience is one and the same `InvalidToken`: its
-message is for the caller and never has the token in it.
+Every fault of a token is an `InvalidToken`; its message is shown to the caller and never contains
+the token.
 """
 
 import time
@@ -32,11 +32,11 @@ REMEMBERED_MAX = 200_000
 
 
 class InvalidToken(Exception):
-    """No valid token; the message says what is wrong with it."""
+    """Not a valid token; the message says what is wrong with it."""
 
 
 class Scope(StrEnum):
-    """What a caller may be; a token has exactly one."""
+    """The role of a caller; a token has exactly one scope."""
 
     BUYER = "buyer"
     STOREFRONT = "storefront"
@@ -51,7 +51,7 @@ class Principal(msgspec.Struct, frozen=True):
 
 
 class Secret(NamedTuple):
-    """A shared secret for HS256; with a `kid` it verifies only tokens that name it or none."""
+    """A shared secret for HS256; with a `kid` it verifies only tokens with this `kid` or none."""
 
     key: bytes
     kid: str | None = None
@@ -85,7 +85,7 @@ _PADDING = (b"", None, b"==", b"=")
 
 
 def _decoded(segment: bytes) -> bytes:
-    """Bytes of a base64url segment; the lenient decoder would skip what it does not know."""
+    """The bytes of a base64url segment; unlike the lenient decoder, refuses unknown characters."""
     padding = _PADDING[len(segment) % 4]
     if padding is None or b"+" in segment or b"/" in segment or b"=" in segment:
         raise InvalidToken("the token is not a JWT")
@@ -97,7 +97,7 @@ def _decoded(segment: bytes) -> bytes:
 
 @lru_cache(maxsize=256)
 def _header_of(segment: bytes) -> _Header | None:
-    """The header where it can be read and demands nothing we do not know (`crit`)."""
+    """The header, or None when it is malformed or demands an extension (`crit`)."""
     try:
         header = msgspec.json.decode(_decoded(segment), type=_Header)
     except (msgspec.DecodeError, UnicodeDecodeError, InvalidToken):
@@ -111,7 +111,7 @@ def is_subject(text: str) -> bool:
 
 
 class TokenVerifier:
-    """Verifies tokens of one audience; `leeway_seconds` tolerates clocks that differ."""
+    """Verifies tokens of one audience; `leeway_seconds` tolerates differing clocks."""
 
     def __init__(
         self,
@@ -120,7 +120,7 @@ class TokenVerifier:
         leeway_seconds: int,
         keyring: Keyring | None = None,
     ) -> None:
-        """`secrets` verify HS256, the keys of `keyring` EdDSA and RS256; either may be missing."""
+        """`secrets` verify HS256, the keys of `keyring` EdDSA and RS256; either may be empty."""
         self._secrets = tuple(secrets)
         self._named = {secret.kid: (secret,) for secret in secrets if secret.kid is not None}
         self._audience = audience
@@ -138,7 +138,7 @@ class TokenVerifier:
         return self.verify(token.strip(" "))
 
     def verify(self, token: str) -> Principal:
-        """The caller a token names. Raises InvalidToken, KeysUnavailable."""
+        """The caller in a token. Raises InvalidToken, KeysUnavailable."""
         if len(token) > TOKEN_BYTES_MAX or not token.isascii():
             raise InvalidToken("the token is not a JWT")
         signed, _, signature = token.encode().rpartition(b".")
@@ -151,7 +151,7 @@ class TokenVerifier:
         elif self._keyring is not None and header.alg in {"EdDSA", "RS256"}:
             return self._by_public_key(self._keyring, header, token, payload)
         else:
-            raise InvalidToken("the token is not signed with an algorithm that is taken here")
+            raise InvalidToken("the token is signed with an algorithm that is not accepted here")
         claims = self._checked(payload)
         return Principal(claims.sub, claims.scope)
 
@@ -179,7 +179,7 @@ class TokenVerifier:
         try:
             keys = keyring.candidates(header.kid, header.alg)
         except UnknownKey as error:
-            raise InvalidToken("the token was signed with a key that is not known") from error
+            raise InvalidToken("the token was signed with an unknown key") from error
         if not any(_signed_by(key, token) for key in keys):
             raise InvalidToken("the token's signature is wrong")
         claims = self._checked(payload)
@@ -194,7 +194,7 @@ class TokenVerifier:
             self._remembered.pop(next(iter(self._remembered)))
 
     def _checked(self, payload: bytes) -> _Claims:
-        """The claims, which are those of a caller of this audience, now."""
+        """The claims, if they are valid now and for this audience. Raises InvalidToken."""
         try:
             claims = _claims.decode(_decoded(payload))
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -213,7 +213,7 @@ class TokenVerifier:
 
 
 def _signed_by(key: PublicKey, token: str) -> bool:
-    """Whether the key signed it, by the key's own algorithm."""
+    """Whether the key signed the token, with the key's own algorithm."""
     try:
         _jws.decode(token, key.key, algorithms=[key.algorithm])
     except jwt.PyJWTError:

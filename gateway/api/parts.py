@@ -1,4 +1,4 @@
-"""What a gateway worker is made of: every part over the parts that it needs."""
+"""The parts of a gateway worker: each part is built from the parts it needs."""
 
 import asyncio
 from collections.abc import Callable
@@ -77,7 +77,7 @@ _log = structlog.get_logger()
 
 
 class Worker(NamedTuple):
-    """What a worker serves, and what it is served with."""
+    """What `gateway.api.service` serves, and the parts it needs for that."""
 
     app: web.Application
     operators_app: web.Application | None
@@ -89,12 +89,12 @@ class Worker(NamedTuple):
 
 
 def client_addresses(gateway: GatewaySettings) -> ClientAddresses:
-    """How a caller's own address is found behind the trusted proxies."""
+    """Finds a caller's own address behind the trusted proxies."""
     return ClientAddresses(parse_networks(gateway.trusted_proxies), gateway.forwarded_header)
 
 
 async def assemble(settings: Settings, parts: AsyncExitStack) -> Worker:
-    """Make every part; `parts` takes them down in the opposite order."""
+    """Build every part; `parts` closes them in reverse order."""
     verifier, keyring = await _verifier(settings.auth, parts)
     gateway = settings.gateway
     metrics = GatewayMetrics(gateway.run_dir, gateway.worker_slot)
@@ -104,7 +104,7 @@ async def assemble(settings: Settings, parts: AsyncExitStack) -> Worker:
     ledger = Ledger(postgres, settings.postgres.acquire_timeout_seconds)
     reading = await create_pool(settings.postgres, size=settings.postgres.read_pool_size)
     parts.callback(reading.terminate)
-    # Reads have connections of their own: however slow or many, state calls find theirs free.
+    # Reads have their own connections: slow or many reads never block calls that change state.
     reads = Ledger(reading, settings.postgres.acquire_timeout_seconds)
     pool = ScriptPool(settings.redis, load_scripts())
     parts.push_async_callback(pool.stop)
@@ -174,7 +174,7 @@ async def assemble(settings: Settings, parts: AsyncExitStack) -> Worker:
 
 
 def _buyer_rate(limits: RateLimitSettings) -> tuple[BuyerRate | None, Quota | None]:
-    """One buyer's rate in the scripts' terms and in those of the answers; None: no limit."""
+    """The rate limit of one buyer, for the scripts and for the answers' headers; None: no limit."""
     if not limits.buyer_per_second:
         return None, None
     requests, window_seconds = limits.buyer_requests, limits.buyer_window_seconds
@@ -185,11 +185,11 @@ def _buyer_rate(limits: RateLimitSettings) -> tuple[BuyerRate | None, Quota | No
 async def _verifier(
     auth: AuthSettings, parts: AsyncExitStack
 ) -> tuple[TokenVerifier, Keyring | None]:
-    """Who verifies tokens, and the public keys for that. Raises ValueError where nothing can."""
+    """The verifier of tokens, and its public keys. Raises ValueError without a secret or keys."""
     secrets = [Secret(key.encode(), kid) for kid, key in auth.hs256_keys]
     keyring = keyring_of(auth)
     if not secrets and keyring is None:
-        raise ValueError("auth.secret or auth.jwks: the gateway cannot verify tokens without one")
+        raise ValueError("auth.secret or auth.jwks: the gateway needs one to verify tokens")
     if keyring is not None:
         await keyring.refresh()
         parts.push_async_callback(cancelled, asyncio.create_task(keyring.run()))
@@ -214,7 +214,7 @@ def _endpoints(
     directory: SaleDirectory,
     client: redis_py.Redis,
 ) -> list[AnyEndpoint]:
-    """Every call over the parts it needs."""
+    """The endpoints of reservations, sales, operations and the demo shop."""
     most = settings.gateway.max_body_bytes
     bounds = PartitionBounds(
         outbox_bound=settings.inventory.outbox_bound_events,
@@ -237,7 +237,7 @@ def _endpoints(
     shop: tuple[AnyEndpoint, ...] = ()
     if settings.gateway.demo_shop:
         shop = demo_shop_endpoints(DemoShopHandlers(DemoShop(settings, ledger, service), most))
-        _log.warning("demo_shop_on", detail="anybody on this machine buys without paying")
+        _log.warning("demo_shop_on", detail="anybody on this machine can buy without paying")
     return [
         *shop,
         *reservation_endpoints(reservations),

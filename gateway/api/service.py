@@ -1,4 +1,4 @@
-"""One gateway worker: its sockets opened, its application served, and both closed again."""
+"""One gateway worker: opens its sockets, serves its application, closes both again."""
 
 import asyncio
 import resource
@@ -24,17 +24,17 @@ LINGERING_SECONDS = 1.0
 LINE_MAX_BYTES = 4096
 FIELD_MAX_BYTES = 4096
 HEADERS_MAX = 64
-# File descriptors of a worker that are no client's.
+# File descriptors of a worker that are not clients' connections.
 OWN_FILES = 256
 
 _log = structlog.get_logger()
 
 
 async def run(settings: Settings, stop: asyncio.Event) -> None:
-    """Serve until `stop` is set, then finish what is under way, within 5 s.
+    """Serve until `stop` is set, then finish requests under way, within 5 s.
 
-    Starts although Postgres or Redis cannot be reached (`/readyz` says so) and connects when they
-    are there. Raises DurabilityMismatch when Redis keeps less than the settings promise, ValueError
+    Starts even when Postgres or Redis cannot be reached (`/readyz` says so) and connects as soon as
+    they can. Raises DurabilityMismatch when Redis keeps less than the settings promise, ValueError
     without a token secret, OSError when the port is taken.
     """
     async with AsyncExitStack() as parts:
@@ -59,7 +59,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
 
 
 def _allow_files(wanted: int) -> None:
-    """Raise the soft limit of file descriptors; say so where the hard one is too low."""
+    """Raise the soft limit of file descriptors; log a warning where the hard limit is too low."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < most:
@@ -92,7 +92,7 @@ async def _serve(
     gateway: GatewaySettings,
     port: int,
 ) -> list[Any]:
-    """Serve the application on the port; `make` makes the connections' end. Its addresses."""
+    """Serve the application on the port; `make` builds the server. Returns the addresses."""
     application = web.AppRunner(app, handle_signals=False)
     await application.setup()
     parts.push_async_callback(application.cleanup)
@@ -109,7 +109,7 @@ async def _serve(
 def _server(
     application: web.AppRunner, make: Callable[..., ProblemServer], gateway: GatewaySettings
 ) -> ProblemServer:
-    """The connections' end, with the application behind it."""
+    """The server of the connections, with the application behind it."""
     general = application.server
     if general is None:
         raise RuntimeError("the application is not set up")

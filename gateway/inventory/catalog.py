@@ -1,7 +1,7 @@
 """The catalogue of a sale: its items and stock accounts, numbered from 1 in the order of the spec.
 
-The scripts know items and accounts by these numbers; both sides derive them from the same spec, so
-they never travel by name on the hot path.
+Scripts and Python know items and accounts by these numbers, and both derive them from the spec, so
+names never travel on the hot path.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from gateway.inventory.specs import SaleSpec
 
 @dataclass(frozen=True, slots=True)
 class CatalogItem:
-    """One SKU; `accounts` are the numbers of its accounts in order of preference."""
+    """One SKU; `accounts`: the numbers of its accounts, in order of preference."""
 
     sku: str
     name: str
@@ -29,7 +29,7 @@ class CatalogItem:
 
     @property
     def account_floor(self) -> int:
-        """Lowest `available` of one of its accounts alone; the item's floor holds for their sum."""
+        """The lowest `available` of a single account; the item's floor holds for their sum."""
         return self.floor if len(self.accounts) == 1 else min(0, self.floor)
 
 
@@ -45,8 +45,8 @@ class CatalogAccount:
 
 @dataclass(frozen=True, eq=False)
 class Catalog:
-    """Items and accounts of one sale; index 0 of each tuple has number 1. Equal only to itself, so
-    that what is derived from it can be remembered by it.
+    """Items and accounts of one sale; index 0 of each tuple has number 1. A catalogue equals only
+    itself, so that values derived from it can be cached by it.
     """
 
     items: tuple[CatalogItem, ...]
@@ -88,21 +88,21 @@ class Catalog:
         return self._sku_numbers.get(sku)
 
     def account_number(self, sku: str, location: str) -> int | None:
-        """The account's number, or None where the item has no such location."""
+        """The account's number, or None when the item has no such location."""
         return self._account_numbers.get((sku, location))
 
     def item(self, number: int) -> CatalogItem:
-        """The item of a number the scripts use."""
+        """The item with this number."""
         return self.items[number - 1]
 
     def account(self, number: int) -> CatalogAccount:
-        """The account of a number the scripts use."""
+        """The account with this number."""
         return self.accounts[number - 1]
 
 
 @dataclass(frozen=True, slots=True)
 class PartitionBounds:
-    """Bounds of work inside a partition: events beyond the ledger, holds swept by one reserve."""
+    """Bounds of a partition: events not yet in the ledger, and holds swept by one reserve."""
 
     outbox_bound: int
     sweep_bound: int
@@ -113,7 +113,7 @@ def _milliseconds(instant: datetime | None) -> int:
 
 
 def _cooldown(spec: SaleSpec) -> tuple[int, int, int]:
-    """After how many given back, the first wait and the longest in ms; zeros: none."""
+    """(reservations given back before the first wait, first wait, longest wait in ms); 0s: none."""
     cooldown = spec.cooldown
     if cooldown is None:
         return 0, 0, 0
@@ -128,7 +128,7 @@ def load_config(
 ) -> bytes:
     """The configuration that `load` and `restore` take (lua/include/catalog.lua).
 
-    Its fingerprint at the end lets `load` know its own repeat.
+    Its fingerprint lets `load` recognise a repeated call.
     """
     catalog = Catalog.of(spec)
     extension = spec.hold_seconds if spec.extension_seconds is None else spec.extension_seconds
@@ -149,7 +149,7 @@ def load_config(
         [[a.sku, a.location, a.item, a.units] for a in catalog.accounts],
     ]
     rules = [spec.waiting_room is not None, spec.unpaid_per_buyer, *_cooldown(spec)]
-    # The bounds are settings and may differ between processes; they do not make another load.
+    # The bounds are settings that may differ between processes; the fingerprint leaves them out.
     told_apart = [*config[:6], *config[8:], rules]
     fingerprint = blake2b(msgspec.msgpack.encode(told_apart), digest_size=8).hexdigest()
     return msgspec.msgpack.encode([*config, fingerprint, rules])

@@ -1,9 +1,9 @@
-"""Errors of the inventory domain, each with whether the same call may be tried again.
+"""Errors of the inventory domain; `retriable` says whether the call may be repeated.
 
 InventoryError
 ├── Recovering        the partition's data or server is not the trusted one; retriable
-│   └── PartitionLost     its server answered, and does not have it whole
-├── UnknownOutcome    the connection broke while the call was under way; retriable, with the same id
+│   └── PartitionLost     the server answered, and does not have the whole partition
+├── UnknownOutcome    the connection broke while the call was under way; retriable, with its id
 ├── Overloaded        a bound on work in flight is reached, nothing was sent; retriable
 └── ScriptFailure     the script refused its arguments or failed: a defect; not retriable
 """
@@ -12,35 +12,36 @@ from typing import ClassVar
 
 
 class InventoryError(Exception):
-    """Base of the tree above."""
+    """The base of all errors of the domain."""
 
     retriable: ClassVar[bool] = False
 
 
 class Recovering(InventoryError):
-    """The partition answers nobody until recovery has proven or rebuilt it."""
+    """The partition refuses all calls until recovery has proven or rebuilt it."""
 
     retriable = True
 
 
 class PartitionLost(Recovering):
-    """Redis was asked and said so: keys of the partition are missing, or are not what they were.
+    """Redis answered that keys of the partition are missing or have another type or content.
 
-    Only this is a reason to rebuild; a Redis that could not be asked may be serving others well.
+    Only this error is a reason to rebuild; a Redis that did not answer may serve other callers
+    well.
     """
 
 
 class UnknownOutcome(InventoryError):
-    """Sent, but not answered: asking again with the same id finds out."""
+    """The call was sent but not answered: repeating it with its id returns the outcome."""
 
     retriable = True
 
 
 class Overloaded(InventoryError):
-    """Refused before anything was sent."""
+    """The call was refused before anything was sent."""
 
     retriable = True
 
 
 class ScriptFailure(InventoryError):
-    """A script raised, or was called with arguments it does not take."""
+    """A script raised an error, or refused its arguments."""

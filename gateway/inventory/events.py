@@ -1,9 +1,9 @@
 """Events: every change of one partition, numbered (epoch, sequence) without a hole.
 
-The scripts write them, the relay carries them untouched, the order writer folds them. One struct
-per type, told apart by the JSON field `type`, which is also the name of the script that wrote it.
+The scripts write events, the relay carries them unchanged, the order writer folds them. Each type
+has a struct, chosen by the JSON field `type`, which is also the name of the script that writes it.
 Instants (`occurred_at`, `deadline`) are milliseconds since 1970 on Redis' clock. Money is in minor
-units. `decode_event` raises msgspec.DecodeError or msgspec.ValidationError for anything else.
+units. `decode_event` raises msgspec.DecodeError or msgspec.ValidationError for any other bytes.
 """
 
 from typing import Annotated, Literal
@@ -28,7 +28,7 @@ class EventLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=Fals
 
 
 class LoadedAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One stock account as the sale was opened with it."""
+    """One stock account as it was loaded at the sale's opening."""
 
     sku: Text
     location: Text
@@ -45,7 +45,7 @@ class Position(msgspec.Struct, frozen=True, forbid_unknown_fields=True, order=Tr
     sequence: Ordinal
 
 
-# Without gc: an event is in no cycle, and the order writer has thousands of them at a time.
+# Without gc: events form no cycles, and the order writer has thousands of events at a time.
 class _Numbered(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", gc=False):
     v: Literal[1]
     event_id: Text
@@ -57,7 +57,7 @@ class _Numbered(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", gc=
 
     @property
     def position(self) -> Position:
-        """Where this event stands in its partition."""
+        """The position of this event in its partition's history."""
         return Position(self.epoch, self.sequence)
 
 
@@ -68,7 +68,7 @@ class _OfReservation(_Numbered, frozen=True, kw_only=True):
 
 
 class Load(_Numbered, frozen=True, kw_only=True, tag="load", forbid_unknown_fields=True):
-    """The partition came to be, closed to buyers, with this stock."""
+    """The partition was made, closed to buyers, with this stock."""
 
     accounts: tuple[LoadedAccount, ...]
     hold_ms: Ordinal
@@ -93,7 +93,7 @@ class SetState(_Numbered, frozen=True, kw_only=True, tag="set_state", forbid_unk
 
 
 class Reserve(_OfReservation, frozen=True, kw_only=True, tag="reserve", forbid_unknown_fields=True):
-    """available → held; `admission` is the number it spent, where the sale has a waiting room."""
+    """available → held; `admission`: the number it spent, in a sale with a waiting room."""
 
     fingerprint: Text
     deadline: Instant
@@ -108,17 +108,17 @@ class Confirm(_OfReservation, frozen=True, kw_only=True, tag="confirm", forbid_u
 
 
 class Cancel(_OfReservation, frozen=True, kw_only=True, tag="cancel", forbid_unknown_fields=True):
-    """held → available, asked for by `actor`."""
+    """held → available, on request of `actor`."""
 
     actor: Text
 
 
 class Expire(_OfReservation, frozen=True, kw_only=True, tag="expire", forbid_unknown_fields=True):
-    """held → available, the deadline having passed."""
+    """held → available, after the deadline has passed."""
 
 
 class Extend(_OfReservation, frozen=True, kw_only=True, tag="extend", forbid_unknown_fields=True):
-    """A later deadline; `extended_ms` is the sum of all extensions."""
+    """The hold's deadline moved to a later instant; `extended_ms`: the sum of all extensions."""
 
     deadline: Instant
     extended_ms: Ordinal
@@ -136,7 +136,7 @@ class ReturnUnits(
 
 
 class Adjust(_Numbered, frozen=True, kw_only=True, tag="adjust", forbid_unknown_fields=True):
-    """`delta` units put into, or taken out of, an account by an operator."""
+    """An operator put `delta` units into an account, or took them out (negative)."""
 
     sku: Text
     location: Text
@@ -146,7 +146,8 @@ class Adjust(_Numbered, frozen=True, kw_only=True, tag="adjust", forbid_unknown_
 
 
 class Recover(_Numbered, frozen=True, kw_only=True, tag="recover", forbid_unknown_fields=True):
-    """First event of an epoch above 1: `previous` is where the ledger closed the one before.
+    """The first event of an epoch above 1; `previous`: the ledger's closing position of the epoch
+    before.
 
     Every hold's deadline moved by `shift_ms`, the length of the outage.
     """
@@ -157,7 +158,7 @@ class Recover(_Numbered, frozen=True, kw_only=True, tag="recover", forbid_unknow
 
 
 class Repaired(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One value that was not what the ledger has, as text; null where there was none."""
+    """A value in Redis that differed from the ledger, as text; null: no value."""
 
     field: Text
     before: Value | None
@@ -165,10 +166,10 @@ class Repaired(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Repair(_Numbered, frozen=True, kw_only=True, tag="repair", forbid_unknown_fields=True):
-    """Redis was set to what the ledger has, so the ledger folds nothing from it.
+    """Values in Redis were set to those of the ledger, so the ledger folds nothing from this event.
 
     `repair_id` is `reconciliation:difference`. The target is an account (sku, location), a
-    reservation (reservation_id, buyer_id) or a buyer (buyer_id); what does not belong is null.
+    reservation (reservation_id, buyer_id) or a buyer (buyer_id); the other fields are null.
     """
 
     repair_id: Text
@@ -199,10 +200,10 @@ _decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 
 
 def decode_event(raw: bytes) -> Event:
-    """One event from its JSON bytes, every field checked."""
+    """The event in the JSON bytes, every field checked."""
     return _decoder.decode(raw)
 
 
 def event_id(sale_id: str, partition: int, position: Position) -> str:
-    """`sale:partition:epoch-sequence`, the name of an event everywhere."""
+    """`sale:partition:epoch-sequence`, the name of an event in the API, Kafka and logs."""
     return f"{sale_id}:{partition}:{position.epoch}-{position.sequence}"

@@ -11,13 +11,14 @@ key                   type         holds
 `{sale:p}:buyers`       hash         buyer id → counts and own active holds
 `{sale:p}:deadlines`    sorted set   token → deadline of each active hold
 `{sale:p}:outbox`       stream       `epoch-sequence` → event
-`{sale:p}:buckets:0`, `:1` hash      buyer id → when the buyer's rate limit is whole again; expire
-`{sale:p}:synced`       string       nothing; written before WAIT in durability replica
-`{sale:p}:relay`        hash         how far the relay has come, and which relay it is (lease)
+`{sale:p}:buckets:0`, `:1` hash      buyer id → instant at which the rate limit is full again
+`{sale:p}:synced`       string       written before WAIT in durability `replica`; no content
+`{sale:p}:relay`        hash         the relay's lease, and its position in the outbox
 ====================  ===========  ==========================================================
 
 A token is the last part of a reservation id: 128 bits of keyed BLAKE2b over (buyer, idempotency
-key) as 22 characters of base64url, so a retry finds its own record and nobody can guess another's.
+key) as 22 characters of base64url, so that a retry finds its own record and nobody can guess a
+token.
 """
 
 import re
@@ -39,13 +40,13 @@ class PartitionId:
     number: int
 
     def __str__(self) -> str:
-        """`sale:partition`, also the Kafka key."""
+        """`sale:partition`, which is also the Kafka key."""
         return f"{self.sale_id}:{self.number}"
 
 
 @dataclass(frozen=True, slots=True)
 class ReservationId:
-    """`<sale>.<partition>.<token>`."""
+    """The id of a reservation: `<sale>.<partition>.<token>`."""
 
     partition: PartitionId
     token: str
@@ -57,7 +58,7 @@ class ReservationId:
 
 @lru_cache(maxsize=4096)
 def partition_keys(partition: PartitionId) -> tuple[bytes, ...]:
-    """The fixed list of keys every script is given, in the scripts' order."""
+    """The fixed list of a partition's keys, in the order that every script expects."""
     tag = f"{{{partition.sale_id}:{partition.number}}}"
     names = ("meta", "stock", "reservations", "buyers", "deadlines", "outbox")
     return tuple(f"{tag}:{name}".encode() for name in names)
@@ -65,27 +66,27 @@ def partition_keys(partition: PartitionId) -> tuple[bytes, ...]:
 
 @lru_cache(maxsize=4096)
 def bucket_keys(partition: PartitionId) -> tuple[bytes, ...]:
-    """The two hashes of the buyers' rate limit, which take turns and expire by themselves."""
+    """The two hashes of the buyers' rate limit, which take turns and expire on their own."""
     return tuple(f"{{{partition}}}:buckets:{turn}".encode() for turn in (0, 1))
 
 
 def sync_key(keys: tuple[bytes, ...]) -> bytes:
-    """Written in durability `replica` so that WAIT speaks of this call; holds nothing, expires."""
+    """The key written in durability `replica` so that WAIT covers the call; no content, expires."""
     return keys[0].removesuffix(b"meta") + b"synced"
 
 
 def relay_key(partition: PartitionId) -> bytes:
-    """The relay's own hash, which no script of the partition reads."""
+    """The hash of the relay's lease, which no script of the partition reads."""
     return f"{{{partition}}}:relay".encode()
 
 
 def outbox_key(partition: PartitionId) -> bytes:
-    """The partition's stream."""
+    """The partition's outbox, a stream."""
     return partition_keys(partition)[5]
 
 
 def home_partition(buyer_id: str, partitions: int) -> int:
-    """A stable hash of the buyer id, so that a buyer's limit is counted in one place."""
+    """A buyer's partition, by a stable hash, so that a buyer's limit is counted in one place."""
     if partitions == 1:
         return 0
     digest = blake2b(buyer_id.encode(), digest_size=8).digest()
@@ -106,7 +107,7 @@ def keyed_token(key: bytes, *parts: str) -> str:
 
 
 def parse_reservation_id(text: str) -> ReservationId | None:
-    """The parts of a reservation id, or None where the text is none."""
+    """The parts of a reservation id, or None for any other text."""
     match = _RESERVATION_ID.fullmatch(text)
     if match is None:
         return None

@@ -1,9 +1,10 @@
-"""Which relay carries which partition: leases in Redis, beside the partition's outbox.
+"""Leases of the relays: which relay carries which partition, in Redis beside the outbox.
 
-A lease spares work, it does not keep the history right: a relay that was paused may go on for a
-moment after another took over, and the events it sends again are copies that the ledger's numbers
-make harmless. What it may not do is note how far it came: `note` asks who leads. Recovery takes the
-lead from every relay, so that the log's end stands still while it is compared with the ledger.
+A lease saves work; it is not what keeps the history right. A relay that was paused may go on for a
+moment after another took over, and the events it sends again are copies, which the ledger
+recognises by their numbers. It can no longer note its position, since `note` checks who leads.
+Recovery takes the lead from every relay, so that the log's end stands still while it is compared
+with the ledger.
 """
 
 import os
@@ -24,15 +25,15 @@ _SCRIPTS = load_scripts(LEASES)
 
 
 def owner_name() -> str:
-    """A name for one relay: readable, and no other's, also when the process id comes again."""
+    """A readable name for one relay, unique even when a process id is used again."""
     return f"{socket.gethostname()}-{os.getpid()}-{token_hex(4)}"
 
 
 class Leases:
-    """One relay's leases; every method raises redis-py's errors."""
+    """The leases of one relay; every method raises redis-py's errors."""
 
     def __init__(self, redis: Redis, length_milliseconds: int) -> None:
-        """`length_milliseconds`: how long a relay that is gone blocks a partition."""
+        """`length_milliseconds`: how long a relay that is gone blocks its partitions."""
         self._redis = redis
         self._length = length_milliseconds
         self.owner = owner_name()
@@ -42,7 +43,7 @@ class Leases:
         self._take_over = self._script("take_over")
 
     async def take(self, partitions: Iterable[PartitionId]) -> dict[PartitionId, Position]:
-        """Those of `partitions` that are this relay's now, each with the position noted."""
+        """Take or renew the leases of `partitions`; returns those obtained, with positions."""
         wanted = sorted(partitions)
         async with self._redis.pipeline(transaction=False) as pipeline:
             for partition in wanted:
@@ -56,12 +57,12 @@ class Leases:
         }
 
     async def take_over(self, partition: PartitionId) -> None:
-        """Lead the partition, whoever led it before; nobody leads one without an outbox."""
+        """Lead the partition, whoever led it before; without an outbox nothing happens."""
         keys = [relay_key(partition), outbox_key(partition)]
         await self._take_over(keys=keys, args=[self.owner, self._length])
 
     async def note(self, positions: Mapping[PartitionId, Position]) -> set[PartitionId]:
-        """Store how far the log has each partition; those of them that another relay leads now."""
+        """Note how far the log has each partition; returns partitions that another relay leads."""
         async with self._redis.pipeline(transaction=False) as pipeline:
             for partition, position in positions.items():
                 await self._note(
@@ -73,7 +74,7 @@ class Leases:
         return {partition for partition, noted in zip(positions, replies, strict=True) if not noted}
 
     async def release(self, partitions: Iterable[PartitionId]) -> None:
-        """Let others take them at once."""
+        """Give up the leases, so that other relays can take them at once."""
         async with self._redis.pipeline(transaction=False) as pipeline:
             for partition in partitions:
                 await self._release(keys=[relay_key(partition)], args=[self.owner], client=pipeline)

@@ -1,9 +1,9 @@
 """A sale's state: intended in the ledger first, then carried to its partitions.
 
-`intend_state` writes what the sale shall be, in one transaction; opening also writes the partitions
-and their stock into the ledger. `carry_state` makes the partitions follow, however far a crashed
-predecessor came: it may be repeated by anyone at any time. Whoever changes a sale calls both; the
-reconciler calls the second again wherever the two still differ.
+`intend_state` writes the intended state in one transaction; opening also writes the partitions and
+their stock into the ledger. `carry_state` makes the partitions follow, however far a crashed
+attempt came; any process may repeat it at any time. A change of a sale calls both; the reconciler
+calls `carry_state` again while ledger and partitions differ.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from gateway.inventory.specs import SaleSpec
 from gateway.inventory.store import ReservationStore
 from gateway.inventory.types import SaleState
 
-_sql = Queries(Path(__file__).with_name("opening.sql"))
+QUERIES = Queries(Path(__file__).with_name("opening.sql"))
 _log = structlog.get_logger()
 
 FIRST_EPOCH = 1
@@ -33,7 +33,7 @@ LedgerConnection = asyncpg.Connection | PoolConnectionProxy
 
 
 class Verb(StrEnum):
-    """What an operator, or the sale's window, may ask of a sale."""
+    """A change of state that an operator, or the sale's window, may request."""
 
     OPEN = "open"
     PAUSE = "pause"
@@ -57,7 +57,7 @@ _SOURCES = {
 
 @dataclass(frozen=True, slots=True)
 class Intention:
-    """What came of asking for a state; `state` and `version` are the sale's after it."""
+    """The result of requesting a state; `state` and `version` are the sale's afterwards."""
 
     outcome: Literal["changed", "unchanged", "invalid_state", "version_mismatch", "not_found"]
     state: SaleState | None = None
@@ -67,13 +67,13 @@ class Intention:
 async def intend_state(
     connection: LedgerConnection, sale_id: str, verb: Verb, *, if_version: int | None = None
 ) -> Intention:
-    """Write the intended state, or say why not; to the state the sale already has is no change.
+    """Write the intended state, or return why not; the current state as target is no change.
 
-    Runs in a transaction of its own (a savepoint inside the caller's). `if_version` is the version
-    the caller has seen: another one changes nothing.
+    Runs in a transaction of its own (a savepoint inside the caller's). `if_version`: the version
+    that the caller has seen; at any other version nothing changes.
     """
     async with connection.transaction():
-        row = await connection.fetchrow(_sql["lock_sale"], sale_id)
+        row = await connection.fetchrow(QUERIES["lock_sale"], sale_id)
         if row is None:
             return Intention("not_found")
         state, version, target = SaleState(row["state"]), row["version"], _TARGETS[verb]
@@ -85,8 +85,8 @@ async def intend_state(
             return Intention("invalid_state", state, version)
         if verb is Verb.OPEN:
             await _add_partitions(connection, sale_id, _spec(row["spec"]))
-            await connection.execute(_sql["open_early"], sale_id)
-        version = await connection.fetchval(_sql["write_state"], sale_id, target.value)
+            await connection.execute(QUERIES["open_early"], sale_id)
+        version = await connection.fetchval(QUERIES["write_state"], sale_id, target.value)
         return Intention("changed", target, version)
 
 
@@ -98,30 +98,30 @@ async def carry_state(
     *,
     actor: str,
 ) -> bool:
-    """Make every partition of the sale have the intended state; True when one had to change.
+    """Bring every partition of the sale into the intended state; True when a partition changed.
 
-    Loads a partition that Redis has never had. That it has it now is in the ledger before anybody
-    can reserve: from then on missing keys are lost data, however far the ledger has applied it, and
-    raise Recovering. The sale's row is share-locked meanwhile, so that an older intention can never
-    be carried over a newer one.
+    Loads a partition that Redis has never had. The ledger notes the load before anybody can
+    reserve: from then on missing keys are lost data, however far the ledger has applied it, and
+    raise Recovering. The sale's row is share-locked meanwhile, so that an older intention is never
+    carried over a newer one.
     """
     changed = False
     async with connection.transaction():
-        row = await connection.fetchrow(_sql["hold_state"], sale_id)
+        row = await connection.fetchrow(QUERIES["hold_state"], sale_id)
         if row is None or row["state"] not in _CARRIED:
             return False
         spec = _spec(row["spec"])
-        for place in await connection.fetch(_sql["partitions_of_sale"], sale_id):
+        for place in await connection.fetch(QUERIES["partitions_of_sale"], sale_id):
             if not place["was_loaded"]:
                 partition = PartitionId(sale_id, place["partition"])
                 changed |= await _load(store, partition, load_config(spec, partition, bounds))
                 seen_at = (await store.snapshot(partition)).read_at
-                await connection.execute(_sql["note_loaded"], sale_id, partition.number, seen_at)
+                await connection.execute(QUERIES["note_loaded"], sale_id, partition.number, seen_at)
     async with connection.transaction():
-        row = await connection.fetchrow(_sql["hold_state"], sale_id)
+        row = await connection.fetchrow(QUERIES["hold_state"], sale_id)
         if row is None or row["state"] not in _CARRIED:
             return changed
-        for place in await connection.fetch(_sql["partitions_of_sale"], sale_id):
+        for place in await connection.fetch(QUERIES["partitions_of_sale"], sale_id):
             partition = PartitionId(sale_id, place["partition"])
             changed |= await _carry(store, partition, SaleState(row["state"]), actor)
     return changed
@@ -136,10 +136,10 @@ async def open_sale(
     actor: str,
     if_version: int | None = None,
 ) -> Intention:
-    """Open a sale: into the ledger, then into Redis.
+    """Open a sale: in the ledger, then in Redis.
 
-    Raises the store's errors when Redis cannot be reached; the sale is then open in the ledger and
-    the reconciler carries it on.
+    Raises the store's errors when Redis cannot be reached; the sale is then open in the ledger, and
+    the reconciler carries the state to Redis.
     """
     intention = await intend_state(connection, sale_id, Verb.OPEN, if_version=if_version)
     if intention.outcome in {"changed", "unchanged"}:
@@ -159,9 +159,9 @@ async def _add_partitions(connection: LedgerConnection, sale_id: str, spec: Sale
     if spec.partitions != 1:
         raise ValueError(f"{sale_id}: stock is not divided over partitions yet")
     for number in range(spec.partitions):
-        await connection.execute(_sql["add_partition"], sale_id, number)
+        await connection.execute(QUERIES["add_partition"], sale_id, number)
         await connection.execute(
-            _sql["add_accounts"],
+            QUERIES["add_accounts"],
             sale_id,
             number,
             [account.sku for account in catalog.accounts],
@@ -175,7 +175,7 @@ async def _add_partitions(connection: LedgerConnection, sale_id: str, spec: Sale
 async def _load(store: ReservationStore, partition: PartitionId, config: bytes) -> bool:
     outcome = await store.load(partition, config, epoch=FIRST_EPOCH)
     if outcome == "other":
-        raise ScriptFailure(f"{partition}: Redis holds another sale under this name")
+        raise ScriptFailure(f"{partition}: Redis has another sale under this name")
     if outcome == "loaded":
         _log.info("partition_loaded", partition=str(partition))
     return outcome == "loaded"
@@ -186,11 +186,11 @@ async def _carry(
 ) -> bool:
     outcome, found = await store.set_state(partition, state.value, actor=actor)
     if outcome == "invalid_state" and (found, state) == ("scheduled", SaleState.PAUSED):
-        # Paused before the opening had reached the partition: the way to `paused` is by `open`.
+        # Paused before the opening reached the partition, which becomes `paused` only from `open`.
         await store.set_state(partition, SaleState.OPEN.value, actor=actor)
         outcome, found = await store.set_state(partition, state.value, actor=actor)
     if outcome == "invalid_state":
-        # Only a partition older than the ledger can be in a state that has no way to this one.
+        # Only a partition older than the ledger can be in a state without a way to the intended.
         _log.error("state_not_carried", partition=str(partition), found=found, intended=state)
         raise Recovering(f"{partition}: is {found} and cannot become {state}")
     if outcome == "changed":

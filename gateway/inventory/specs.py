@@ -1,7 +1,7 @@
-"""What a sale is: the body of `PUT /v1/sales/{sale}`, kept as it is in the ledger's `sales.spec`.
+"""The definition of a sale: the body of `PUT /v1/sales/{sale}`, stored as `sales.spec`.
 
-`parse_sale_spec` checks everything that can be known without a server; its SpecError says, in words
-for the caller, what to change.
+`parse_sale_spec` checks everything that can be checked without a server; its SpecError tells the
+caller what to change.
 """
 
 from datetime import datetime
@@ -12,7 +12,7 @@ import msgspec
 from gateway.inventory.keys import NAME
 
 UNITS_MAX = 1_000_000_000
-# What every client can read as a whole number (RFC 8259 section 6).
+# The largest whole number that every JSON client can read exactly (RFC 8259 section 6).
 TOTAL_MAX = 2**53 - 1
 ACCOUNTS_MAX = 400
 DEFAULT_LOCATION = "default"
@@ -20,14 +20,14 @@ DEFAULT_LOCATION = "default"
 _PRINTED = r"^[^\x00-\x1f\x7f]*$(?!\n)"
 
 Units = Annotated[int, msgspec.Meta(ge=0, le=UNITS_MAX)]
-# `$` alone would let a line break follow.
+# `$` alone would accept a line break at the end.
 Name = Annotated[str, msgspec.Meta(pattern=rf"^{NAME.pattern}$(?!\n)")]
 Limit = Annotated[int, msgspec.Meta(ge=1, le=UNITS_MAX)]
 Seconds = Annotated[int, msgspec.Meta(ge=1, le=86_400)]
 
 
 class SpecError(ValueError):
-    """The sale cannot be as asked; the message says why."""
+    """The body is not a valid sale; the message says why."""
 
 
 class Money(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -38,7 +38,7 @@ class Money(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ItemSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One SKU of the sale; stock either as a number or by location, in order of preference."""
+    """One SKU of the sale; its stock is a number, or numbers by location in order of preference."""
 
     sku: Name
     price: Money
@@ -50,7 +50,7 @@ class ItemSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
 
     @property
     def units_by_location(self) -> dict[str, int]:
-        """Stock by location; plain `stock` lies at the location `default`."""
+        """Stock by location; a plain `stock` is at the location `default`."""
         if self.locations is not None:
             return self.locations
         return {DEFAULT_LOCATION: self.stock or 0}
@@ -59,7 +59,7 @@ class ItemSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
 class WaitingRoomSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """How buyers are let in: at most `max_active_buyers` at a time, each for `admission_seconds`.
 
-    With `order` draw, those who came from `prequeue_at` until the opening are shuffled.
+    With `order` draw, buyers who join between `prequeue_at` and the opening are shuffled.
     """
 
     max_active_buyers: Limit
@@ -69,8 +69,8 @@ class WaitingRoomSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, o
 
 
 class CooldownSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Who has given back `after` holds without paying waits `seconds` before the next one, and
-    twice as long after each further one, at most `seconds_max`.
+    """A buyer who has given back `after` holds unpaid waits `seconds` before the next hold, twice
+    as long after each further hold given back, at most `seconds_max`.
     """
 
     after: Annotated[int, msgspec.Meta(ge=1, le=1000)]
@@ -79,10 +79,10 @@ class CooldownSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SaleSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A sale with every default filled in. `extension_seconds` is the most all extensions of one
-    hold may add; null means as long as the hold itself. `split_lines` lets a line without a
-    location be served from several. `unpaid_per_buyer` is how many reservations of a buyer may be
-    held, cancelled or lapsed, which bounds the keys a buyer can use.
+    """A sale with every default filled in. `extension_seconds`: the most that all extensions of a
+    hold may add; null means `hold_seconds`. `split_lines`: a line without a location may be served
+    from several locations. `unpaid_per_buyer`: how many reservations of a buyer may be held,
+    cancelled or expired, which bounds the idempotency keys a buyer can use.
     """
 
     items: Annotated[tuple[ItemSpec, ...], msgspec.Meta(min_length=1, max_length=100)]
@@ -99,7 +99,7 @@ class SaleSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def currency(self) -> str:
-        """The one currency of all prices."""
+        """The currency of all prices."""
         return self.items[0].price.currency
 
 
@@ -107,10 +107,10 @@ _decoder = msgspec.json.Decoder(SaleSpec)
 
 
 def parse_sale_spec(raw: bytes) -> SaleSpec:
-    """The sale a body asks for.
+    """The sale in the body.
 
-    Raises SpecError for a body that is JSON but no sale this version can run, and
-    msgspec.DecodeError for one that is no JSON.
+    Raises SpecError for a JSON body that is not a sale this version can run, and
+    msgspec.DecodeError for a body that is not JSON.
     """
     try:
         spec = _decoder.decode(raw)
@@ -156,7 +156,7 @@ def _check_window(spec: SaleSpec) -> None:
         if instant is not None and instant.tzinfo is None:
             raise SpecError(f"{name}: give the time zone, e.g. 2027-03-01T09:00:00Z")
         if instant is not None and not 1970 <= instant.year < 5000:  # 14 digits of ms
-            raise SpecError(f"{name}: not a date a sale can have")
+            raise SpecError(f"{name}: the year must be from 1970 to 4999")
     if spec.opens_at and spec.closes_at and spec.closes_at <= spec.opens_at:
         raise SpecError("closes_at: must be after opens_at")
     if spec.opens_at and prequeue_at and spec.opens_at <= prequeue_at:

@@ -1,13 +1,13 @@
 """A reservation's life as one OpenTelemetry trace, through every process it passes.
 
 The trace id *is* the reservation's token: 128 bits that every process can read off a reservation
-id, so nothing has to be carried through Redis, and a person who has an order has its trace. The
-span of the accepted `reserve` is the root; its id is made from the token too. What comes later,
-minutes or days after, joins the same trace. A caller's own trace (`traceparent`) is linked to.
+id, so no trace id has to travel through Redis, and a person who has an order has its trace. The
+span of the accepted `reserve` is the root; its id is derived from the token too. Later spans,
+minutes or days after, join this trace. A caller's own trace (`traceparent`) is linked.
 
 Whether a reservation is traced depends on its trace id alone, so all processes decide alike. Spans
 wait in a bounded queue of the SDK and are dropped when the collector cannot keep up: a trace never
-holds up a sale. Needs the extra `otel`; where no endpoint is set none of it is imported.
+holds up a sale. Needs the extra `otel`; without an endpoint the SDK is not imported.
 """
 
 import re
@@ -15,10 +15,7 @@ import time
 from base64 import urlsafe_b64decode
 from collections.abc import Mapping
 from enum import Enum
-
-from opentelemetry.sdk.trace import Span
-from opentelemetry.sdk.trace.export import SpanExporter
-from opentelemetry.util.types import AttributeValue
+from typing import Any, Protocol
 
 from config.settings import TracingSettings
 from gateway.inventory.keys import ReservationId, parse_reservation_id
@@ -28,9 +25,36 @@ _RESERVATION = re.compile(rb'"reservation_id":"([^"]+)"')
 _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
 _SPAN_MASK = (1 << 64) - 1
 
+Attribute = str | int | float | bool
+
+
+class SpanIds(Protocol):
+    """The ids of a span, as the SDK's SpanContext has them."""
+
+    @property
+    def trace_id(self) -> int:
+        """128 bits."""
+
+    @property
+    def span_id(self) -> int:
+        """64 bits."""
+
+
+class Span(Protocol):
+    """The part of the SDK's span that is used here; only making spans imports the SDK."""
+
+    def get_span_context(self) -> SpanIds:
+        """The ids of this span and its trace."""
+
+    def set_attributes(self, attributes: Mapping[str, Attribute]) -> None:
+        """Add or replace attributes."""
+
+    def end(self, end_time: int | None = None) -> None:
+        """End the span, at `end_time` in ns since 1970 or now."""
+
 
 class Role(Enum):
-    """What a process does in a span, named as OpenTelemetry's span kinds."""
+    """The role of a process in a span, named as OpenTelemetry's span kinds."""
 
     SERVER = "SERVER"
     PRODUCER = "PRODUCER"
@@ -38,26 +62,26 @@ class Role(Enum):
 
 
 def trace_id_of(reservation: ReservationId) -> int:
-    """The 128 bits of the token; never 0, which means no trace."""
+    """The 128 bits of the token as trace id; never 0, which means no trace."""
     return int.from_bytes(urlsafe_b64decode(reservation.token + "=="), "big") or 1
 
 
 def reservation_of(event: bytes) -> ReservationId | None:
-    """Whose event this is, read off its bytes; None for events of a partition."""
+    """The reservation of an event, read off its bytes; None for an event of a partition."""
     match = _RESERVATION.search(event)
     return None if match is None else parse_reservation_id(match[1].decode(errors="replace"))
 
 
 def now_ns() -> int:
-    """Spans are on the wall clock."""
+    """The wall clock in nanoseconds, which spans use."""
     return time.time_ns()
 
 
 class Tracing:
-    """Makes spans; see the module. `close` sends what is left."""
+    """Makes spans. `close` sends the spans still queued."""
 
-    def __init__(self, process: str, ratio: float, exporter: SpanExporter) -> None:
-        """Trace a `ratio` of all reservations, from 0 to 1."""
+    def __init__(self, process: str, ratio: float, exporter: Any) -> None:
+        """Trace a `ratio` of all reservations, from 0 to 1; `exporter`: the SDK's SpanExporter."""
         from opentelemetry.sdk.resources import Resource  # noqa: PLC0415 - only with the extra
         from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
         from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
@@ -65,7 +89,7 @@ class Tracing:
         from opentelemetry.sdk.trace.sampling import TraceIdRatioBased  # noqa: PLC0415
 
         class Ids(RandomIdGenerator):
-            """Gives the ids that were set for the next root, else random ones."""
+            """Returns the ids set for the next root, else random ids."""
 
             root: tuple[int, int] | None = None
 
@@ -94,10 +118,10 @@ class Tracing:
         *,
         traceparent: str | None = None,
     ) -> Span | None:
-        """A span of the reservation's trace; None where that is not traced.
+        """A span of the reservation's trace; None when the reservation is not traced.
 
-        `reserve` is the root. `traceparent` is a caller's, who is linked to, or one that this
-        class made, whose span is the parent then.
+        `reserve` is the root. `traceparent` of a caller is linked; a `traceparent` of this trace
+        (see `traceparent_of`) names the parent span.
         """
         from opentelemetry.sdk.trace import Span as RecordedSpan  # noqa: PLC0415
         from opentelemetry.trace import (  # noqa: PLC0415
@@ -148,29 +172,29 @@ class Tracing:
         reservation: ReservationId,
         role: Role,
         began_ns: int,
-        attributes: Mapping[str, AttributeValue],
+        attributes: Mapping[str, Attribute],
         *,
         traceparent: str | None = None,
     ) -> None:
-        """A span that ends now."""
+        """Make a span that ends now."""
         span = self.start(name, reservation, role, began_ns, traceparent=traceparent)
         if span is not None:
             span.set_attributes(attributes)
             span.end(now_ns())
 
     def close(self) -> None:
-        """Send what is left, within a bounded time."""
+        """Send the spans still queued, within a bounded time."""
         self._provider.shutdown()
 
 
 def traceparent_of(span: Span) -> str:
-    """W3C trace context, for those who come after."""
+    """The span as W3C trace context, for processes that continue the trace."""
     context = span.get_span_context()
     return f"00-{context.trace_id:032x}-{context.span_id:016x}-01"
 
 
 def make_tracing(settings: TracingSettings, process: str) -> Tracing | None:
-    """What the settings ask for; None without an endpoint. Raises ValueError without the extra."""
+    """Tracing as set; None without an endpoint. Raises ValueError without the extra `otel`."""
     if settings.endpoint is None:
         return None
     try:
@@ -179,14 +203,14 @@ def make_tracing(settings: TracingSettings, process: str) -> Tracing | None:
         )
     except ImportError as error:
         raise ValueError(
-            "tracing.endpoint is set and the packages are missing: pip install 'dropgate[otel]'"
+            "tracing.endpoint is set, but packages are missing: pip install 'dropgate[otel]'"
         ) from error
     exporter = OTLPSpanExporter(endpoint=settings.endpoint, timeout=EXPORT_TIMEOUT_SECONDS)
     return Tracing(process, settings.ratio, exporter)
 
 
 def _context(traceparent: str | None) -> tuple[int, int] | None:
-    """Trace and span of a `traceparent`; None for what is none, as the standard asks."""
+    """Trace and span id of a `traceparent`; None for malformed text, as the standard demands."""
     match = _TRACEPARENT.fullmatch(traceparent or "")
     if match is None:
         return None

@@ -1,1 +1,1 @@
-"""What every process needs and knows nothing of sales: Postgres, Kafka, scraping."""
+"""What every process needs, independent of sales: Postgres, Kafka, scraping."""

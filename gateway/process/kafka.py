@@ -1,9 +1,9 @@
-"""Waiting for aiokafka: it may hang for ever, it hands cancellations of its own to its callers, and
-takes what uvloop says of a lost connection for a defect.
+"""Bounded waits for aiokafka, which may hang for ever, lets its own cancellations reach its
+callers, and takes uvloop's error for a lost connection for a defect.
 
-`stop` of a consumer whose broker is gone cancels a fetch that is about to try again, and awaits it.
-What then comes out is a CancelledError that nobody has asked for: taken for what it looks like, it
-ends the task that called, without a word.
+`stop` of a consumer whose broker is gone cancels a fetch that is about to be retried, and awaits
+it. The CancelledError that comes out was requested by nobody; taken at face value, it would
+silently end the task that called `stop`.
 """
 
 import asyncio
@@ -23,10 +23,10 @@ _log = structlog.get_logger()
 
 
 class _Connection(aiokafka.conn.AIOKafkaConnection):  # type: ignore[misc]
-    """Tells what uvloop says of a write to a connection that has just been lost as an outage.
+    """Turns uvloop's error for a write to a lost connection into a KafkaConnectionError.
 
-    It is a RuntimeError there, of which aiokafka does not know (its issue 1038): the consumer's
-    background task ended of it, and so did the process.
+    uvloop raises RuntimeError, which aiokafka does not handle (aiokafka issue 1038): it ended the
+    consumer's background task, and with it the process.
     """
 
     def send(self, request: Any, expect_response: bool = True) -> Any:
@@ -37,14 +37,14 @@ class _Connection(aiokafka.conn.AIOKafkaConnection):  # type: ignore[misc]
             raise KafkaConnectionError(f"connection lost: {error}") from error
 
 
-# Clients make their connections themselves and can be given no other kind.
+# Clients create their connections themselves and accept no other class, so the class is replaced.
 aiokafka.conn.AIOKafkaConnection = _Connection
 
 
 @asynccontextmanager
 async def kafka_within(seconds: float) -> AsyncIterator[None]:
-    """At most `seconds` in the block. Raises TimeoutError after that, KafkaError for a cancellation
-    that is not the caller's, and what aiokafka raises.
+    """Bounds the block to `seconds`. Raises TimeoutError after that, KafkaError for a cancellation
+    that nobody requested, and whatever aiokafka raises.
     """
     try:
         async with asyncio.timeout(seconds):
@@ -57,14 +57,14 @@ async def kafka_within(seconds: float) -> AsyncIterator[None]:
 
 
 async def stop_client(client: AIOKafkaConsumer | AIOKafkaProducer) -> None:
-    """Leave the broker within a bounded time; a client that hangs is left behind."""
+    """Disconnect from the broker, within STOP_SECONDS; a client that hangs is abandoned."""
     try:
         async with kafka_within(STOP_SECONDS):
             try:
                 await client.stop()
             except asyncio.CancelledError:
                 if isinstance(client, AIOKafkaConsumer):
-                    # What `stop` did not come to any more: its connections.
+                    # `stop` was interrupted before it closed the connections.
                     await client._client.close()  # noqa: SLF001
                 raise
     except FAULTS as error:

@@ -1,7 +1,7 @@
-"""Connections to the ledger, with a bound on every wait.
+"""Connection pools for the ledger, with a bound on every wait.
 
-Reads and writes go to the primary. A connection whose query was cut short is terminated, never
-handed on: what it would read next is another caller's answer.
+Reads and writes go to the primary. A connection whose query was interrupted is terminated, never
+reused: it would read the interrupted query's answer as that of the next.
 """
 
 from collections.abc import Callable, Coroutine, Mapping
@@ -11,15 +11,15 @@ import asyncpg
 
 from config.settings import PostgresSettings
 
-# A connection that is lost or of no more use. asyncpg raises InternalClientError, which is no
-# InterfaceError, for a query on one whose server has said goodbye but not hung up yet.
+# Errors of a lost or unusable connection. asyncpg raises InternalClientError, which is not an
+# InterfaceError, for a query on a connection whose server has announced its end but not closed it.
 CONNECTION_FAULTS = (
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
     OSError,
     TimeoutError,
 )
-# Whatever a server that is away, restarting or overloaded raises.
+# Every error of a server that is down, restarting or overloaded.
 LEDGER_FAULTS = (asyncpg.PostgresError, *CONNECTION_FAULTS)
 
 _SERVER_SETTINGS = {
@@ -38,10 +38,10 @@ async def create_pool(
     prepare: Callable[[asyncpg.Connection], Coroutine[Any, Any, None]] | None = None,
     server_settings: Mapping[str, str] | None = None,
 ) -> asyncpg.Pool:
-    """A pool of at most `size` (default: the setting's) connections; connects when first used.
+    """A pool of at most `size` (default: the setting's) connections; it connects when first used.
 
-    `prepare` is done once to each connection before anyone has it; `server_settings` are added to
-    the bounds that every session has.
+    `prepare` runs once on each connection before its first use; `server_settings` are added to the
+    bounds that every session has.
     """
     return await asyncpg.create_pool(
         settings.dsn,

@@ -1,4 +1,4 @@
-"""`/metrics` of the processes that serve no HTTP otherwise: relay, order writer, reconciler."""
+"""Serves `/metrics` in processes without an HTTP API: relay, order writer, reconciler."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,9 +13,9 @@ _log = structlog.get_logger()
 
 @contextmanager
 def scraped(settings: MetricsSettings, registry: CollectorRegistry) -> Iterator[None]:
-    """Serve the registry's metrics while the block runs, from a thread of its own; port 0: not.
+    """Serve the registry's metrics from a thread while the block runs; with port 0 serve nothing.
 
-    Raises OSError where the port is taken.
+    Raises OSError when the port is taken.
     """
     if settings.port == 0:
         yield

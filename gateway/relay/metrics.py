@@ -15,7 +15,7 @@ class RelayMetrics:
         )
         self.failed_rounds = Counter(
             "dropgate_relay_failed_rounds_total",
-            "Rounds that Redis or the log did not let end well",
+            "Rounds that failed because of Redis or the log",
             registry=self.registry,
         )
         self.partitions_led = Gauge(

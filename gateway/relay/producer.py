@@ -1,7 +1,7 @@
 """The Kafka side of the relay: events out, in order, each acknowledged by all in-sync replicas.
 
 The client can hang for ever when the broker is away, and stays broken after a lost sequence number,
-so every wait has a deadline here, and a producer that failed once is thrown away.
+so every wait has a deadline here, and a producer is replaced after its first failure.
 """
 
 import asyncio
@@ -10,12 +10,18 @@ from dataclasses import dataclass
 
 import structlog
 from aiokafka import AIOKafkaProducer
-from opentelemetry.sdk.trace import Span
 
 from config.settings import EventLogSettings
 from gateway.inventory.keys import PartitionId
 from gateway.inventory.redis.outbox import OutboxEntry
-from gateway.inventory.tracing import Role, Tracing, now_ns, reservation_of, traceparent_of
+from gateway.inventory.tracing import (
+    Role,
+    Span,
+    Tracing,
+    now_ns,
+    reservation_of,
+    traceparent_of,
+)
 from gateway.process.kafka import FAULTS, kafka_within, stop_client
 
 BATCH_MAX_BYTES = 131_072
@@ -25,7 +31,7 @@ _log = structlog.get_logger()
 
 
 class LogUnavailable(Exception):
-    """Kafka did not take what it was given in time, or refused it."""
+    """Kafka did not take a message in time, or refused it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +46,15 @@ class EventProducer:
     """An idempotent producer that is replaced after every failure."""
 
     def __init__(self, settings: EventLogSettings, tracing: Tracing | None = None) -> None:
-        """`tracing`: where each event's way to the log is to be seen."""
+        """`tracing`: where the spans of sent events go; None: no spans."""
         self._settings = settings
         self._tracing = tracing
         self._producer: AIOKafkaProducer | None = None
 
     async def produce(self, events: Sequence[Outgoing]) -> list[Outgoing]:
-        """Send `events`; those acknowledged, of each partition without a hole from the first on.
+        """Send `events`; returns the acknowledged ones: of each partition, all before a failure.
 
-        Fewer than all means a failure: the rest may or may not be in the log, and is to be sent
+        Fewer than all means a failure: the rest may or may not be in the log, and must be sent
         again. Raises LogUnavailable where nothing could be sent at all.
         """
         producer = await self._started()
@@ -73,7 +79,7 @@ class EventProducer:
         return acknowledged
 
     async def send_one(self, topic: str, key: str, value: str) -> None:
-        """Send a message that is no partition's event. Raises LogUnavailable."""
+        """Send a message that is not an event of a partition. Raises LogUnavailable."""
         producer = await self._started()
         try:
             async with kafka_within(self._settings.request_timeout_milliseconds / 1000):
@@ -124,7 +130,7 @@ class EventProducer:
         return self._producer
 
 
-def _span_of(tracing: Tracing, event: Outgoing) -> "Span | None":
+def _span_of(tracing: Tracing, event: Outgoing) -> Span | None:
     reservation = reservation_of(event.entry.raw)
     if reservation is None:
         return None
@@ -132,7 +138,7 @@ def _span_of(tracing: Tracing, event: Outgoing) -> "Span | None":
 
 
 def _look_at(future: asyncio.Future[object]) -> None:
-    """An acknowledgement that nobody waits for any more may fail; that is not worth a word."""
+    """Retrieve the failure of an acknowledgement that nobody waits for, so that none is logged."""
     if not future.cancelled():
         future.exception()
 
@@ -140,7 +146,7 @@ def _look_at(future: asyncio.Future[object]) -> None:
 def acknowledged_of(
     events: Sequence[Outgoing], acknowledgements: Sequence[asyncio.Future[object]]
 ) -> list[Outgoing]:
-    """The events before the first one of their partition that is not acknowledged."""
+    """The events before the first unacknowledged event of their partition."""
     acknowledged: list[Outgoing] = []
     broken: set[PartitionId] = set()
     for event, future in zip(events, acknowledgements, strict=False):

@@ -1,10 +1,10 @@
 """Outbox → event log, in rounds: read what is new everywhere, produce it, remember how far.
 
 How far is stored beside the outbox, and only after the log's acknowledgement. A relay that restarts
-anywhere in between sends some events twice, which the ledger's numbers make harmless, and never
-leaves one out. Of several relays one carries a partition, by a lease; the others stand by. Within a
-partition the first event that is not acknowledged stops all later ones of the round; they are read
-again. The relay never trims.
+anywhere in between sends some events twice, which the ledger's numbers make harmless, and leaves
+out none. One of several relays carries a partition, by a lease; the others stand by. Within a
+partition the first event that is not acknowledged stops all later events of the round, which are
+read again. The relay never trims.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ class RelayConfig:
     """`round_events`: most events in flight; `block_milliseconds`: longest wait for new ones.
 
     `lease_milliseconds`: how long a relay that is gone blocks its partitions; `renew_milliseconds`:
-    how often leases are renewed and those of others looked at.
+    how often leases are renewed, and free leases looked for.
     """
 
     round_events: int = 4000
@@ -43,7 +43,7 @@ class RelayConfig:
     renew_milliseconds: int = 1000
 
     def __post_init__(self) -> None:
-        """Raise ValueError for bounds that are none."""
+        """Raise ValueError for impossible bounds."""
         if self.round_events < 1 or not 1 <= self.block_milliseconds <= 500:
             raise ValueError("relay: round_events >= 1, block_milliseconds 1 to 500")
         if self.lease_milliseconds < 1 or self.renew_milliseconds < 1:
@@ -51,7 +51,7 @@ class RelayConfig:
 
 
 class Relay:
-    """Carries events of those partitions it is told of and has the lease of; a round at a time."""
+    """Carries events of the partitions it is given and has leases of, a round at a time."""
 
     def __init__(self, redis: Redis, producer: EventProducer, config: RelayConfig) -> None:
         self._redis = redis
@@ -70,9 +70,9 @@ class Relay:
         return self._leases.owner
 
     async def give_up(self) -> None:
-        """Leave the partitions to whoever can do better; positions are read anew with a lease.
+        """Release all leases after a failure; the stored positions are read with the next lease.
 
-        After a failure what is stored is what counts. Raises redis-py's errors.
+        Raises redis-py's errors.
         """
         led = tuple(self._positions)
         self._positions.clear()
@@ -82,7 +82,7 @@ class Relay:
             await self._leases.release(led)
 
     async def run_round(self, partitions: Iterable[PartitionId]) -> bool:
-        """Carry what is new, waiting shortly for something; False when the log did not take it all.
+        """Carry new events, waiting shortly for them; False when the log did not take all.
 
         Raises LogUnavailable and redis-py's errors; nothing is lost by any of them.
         """
@@ -100,7 +100,7 @@ class Relay:
         return len(acknowledged) == len(events)
 
     async def log_lag(self) -> None:
-        """Say, once in a while, how many events of each partition the log does not have yet."""
+        """Log, every LAG_LOG_SECONDS, how many events of each partition the log lacks."""
         now = time.monotonic()
         if now - self._lag_logged_at < LAG_LOG_SECONDS:
             return
@@ -113,14 +113,13 @@ class Relay:
                 _log.info("relay_lag", partition=str(partition), events=events)
 
     async def _lead(self, partitions: Iterable[PartitionId]) -> None:
-        """Renew the leases and take free ones: once in a while, and of new partitions."""
+        """Renew leases and take free ones: once in a while, and at once for new partitions."""
         wanted = set(partitions)
         new, self._wanted = wanted - self._wanted, wanted
         if time.monotonic() < self._renew_at and not new:
             for partition in self._positions.keys() - wanted:
-                del self._positions[
-                    partition
-                ]  # settled: its outbox, and with it the lease, is gone
+                # The sale is settled: the outbox, and with it the lease, is gone.
+                del self._positions[partition]
             return
         led = await self._leases.take(wanted)
         self._renewed()
@@ -136,7 +135,7 @@ class Relay:
         self._renew_at = time.monotonic() + self._config.renew_milliseconds / 1000
 
     async def _produce(self, events: Sequence[Outgoing]) -> list[Outgoing]:
-        """As the producer's, keeping the leases however long the log takes."""
+        """Produce, and renew the leases for as long as the log takes."""
         producing = asyncio.ensure_future(self._producer.produce(events))
         try:
             while True:
@@ -144,7 +143,7 @@ class Relay:
                 await asyncio.wait((producing,), timeout=left_seconds)
                 if producing.done():
                     return producing.result()
-                # Who has lost one learns it when noting; the events under way do no harm.
+                # A lost lease is noticed when positions are noted; events under way do no harm.
                 await self._leases.take(self._positions)
                 self._renewed()
         finally:

@@ -7,30 +7,28 @@ event.
 """
 
 import asyncio
-import random
 import time
-from pathlib import Path
 
 import asyncpg
 import structlog
 from redis.exceptions import RedisError
 
-from config.queries import Queries
 from config.settings import Settings
+from config.waiting import Backoff, stopped_within
 from gateway.inventory.keys import PartitionId
 from gateway.inventory.redis.outbox import create_reader
 from gateway.inventory.tracing import make_tracing
 from gateway.process.postgres import LEDGER_FAULTS, create_pool
 from gateway.process.scrape import scraped
+from gateway.relay.announcer import SettlementAnnouncer
 from gateway.relay.producer import EventProducer, LogUnavailable
-from gateway.relay.relay import Relay, RelayConfig
-from gateway.relay.settlements import Settlements
+from gateway.relay.queries import QUERIES
+from gateway.relay.relay import STANDBY_SECONDS, Relay, RelayConfig
 
 DISCOVERY_SECONDS = 1.0
 BACKOFF_FIRST_SECONDS = 0.05
 BACKOFF_MOST_SECONDS = 2.0
 
-_sql = Queries(Path(__file__).parent / "sql" / "queries.sql")
 _log = structlog.get_logger()
 
 
@@ -47,7 +45,7 @@ class Discovery:
         if time.monotonic() < self._due_at:
             return self._known
         try:
-            rows = await self._ledger.fetch(_sql["partitions"])
+            rows = await self._ledger.fetch(QUERIES["partitions"])
         except LEDGER_FAULTS as error:
             _log.warning("partitions_remembered", error=str(error) or type(error).__name__)
         else:
@@ -64,21 +62,19 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     ledger = await create_pool(settings.postgres, size=2)  # one discovers, one announces
     relay = Relay(redis, producer, RelayConfig())
     discovery = Discovery(ledger)
-    # A producer of its own: one that fails is thrown away, and events shall not wait for that.
-    announcer = EventProducer(settings.event_log)
-    settlements = Settlements(ledger, redis, announcer, settings.event_log)
-    stopping = asyncio.create_task(stop.wait())
-    announcing = asyncio.create_task(settlements.keep(), name="relay-settlements")
+    # Its own producer: a failed producer is replaced, and events must not wait for that.
+    own_producer = EventProducer(settings.event_log)
+    announcer = SettlementAnnouncer(ledger, redis, own_producer, settings.event_log)
+    announcing = asyncio.create_task(announcer.keep(), name="relay-settlements")
     _log.info("relay_started", topic=settings.event_log.topic)
     try:
         with scraped(settings.metrics, relay.metrics.registry):
-            await _keep(relay, discovery, stopping)
+            await _keep(relay, discovery, stop)
     finally:
-        stopping.cancel()
         announcing.cancel()
         await asyncio.gather(announcing, return_exceptions=True)
         await _give_up(relay)
-        await announcer.close()
+        await own_producer.close()
         await producer.close()
         await redis.aclose()
         ledger.terminate()
@@ -87,18 +83,22 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         _log.info("relay_stopped")
 
 
-async def _keep(relay: Relay, discovery: Discovery, stopping: asyncio.Task[bool]) -> None:
-    pause_seconds = BACKOFF_FIRST_SECONDS
-    while not stopping.done():
-        trouble = await _round(relay, discovery, stopping)
-        if trouble is None:
-            pause_seconds = BACKOFF_FIRST_SECONDS
-            continue
-        relay.metrics.failed_rounds.inc()
-        await _give_up(relay)
-        _log.warning("relay_waits", error=trouble, at_most_seconds=pause_seconds)
-        await asyncio.wait((stopping,), timeout=pause_seconds * random.uniform(0.5, 1.0))  # noqa: S311
-        pause_seconds = min(2 * pause_seconds, BACKOFF_MOST_SECONDS)
+async def _keep(relay: Relay, discovery: Discovery, stop: asyncio.Event) -> None:
+    stopping = asyncio.create_task(stop.wait())
+    pauses = Backoff(BACKOFF_FIRST_SECONDS, BACKOFF_MOST_SECONDS)
+    try:
+        while not stop.is_set():
+            trouble = await _round(relay, discovery, stopping)
+            if trouble is None:
+                pauses.reset()
+                continue
+            relay.metrics.failed_rounds.inc()
+            await _give_up(relay)
+            pause_seconds = pauses.next_seconds()
+            _log.warning("relay_waits", error=trouble, seconds=round(pause_seconds, 3))
+            await stopped_within(stop, pause_seconds)
+    finally:
+        stopping.cancel()
 
 
 async def _give_up(relay: Relay) -> None:
@@ -109,7 +109,7 @@ async def _give_up(relay: Relay) -> None:
 
 
 async def _round(relay: Relay, discovery: Discovery, stopping: asyncio.Task[bool]) -> str | None:
-    """One round, cut short by the stop; None, or what it failed of."""
+    """One round, cut short by the stop; returns None, or the cause of its failure."""
     round_ = asyncio.ensure_future(_discover_and_relay(relay, discovery))
     await asyncio.wait((round_, stopping), return_when=asyncio.FIRST_COMPLETED)
     if not round_.done():
@@ -126,7 +126,7 @@ async def _round(relay: Relay, discovery: Discovery, stopping: asyncio.Task[bool
 async def _discover_and_relay(relay: Relay, discovery: Discovery) -> bool:
     partitions = await discovery.partitions()
     if not partitions:
-        await asyncio.sleep(BACKOFF_MOST_SECONDS / 10)
+        await asyncio.sleep(STANDBY_SECONDS)
         return True
     complete = await relay.run_round(partitions)
     await relay.log_lag()

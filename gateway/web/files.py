@@ -1,8 +1,8 @@
-"""The pages and the client module as files: read once at start, served as they are.
+"""The pages and the client module as files: read once at start, served unchanged.
 
-Everything below this folder that is not Python is public. `storefront/` and `ops/` are the two
-pages, `client/` is what a shop may load on a page of its own, `shared/` serves both pages,
-`vendor/` is not ours and keeps its licences. No build step: what is here is what a browser gets.
+Every file below this folder is public, except Python. `storefront/` and `ops/` are the two pages,
+`client/` is for shops' own pages, `shared/` serves both pages, `vendor/` has third-party files with
+their licences. There is no build step: browsers get these files.
 """
 
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ _TYPES = {
     ".txt": "text/plain; charset=utf-8",
     ".woff2": "font/woff2",
 }
-# Where a file is not found under its own name.
+# Paths of files that are not served under their own name.
 _PAGES = {"storefront/index.html": "/", "ops/index.html": "/ops"}
 CLIENT_PREFIX = "/client/"
 
 
 @dataclass(frozen=True, slots=True)
 class WebFile:
-    """One file by its path in the gateway; `digest` names its bytes."""
+    """One file; `path`: where the gateway serves it; `digest`: a hash of its bytes."""
 
     path: str
     content_type: str
@@ -34,7 +34,7 @@ class WebFile:
 
 
 def web_files() -> tuple[WebFile, ...]:
-    """Every file there is to serve. KeyError for one whose type is not known here."""
+    """Every file to serve. Raises KeyError for a file of an unknown type."""
     return tuple(
         _read(file)
         for file in sorted(_FOLDER.rglob("*"))

@@ -1,0 +1,1 @@
+"""Benchmarks side by side: dropgate, bare aiohttp, and other designs, on one machine."""

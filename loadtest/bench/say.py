@@ -1,4 +1,4 @@
-"""How the parts tell their progress: a line at a time."""
+"""How the parts report their progress: a line at a time."""
 
 from collections.abc import Callable
 

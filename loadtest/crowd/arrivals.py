@@ -1,8 +1,8 @@
 """Who is next, and when: the same queue of visitors for both kinds of load.
 
 Closed loop: whoever is free is the next visitor at once, so a slow server is asked less. Open loop:
-visitors have a timetable drawn beforehand, and `due` stays what it was however late a free user
-takes it, so that a stalled server cannot hide by keeping the load away ("coordinated omission",
+visitors have a timetable drawn beforehand, and `due` stays as drawn however late a free user takes
+the visitor, so that a stalled server cannot hide by keeping the load away ("coordinated omission",
 Gil Tene).
 """
 
@@ -45,7 +45,7 @@ class Visitors:
     """The visitors of one run, handed out one by one."""
 
     def __init__(self, due: Iterator[float] | None, most: int) -> None:
-        """A timetable, or None for the closed loop; `most` 0: no end."""
+        """`due` None is the closed loop; `most` limits the visitors (0: no limit)."""
         began = time.time()
         visitors: Iterator[Arrival] = (
             (Arrival(number) for number in count())

@@ -10,9 +10,9 @@ from hashlib import sha256
 import gevent
 import msgspec
 
+from loadtest.client.history import Attempt
 from loadtest.crowd.visitor import Visitor
-from loadtest.crowd.waiting import enter
-from loadtest.history import Attempt
+from loadtest.crowd.waiting_room import enter
 
 Behaviour = Callable[[Visitor], None]
 CONCURRENT_REPEATS = 3
@@ -20,13 +20,13 @@ LOOKS = 5
 
 
 def _together(calls: list[Callable[[], Attempt]]) -> list[Attempt]:
-    """All at once, each on a connection of its own."""
+    """Make all calls at once, each on a connection of its own."""
     greenlets = gevent.joinall([gevent.spawn(call) for call in calls], raise_error=True)
     return [greenlet.value for greenlet in greenlets]
 
 
 def _live_out(visitor: Visitor, reservation_id: str) -> None:
-    """What becomes of a hold: it is paid for, given back, or forgotten until it lapses."""
+    """Pay for a hold, give it back, or forget it until it lapses."""
     plan = visitor.plan
     if visitor.happens(plan.looks):
         visitor.read(reservation_id)
@@ -100,7 +100,7 @@ def _signed(secret: str, header: object, claims: object) -> str:
 
 
 def _bad_tokens(visitor: Visitor) -> list[str]:
-    """Wrong secret, no algorithm, out of time, for somebody else, cut short, not one at all."""
+    """Wrong secret, no algorithm, expired, wrong audience, cut signature, and no token at all."""
     secret = visitor.run.target.auth_secret
     head = {"alg": "HS256", "typ": "JWT"}
     claims = {
@@ -121,7 +121,7 @@ def _bad_tokens(visitor: Visitor) -> list[str]:
 
 
 def forge(visitor: Visitor) -> None:
-    """Every token here must be refused; the verdict says whether one was not."""
+    """Reserve with forged tokens; the verdict is broken where one was accepted."""
     for token in _bad_tokens(visitor):
         visitor.reserve(visitor.new_key(), token=token)
 
@@ -138,14 +138,14 @@ def replay(visitor: Visitor) -> None:
 
 
 def barge(visitor: Visitor) -> None:
-    """Past the queue: without an admission, with a made-up one, with another buyer's."""
+    """Reserve past the queue: without an admission, an invented one, another buyer's admission."""
     for admission in ("", "bm90LWFuLWFkbWlzc2lvbg", visitor.run.last_admission):
         visitor.admission = admission
         visitor.reserve(visitor.new_key())
 
 
 def storm(visitor: Visitor) -> None:
-    """Connections that break before the answer, then the same key many times."""
+    """Lose connections before the answer, then send the key many times."""
     if not enter(visitor):
         return
     key = visitor.new_key()

@@ -1,4 +1,4 @@
-"""Shapes of a crowd: how many of the most come at each moment of a run.
+"""Shapes of a crowd: what share of the peak comes at each moment of a run.
 
 A curve takes the share of the run that is over (0 to 1) and gives the share of the peak (0 to 1).
 In a closed loop the peak is the number of users, in an open loop the arrivals a second.
@@ -15,12 +15,12 @@ WAVES = 3
 
 
 def flat(_over: float) -> float:
-    """All of them all the time."""
+    """The peak all the time."""
     return 1.0
 
 
 def spike(over: float) -> float:
-    """A few, then everybody at once, then ever fewer: what an announcement does."""
+    """A few, then the peak at once, then ever fewer: the crowd after an announcement."""
     if over < SPIKE_AT:
         return QUIET
     if over < SPIKE_ENDS:
@@ -29,12 +29,12 @@ def spike(over: float) -> float:
 
 
 def ramp(over: float) -> float:
-    """Ever more, then the most until the end."""
+    """Growing evenly, then the peak until the end."""
     return max(0.02, min(1.0, over / RAMP_ENDS))
 
 
 def waves(over: float) -> float:
-    """Up and down: as when several shops announce one after the other."""
+    """Up and down, as when several shops announce one after the other."""
     return QUIET + (1 - QUIET) * (1 - math.cos(2 * math.pi * WAVES * over)) / 2
 
 

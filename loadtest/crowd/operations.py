@@ -5,8 +5,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from loadtest.calls import RefusedError
-from loadtest.target import Target, mint_token
+from loadtest.client.calls import RefusedError
+from loadtest.client.target import Target, mint_token
 
 TIMEOUT_SECONDS = 10.0
 
@@ -41,11 +41,11 @@ class Operations:
         self._must("PUT", self._path, spec)
 
     def open(self) -> None:
-        """Open it; raises RefusedError."""
+        """Open the sale; raises RefusedError."""
         self._must("POST", f"{self._path}/open", b"{}")
 
     def skus(self) -> list[str]:
-        """What the sale has; raises RefusedError."""
+        """The SKUs of the sale; raises RefusedError."""
         shown = msgspec.json.decode(self._must("GET", self._path))
         return [item["sku"] for item in shown["items"]]
 

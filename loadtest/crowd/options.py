@@ -1,4 +1,4 @@
-"""What can be said about a run on the command line, in the environment, or in Locust's web form."""
+"""The options of a run: on the command line, in the environment, or in Locust's web form."""
 
 import os
 from argparse import ArgumentParser, Namespace
@@ -13,20 +13,23 @@ RUNS = Path("var/load")
 
 
 class RunOptions(msgspec.Struct, frozen=True):
-    """One run of a scenario: its plan with what was said otherwise, and where things are."""
+    """One run of a scenario: its plan with the options applied, and its files."""
 
     plan: Plan
     ready_file: Path
-    sale: str  # empty: a new one
+    sale: str  # empty: the run makes a new sale
     seed: int
     output: Path
 
 
 def add_options(parser: ArgumentParser, plan: Plan) -> None:
-    """The scenario's own numbers are the defaults. Not as a group: Locust's form shows none."""
+    """The scenario's numbers are the defaults. No group of options: Locust's form shows none."""
     parser.add_argument("--stock", type=int, default=plan.sale.stock, help="units to sell")
     parser.add_argument(
-        "--buyers", type=int, default=plan.arrivals.buyers, help="who come in all (0: no end)"
+        "--buyers",
+        type=int,
+        default=plan.arrivals.buyers,
+        help="number of buyers in all (0: no limit)",
     )
     parser.add_argument(
         "--rate",
@@ -35,23 +38,29 @@ def add_options(parser: ArgumentParser, plan: Plan) -> None:
         help="arrivals a second at the peak, by the clock (open loop); 0: closed loop",
     )
     parser.add_argument(
-        "--shape", choices=list(CURVES), default=plan.arrivals.shape, help="of the crowd over time"
+        "--shape",
+        choices=list(CURVES),
+        default=plan.arrivals.shape,
+        help="shape of the crowd over time",
     )
     parser.add_argument(
-        "--hold-seconds", type=int, default=plan.sale.hold_seconds, help="until a hold lapses"
+        "--hold-seconds",
+        type=int,
+        default=plan.sale.hold_seconds,
+        help="seconds until a hold lapses",
     )
-    parser.add_argument("--seed", type=int, default=1, help="dice of the crowd")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the crowd")
     parser.add_argument(
         "--sale",
         default=os.environ.get("DROPGATE_TEST_SALE", ""),
-        help="an open sale (default: a new one)",
+        help="id of an open sale (default: the run makes a new sale)",
     )
     parser.add_argument(
         "--ready-file",
         default=os.environ.get("DROPGATE_TEST_READY_FILE", "var/ready.json"),
         help="ready file of dropgate up",
     )
-    parser.add_argument("--output", default=str(RUNS), help="folder for what runs leave")
+    parser.add_argument("--output", default=str(RUNS), help="folder for the records of runs")
 
 
 def options_of(parsed: Namespace, plan: Plan) -> RunOptions:

@@ -17,7 +17,7 @@ Span = tuple[float, float]  # seconds: drawn evenly between the two
 
 
 class PlanError(ValueError):
-    """A scenario's file says something that cannot be done."""
+    """A scenario's file cannot be read, or asks for what cannot be done."""
 
 
 class Item(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -38,11 +38,11 @@ class SalePlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Arrivals(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How many come and when.
+    """How many visitors come, and when.
 
-    `users` visitors at a time, each after its own visit replaced by the next (closed loop); or,
-    with a `rate` above 0, a timetable of that many a second at the peak, which `users` serve.
-    `buyers` 0: as many as come in `seconds`.
+    Without a `rate`, `users` visitors are there at a time, each replaced by the next visitor after
+    its visit (closed loop). A `rate` above 0 is a timetable with so many arrivals a
+    second at the peak, which `users` serve. `buyers` limits the visitors (0: no limit).
     """
 
     shape: str = "flat"
@@ -66,16 +66,16 @@ class BuyerPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     think_seconds: Span = (0.2, 1.5)  # between the hold and what becomes of it
     pause_seconds: Span = (0.0, 0.3)  # before a user of the closed loop is the next visitor
-    repeats: float = 0.1  # send the same key again after the answer
-    comes_back: float = 0.2  # after a refusal, once more with a new key
+    repeats: float = 0.1  # share that sends the key again after the answer
+    comes_back: float = 0.2  # share that asks once more after a refusal, with a new key
     cancels: float = 0.08
     lapses: float = 0.12
-    looks: float = 0.2  # read their own reservation
-    pries: float = 0.02  # on another buyer's reservation
-    leaves_queue: float = 0.02  # at each look at the queue, half of them without a word
-    ignores_admission: float = 0.02  # let in, and never came back
-    holds: int = 3  # that one hoarder takes in turn and abandons
-    tries: int = 8  # of one bot account at once
+    looks: float = 0.2  # share that reads its own reservation
+    pries: float = 0.02  # share that tries to see and cancel another buyer's hold
+    leaves_queue: float = 0.02  # share at each poll; half leave without a call
+    ignores_admission: float = 0.02  # share that is let in and never reserves
+    holds: int = 3  # holds that one hoarder takes in turn and abandons
+    tries: int = 8  # reserves of one bot account at once
     cuts: int = 2  # connections that a visitor of a storm loses before an answer
 
 
@@ -134,7 +134,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def opens_by_itself(self) -> bool:
-        """Whether the sale's file says when it opens."""
+        """Whether the sale has an opening time, and so needs no call to open."""
         return self.room is not None and self.room.prequeue_seconds > 0
 
 

@@ -14,20 +14,20 @@ from locust import events
 from locust.env import Environment
 from locust.runners import LocalRunner
 
-from loadtest.calls import RefusedError, SnapshotAnswer
+from loadtest.client.calls import RefusedError, SnapshotAnswer
+from loadtest.client.history import History
+from loadtest.client.target import Target, mint_token
 from loadtest.crowd.arrivals import Visitors, timetable
 from loadtest.crowd.curves import CURVES
 from loadtest.crowd.operations import Operations
 from loadtest.crowd.options import RunOptions, add_options, options_of
 from loadtest.crowd.plan import Plan
-from loadtest.history import History
 from loadtest.report.record import REPORT, Record, RunFacts, Sample
-from loadtest.target import Target, mint_token
 
 VERDICT_TIMEOUT_SECONDS = 300.0
 SAMPLE_PAUSE_SECONDS = 0.25
 HOLD_WAITED_FOR_SECONDS = 10  # the longest hold whose lapse a run waits for
-VISIT_MOST_SECONDS = 20  # that a visit may go on after the end of the run
+VISIT_MOST_SECONDS = 20  # how long a visit may go on after the end of the run
 EXIT_COULD_NOT_RUN = 2
 
 _runs: dict[Environment, "Run"] = {}
@@ -37,13 +37,13 @@ class Run:
     """A sale, its visitors and what they saw."""
 
     def __init__(self, options: RunOptions, about: str) -> None:
-        """Make and open the sale, unless one is named; raises RefusedError, OSError."""
+        """Make and open the sale, unless a sale is named; raises RefusedError, OSError."""
         self.options, self.plan, self._about = options, options.plan, about
         self.target = Target.from_ready_file(options.ready_file)
         stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
         self.sale_id = options.sale or f"{self.plan.name.replace('_', '-')}-{stamp}"
         self.dice = random.Random(options.seed)
-        # Others may use a sale that was named; in one of our own nobody else does anything.
+        # Other clients may use a sale that was named; a new sale belongs to this run alone.
         self.history = History(complete=not options.sale)
         self.storefront = mint_token(self.target.auth_secret, "storefront", "loadtest-shop")
         self._operations = Operations(self.target, self.sale_id)
@@ -65,8 +65,8 @@ class Run:
         self.folder = options.output / f"{self.plan.name}-{stamp}"
         self._sampling = gevent.spawn(self._sample)
         self.judging: gevent.Greenlet | None = None
-        self.is_ending = False  # nobody waits in line any more
-        self.last_admission = ""  # one that somebody was given, for others to try
+        self.is_ending = False  # from then on nobody waits in line
+        self.last_admission = ""  # the newest token given to a visitor, for others to try
 
     def _sample(self) -> None:
         while True:
@@ -77,7 +77,7 @@ class Run:
             gevent.sleep(SAMPLE_PAUSE_SECONDS)
 
     def _let_holds_lapse(self) -> None:
-        """So that the record shows where forgotten units went; long holds are not waited for."""
+        """Wait until forgotten holds have lapsed, unless holds are long: the record shows it."""
         hold_seconds = self.plan.sale.hold_seconds
         deadline = time.time() + hold_seconds + SAMPLE_PAUSE_SECONDS
         while self.samples and self.samples[-1].held and time.time() < deadline:
@@ -107,15 +107,15 @@ class Run:
 
 
 def find_run(environment: Environment) -> Run | None:
-    """The run that is under way or was the last; None where it could not start."""
+    """The run that is under way, or else the last run; None where it could not start."""
     return _runs.get(environment)
 
 
 class Hooks:
-    """What happens when, for one scenario."""
+    """What one scenario does at Locust's events."""
 
     def __init__(self, plan: Plan, about: str) -> None:
-        """Hook into Locust; one scenario in a process."""
+        """Listen to Locust's events; a process runs one scenario."""
         self._plan, self._about = plan, about
         # Locust publishes no types for its hooks.
         events.init_command_line_parser.add_listener(self._add_options)  # type: ignore[no-untyped-call]

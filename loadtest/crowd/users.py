@@ -21,7 +21,7 @@ from loadtest.crowd.run import VISIT_MOST_SECONDS, Hooks, find_run
 from loadtest.crowd.visitor import Visitor
 
 WAIT_STEP_SECONDS = 0.5
-VISITS_MOST = 256  # under way at once for one user, where a timetable does not wait for them
+VISITS_MOST = 256  # visits of one user at once: a timetable waits for no visit
 
 
 class CrowdUser(FastHttpUser):
@@ -33,7 +33,7 @@ class CrowdUser(FastHttpUser):
     connection_timeout = 5.0
 
     def on_start(self) -> None:
-        """Share the run; without one, whose start has said why, there is nothing to do."""
+        """Join the run; a user without a run stops, since the failed start has printed why."""
         self._visits = Pool(VISITS_MOST)
         run = find_run(self.environment)
         if run is None:
@@ -43,19 +43,19 @@ class CrowdUser(FastHttpUser):
         self._weights = list(self._run.plan.behaviours.values())
 
     def _wait_until(self, due: float) -> None:
-        """Until a visitor is due; a run that ends meanwhile does not wait for it."""
+        """Wait until a visitor is due. Raises StopUser where the run ends before."""
         while (left := due - time.time()) > 0:
             if self._state == LOCUST_STATE_STOPPING:
                 raise StopUser
             gevent.sleep(min(left, WAIT_STEP_SECONDS))
 
     def on_stop(self) -> None:
-        """Whoever is there may finish."""
+        """Let the visits under way finish."""
         self._visits.join(VISIT_MOST_SECONDS)
 
     @task
     def come(self) -> None:
-        """The next visitor: one with a due time comes then, however many are still there."""
+        """Start the next visit; with a timetable at its due time, whoever is still there."""
         run = self._run
         arrival = run.visitors.take()
         if arrival is None:
@@ -81,7 +81,7 @@ class CrowdUser(FastHttpUser):
             self._run.visitors.leave()
 
     def _tell(self, failed: gevent.Greenlet) -> None:
-        """A visit that fails by itself is an error of this user, as Locust counts them."""
+        """Report a visit that failed by its own fault as an error of this user."""
         self.environment.events.user_error.fire(
             user_instance=self, exception=failed.exception, tb=failed.exc_info[2]
         )
@@ -95,7 +95,7 @@ class CrowdShape(LoadTestShape):
     _began = False
 
     def reset_time(self) -> None:
-        """A new run."""
+        """Begin a new run."""
         super().reset_time()  # type: ignore[no-untyped-call]
         self._began = False
 

@@ -11,14 +11,15 @@ import gevent
 import msgspec
 from locust.contrib.fasthttp import FastHttpSession
 
-from loadtest.answers import Answer, Asked, Line, remembered, understood
+from config.waiting import Backoff
+from loadtest.client.answers import Answer, Asked, Line, remembered, understood
+from loadtest.client.history import NO_ANSWER, Attempt
+from loadtest.client.target import mint_token
 from loadtest.crowd.arrivals import Arrival
 from loadtest.crowd.run import Run
-from loadtest.history import NO_ANSWER, Attempt
-from loadtest.target import mint_token
 
 SAME_KEY_TRIES_MAX = 5
-FIRST_PAUSE_SECONDS = 0.2
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.4, 3.2
 LATE = "from its due time"  # the request type under which Locust shows the open loop's latency
 
 
@@ -26,23 +27,23 @@ class Visitor:
     """Somebody who comes once, with an account and a mind of their own."""
 
     def __init__(self, run: Run, session: FastHttpSession, arrival: Arrival) -> None:
-        """The same seed gives visitor n the same mind, whatever the others do."""
+        """The decisions of visitor n depend on the seed alone, whatever other visitors do."""
         self.run, self.plan = run, run.plan.buyer
         self._session = session
         self._due = arrival.due
         self.dice = random.Random(f"{run.options.seed}-{arrival.number}")
         self.buyer_id = f"{run.plan.name}-{arrival.number:07d}"
         self._keys = 0
-        self.admission = ""  # what lets this buyer reserve, where there is a waiting room
+        self.admission = ""  # the Admission-Token, where there is a waiting room
         skus = list(run.demand)
         (self.sku,) = self.dice.choices(skus, weights=[run.demand[sku] for sku in skus])
 
     def happens(self, share: float) -> bool:
-        """Whether something that this share of visitors do happens now."""
+        """Whether this visitor now does what this share of visitors do."""
         return self.dice.random() < share
 
     def think(self) -> None:
-        """As long as people take."""
+        """Pause for as long as people take to decide."""
         gevent.sleep(self.dice.uniform(*self.plan.think_seconds))
 
     def new_key(self) -> str:
@@ -51,7 +52,7 @@ class Visitor:
         return f"{self.buyer_id}-{self._keys}"
 
     def token(self, buyer_id: str = "") -> str:
-        """A token of one's own, or of somebody named."""
+        """A token of this visitor, or of the named buyer."""
         return mint_token(self.run.target.auth_secret, "buyer", buyer_id or self.buyer_id)
 
     def _asked(self, call: str, caller: str = "buyer", key: str = "", of: str = "") -> Asked:
@@ -72,7 +73,7 @@ class Visitor:
         body: object = None,
         ticket: str = "",
     ) -> tuple[Attempt, Answer]:
-        """One request. 4xx is an answer, not a failure; whatever ends it, it is remembered."""
+        """One request, remembered however it ends. A 4xx is an answer, not a failure."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         if asked.key:
             headers["Idempotency-Key"] = asked.key
@@ -114,29 +115,31 @@ class Visitor:
         return attempt, answer
 
     def queue(self, call: str, ticket: str = "") -> tuple[Attempt, Answer]:
-        """Join the waiting room, look at it (poll) or leave it."""
+        """Join, poll or leave the waiting room."""
         method = {"join": "POST", "poll": "GET", "leave": "DELETE"}[call]
         path = f"/v1/sales/{self.run.sale_id}/queue"
         return self.send(self._asked(call), method, path, self.token(), ticket=ticket)
 
     def reserve(self, key: str, quantity: int = 1, token: str = "") -> Attempt:
-        """One try for one's SKU; with a `token` that is not one's own, as a forger."""
+        """One try for this visitor's SKU; a call with a given `token` is a forger's."""
         asked = self._asked("reserve", "forger" if token else "buyer", key)
         path = f"/v1/sales/{self.run.sale_id}/reservations"
         body = {"lines": [{"sku": self.sku, "quantity": quantity}]}
         return self.send(asked, "POST", path, token or self.token(), body)[0]
 
     def insist(self, key: str, quantity: int = 1) -> Attempt:
-        """The same key until there is an answer that is one: 503 or none at all is not."""
+        """Reserve with this key until there is an answer."""
         return self._until_answered(partial(self.reserve, key, quantity))
 
     @staticmethod
     def _until_answered(call: Callable[[], Attempt]) -> Attempt:
+        """Make the call again after a 503 and after no answer, at most SAME_KEY_TRIES_MAX times."""
+        backoff = Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, jitter=False)
         attempt = call()
-        for number in range(1, SAME_KEY_TRIES_MAX):
+        for _ in range(1, SAME_KEY_TRIES_MAX):
             if attempt.status not in {NO_ANSWER, 503}:
                 break
-            gevent.sleep(FIRST_PAUSE_SECONDS * 2**number)
+            gevent.sleep(backoff.next_seconds())
             attempt = call()
         return attempt
 
@@ -154,9 +157,11 @@ class Visitor:
         try:
             with socket.create_connection((parts.hostname, parts.port), timeout=5) as connection:
                 connection.sendall(head.encode() + b"\r\n" + body)
-                gevent.sleep(self.dice.uniform(0, 0.005))  # cut at any moment of its handling
+                gevent.sleep(
+                    self.dice.uniform(0, 0.005)
+                )  # the cut may meet any moment of the handling
         except OSError:
-            gevent.sleep(0)  # lost either way
+            gevent.sleep(0)  # the answer is lost either way
         self.run.history.add(
             remembered(
                 asked, Answer(), status=NO_ANSWER, seconds=0.0, replayed=False, retry_after=False
@@ -173,7 +178,7 @@ class Visitor:
         return self.send(asked, "POST", f"{path}/{call}", token, body)[0]
 
     def read(self, reservation_id: str) -> Attempt:
-        """Look at a reservation, one's own or another's."""
+        """Look at a reservation of this visitor or of another buyer."""
         return self._about("read", reservation_id, "buyer", None, self.token())
 
     def cancel(self, reservation_id: str) -> Attempt:
@@ -181,7 +186,7 @@ class Visitor:
         return self._about("cancel", reservation_id, "buyer", {}, self.token())
 
     def pay(self, reservation_id: str) -> Attempt:
-        """The shop confirms, as often as it takes to know."""
+        """The shop confirms until there is an answer."""
         body = {"payment_reference": f"pay-{reservation_id[-12:]}"}
         confirm = partial(
             self._about, "confirm", reservation_id, "storefront", body, self.run.storefront
@@ -189,7 +194,7 @@ class Visitor:
         return self._until_answered(confirm)
 
     def browse(self) -> Attempt:
-        """Look at the sale as everybody may see it."""
+        """Look at the sale without a token."""
         return self.send(
             self._asked("browse", "anybody"), "GET", f"/v1/sales/{self.run.sale_id}", ""
         )[0]

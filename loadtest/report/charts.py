@@ -13,7 +13,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from loadtest.history import NO_ANSWER
+from loadtest.client.history import NO_ANSWER
 from loadtest.report.record import Record, Sample
 from loadtest.report.series import Series, percentile, sent_ms, waited_ms
 
@@ -58,10 +58,10 @@ STYLE: dict[Any, Any] = {
 
 
 class Chart:
-    """One drawing with what it says to whoever cannot see it."""
+    """One drawing; title and caption speak to readers who cannot see it."""
 
     def __init__(self, title: str, caption: str, svg: str) -> None:
-        """`svg` is an element to stand inside a page."""
+        """`svg` is an element that stands inside a page."""
         self.title, self.caption, self.svg = title, caption, svg
 
 
@@ -87,7 +87,7 @@ def _svg(draw: Callable[[Axes], None], x_label: str, y_label: str) -> str:
 
 
 def _inline(text: str) -> str:
-    """Without the file's head and its own size and fonts; colours become the page's variables."""
+    """The drawing without head, size and fonts of a file; its colours are the page's variables."""
     svg = text[text.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
@@ -131,7 +131,7 @@ def _answers(series: Series) -> Chart:
         paints = [OUTCOME_PAINT.get(name, "lost") for name in series.answers]
         _stacked(axes, series.at_seconds, dict(series.answers), paints)
 
-    caption = "What each reserve was told. A refusal with a reason is an answer; no answer is not."
+    caption = "How each reserve was answered. A refusal with a reason is an answer, too."
     return Chart("Answers to reserve", caption, _svg(draw, "seconds", "a second"))
 
 
@@ -200,7 +200,7 @@ def _stock(samples: Sequence[Sample], began_at: float) -> Chart | None:
         }
         _stacked(axes, x, rows, ("good", "warm", "calm"))
 
-    caption = "Every unit is in one of the three at any moment; together they are what was loaded."
+    caption = "Every unit is available, held or sold at any moment; the sum is what was loaded."
     return Chart("Where the units are", caption, _svg(draw, "seconds", "units"))
 
 
@@ -215,7 +215,7 @@ def _queue(series: Series) -> Chart | None:
         axes.set_xlim(x[0], x[-1])
         axes.set_ylim(bottom=0)
 
-    caption = "As buyers themselves were told: in line, and let in without a hold yet."
+    caption = "As the answers said: buyers in line, and buyers let in without a hold yet."
     return Chart("The queue", caption, _svg(draw, "seconds", "buyers"))
 
 

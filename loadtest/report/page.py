@@ -6,8 +6,8 @@ from html import escape
 from pathlib import Path
 from string import Template
 
+from loadtest.client.history import NO_ANSWER
 from loadtest.figures import accepted_rate
-from loadtest.history import NO_ANSWER
 from loadtest.report.charts import Chart, draw_charts
 from loadtest.report.record import Record
 from loadtest.report.series import SHARES, Call, calls_of, series_of
@@ -23,7 +23,7 @@ def _row(cells: Iterable[str], tag: str = "td") -> str:
 
 
 def milliseconds(value: float) -> str:
-    """Three digits tell enough."""
+    """The value with three digits."""
     return f"{value:,.0f} ms" if value >= 100 else f"{value:.3g} ms"
 
 
@@ -87,7 +87,7 @@ def _settings(settings: dict[str, object], prefix: str = "") -> list[str]:
 
 
 def page(record: Record, verdict: Verdict) -> str:
-    """The whole file."""
+    """The whole report as HTML."""
     facts, broken = record.facts, _broken(verdict.findings)
     tiles = "".join(
         f"<div><dt>{escape(name)}</dt><dd><b>{escape(number)}</b> {escape(below)}</dd></div>"

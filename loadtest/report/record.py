@@ -1,4 +1,4 @@
-"""What a run leaves in its folder, for the verdict and the report to read."""
+"""The record of a run, in a folder that the verdict and the report read."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,14 +6,14 @@ from typing import Any
 
 import msgspec
 
-from loadtest.history import History
+from loadtest.client.history import History
 
 RUN, HISTORY, SAMPLES = "run.json", "history.jsonl", "samples.jsonl"
 VERDICT, REPORT = "verdict.json", "report.html"
 
 
 class RunFacts(msgspec.Struct, frozen=True):
-    """What was run. Times are Unix time; `settings` are shown as they are."""
+    """The facts of a run. Times are Unix time; the report shows `settings` unchanged."""
 
     scenario: str
     about: str
@@ -33,14 +33,14 @@ class Sample(msgspec.Struct, frozen=True):
 
 
 class Record(msgspec.Struct, frozen=True):
-    """One run as it was left."""
+    """The record of one run."""
 
     facts: RunFacts
     samples: tuple[Sample, ...]
     history: History
 
     def write(self, folder: Path) -> None:
-        """Leave it in a folder that is made for it."""
+        """Write the record into this folder, which is made."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / RUN).write_bytes(msgspec.json.format(msgspec.json.encode(self.facts)))
         write_samples(folder / SAMPLES, self.samples)
@@ -58,5 +58,5 @@ class Record(msgspec.Struct, frozen=True):
 
 
 def write_samples(path: Path, samples: Sequence[Sample]) -> None:
-    """JSON, one a line."""
+    """Write JSON, one sample a line."""
     path.write_bytes(msgspec.json.Encoder().encode_lines(samples))

@@ -6,7 +6,7 @@ from itertools import accumulate
 
 import msgspec
 
-from loadtest.history import NO_ANSWER, Attempt
+from loadtest.client.history import NO_ANSWER, Attempt
 from loadtest.report.record import Record
 
 SLICES_MOST = 120
@@ -56,7 +56,7 @@ class Series(msgspec.Struct, frozen=True):
 
 
 class _Queue:
-    """Who is in line and who is inside, as the buyers themselves were told."""
+    """Who is in line and who is inside, as the answers to the buyers said."""
 
     def __init__(self, slices: "_Slices") -> None:
         self._slices = slices
@@ -122,12 +122,12 @@ def _first_of_each_buyer(attempts: Iterable[Attempt]) -> list[Attempt]:
 
 
 def waited_ms(attempt: Attempt) -> float:
-    """From when it was due, or else sent, to the answer."""
+    """Milliseconds from the due time, or else from sending, to the answer."""
     return (_ended(attempt) - (attempt.scheduled_at or attempt.started_at)) * 1000
 
 
 def sent_ms(attempt: Attempt) -> float:
-    """From when it was sent to the answer."""
+    """Milliseconds from sending to the answer."""
     return attempt.seconds * 1000
 
 
@@ -141,7 +141,7 @@ def _latency(
 
 
 def series_of(record: Record) -> Series:
-    """Slice a run."""
+    """The record of a run as rows of numbers."""
     slices, attempts = _Slices(record), record.history.attempts
     reserves = [a for a in attempts if a.call == "reserve"]
     answered = [a for a in reserves if a.status != NO_ANSWER]
@@ -178,8 +178,9 @@ def series_of(record: Record) -> Series:
 
 
 def calls_of(record: Record) -> list[Call]:
-    """Each kind of call in the order of its first appearance; visits' first calls also from when
-    they were due.
+    """Each kind of call, in the order of first appearance.
+
+    Calls with a due time have a second row, whose times start at the due time.
     """
     by_name: dict[str, list[Attempt]] = {}
     for attempt in record.history.attempts:

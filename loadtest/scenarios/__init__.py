@@ -1,0 +1,1 @@
+"""Locustfiles, each with the plan of its crowd in the TOML file of its name."""

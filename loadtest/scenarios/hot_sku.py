@@ -1,4 +1,4 @@
-"""Ten SKUs, and nine of ten buyers want the same one, which is soon gone."""
+"""Ten SKUs, and nine of ten buyers want the same SKU, which is soon gone."""
 
 from loadtest.crowd.users import scenario
 

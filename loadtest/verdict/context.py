@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
 
-from loadtest.history import History
+from loadtest.client.history import History
 from loadtest.verdict.ledger import Ledger, Sale, Watermark
 from loadtest.verdict.partition_view import PartitionView
 
@@ -43,7 +43,7 @@ def expected_reservation_id(sale: Sale, buyer_id: str, idempotency_key: str) -> 
 
 @dataclass(frozen=True)
 class Context:
-    """The evidence. `partitions` is empty once a sale is settled: Redis has forgotten it."""
+    """The evidence. `partitions` is empty for a settled sale, which Redis has forgotten."""
 
     sale: Sale
     ledger: Ledger

@@ -1,6 +1,5 @@
 """The ledger as the checkers see it: one connection, one transaction, one snapshot."""
 
-import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -11,23 +10,17 @@ import asyncpg
 import msgspec
 from asyncpg import Record
 
+from config.queries import Queries
 from loadtest.verdict.partition_view import Position
 
 STATEMENT_TIMEOUT_SECONDS = 120.0
 CONNECT_TIMEOUT_SECONDS = 10.0
-_SECTION = re.compile(r"^-- name: (\w+)\s*$", re.MULTILINE)
 
-
-def _sections(path: Path) -> dict[str, str]:
-    parts = _SECTION.split(path.read_text(encoding="utf-8"))
-    return dict(zip(parts[1::2], (text.strip() for text in parts[2::2]), strict=True))
-
-
-QUERIES = _sections(Path(__file__).with_name("queries.sql"))
+QUERIES = Queries(Path(__file__).with_name("queries.sql"))
 
 
 class SaleItem(msgspec.Struct, frozen=True):
-    """The part of a sale's spec that the verdict needs; other fields are not its business."""
+    """The fields of an item that the verdict needs; others are ignored."""
 
     sku: str
     stock: int | None = None
@@ -35,7 +28,7 @@ class SaleItem(msgspec.Struct, frozen=True):
 
     @property
     def units(self) -> int:
-        """What the sale was given of this item."""
+        """Units that the sale was given of this item."""
         return self.stock if self.stock is not None else sum(self.locations.values())
 
 
@@ -113,8 +106,7 @@ class Ledger:
         """The only row of a section."""
         row = await self._connection.fetchrow(QUERIES[name], *self._arguments(name, args))
         if row is None:
-            message = f"{name} has no row for sale {self._sale_id}"
-            raise UnknownSaleError(message)
+            raise UnknownSaleError(f"{name} has no row for sale {self._sale_id}")
         return row
 
     async def violations(self, *names: str, args: Sequence[object] = ()) -> list[str]:

@@ -123,8 +123,7 @@ async def read_tail(redis: Redis, sale_id: str, number: int) -> Tail:
         pipe.time()
         meta, last, first_due, time = await pipe.execute()
     if None in meta or not last or not first_due:
-        message = f"partition {number} is not loaded in Redis"
-        raise NotLoadedError(message)
+        raise NotLoadedError(f"partition {number} is not loaded in Redis")
     epoch, sequence, shift = (int(value) for value in meta)
     now = time[0] * 1000 + time[1] // 1000 - shift
     due = await redis.zcount(key(sale_id, number, "deadlines"), "-inf", now)
@@ -140,8 +139,7 @@ async def _counters(redis: Redis, sale_id: str, number: int) -> dict[tuple[str, 
             counters.setdefault((sku, location), {})[name] = int(value)
     for account, values in counters.items():
         if set(values) != set(COUNTERS):
-            message = f"partition {number}: counters of {account} are missing"
-            raise NotLoadedError(message)
+            raise NotLoadedError(f"partition {number}: counters of {account} are missing")
     return counters
 
 
@@ -178,8 +176,7 @@ async def read_partition(redis: Redis, sale_id: str, number: int) -> PartitionVi
     }
     after = await read_tail(redis, sale_id, number)
     if state is None or catalog is None:
-        message = f"partition {number} lost its meta"
-        raise NotLoadedError(message)
+        raise NotLoadedError(f"partition {number} lost its meta")
     if before.position != after.position:
         return None
     accounts = msgspec.msgpack.decode(catalog)[1]

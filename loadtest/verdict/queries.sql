@@ -162,14 +162,14 @@ WHERE coalesce(r.n, 0) <> 1 OR coalesce(s.n, 0) <> 1
 LIMIT 1000;
 
 -- name: unasked_reservation_violations
--- $2: ids of everything clients asked for.
+-- $2: ids of all reservations that clients asked for.
 SELECT format('%s of buyer %s is in the ledger, no client asked for it', reservation_id, buyer_id)
 FROM reservations
 WHERE sale_id = $1 AND NOT reservation_id = ANY ($2::text[])
 LIMIT 1000;
 
 -- name: answered_state_violations
--- $2: ids, $3: the final state their clients were told.
+-- $2: ids, $3: the final state in the answers to their clients.
 SELECT format('%s was answered as %s, the ledger has it as %s', a.id, a.state,
               coalesce(r.state, 'nothing'))
 FROM unnest($2::text[], $3::text[]) AS a (id, state)
@@ -222,7 +222,7 @@ WHERE after > per_buyer_limit
 ORDER BY epoch, sequence LIMIT 1000;
 
 -- name: unadmitted_violations
--- Each reservation of a sale with a waiting room has spent an admission, and its row says the same.
+-- Each reservation of a sale with a waiting room has spent an admission, the number in its row.
 SELECT format('%s of buyer %s spent admission %s, its row says %s', e.payload ->> 'reservation_id',
               e.payload ->> 'buyer_id', coalesce(e.payload ->> 'admission', 'none'),
               coalesce(r.admission::text, 'none'))
@@ -234,7 +234,7 @@ WHERE e.sale_id = $1 AND e.type = 'reserve'
 ORDER BY e.epoch, e.sequence LIMIT 1000;
 
 -- name: admission_spent_twice_violations
--- A buyer's numbers only grow, so one that does not was spent before, or is none of the latest.
+-- A buyer's admission numbers only grow: a number that is not above all earlier ones was spent.
 SELECT format('buyer %s spent admission %s after %s', buyer_id, admission, before)
 FROM (
     SELECT epoch, sequence, payload ->> 'buyer_id' AS buyer_id,
@@ -310,7 +310,7 @@ WHERE ends.last IS DISTINCT FROM expected.last
 LIMIT 1000;
 
 -- name: epoch_start_violations
--- The first event of a later epoch continues exactly where the one before was closed.
+-- The first event of a later epoch continues exactly where the epoch before was closed.
 SELECT format('partition %s epoch %s begins with %s, which does not continue a closed epoch',
               e.partition, e.epoch, e.type)
 FROM ledger_events e
@@ -404,7 +404,7 @@ WHERE r.buyer_id <> a.buyer_id
 LIMIT 1000;
 
 -- name: effect_of_refusal_violations
--- $2: ids of what was only ever refused.
+-- $2: ids of reservations whose reserve was refused every time.
 SELECT format('%s of buyer %s was refused every time, and is in the ledger', reservation_id,
               buyer_id)
 FROM reservations WHERE sale_id = $1 AND reservation_id = ANY ($2::text[])
@@ -429,7 +429,7 @@ FROM ledger_events WHERE sale_id = $1 AND type = 'reserve'
 ORDER BY partition, epoch, sequence;
 
 -- name: watermark_now
--- One look of the lag sampler: where the ledger is, and when this was seen.
+-- One look of the lag sampler: how far the ledger is, and when that was read.
 SELECT partition, epoch, sequence,
        (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS seen_at_ms
 FROM watermarks WHERE sale_id = $1;

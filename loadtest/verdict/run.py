@@ -1,6 +1,6 @@
 """The verdict: wait for the drain, take both systems at one moment, ask every checker."""
 
-import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -15,28 +15,29 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from rich.table import Table
 
-from loadtest.history import History
-from loadtest.verdict.accounted import accounted
-from loadtest.verdict.admission import admission
-from loadtest.verdict.agreement import agreement
-from loadtest.verdict.backlog import backlog
+from config.waiting import poll_until
+from loadtest.client.history import History
+from loadtest.verdict.checkers.accounted import accounted
+from loadtest.verdict.checkers.admission import admission
+from loadtest.verdict.checkers.agreement import agreement
+from loadtest.verdict.checkers.backlog import backlog
+from loadtest.verdict.checkers.idempotency import idempotency
+from loadtest.verdict.checkers.identity import identity
+from loadtest.verdict.checkers.limits import limits
+from loadtest.verdict.checkers.overload import overload
+from loadtest.verdict.checkers.privacy import privacy
+from loadtest.verdict.checkers.resolution import resolution
+from loadtest.verdict.checkers.sequence import sequence
+from loadtest.verdict.checkers.undersell import undersell
 from loadtest.verdict.context import Context, Drain
 from loadtest.verdict.finding import Finding, Outcome
-from loadtest.verdict.idempotency import idempotency
-from loadtest.verdict.identity import identity
 from loadtest.verdict.ledger import CONNECT_TIMEOUT_SECONDS, Ledger, Sale
-from loadtest.verdict.limits import limits
-from loadtest.verdict.overload import overload
 from loadtest.verdict.partition_view import (
     NotLoadedError,
     PartitionView,
     read_partition,
     read_tail,
 )
-from loadtest.verdict.privacy import privacy
-from loadtest.verdict.resolution import resolution
-from loadtest.verdict.sequence import sequence
-from loadtest.verdict.undersell import undersell
 
 DRAIN_TIMEOUT_SECONDS = 30.0
 POLL_SECONDS = 0.05
@@ -80,7 +81,7 @@ class Verdict(msgspec.Struct, frozen=True):
 
     @property
     def holds(self) -> bool:
-        """No invariant is broken (those that cannot be judged do not count)."""
+        """No invariant is broken (an invariant that cannot be judged does not count)."""
         return all(finding.outcome is not Outcome.BROKEN for finding in self.findings)
 
     def finding(self, invariant: int) -> Finding:
@@ -94,7 +95,7 @@ class Verdict(msgspec.Struct, frozen=True):
         )
 
     def table(self) -> Table:
-        """For people: a row per invariant, violations below it."""
+        """The verdict as a table for people: a row per invariant, with its violations below."""
         table = Table(title=f"Verdict of sale {self.sale_id}", title_justify="left")
         table.add_column("#", justify="right")
         table.add_column("invariant", no_wrap=True)
@@ -112,7 +113,7 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 async def _remaining(redis: Redis, ledger: Ledger, sale: Sale) -> tuple[str, ...]:
-    """What has not arrived yet, by partition."""
+    """What has not arrived in the ledger yet, by partition."""
     found = []
     for number, watermark in (await ledger.watermarks()).items():
         try:
@@ -142,38 +143,55 @@ async def _views(redis: Redis, ledger: Ledger, sale: Sale) -> tuple[PartitionVie
 
 async def _judge(
     redis: Redis, ledger: Ledger, history: History | None, began: float, deadline: float
+) -> tuple[Finding, ...] | None:
+    """The findings once both systems are read at one position; at the bound, of what can be read.
+
+    None: neither is reached yet.
+    """
+    async with ledger.snapshot():
+        sale = await ledger.sale()
+        is_settled = sale.state == "settled"
+        remaining = () if is_settled else await _remaining(redis, ledger, sale)
+        now = time.monotonic()
+        views: tuple[PartitionView, ...] | None = () if is_settled else None
+        if not remaining and not is_settled:
+            views = await _views(redis, ledger, sale)
+            if views is None:
+                remaining = ("the sale kept moving: events came in during every reading",)
+        if remaining and now < deadline:
+            return None
+        await ledger.prepare()
+        context = Context(
+            sale=sale,
+            ledger=ledger,
+            watermarks=await ledger.watermarks(),
+            partitions=views or (),
+            drain=Drain(now - began, remaining),
+            history=history,
+        )
+        return tuple([await checker(context) for checker in CHECKERS])
+
+
+async def _judge_at_rest(
+    redis: Redis, ledger: Ledger, history: History | None, began: float, deadline: float
 ) -> tuple[Finding, ...]:
-    """Wait until both systems can be read at one position; at the bound, judge what can be."""
-    while True:
-        async with ledger.snapshot():
-            sale = await ledger.sale()
-            is_settled = sale.state == "settled"
-            remaining = () if is_settled else await _remaining(redis, ledger, sale)
-            now = time.monotonic()
-            views: tuple[PartitionView, ...] | None = () if is_settled else None
-            if not remaining and not is_settled:
-                views = await _views(redis, ledger, sale)
-                if views is None:
-                    remaining = ("the sale kept moving: events came in during every reading",)
-            if not remaining or now >= deadline:
-                await ledger.prepare()
-                context = Context(
-                    sale=sale,
-                    ledger=ledger,
-                    watermarks=await ledger.watermarks(),
-                    partitions=views or (),
-                    drain=Drain(now - began, remaining),
-                    history=history,
-                )
-                return tuple([await checker(context) for checker in CHECKERS])
-        await asyncio.sleep(POLL_SECONDS)
+    """The findings once both systems are at rest, or at the deadline."""
+    findings: tuple[Finding, ...] | None = None
+
+    async def is_judged() -> bool:
+        nonlocal findings
+        findings = await _judge(redis, ledger, history, began, deadline)
+        return findings is not None
+
+    await poll_until(is_judged, math.inf, first_seconds=POLL_SECONDS)
+    return findings or ()
 
 
 async def check_servers(redis_url: str, dsn: str) -> None:
-    """Raise what redis-py and asyncpg raise where nobody answers now; who is starting does answer.
+    """Raise what redis-py and asyncpg raise where a server does not answer now.
 
-    For a command's beginning: `verify` waits for servers that go away under it, and a server that
-    was never there would have to be waited for as well.
+    A server that is starting does answer. A command calls this first: `verify` waits for servers
+    that go away meanwhile, and would also wait for a server that was never there.
     """
     redis = _client(redis_url)
     try:
@@ -212,15 +230,24 @@ async def verify(
     """
     began = time.monotonic()
     deadline = began + drain_timeout_seconds
-    while True:
+
+    findings: tuple[Finding, ...] = ()
+
+    async def is_judged() -> bool:
+        """False where a server is away and may still come back."""
+        nonlocal findings
         redis = _client(redis_url)
         try:
             async with Ledger.connect(dsn, sale_id) as ledger:
-                findings = await _judge(redis, ledger, history, began, deadline)
-            return Verdict(sale_id, findings)
+                findings = await _judge_at_rest(redis, ledger, history, began, deadline)
         except AWAY:
             if time.monotonic() >= deadline:
                 raise
+            return False
         finally:
             await redis.aclose()
-        await asyncio.sleep(POLL_SECONDS)
+        return True
+
+    # No bound of the polling's own: at the deadline a look judges, or raises.
+    await poll_until(is_judged, math.inf, first_seconds=POLL_SECONDS)
+    return Verdict(sale_id, findings)

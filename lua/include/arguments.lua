@@ -1,8 +1,9 @@
--- Arguments are checked again here: a script that trusts its caller sells what it was told to.
+-- Argument checks. The scripts repeat the gateway's checks: a script that trusts its caller sells
+-- whatever the caller asks for.
 local LARGEST = 1000000000 -- units, and milliseconds of any duration: far below 2^53
 local LATEST = 99999999999999 -- an instant in ms that %.14g still prints exactly
 
--- By `%`, which is false for nan and inf and needs no call: a request asks this half a dozen times.
+-- `% 1 == 0` is false for nan and inf and needs no call; a request is checked with it six times.
 local function is_integer(value, low, high)
   return type(value) == 'number' and value % 1 == 0 and value >= low and value <= high
 end
@@ -14,7 +15,7 @@ local UTF8_BEYOND_ASCII = {
   '\244[\128-\143][\128-\191][\128-\191]',
 }
 
--- Other bytes would go into an event that nobody can decode.
+-- Bytes that are not UTF-8 would go into an event that nobody can decode.
 local function is_utf8(value)
   if not value:find('[\128-\255]') then return true end
   for _, sequence in ipairs(UTF8_BEYOND_ASCII) do value = value:gsub(sequence, ' ') end
@@ -23,11 +24,11 @@ end
 
 local function is_text(value, longest)
   if type(value) ~= 'string' or #value < 1 or #value > longest then return false end
-  -- Most text is printable ASCII, and one anchored class is a fourth of the work of the rest.
+  -- Most text is printable ASCII: one anchored class costs a fourth of the full UTF-8 check.
   return value:find('^[ -~]+$') ~= nil or not value:find('%c') and is_utf8(value)
 end
 
--- An argument that is a number by itself; `tonumber` alone also takes 0x10, 1e3 and nan.
+-- Parses a decimal argument; nil for any other text. `tonumber` alone also accepts 0x10, 1e3, nan.
 local function natural(text)
   return tonumber((text or ''):match('^%d+$') or '')
 end
@@ -45,7 +46,8 @@ local function is_fingerprint(value)
   return is_word(value, 1, 32)
 end
 
--- A flat list of triples {item, account or 0, quantity, ...}; 0 leaves the location to the sale.
+-- Checks a flat list of triples {item, account or 0, quantity, ...}. With account 0 the script
+-- chooses the location.
 local function are_lines(value, most)
   if type(value) ~= 'table' or #value == 0 or #value % 3 ~= 0 or #value > 3 * most then
     return false

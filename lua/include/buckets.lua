@@ -1,12 +1,13 @@
--- How often each buyer may ask: GCRA, one number for a buyer, the instant (us) at which the bucket
--- is full again. Who is not here has a full one. Two hashes take turns, each for as long as a
--- bucket takes to fill: what was written before the last turn is full by now, so the hash that
--- comes next is dropped whole, and both expire when nobody asks. Needs `arguments`; no event tells
--- of it.
-local TURN = '' -- the field with the number of the turn a hash belongs to
+-- The rate limit per buyer (GCRA): one number per buyer, the instant (us) at which the buyer's
+-- bucket is full again. A buyer without a field has a full bucket. Two hashes take turns; a turn is
+-- as long as an empty bucket takes to fill. Numbers written before the last turn describe full
+-- buckets, so the older hash is dropped whole at each turn, and both hashes expire when nobody
+-- asks. Needs `arguments`. No event records the rate limit.
+local TURN = '' -- the field that holds the number of the turn its hash belongs to
 local LONGEST_WINDOW = 86400000 -- ms
 
--- `packed`: {requests a full bucket holds, ms it takes to fill}. Returns nil where they are none.
+-- `packed`: {requests a full bucket holds, ms an empty bucket takes to fill}. Returns the buckets,
+-- or nil where the limit is malformed.
 local function open_buckets(keys, packed, wall)
   local limit = unpacked(packed)
   if not limit or #keys ~= 2 or not is_integer(limit[2], 1, LONGEST_WINDOW)
@@ -26,7 +27,7 @@ local function read_turn(buckets, key, turn, buyers)
   if values[1] ~= string.format('%d', turn) then return false end
   for i, buyer in ipairs(buyers) do
     local full_at = tonumber(values[i + 1] or nil)
-    -- A clock that was set back must not keep anybody out for longer than a bucket takes to fill.
+    -- After a clock was set back, nobody waits for longer than an empty bucket takes to fill.
     if full_at then buckets.full_at[buyer] = math.min(full_at, buckets.now + buckets.capacity) end
   end
   return true
@@ -37,7 +38,8 @@ local function fetch_buckets(buckets, buyers)
   buckets.is_current = read_turn(buckets, buckets.current, buckets.turn, buyers)
 end
 
--- In how many ms there is one, or nil: it is taken, and `left` says how many more there are.
+-- Takes one request from the buyer's bucket and sets `left`, the requests that remain. Returns nil
+-- when the request was taken, else the ms until the bucket has one again.
 local function take_from_bucket(buckets, buyer)
   local full_at = math.max(buckets.full_at[buyer] or 0, buckets.now) + buckets.interval
   local room = buckets.now + buckets.capacity - full_at
@@ -48,8 +50,9 @@ local function take_from_bucket(buckets, buyer)
   return nil
 end
 
--- After everything else: where memory is full this is refused, and answers without a write, such as
--- replays, must still be given. Nobody takes a unit then, so nobody gains by not being counted.
+-- Called after all other writes. With full memory HSET fails here, and answers without a write,
+-- such as replays, must still be given. Nobody takes a unit while memory is full, so the buyers
+-- whose requests are not counted then gain nothing.
 local function flush_buckets(buckets)
   local fields = {}
   for buyer in pairs(buckets.changed) do

@@ -1,8 +1,8 @@
--- A sale's configuration as `load` and `restore` are given it: {sale, number, hold_ms,
+-- A sale's configuration, the argument of `load` and `restore`: {sale, number, hold_ms,
 -- extension_ms, opens_at, closes_at, outbox_bound, sweep_bound, split, items {{sku, unit_price,
 -- limit, floor, paused, {account, ...}}, ...}, accounts {{sku, location, item, units}, ...},
--- fingerprint, rules {waiting room, unpaid reservations of a buyer, how many given back before a
--- wait or 0, first wait, longest wait in ms}}.
+-- fingerprint, rules {waiting room, unpaid reservations per buyer, reservations given back before
+-- the first wait (0: no waits), first wait in ms, longest wait in ms}}.
 local MOST_ITEMS, MOST_ACCOUNTS = 100, 400
 
 local function is_name(value)
@@ -20,7 +20,7 @@ local function is_item(value)
     and type(value[5]) == 'boolean' and type(value[6]) == 'table'
 end
 
--- Every account is named once, by its own item: one that counts twice would sell its units twice.
+-- Each account belongs to exactly one item: an account counted twice would sell its units twice.
 local function check_items(config)
   local items, accounts = config[10], config[11]
   if type(items) ~= 'table' or #items < 1 or #items > MOST_ITEMS then return false end
@@ -67,7 +67,8 @@ end
 
 local function text(value) return string.format('%d', value) end
 
--- What meta keeps of it; without run_id, epoch, sequence and state a partition is not there yet.
+-- The configuration's fields in meta. A partition exists only once run_id, epoch, sequence and
+-- state are set too.
 local function config_fields(config)
   local accounts = {}
   for i, account in ipairs(config[11]) do accounts[i] = {account[1], account[2], account[3]} end
@@ -87,7 +88,7 @@ local function write_sentinels(keys)
   redis.call('ZADD', keys[5], '+inf', SENTINEL)
 end
 
--- `counters`: per account, in catalogue order, the values of STOCK_FIELDS.
+-- `counters`: for each account, in the catalogue's order, the values of STOCK_FIELDS.
 local function write_stock(keys, config, counters)
   local fields = {}
   for i, account in ipairs(config[11]) do

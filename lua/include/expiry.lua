@@ -1,4 +1,4 @@
--- Due holds return to stock, one event each.
+-- Expiring due holds: their units return to stock, with one event for each hold.
 local function expire(partition, token, record)
   append_event(partition, 'expire',
     reservation_json(partition, token, record[BUYER], record[LINES]))
@@ -7,7 +7,7 @@ local function expire(partition, token, record)
   touch(partition, token, record)
 end
 
--- At most `limit` in one call; returns how many were expired.
+-- Expires at most `limit` due holds; returns the number expired.
 local function expire_due(partition, limit)
   local tokens = redis.call('ZRANGEBYSCORE', partition.keys[5], '-inf',
     string.format('%d', partition.now), 'LIMIT', 0, limit)
@@ -22,8 +22,8 @@ local function expire_due(partition, limit)
   return expired
 end
 
--- A buyer is not kept from buying by own holds that only wait for the sweeper. Looks at `limit` of
--- them, oldest first; true where there are more.
+-- Expires the buyer's own due holds, so that holds waiting for the sweeper do not count against the
+-- buyer. Checks at most `limit` holds, oldest first; returns true when the buyer has more holds.
 local function expire_due_of(partition, buyer, limit)
   local first = first_hold(buyer)
   local last = math.min(#buyer, first + limit - 1)

@@ -1,9 +1,10 @@
--- How fast a room calls, and when slots end. Rates are thousandths of a buyer a second.
-local SLOWEST = 1000 -- one buyer a second: from there a room can still find out that all is well
+-- The pace at which a room calls places, and the end of slots. Rates: thousandths of a buyer per
+-- second.
+local SLOWEST = 1000 -- one buyer a second: enough calls to notice that the load has gone down
 local BURST_MS = 1000
-local CALLS_MOST = 256 -- looks at the bitmap in one tick
+local CALLS_MOST = 256 -- reads of the bitmap in one tick
 
--- Drops the waves whose time is over. While all must wait no time passes for them.
+-- Drops the waves whose time is over; returns the others. In mode `queue_all` slots do not age.
 local function end_waves(room)
   local waves, left = cmsgpack.unpack(room.waves), {}
   for _, wave in ipairs(waves) do
@@ -16,7 +17,7 @@ local function end_waves(room)
   return left
 end
 
--- Those called within a small part of a slot end together, so that there are few waves.
+-- Places called within a small part of a slot share one wave and end together: few waves to keep.
 local function add_wave(room, waves, admission_ms)
   local last = waves[#waves]
   if last and room.now - last[3] < admission_ms / WAVES_PER_SLOT then
@@ -26,7 +27,8 @@ local function add_wave(room, waves, admission_ms)
   end
 end
 
--- Additive increase while all is quick, multiplicative decrease when it is not.
+-- Sets the rate: additive increase while the gateway and Redis are quick, else multiplicative
+-- decrease.
 local function adapt_rate(room, elapsed, quick, highest, step)
   local rate = room.rate * 0.7
   if quick then rate = room.rate + step * math.min(elapsed, BURST_MS) / 1000 end
@@ -34,7 +36,7 @@ local function adapt_rate(room, elapsed, quick, highest, step)
   set_room(room, 'rate', math.floor(math.max(math.min(SLOWEST, highest), math.min(rate, highest))))
 end
 
--- Calls up to `free` places that are not gone, as the rate allows. Returns how many.
+-- Calls at most `free` places that are not gone, as the rate allows. Returns the number called.
 local function call_places(room, gone, elapsed, free)
   local most = math.max(room.rate * BURST_MS / 1000, 1000)
   set_room(room, 'tokens', math.floor(math.min(most, room.tokens + room.rate * elapsed / 1000)))
@@ -55,7 +57,8 @@ local function call_places(room, gone, elapsed, free)
   return called
 end
 
--- Averages over about ten seconds and about a minute: between them lies an honest estimate.
+-- Keeps two moving averages of the outflow, over about ten seconds and about a minute; the
+-- estimated wait is a range between them.
 local function note_outflow(room, called, elapsed)
   local now = called * 1000000 / math.max(elapsed, 1)
   for name, seconds in pairs({outflow = 10, outflow_slow = 60}) do

@@ -4,13 +4,13 @@
 --
 -- keys, in this order everywhere: meta (hash), stock (hash), reservations (hash), buyers (hash),
 -- deadlines (sorted set), outbox (stream). Each always has at least one entry (a sentinel, or the
--- last event), so a key that is missing means lost data and is never read as zero.
+-- last event), so a missing key means lost data and is never read as zero.
 local SENTINEL = ''
 local META_FIELDS = {
   'epoch', 'sequence', 'number', 'opens_at', 'closes_at', 'hold_ms', 'extension_ms', 'last_time',
   'shift', 'ledger_sequence', 'outbox_bound', 'sweep_bound', 'run_id', 'state', 'sale', 'catalog',
 }
-local META_NUMBERS = 12 -- the first so many are integers, the rest text
+local META_NUMBERS = 12 -- the first twelve fields are integers, the others text
 
 local function wall_clock(last_time)
   local time = redis.call('TIME')
@@ -29,7 +29,7 @@ local function read_meta(keys)
   return meta
 end
 
--- The constant parts of all events of one call, made once.
+-- The parts that all events of one call share, formatted once.
 local function frame_events(partition)
   local meta = partition.meta
   partition.first_sequence = meta.sequence
@@ -51,8 +51,8 @@ local function unit_of_work(keys, meta, wall)
   return partition
 end
 
--- The partition, or nil and what is missing. The other keys' types are proven by the reads that
--- every script makes of them before its first write.
+-- Returns the partition, or nil and the name of what is missing. The types of the other keys are
+-- proven by the reads that every script makes before its first write.
 local function read_partition(keys)
   if #keys ~= 6 then return nil, 'keys' end
   if redis.call('EXISTS', unpack(keys)) ~= 6 then return nil, 'a key' end
@@ -67,8 +67,8 @@ local function read_partition(keys)
   return partition
 end
 
--- A partition this caller may change: the server run and the epoch must be the trusted ones.
--- Returns partition, or nil and the packed refusal.
+-- Opens a partition for a change: the server run and the epoch must be the trusted ones.
+-- Returns the partition, or nil and the packed refusal.
 local function open_partition(keys, run_id, epoch)
   local ok, partition, missing = pcall(read_partition, keys)
   if not ok then return nil, cmsgpack.pack({'recovering', 'a key of the right type'}) end
@@ -84,14 +84,14 @@ local function is_behind(partition)
   return partition.meta.sequence - partition.meta.ledger_sequence >= partition.meta.outbox_bound
 end
 
--- Lua's stack holds some thousand values, so a long list of arguments goes out in several calls.
+-- Lua's stack holds some thousand values, so a long list of arguments is sent in several calls.
 local function in_chunks(command, key, arguments)
   for from = 1, #arguments, 1000 do
     redis.call(command, key, unpack(arguments, from, math.min(from + 999, #arguments)))
   end
 end
 
--- `body` is the inside of a JSON object that follows the common fields, without a leading comma.
+-- `body`: the type's own members of the JSON object, without a leading comma.
 local function append_event(partition, event_type, body)
   local sequence = partition.meta.sequence + 1
   local text = string.format('%d', sequence)
@@ -101,7 +101,7 @@ local function append_event(partition, event_type, body)
     .. body .. '}'
 end
 
--- A buyer of whom nothing is left to remember keeps no field.
+-- A buyer whose array became empty loses the field.
 local function flush_buyers(partition)
   local fields, empty = {}, {}
   for id in pairs(partition.changed_buyers) do
@@ -145,7 +145,8 @@ local function flush_stock(partition)
   in_chunks('HSET', partition.keys[2], fields)
 end
 
--- Events first: XADD is the write that may fail (memory, disk, a wrong id), and then nothing moved.
+-- Events first: XADD is the write that may fail (memory, disk, a wrong id), and if it does, nothing
+-- has changed.
 local function flush(partition)
   local meta = partition.meta
   if #partition.events == 0 then return end
@@ -166,7 +167,7 @@ local function flush(partition)
   end
 end
 
--- `more` goes behind the result, where there is more.
+-- `more` is appended after the result; nil appends nothing.
 local function reply(partition, result, more)
   return cmsgpack.pack(
     {'ok', partition.meta.epoch, partition.wall, partition.meta.shift, result, more})

@@ -1,7 +1,7 @@
--- Which units a reserve would take: lines of one SKU summed, a location chosen for each line.
+-- Placement: the units a reserve takes. Lines of one SKU are summed, and each line gets a location.
 
--- Triples {item, account or 0, quantity, ...} with each (item, account) once, those with a named
--- account first, so that lines without one do not crowd them out.
+-- Returns triples {item, account or 0, quantity, ...} with each (item, account) once. Lines with a
+-- named account come first, so that lines without an account do not take those units.
 local function summed(lines)
   if #lines == 3 then return lines end
   local named, free = {}, {}
@@ -49,9 +49,9 @@ local function room_at(partition, item, account, placed)
     - account_floor(partition, item)
 end
 
--- The first location, in the sale's order of preference, that has the whole line; where the sale
--- allows it the line is split over them in that order. Adds to `placed`; false where
--- it does not fit.
+-- Places a line at the first location, in the sale's order of preference, that has the whole
+-- quantity; where the sale allows a split, over several locations in that order. Adds to `placed`;
+-- returns false where the line does not fit.
 local function place_line(partition, item, named, quantity, placed)
   local accounts = named == 0 and partition.items[item][6] or {named}
   for _, account in ipairs(accounts) do
@@ -71,7 +71,7 @@ local function place_line(partition, item, named, quantity, placed)
   return quantity == 0
 end
 
--- Flat {account, quantity, ...}, or nil and the item that is short.
+-- Returns the flat list {account, quantity, ...}, or nil and the item that is short.
 local function place(partition, lines)
   for i = 1, #lines, 3 do
     local item = lines[i]

@@ -1,4 +1,4 @@
--- Counting places that are gone, by whole bytes where it can be.
+-- Bit operations on `gone`, the bitmap of places that are gone; whole bytes where possible.
 local BLOCKS_MOST = 256
 local BLOCK_LEAST = 4096 -- places; a multiple of 8
 
@@ -6,7 +6,7 @@ local function gone_bit(gone, place)
   return redis.call('GETBIT', gone, string.format('%.0f', place))
 end
 
--- How many of the places first..last are gone.
+-- The number of gone places in first..last.
 local function count_gone(gone, first, last)
   local counted = 0
   while first <= last and first % 8 ~= 0 do
@@ -22,21 +22,21 @@ local function count_gone(gone, first, last)
     string.format('%.0f', (last + 1) / 8 - 1))
 end
 
--- The first place from `place` on that is not gone.
+-- The first place at or after `place` that is not gone.
 local function next_present(gone, place)
   while place % 8 ~= 0 do
     if gone_bit(gone, place) == 0 then return place end
     place = place + 1
   end
   local found = redis.call('BITPOS', gone, 0, string.format('%.0f', place / 8))
-  return math.max(found, place) -- beyond the end of the bitmap nobody is gone
+  return math.max(found, place) -- beyond the end of the bitmap no place is gone
 end
 
 local function set_gone(gone, place)
   redis.call('SETBIT', gone, string.format('%.0f', place), 1)
 end
 
--- Sets every place first..last.
+-- Marks every place in first..last as gone.
 local function set_all_gone(gone, first, last)
   while first <= last and first % 8 ~= 0 do
     set_gone(gone, first)
@@ -56,8 +56,8 @@ local function count_active(gone, room)
   return room.serving - room.lapsed - count_gone(gone, room.lapsed + 1, room.serving)
 end
 
--- {first place, places in a block, gone in each block}: what a worker needs to say how many are
--- ahead of somebody without asking.
+-- {first place, places per block, {gone places in each block}}: with these counts a worker computes
+-- how many buyers are ahead of a place without asking Redis.
 local function gone_blocks(gone, room)
   local first = room.serving + 1
   local size = math.max(BLOCK_LEAST, math.ceil((room.issued - room.serving) / BLOCKS_MOST / 8) * 8)

@@ -1,5 +1,5 @@
--- A reservation as the ledger gives it back, checked before it is stored. Needs `status`,
--- `arguments` and `record`.
+-- Checks of a reservation record rebuilt from the ledger, made before the record is stored. Needs
+-- `status`, `arguments` and `record`.
 local function are_settled(lines, accounts)
   if type(lines) ~= 'table' then return false end
   for i = 1, #lines, 2 do

@@ -1,17 +1,17 @@
--- How a reservation and a buyer are kept: short MessagePack arrays, one hash field each, worked on
--- as the arrays they are. gateway/inventory/types.py reads the same; a test keeps them equal.
+-- How reservations and buyers are stored: short MessagePack arrays, one hash field each, changed in
+-- place as arrays. gateway/inventory/types.py reads these arrays; a test compares the two layouts.
 --
--- reservation: at the places named here; the last three only once they exist. LINES and RETURNED
--- are flat {account, quantity, ...}.
+-- The reservation array has its values at the places named here; the last three values are present
+-- only once they exist. LINES and RETURNED are flat lists {account, quantity, ...}.
 local STATE, EPOCH, SEQUENCE, ACCEPTED_EPOCH, ACCEPTED_SEQUENCE = 1, 2, 3, 4, 5
 local DEADLINE, EXTENDED_MS, BUYER, FINGERPRINT, LINES = 6, 7, 8, 9, 10
 local PAYMENT_REFERENCE, RETURNED, RETURN_KEYS = 11, 12, 13
 
--- buyer: {key, number, key, number, ..., token of an own active hold, token, ...}. A key is that of
--- an item, whose number is held + sold, or one of these:
+-- The buyer array: {key, number, key, number, ..., token of an active hold, token, ...}. A positive
+-- key is an item, with the buyer's held + sold units as its number; the other keys are:
 local ADMISSION = 0 -- the highest admission number spent; a buyer's numbers only grow
-local GIVEN_BACK = -1 -- how many reservations were cancelled or expired, so never paid for
-local COOLS_UNTIL = -2 -- no new hold before this instant on the partition's clock
+local GIVEN_BACK = -1 -- reservations of the buyer that were cancelled or expired, never paid for
+local COOLS_UNTIL = -2 -- the instant on the partition's clock before which a new hold is refused
 
 local function count_place(buyer, item)
   local i = 1

@@ -1,11 +1,12 @@
--- What a repair changed, told so that nothing is lost by it: every value before and after, as text.
+-- The body of a `repair` event: every changed value before and after, as text, so that a repair
+-- loses no information.
 local LONGEST_VALUE = 4096 -- bytes
 local RECORD_FIELDS = {
   'state', 'epoch', 'sequence', 'accepted_epoch', 'accepted_sequence', 'deadline', 'extended_ms',
   'buyer_id', 'fingerprint', 'lines', 'payment_reference', 'returned', 'return_keys',
 }
 
--- Nil where there is no value. What was there before may be anything that can be packed.
+-- Returns nil where there is no value. A damaged `before` may be anything that MessagePack decodes.
 local function value_text(value)
   if not value then return nil end
   if type(value) == 'number' then return string.format('%.14g', value) end
@@ -40,7 +41,7 @@ local function or_null(text)
   return type(text) == 'string' and is_text(text, 255) and cjson.encode(text) or 'null'
 end
 
--- `repaired`: {sku, location, token, buyer_id, changes}, of which only `changes` is always there.
+-- `repaired`: {sku, location, token, buyer_id, changes}; only `changes` is always present.
 local function repair_json(partition, request, repaired)
   local reservation_id = repaired.token
     and partition.id_start .. repaired.token .. '"' or '"reservation_id":null'

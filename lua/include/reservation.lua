@@ -1,4 +1,4 @@
--- A reservation's way through its states, in memory; `flush` of partition.lua writes it.
+-- The steps of a reservation from state to state, in memory; `flush` of partition.lua writes them.
 local function record_of(partition, token)
   local record = partition.records[token]
   if record == nil then
@@ -23,8 +23,8 @@ local function item_of(partition, account)
   return partition.accounts[account][3]
 end
 
--- Marks the record as changed by the event just appended. A record changed twice in one call is
--- listed twice, the later value last, which is the one HSET keeps.
+-- Stamps the record with the number of the event just appended. A record changed twice in one call
+-- is listed twice, with its later value last; HSET keeps the last value.
 local function touch(partition, token, record)
   record[EPOCH], record[SEQUENCE] = partition.meta.epoch, partition.meta.sequence
   local fields = partition.record_fields
@@ -32,7 +32,7 @@ local function touch(partition, token, record)
   fields[#fields + 1] = cmsgpack.pack(record)
 end
 
--- Gives `lines` back to stock and to the buyer's limit.
+-- Returns the units of `lines` to stock and to the buyer's limit.
 local function release(partition, record, lines, from, to)
   local buyer = buyer_of(partition, record[BUYER])
   partition.changed_buyers[record[BUYER]] = true
@@ -42,8 +42,8 @@ local function release(partition, record, lines, from, to)
   end
 end
 
--- Given back without being paid for: counted, and where the sale has a cool-down, each one beyond
--- what it allows makes the buyer wait twice as long as the one before.
+-- Counts a reservation that was given back unpaid. Where the sale has a cool-down, each reservation
+-- given back beyond the allowance doubles the buyer's wait.
 local function count_given_back(partition, buyer, at)
   local given_back = count_of(buyer, GIVEN_BACK) + 1
   set_number(buyer, GIVEN_BACK, given_back)
@@ -54,8 +54,8 @@ local function count_given_back(partition, buyer, at)
   end
 end
 
--- A hold is over: the record keeps its result for retries, the deadline and the hold list
--- forget it.
+-- Ends a hold: the record keeps its result for retries; its deadline and its entry in the buyer's
+-- array are removed.
 local function resolve(partition, token, record, state)
   record[STATE] = state
   partition.deadlines[token] = false
@@ -68,7 +68,7 @@ local function resolve(partition, token, record, state)
   partition.changed_buyers[record[BUYER]] = true
 end
 
--- Most lines of a batch are the same few, so each is written out once.
+-- Batches repeat a few (account, quantity) pairs, so each pair is formatted once.
 local function line_json(partition, account, quantity)
   local texts = partition.line_texts[account]
   if not texts then
@@ -101,8 +101,8 @@ local function is_due(partition, record)
   return record[STATE] == HELD and record[DEADLINE] <= partition.now
 end
 
--- What a caller is told of a reservation: the stored array behind its token, the deadline on the
--- wall clock, and a hold past its deadline as expired, swept or not.
+-- A reservation as scripts return it: the stored array behind its token, with the deadline on the
+-- wall clock and a hold past its deadline as expired, swept or not.
 local function view(partition, token, record)
   return {
     token, is_due(partition, record) and EXPIRED or record[STATE], record[EPOCH],

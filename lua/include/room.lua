@@ -1,15 +1,17 @@
--- A waiting room as a unit of work. All of it has the hash tag {sale:q}, so no script touches both
--- a room and a partition.
+-- A waiting room as a unit of work. All keys of a room have the hash tag {sale:q}, so no script
+-- touches a room and a partition at once.
 --
--- Everybody who joins gets the next number. Places in line are the numbers themselves, or, for
--- those who are in a draw, a permutation of theirs that the callers know and Redis does not. Places
--- up to `serving` have been called, places up to `lapsed` have had their time. A set bit of `gone`
--- is a place that needs no slot: left, revoked, used, or not claimed again after data was lost.
+-- Everybody who joins gets the next number. A place in line is the number itself; for buyers in a
+-- draw it comes from a permutation of the numbers, which the gateways know and Redis does not.
+-- Places up to `serving` have been called; the slots of places up to `lapsed` have ended. A set bit
+-- of `gone` is a place that needs no slot: its buyer left, was revoked or used the admission, or
+-- did not claim the place again after a loss of data.
 --
--- meta (hash), gone (bitmap by place; by number until a draw), revoked (hash by buyer digest), and
--- small hashes of buyer digest to number. Only meta always exists: where it is missing, all is.
-local MARGIN = 1000000 -- numbers given out beyond the ledger's checkpoint; skipped after a loss
-local WAVES_PER_SLOT = 64 -- places called within so small a part of a slot end together
+-- Keys: meta (hash), gone (bitmap by place; by number until a draw), revoked (hash by buyer
+-- digest), and small hashes of buyer digest to number. Only meta always exists; without it the room
+-- is lost.
+local MARGIN = 1000000 -- most numbers given out beyond the ledger's checkpoint; a loss skips them
+local WAVES_PER_SLOT = 64 -- places called within 1/64 of a slot share a wave and end together
 local ROOM_NUMBERS = {
   'issued', 'serving', 'lapsed', 'drawn', 'placed', 'lost', 'hold_until', 'checkpointed',
   'checkpoint_at', 'ticked_at', 'rate', 'rate_limit', 'tokens', 'outflow', 'outflow_slow', 'stock',
@@ -38,7 +40,7 @@ local function read_room(keys)
   return room
 end
 
--- The room, or nil and the packed refusal.
+-- Returns the room, or nil and the packed refusal.
 local function open_room(keys, run_id)
   local ok, room, missing = pcall(read_room, keys)
   if not ok then return nil, cmsgpack.pack({'recovering', 'a key of the right type'}) end
@@ -52,7 +54,7 @@ local function set_room(room, name, value)
   room.changed[name] = true
 end
 
--- meta first: it is the write that may fail for lack of memory, and then nothing has changed.
+-- meta first: HSET is the write that may fail for lack of memory, and then nothing has changed.
 local function flush_room(room)
   set_room(room, 'last_time', room.now)
   local fields = {}

@@ -1,10 +1,10 @@
--- What a worker remembers of a room between two looks.
+-- The state of a room, which a worker remembers from one read to the next.
 -- @include room
 -- @include places
 local HEX = {}
 for byte = 0, 255 do HEX[string.char(byte)] = string.format('%02x', byte) end
 
--- The bits of the places that have been called and not lapsed: first place (a multiple of 8), hex.
+-- The bitmap of places called and not lapsed: its first place (a multiple of 8), and hex text.
 local function called_window(gone, room)
   local first = math.floor((room.lapsed + 1) / 8)
   local bytes = redis.call('GETRANGE', gone, string.format('%.0f', first),

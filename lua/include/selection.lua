@@ -1,10 +1,11 @@
--- A part of a reservation's lines, named as triples {item, account or 0, quantity}; none: all.
+-- Selecting a part of a reservation's lines by triples {item, account or 0, quantity}; an empty
+-- selection selects all lines.
 local function are_selected(lines)
   return type(lines) == 'table' and (next(lines) == nil or are_lines(lines, 64))
 end
 
--- Takes from `left`, the quantities at each account of `lines`, what those triples of `selection`
--- name that have an account (or have none); false when it is not there.
+-- Subtracts from `left` (the quantities of `lines`) the selection's triples that name an account,
+-- or, with `with_account` false, those without an account. Returns false when units are missing.
 local function take_selected(partition, lines, left, selection, with_account)
   for s = 1, #selection, 3 do
     local missing = selection[s + 2]
@@ -22,12 +23,13 @@ local function take_selected(partition, lines, left, selection, with_account)
   return true
 end
 
--- {account, quantity, ...} selected and left over, or nil when more is named than `lines` hold.
+-- Returns the selected and the remaining lines, each {account, quantity, ...}; nil when the
+-- selection names more units than `lines` hold.
 local function select_lines(partition, lines, selection)
   if #selection == 0 then return lines, {} end
   local left = {}
   for i = 1, #lines, 2 do left[i] = lines[i + 1] end
-  -- Named accounts first, so that triples without one do not crowd them out.
+  -- Named accounts first, so that triples without an account do not take those units.
   if not (take_selected(partition, lines, left, selection, true)
           and take_selected(partition, lines, left, selection, false)) then
     return nil

@@ -1,9 +1,9 @@
--- Stock of one partition, one account per item and location:
+-- The stock of a partition, with one account for each item and location. In every account:
 --   loaded + adjusted + transferred = available + held + sold, always.
 local STOCK_FIELDS =
   {'loaded', 'adjusted', 'transferred', 'in_transit', 'available', 'held', 'sold'}
 
--- The account's counters as they are now within this call. A missing counter raises: it is lost
+-- The account's counters with this call's changes. A missing counter raises an error: it is lost
 -- data, never a zero.
 local function stock_of(partition, index)
   local account = partition.stock[index]
@@ -28,8 +28,9 @@ local function move(partition, index, quantity, from, to)
   counters[to] = counters[to] + quantity
 end
 
--- An item is {sku, unit_price, limit, floor, paused, accounts {index, ...}}. Its floor holds for
--- the sum over its locations; one location alone may go below zero only as deep as a negative one.
+-- An item is {sku, unit_price, limit, floor, paused, accounts {index, ...}}. The floor holds for
+-- the sum over the item's locations; a single location may go below zero only down to a negative
+-- floor.
 local function available_of(partition, item)
   local sum = 0
   for _, index in ipairs(partition.items[item][6]) do

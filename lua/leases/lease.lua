@@ -1,10 +1,10 @@
--- lease: take, or keep, the lead of one partition's relay, on the server's clock.
--- Guarantees: at most one owner whose lease has not run out; none where there is no outbox, so that
--- nothing is left behind of a sale that was settled. A lease that claims to last longer than any is
--- given was written by a clock that has gone back since, and has run out.
+-- lease: takes or renews the lead of one partition's relay, on the server's clock.
+-- Guarantees: at most one owner whose lease has not run out. Without an outbox no lease is given,
+-- so a settled sale leaves no key behind. A lease with more time left than `length` was written
+-- before the clock was set back; it counts as run out.
 -- KEYS    1 the relay's hash  2 the outbox
--- ARGV    1 owner  2 length of a lease in ms
--- RETURNS {1, the position noted or ''} where it is the owner's now, else {0}
+-- ARGV    1 owner  2 length of the lease in ms
+-- RETURNS {1, noted position or ''} when the caller has the lease, else {0}
 
 local owner, length = ARGV[1], tonumber(ARGV[2])
 if redis.call('EXISTS', KEYS[2]) == 0 then return {0} end

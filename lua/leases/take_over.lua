@@ -1,9 +1,9 @@
--- take_over: the lead of one partition's relay, whoever has it.
--- Guarantees: the relay that had it learns so when it notes or renews; nothing is left behind where
--- there is no outbox, and so nothing to lead.
+-- take_over: takes the lead of one partition's relay from whoever has it.
+-- Guarantees: the former leader finds out at its next note or renewal; without an outbox there is
+-- nothing to lead, and no key is written.
 -- KEYS    1 the relay's hash  2 the outbox
 -- ARGV    1 owner  2 length of the lease in ms
--- RETURNS 1, or 0 where there is no outbox
+-- RETURNS 1, or 0 without an outbox
 
 if redis.call('EXISTS', KEYS[2]) == 0 then return 0 end
 local time = redis.call('TIME')

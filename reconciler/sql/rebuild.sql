@@ -1,12 +1,12 @@
 -- What a partition is rebuilt from. Read in one transaction, so that all of it is of one moment.
 
--- name: sale
+-- name: rebuild_sale
 SELECT spec, state FROM sales WHERE sale_id = $1
 
 -- name: paused_items
 SELECT sku FROM sale_items WHERE sale_id = $1 AND paused
 
--- name: accounts
+-- name: rebuild_accounts
 SELECT loaded, adjusted, transferred, in_transit, available, held, sold
 FROM stock_accounts WHERE sale_id = $1 AND partition = $2
 ORDER BY position
@@ -20,7 +20,7 @@ FROM ledger_events
 WHERE sale_id = $1 AND partition = $2 AND type = 'return_units'
 GROUP BY reservation_id
 
--- name: counts
+-- name: rebuild_counts
 SELECT count(*) AS reservations, count(*) FILTER (WHERE state = 'held') AS active_holds
 FROM reservations WHERE sale_id = $1 AND partition = $2
 
@@ -33,7 +33,7 @@ SELECT set_config('max_parallel_workers_per_gather', '0', true),
 -- The first rows come at once, along two indexes; to sort or hash all of them would come first.
 SELECT set_config('enable_sort', 'off', true), set_config('enable_hashjoin', 'off', true)
 
--- name: records
+-- name: rebuild_records
 -- A row for each line; by account number, which is the account's position.
 SELECT r.reservation_id, r.state, r.last_epoch, r.last_sequence, r.accepted_epoch,
     r.accepted_sequence, (date_part('epoch', r.deadline) * 1000)::bigint AS deadline_ms,
@@ -44,6 +44,6 @@ JOIN order_lines l USING (sale_id, reservation_id)
 JOIN stock_accounts a USING (sale_id, partition, sku, location)
 WHERE r.sale_id = $1 AND r.partition = $2
 
--- name: in_order
--- Behind `records`: the lines of a reservation one after the other.
+-- name: rebuild_in_order
+-- Appended to `rebuild_records`: the lines of a reservation follow each other.
 ORDER BY r.reservation_id

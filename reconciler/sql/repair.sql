@@ -1,7 +1,7 @@
 -- What single reservations are repaired from.
 
--- name: records
--- As `records` of rebuild.sql, for the reservations named, each with the keys of its returns.
+-- name: repair_records
+-- The columns of `rebuild_records`, for the reservations named, each with the keys of its returns.
 WITH lines AS (
     SELECT l.reservation_id, array_agg(a.position ORDER BY a.position) AS accounts,
         array_agg(l.quantity ORDER BY a.position) AS quantities,

@@ -1,8 +1,6 @@
 """The demonstration, on both event logs: a drop from nothing to the verdict."""
 
 import asyncio
-import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +9,10 @@ import psutil
 
 from config.ready import ReadyFile
 from tests.support.command import dropgate
+from tests.support.terminal import CTRL_C, terminal
 from tests.support.waiting import wait_until
 
+ROOT = Path(__file__).parents[2]
 DEMO_TIMEOUT_SECONDS = 600.0
 BUYERS = "5000"
 
@@ -34,25 +34,23 @@ async def test_the_demo_through_kafka_ends_with_the_verdict(up_folder: Path) -> 
     sold_out_and_proved(done.output)
 
 
-async def test_the_demo_serves_after_the_verdict_and_prints_ready_calls(up_folder: Path) -> None:
+async def test_the_demo_serves_after_the_verdict_until_ctrl_c(up_folder: Path) -> None:
     data = up_folder / "data"
     log = up_folder / "demo.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(  # noqa: ASYNC220 - returns at once
-            [
-                *(sys.executable, "-P", "-m", "config.cli", "demo", "--buyers", BUYERS),
-                *("--data-dir", str(data)),
-            ],
-            stdout=output,
-            stderr=output,
-        )
-    try:
+    make = [
+        *("make", "-o", ".venv/.setup-done", "demo"),  # these tests run: set-up is done
+        f"BIN={Path(sys.executable).parent}",
+        f"DEMO_ARGS=--buyers {BUYERS} --data-dir {data}",
+    ]
+    with terminal(make, log, ROOT) as running:
         await wait_until(
-            lambda: "Ctrl-C stops everything" in log.read_text() or process.poll() is not None,
+            lambda: (
+                "Ctrl-C stops everything" in log.read_text() or running.process.poll() is not None
+            ),
             "the demo prints its calls",
             timeout_seconds=DEMO_TIMEOUT_SECONDS,
         )
-        assert process.poll() is None, log.read_text()
+        assert running.process.poll() is None, log.read_text()
         sold_out_and_proved(log.read_text())
         ready = ReadyFile.read(data / "ready.json")
         text = log.read_text()
@@ -70,10 +68,6 @@ async def test_the_demo_serves_after_the_verdict_and_prints_ready_calls(up_folde
             assert expected in done.stdout, f"{expected} in\n{done.stdout}"
         pids = [pid for group in ready.pids.values() for pid in group]
         children = [psutil.Process(pid) for pid in pids]
-        process.send_signal(signal.SIGINT)
-        await asyncio.to_thread(process.wait, DEMO_TIMEOUT_SECONDS)
+        running.press(CTRL_C)
+        assert await asyncio.to_thread(running.process.wait, DEMO_TIMEOUT_SECONDS) == 0
         assert not any(child.is_running() for child in children)
-    finally:
-        if process.poll() is None:
-            os.kill(process.pid, signal.SIGKILL)
-            process.wait()

@@ -11,8 +11,8 @@ import redis.asyncio
 
 from config.client import Api
 from config.commands.loadtest import SCENARIOS
+from loadtest.client.target import mint_token
 from loadtest.report.record import REPORT, VERDICT, Record
-from loadtest.target import mint_token
 from tests.support.command import Done, dropgate
 from tests.support.servers import unique
 from tests.support.up import Up

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest_asyncio
 
 from config.settings import EventLogSettings
-from loadtest.calls import Calls
+from loadtest.client.calls import Calls
 from tests.chaos.faults.failovers import writes_no_more
 from tests.chaos.faults.fleet import fleet, left_behind
 from tests.chaos.rig.trial import UNIT, Trial, trial

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from loadtest.history import NO_ANSWER, Attempt, History
+from loadtest.client.history import NO_ANSWER, Attempt, History
 from tests.chaos.rig.history_checks import history_violations
 
 UNITS = 2

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime
 
-from loadtest.answers import Line
+from loadtest.client.answers import Line
 from tests.chaos.rig.load import SHARES
 from tests.chaos.rig.trial import LIMIT, SKU, UNIT, Trial, trial
 from tests.support.insisting import insist

@@ -1,6 +1,6 @@
 """Connections break on both sides of the gateway, in the middle of whatever they carry."""
 
-from loadtest.answers import Line
+from loadtest.client.answers import Line
 from tests.chaos.faults.extra import proxied_gateway, proxied_reconciler
 from tests.chaos.rig.trial import SKU, trial
 from tests.support.up import Up

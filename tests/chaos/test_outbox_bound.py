@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 import pytest_asyncio
 
-from loadtest.history import Attempt
+from loadtest.client.history import Attempt
 from tests.chaos.faults.kafka import is_relayed, read_sale
 from tests.chaos.rig.running import running_up
 from tests.chaos.rig.trial import UNIT, Trial, trial

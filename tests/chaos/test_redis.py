@@ -3,7 +3,7 @@
 import time
 from datetime import datetime
 
-from loadtest.history import Attempt
+from loadtest.client.history import Attempt
 from loadtest.verdict.finding import Outcome
 from tests.chaos.faults.damage import lose_key, retype_key, truncate_redis
 from tests.chaos.rig.history_checks import history_violations

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from config.client import make_token
-from loadtest.history import NO_ANSWER
+from loadtest.client.history import NO_ANSWER
 from tests.support.api import sale_body
 from tests.support.insisting import PASSING, insist
 from tests.support.servers import unique

@@ -10,7 +10,7 @@ from config.settings import EventLogSettings, Settings, TracingSettings
 from gateway.inventory.keys import parse_reservation_id
 from gateway.inventory.tracing import trace_id_of
 from gateway.relay.service import run as run_relay
-from order_writer.kafka_log import KafkaLog
+from order_writer.log.kafka_log import KafkaLog
 from tests.support.api import Api, serving
 from tests.support.sales.pipeline import pipeline, running
 from tests.support.servers import unique

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
-from loadtest.history import NO_ANSWER
+from loadtest.client.history import NO_ANSWER
 from tests.support.waiting import wait_until
 
 # What an outage looks like to a caller: the connection breaks, or the answer says "ask again".

@@ -1,13 +1,16 @@
+import re
 import time
+from pathlib import Path
 
 import pytest
 
 from loadtest.bench.contestants import CONTESTANTS
 from loadtest.bench.designs.catalogue import DESIGNS, ECHOES
-from loadtest.bench.designs.design import SQL, TokenCheck, keyed_id
+from loadtest.bench.designs.design import TokenCheck, keyed_id
 from loadtest.bench.designs.front import STATUS
+from loadtest.bench.designs.postgres import queries
 from loadtest.bench.engine.partition import batches, load_argument
-from loadtest.target import mint_token
+from loadtest.client.target import mint_token
 
 SECRET = "a secret of at least thirty-two bytes"
 
@@ -55,8 +58,10 @@ def test_every_outcome_has_a_status() -> None:
 
 
 def test_statements_are_named() -> None:
-    assert {"take_conditionally", "take_units", "take_at_version", "lock_stock"} <= set(SQL)
-    assert all(statement.rstrip().endswith(";") for statement in SQL.values())
+    path = Path(queries.__file__).with_name("queries.sql")
+    names = re.findall(r"^-- name: (\w+)$", path.read_text(), re.MULTILINE)
+    assert {"take_conditionally", "take_units", "take_at_version", "lock_stock"} <= set(names)
+    assert all(queries.QUERIES[name].endswith(";") for name in names)
 
 
 def test_batches_hold_every_buyer_once() -> None:

@@ -1,14 +1,17 @@
 import msgspec
 import pytest
 
-from loadtest.bench.cpu import parse_stat
 from loadtest.bench.designs.design import Audit
 from loadtest.bench.engine.rates import parse_redis_benchmark
-from loadtest.bench.facts import Facts, cpu_model, memory_gib
-from loadtest.bench.measurements import Measurement, Results, percentile, summarize
-from loadtest.bench.ratios import Row, paired_ratio, ratio_rows
-from loadtest.bench.report import Grid, all_grids, json_lines, markdown, number, part_grid
-from loadtest.bench.verdicts import Verdict, judge
+from loadtest.bench.machine.cpu import parse_stat
+from loadtest.bench.machine.facts import Facts, cpu_model, memory_gib
+from loadtest.bench.parts.http import HTTP
+from loadtest.bench.parts.verdicts import judge
+from loadtest.bench.report.page import all_grids, json_lines, markdown, target_rows
+from loadtest.bench.results.measurements import Measurement, Results, percentile, summarize
+from loadtest.bench.results.rows import Row, paired_ratio
+from loadtest.bench.results.tables import Grid, number
+from loadtest.bench.results.verdicts import Verdict
 
 FACTS = Facts("a cpu", 2, 24.0, "6.1", "3.11.7", "7.0.15", "18.0", "wrk 4.1", "fsync", 0.1)
 
@@ -81,13 +84,13 @@ def test_a_row_says_whether_its_target_is_met(row: Row, verdict: str) -> None:
 
 
 def test_rows_that_were_not_measured_say_so() -> None:
-    assert {row.verdict for row in ratio_rows(Results())} == {"not measured"}
+    assert {row.verdict for row in target_rows(Results())} == {"not measured"}
 
 
 def test_the_best_design_on_postgres_alone_is_the_one_compared_with() -> None:
     results = results_of(postgres_conditional=[10.0], postgres_skip_locked=[20.0])
     results.add("http", "dropgate_1_ledger", "64 buyers", 1, ledger_per_second=120.0)
-    (row,) = [row for row in ratio_rows(results) if "through to the ledger" in row.what]
+    (row,) = [row for row in target_rows(results) if "through to the ledger" in row.what]
     assert row.against == "best of Postgres alone (postgres_skip_locked)"
     assert (row.reached, row.verdict) == (6.0, "met")
 
@@ -96,7 +99,7 @@ def test_the_lag_row_takes_the_highest_rate_within_a_second() -> None:
     results = Results()
     for rate, lag in ((5_000.0, 80.0), (10_050.0, 700.0), (12_000.0, 4_000.0)):
         results.add("ledger", "c", str(rate), 1, accepted_per_second=rate, lag_p99_ms=lag)
-    (row,) = [row for row in ratio_rows(results) if "ledger p99" in row.what]
+    (row,) = [row for row in target_rows(results) if "ledger p99" in row.what]
     assert (row.reached, row.verdict) == (10_050.0, "met")
 
 
@@ -110,7 +113,7 @@ def test_the_overload_rows_compare_with_the_same_rounds_capacity() -> None:
             "overload", contestant, "ten times as much", round_number,
             accepted_per_second=left, p99_ms=900.0,
         )  # fmt: skip
-    goodput, late = [row for row in ratio_rows(results) if row.reached is not None]
+    goodput, late = [row for row in target_rows(results) if row.reached is not None]
     assert (goodput.reached, goodput.note) == (0.8, "0.70 to 0.90")
     assert (late.reached, late.verdict) == (900.0, "met")
 
@@ -120,7 +123,7 @@ def test_the_absolute_engine_row_is_scaled_by_what_decr_gives() -> None:
     for name, rate in (("one by one, pipelined", 50_000.0), ("batch of 64", 90_000.0)):
         results.add("engine", name, "always", 1, per_second=rate)
     results.add("engine", "redis-benchmark DECR -P 16", "always", 1, per_second=600_000.0)
-    ratio, absolute = [row for row in ratio_rows(results) if row.reached is not None]
+    ratio, absolute = [row for row in target_rows(results) if row.reached is not None]
     assert (ratio.reached, ratio.verdict) == (1.8, "met")
     assert (absolute.target, absolute.verdict) == (50_000.0, "met")
 
@@ -134,7 +137,9 @@ def test_numbers_are_shown_with_the_digits_that_tell(value: float, text: str) ->
 
 def test_a_table_has_a_line_for_each_contestant_and_a_column_for_each_metric() -> None:
     results = results_of(redis_evalsha=[3_000.0, 2_000.0, 4_000.0], echo=[20_000.0])
-    grid = part_grid("http", results.summaries())
+    (table,) = HTTP.tables
+    grid = table.grid(results)
+    assert grid is not None
     assert grid.head == ("contestant", "setting", "/s")
     assert grid.rows == (
         ("aiohttp JSON echo", "64 buyers", "20,000"),
@@ -152,14 +157,15 @@ def test_the_markdown_page_has_facts_and_the_targets_first() -> None:
 def test_json_lines_hold_every_round_and_say_their_kind() -> None:
     results = results_of(echo=[1.0, 2.0])
     verdict = Verdict("echo", "killed worker", 1, 1, 0, 0, 0, 0, 0)
-    raw = json_lines(FACTS, results, ratio_rows(results), [verdict])
+    results.verdicts.append(verdict)
+    raw = json_lines(FACTS, results, target_rows(results))
     kinds = [msgspec.json.decode(line)["kind"] for line in raw.splitlines()]
     assert kinds[:4] == ["facts", "measurement", "measurement", "verdict"]
     assert set(kinds[4:]) == {"target"}
 
 
 def test_all_tables_of_an_empty_run_are_the_targets_alone() -> None:
-    assert [grid.title for grid in all_grids(Results(), [], [])] == ["Numbers to reach"]
+    assert [grid.title for grid in all_grids(Results(), [])] == ["Numbers to reach"]
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,11 @@ import pytest
 
 from loadtest.bench.herd.drop import RETRY_SECONDS, TRIES_MOST, Call, DropCrowd, DropHerd
 from loadtest.bench.herd.queue import QueueCrowd, QueueHerd
-from loadtest.bench.measurements import Results
-from loadtest.bench.memory import parse_peak_kib
-from loadtest.bench.ratios import headline_rows, waiting_rows
-from loadtest.history import NO_ANSWER
+from loadtest.bench.machine.memory import parse_peak_kib
+from loadtest.bench.parts.headline import HEADLINE
+from loadtest.bench.parts.waiting import WAITING
+from loadtest.bench.results.measurements import Results
+from loadtest.client.history import NO_ANSWER
 
 
 def http(status: int, body: object, headers: str = "") -> bytes:
@@ -90,7 +91,7 @@ def test_a_headline_that_does_not_hold_has_reached_nothing(holds: float, reached
     results = Results()
     run = {"units": 10.0, "buyers": 500.0, "sold": 10.0, "holds": holds, "seconds": 2.0}
     results.add("headline", "dropgate", "undisturbed", 1, **run)
-    first, second = headline_rows(results)
+    first, second = HEADLINE.rows(results)
     assert (first.reached, first.met) == (reached, bool(holds))
     assert second.met is None
 
@@ -99,7 +100,7 @@ def test_what_a_waiting_buyer_takes_is_at_most_the_target() -> None:
     results = Results()
     run = {"waiting": 1000.0, "redis_bytes_each": 33.0, "redis_calls_per_poll": 0.0}
     results.add("waiting", "dropgate", "over HTTP", 1, **run)
-    assert [row.met for row in waiting_rows(results)] == [False, True]
+    assert [row.met for row in WAITING.rows(results)] == [False, True]
 
 
 def test_the_peak_of_a_process_is_read_as_the_kernel_writes_it() -> None:

@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.bench.options import PARTS, parse_options
-from loadtest.bench.wrk import Load, WrkError, command_of, parse_output
+from loadtest.bench.command_line import parse_options
+from loadtest.bench.machine.wrk import Load, WrkError, command_of, parse_output
+from loadtest.bench.parts.table import PARTS
 
 LINE = (
     'bench-result {"requests":1000,"seconds":2.0,"refused":100,"failed":3,'
@@ -46,7 +47,7 @@ def test_the_command_line_names_the_slice_of_buyers() -> None:
 
 def test_everything_runs_unless_told_otherwise() -> None:
     options = parse_options([])
-    assert options.parts == PARTS
+    assert options.parts == tuple(part.name for part in PARTS)
     assert {"echo", "dropgate_1", "postgres_skip_locked"} <= set(options.contestants)
 
 

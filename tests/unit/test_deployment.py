@@ -19,7 +19,7 @@ from gateway.api.metrics.catalogue import GatewayMetrics, exposition
 from gateway.api.operations.gauges import Reading
 from gateway.relay.metrics import RelayMetrics
 from order_writer.metrics import WriterMetrics
-from reconciler.metrics import ReconcilerMetrics
+from reconciler.keeping.metrics import ReconcilerMetrics
 from tests.unit.promtool import promtool
 
 ROOT = Path(__file__).parents[2]

@@ -21,11 +21,12 @@ from gateway.api.metrics.catalogue import ROUTES, GatewayMetrics
 from gateway.api.operations.gauges import Reading
 from gateway.api.operations.room_gauges import QueueReading
 from gateway.inventory.events import Event, decode_event
+from gateway.process.audit import AuditAction
 from gateway.relay.metrics import RelayMetrics
 from lua.loader import load_scripts
 from order_writer.metrics import WriterMetrics
-from reconciler.differences import Kind
-from reconciler.metrics import ReconcilerMetrics
+from reconciler.comparing.differences import Kind
+from reconciler.keeping.metrics import ReconcilerMetrics
 from tests.support.endpoints import api_endpoints
 
 ROOT = Path(__file__).parents[2]
@@ -211,6 +212,12 @@ def test_every_table_is_described() -> None:
     tables = set(chain.from_iterable(_CREATED.findall(path.read_text()) for path in migrations))
     text = reference("ledger.md")
     assert not {table for table in tables if f"`{table}`" not in text}
+
+
+def test_every_audit_action_is_described() -> None:
+    section = reference("ledger.md").partition("## The audit log\n")[2].partition("\n## ")[0]
+    described = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
+    assert sorted(described) == sorted(AuditAction)
 
 
 def test_every_kind_of_difference_is_described() -> None:

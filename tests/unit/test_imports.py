@@ -41,6 +41,66 @@ ROOMS_OF_API: dict[str, tuple[str, ...]] = {
     "parts": _api(*_VIEWS, "calls", "door"),
 }
 
+
+def _loadtest(*rooms: str) -> tuple[str, ...]:
+    return tuple(f"loadtest.{room}" for room in rooms)
+
+
+# What every room of the benchmarks may name: the sale, what was asked for, and who takes part.
+_BENCH_WORDS = ("bench.sale", "bench.options", "bench.say", "bench.contestants")
+# The rooms of the load tools, the lowest first.
+ROOMS_OF_LOADTEST: dict[str, tuple[str, ...]] = {
+    "client": (),
+    "figures": _loadtest("client"),
+    "verdict": _loadtest("client"),
+    "lag": _loadtest("figures", "verdict"),
+    "report": _loadtest("client", "figures", "verdict"),
+    "drop": _loadtest("client", "figures", "lag", "verdict"),
+    "crowd": _loadtest("client", "report"),
+    "scenarios": _loadtest("crowd"),
+    **dict.fromkeys(_BENCH_WORDS, ()),
+    "bench.results": (),
+    "bench.machine": _loadtest("client", *_BENCH_WORDS),
+    "bench.designs": _loadtest("client", *_BENCH_WORDS, "bench.machine"),
+    "bench.engine": _loadtest(*_BENCH_WORDS, "bench.machine", "bench.results"),
+    "bench.herd": _loadtest("client", *_BENCH_WORDS),
+    "bench.parts": _loadtest(
+        *("client", "figures", "lag", "verdict"),
+        *(*_BENCH_WORDS, "bench.results", "bench.machine"),
+        *("bench.designs", "bench.engine", "bench.herd"),
+    ),
+    "bench.report": _loadtest("bench.results", "bench.machine", "bench.parts"),
+    # The command line, on top of all rooms of the benchmarks.
+    "bench": (),
+}
+
+
+def _writer(*rooms: str) -> tuple[str, ...]:
+    return (*DOMAIN, *(f"order_writer.{room}" for room in rooms))
+
+
+# The rooms of the order writer, the lowest first.
+ROOMS_OF_WRITER: dict[str, tuple[str, ...]] = {
+    "log": _writer(),
+    "folding": _writer("log"),
+    "ledger": _writer("log", "folding"),
+    "writing": _writer("log", "folding", "ledger", "metrics"),
+    "letters": _writer("log", "folding", "ledger", "writing"),
+}
+
+
+def _reconciler(*rooms: str) -> tuple[str, ...]:
+    return (*DOMAIN, "reconciler.context", *(f"reconciler.{room}" for room in rooms))
+
+
+# The rooms of the reconciler, the lowest first; its context is below all of them.
+ROOMS_OF_RECONCILER: dict[str, tuple[str, ...]] = {
+    "keeping": _reconciler(),
+    "comparing": _reconciler(),
+    "rebuilding": _reconciler("comparing"),
+    "duties": _reconciler("keeping", "comparing", "rebuilding"),
+}
+
 # The most specific prefix of a module decides what it may import besides itself.
 ALLOWED: dict[str, tuple[str, ...]] = {
     "config.settings": (),
@@ -67,14 +127,22 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "gateway.api": (*API, "gateway.web", "gateway.api"),
     "gateway.web": (),
     "gateway.relay": DOMAIN,
+    "order_writer.metrics": (),
+    "order_writer.schema": LEAVES,
+    **{f"order_writer.{room}": rule for room, rule in ROOMS_OF_WRITER.items()},
     "order_writer": DOMAIN,
+    "reconciler.context": DOMAIN,
+    **{f"reconciler.{room}": rule for room, rule in ROOMS_OF_RECONCILER.items()},
     # Trimming asks a waiting room how far it has read.
-    "reconciler.trim": (*DOMAIN, "gateway.admission.waiting_room.outboxes", "reconciler"),
+    "reconciler.duties.trim": (
+        *ROOMS_OF_RECONCILER["duties"],
+        "gateway.admission.waiting_room.outboxes",
+        "reconciler.duties",
+    ),
     "reconciler": DOMAIN,
-    # A black box: it sees HTTP, Redis, Postgres and settings.
+    # A black box: it sees HTTP, Redis and Postgres, and shares the leaves alone.
+    **{f"loadtest.{room}": (*LEAVES, *rule) for room, rule in ROOMS_OF_LOADTEST.items()},
     "loadtest": (*BASE, "config.ready"),
-    # The reference gateways of the benchmarks are built on the project's own settings and stack.
-    "loadtest.bench": (*BASE, "config.ready", "config.stack", "loadtest"),
     # The wiring at the top may use everything.
     "config": PACKAGES,
 }
@@ -161,9 +229,24 @@ def test_imports_point_one_way() -> None:
         ("gateway.inventory.redis.pool", "from gateway.inventory import store"),
         ("gateway.process.postgres", "from gateway.inventory import keys"),
         ("gateway.relay.service", "import order_writer.service"),
-        ("order_writer.service", "from reconciler import duty"),
-        ("reconciler.duty", "def late():\n    from gateway.admission import tokens"),
-        ("loadtest.demo", "from gateway.inventory import keys"),
+        ("order_writer.service", "from reconciler import by_hand"),
+        ("order_writer.log.outbox", "from order_writer.folding import items"),
+        ("order_writer.folding.fold", "from order_writer.ledger import statements"),
+        ("order_writer.ledger.transaction", "from order_writer.writing import faults"),
+        ("order_writer.writing.writer", "from order_writer.letters import replay"),
+        ("order_writer.letters.topic", "from order_writer import service"),
+        ("order_writer.schema", "from order_writer.ledger import statements"),
+        ("reconciler.by_hand", "def late():\n    from gateway.admission import tokens"),
+        ("reconciler.context", "from reconciler.keeping import notices"),
+        ("reconciler.keeping.periodic", "from reconciler.duties import expire"),
+        ("reconciler.comparing.compare", "from reconciler.rebuilding import repair"),
+        ("reconciler.rebuilding.rebuild", "from reconciler.duties import directory"),
+        ("reconciler.duties.window", "from gateway.admission.waiting_room import outboxes"),
+        ("reconciler.duties.trim", "from reconciler import service"),
+        ("loadtest.drop.demo", "from gateway.inventory import keys"),
+        ("loadtest.client.calls", "from loadtest.verdict.run import verify"),
+        ("loadtest.bench.machine.gate", "from loadtest.bench.designs.design import Audit"),
+        ("loadtest.bench.results.rows", "from loadtest.bench.parts.part import Part"),
         ("lua.loader", "import gateway.inventory.types"),
         ("config.settings", "import lua"),
         ("config.stack.redis", "import gateway.inventory"),
@@ -217,9 +300,16 @@ def test_a_circle_is_found() -> None:
     assert _circles({"a": {"b"}, "b": {"c", "a"}, "c": {"d"}, "d": set()}) == [["a", "b"]]
 
 
-def test_every_room_of_the_api_has_a_rule() -> None:
-    rooms = {path.name for path in (ROOT / "gateway" / "api").iterdir() if path.is_dir()}
-    assert rooms - {"__pycache__"} == set(ROOMS_OF_API) - {"parts"}
+@pytest.mark.parametrize(
+    ("package", "ruled"),
+    [
+        ("gateway/api", set(ROOMS_OF_API) - {"parts"}),
+        ("order_writer", set(ROOMS_OF_WRITER)),
+        ("reconciler", set(ROOMS_OF_RECONCILER)),
+    ],
+)
+def test_every_room_has_a_rule(package: str, ruled: set[str]) -> None:
+    assert {path.parent.name for path in (ROOT / package).glob("*/__init__.py")} == ruled
 
 
 def test_a_folder_holds_about_a_dozen_modules() -> None:

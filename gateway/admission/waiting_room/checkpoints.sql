@@ -1,9 +1,10 @@
 -- name: hold_sale
--- Settling it waits until the room is made, and then removes the room's keys.
+-- Locks a sale that is not settled; settling then waits until the room is made, and removes its
+-- keys.
 SELECT FROM sales WHERE sale_id = $1 AND state <> 'settled' FOR SHARE
 
 -- name: make_room
--- The room of a sale, with the seed of its draw; who comes second waits here for the first.
+-- Makes the room of a sale, with the seed of its draw; a second worker waits here for the first.
 INSERT INTO waiting_rooms (sale_id, seed, commitment) VALUES ($1, $2, sha256($2))
 ON CONFLICT (sale_id) DO NOTHING
 
@@ -19,14 +20,14 @@ SELECT seed, made, issued, serving, lapsed, drawn, drawn_at, mode, rate_limit
 FROM waiting_rooms WHERE sale_id = $1
 
 -- name: checkpoint
--- Never back: of two workers the one that was further stays.
+-- Writes a checkpoint that never goes back: of two workers' numbers the higher ones stay.
 UPDATE waiting_rooms
 SET issued = greatest(issued, $2), serving = greatest(serving, $3), lapsed = greatest(lapsed, $4),
     checkpointed_at = now()
 WHERE sale_id = $1
 
 -- name: note_draw
--- Held once: the first count stays.
+-- Stores the draw's count; the draw is held once, so the first count stays.
 UPDATE waiting_rooms SET drawn = coalesce(drawn, $2), drawn_at = coalesce(drawn_at, now())
 WHERE sale_id = $1 RETURNING drawn
 

@@ -1,9 +1,10 @@
-"""The draw: a keyed permutation of those who joined before the opening.
+"""The draw: a keyed permutation of the buyers who joined before the opening.
 
 A Feistel network over pairs (left, right) with left below `a` and right below `b`, where a * b is
-at least how many there are; what falls outside is walked on until it falls inside (cycle walking),
-so the result is a permutation of exactly them. The round function is the first 8 bytes of
-SHA-256(seed, count, round, half), all numbers as 8 bytes: anybody can compute it, also a browser.
+at least the number of buyers; a result beyond the number is fed in again until it falls inside
+(cycle walking), so the result is a permutation of exactly these buyers. The round function is the
+first 8 bytes of SHA-256(seed, count, round, half), all numbers as 8 bytes: anybody can compute it,
+also a browser.
 
 Ideas: J. Black, P. Rogaway, Ciphers with Arbitrary Finite Domains (2002).
 """
@@ -16,15 +17,15 @@ ROUNDS = 8
 
 
 def commitment_of(seed: bytes) -> bytes:
-    """What is published before the draw: nobody can change the seed after it."""
+    """The commitment published before the draw, so that nobody can change the seed afterwards."""
     return sha256(seed).digest()
 
 
 class Draw:
-    """Places of the numbers 1 to `count`, and back."""
+    """Maps the numbers 1 to `count` to places, and places to numbers."""
 
     def __init__(self, seed: bytes, count: int) -> None:
-        """ValueError for a seed of another length or a negative count."""
+        """Raises ValueError for a seed of another length or a negative count."""
         if len(seed) != SEED_BYTES or count < 0:
             raise ValueError(f"a draw needs {SEED_BYTES} bytes of seed and a count from 0")
         self.count = count
@@ -33,7 +34,7 @@ class Draw:
         self._right = -(-count // self._left)
 
     def place_of(self, number: int) -> int:
-        """The place, from 1, of a number from 1 to `count`. ValueError for another number."""
+        """The place, from 1, of a number from 1 to `count`. Raises ValueError for other numbers."""
         self._check(number)
         value = number - 1
         while True:
@@ -42,7 +43,7 @@ class Draw:
                 return value + 1
 
     def number_of(self, place: int) -> int:
-        """The number whose place this is. ValueError for a place that is not in the draw."""
+        """The number that has this place. Raises ValueError for a place outside of the draw."""
         self._check(place)
         value = place - 1
         while True:

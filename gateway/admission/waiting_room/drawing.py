@@ -1,4 +1,4 @@
-"""Holding the draw: who is in it is fixed, the ledger is told, then the places are set."""
+"""Holding the draw: its numbers are fixed, the ledger stores their count, the places are set."""
 
 import asyncio
 
@@ -9,23 +9,23 @@ from gateway.inventory.errors import Recovering
 
 
 async def hold_draw(store: RoomStore, checkpoints: Checkpoints, sale_id: str, seed: bytes) -> None:
-    """Hold the draw, or finish one that was begun; several workers at once do the same.
+    """Hold the draw, or finish a draw that was begun; several workers may do so at once.
 
-    Raises InventoryError; nobody is called before it is done.
+    Raises InventoryError. Nobody is called before the draw is complete.
     """
     count, placed = await store.begin_draw(sale_id)
     if placed:
         return
     noted = await checkpoints.note_draw(sale_id, count)
     if noted != count:
-        raise Recovering(f"the ledger knows a draw of {noted}, Redis one of {count}")
+        raise Recovering(f"the ledger has a draw of {noted}, Redis a draw of {count}")
     gone = await store.read_gone(sale_id, count)
     by_place = await asyncio.to_thread(gone_by_place, Draw(seed, count), gone)
     await store.commit_draw(sale_id, count, by_place)
 
 
 def gone_by_place(draw: Draw, gone: bytes) -> bytes:
-    """From bits by number to bits by place."""
+    """The bitmap of gone places, from the bitmap of gone numbers."""
     places = bytearray(draw.count // 8 + 1)
     for number in range(1, draw.count + 1):
         byte, bit = divmod(number, 8)

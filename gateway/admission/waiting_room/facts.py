@@ -1,4 +1,4 @@
-"""What a waiting room needs to know of its sale."""
+"""The facts of a sale that its waiting room needs."""
 
 import msgspec
 
@@ -7,8 +7,8 @@ from gateway.inventory.types import SaleState
 
 
 class RoomFacts(msgspec.Struct, frozen=True):
-    """A sale with a waiting room, as it was read last. Instants are ms since 1970, 0 where there is
-    none; `floors` and `units` are by SKU, `units` as in the sale's spec.
+    """A sale with a waiting room, as last read. Instants are ms since 1970, 0 for none; `floors`
+    and `units` are by SKU, `units` as in the sale's spec.
     """
 
     sale_id: str
@@ -26,7 +26,7 @@ class RoomFacts(msgspec.Struct, frozen=True):
 
     @property
     def is_over(self) -> bool:
-        """Whether nobody will be let in any more."""
+        """Whether the sale has ended, so that nobody is let in any more."""
         return self.state in {SaleState.CLOSED, SaleState.SETTLED}
 
     def takes_joins(self, now_ms: int) -> bool:

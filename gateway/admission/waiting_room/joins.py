@@ -1,4 +1,4 @@
-"""Joins that come together go out as one script call."""
+"""Batches joins: joins that come in one turn of the event loop go out as one script call."""
 
 import asyncio
 from collections import deque
@@ -13,7 +13,7 @@ WAITING_MAX = 20_000
 
 
 class JoinBatcher:
-    """Joins of one room; `drawn` is what the callers' places were made with."""
+    """Batches the joins of one room; a batch has joins with one value of `drawn`."""
 
     def __init__(self, store: RoomStore, sale_id: str) -> None:
         """Nothing is sent before the first `join`."""
@@ -25,9 +25,10 @@ class JoinBatcher:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def join(self, drawn: int, request: JoinRequest) -> asyncio.Future[int]:
-        """The number; 0 where the ledger must catch up first. Its future raises the store's errors.
+        """A future of the number, 0 where the ledger must catch up first; it raises store errors.
 
-        Raises Overloaded, at once, when too many wait.
+        `drawn`: the room's value at which the request's place was computed. Raises Overloaded, at
+        once, when too many joins wait.
         """
         if len(self._waiting) >= WAITING_MAX:
             raise Overloaded("too many joins are under way")

@@ -1,4 +1,4 @@
-"""Names: the Redis keys of a waiting room, and the digests its buyers are known by.
+"""Names: the Redis keys of a waiting room, and the digests that stand for its buyers.
 
 Key glossary (`{sale:q}` is the room's own hash tag: it may live on another node than a partition):
 
@@ -7,7 +7,7 @@ key                       type    holds
 ========================  ======  =============================================================
 `{sale:q}:meta`             hash    counters, pace, waves of called places, trusted run
 `{sale:q}:gone`             string  a bit for each place that needs no slot
-`{sale:q}:revoked`          hash    digests of buyers an operator has turned out
+`{sale:q}:revoked`          hash    digests of buyers whom an operator has removed
 `{sale:q}:buyers:<bucket>`  hash    digest of a buyer → number; small, so that Redis packs it
 ========================  ======  =============================================================
 """
@@ -18,22 +18,22 @@ from typing import NamedTuple
 
 from gateway.inventory.keys import sync_key
 
-# A bucket is packed as long as it has at most 128 entries (Redis' default); at a million buyers it
-# has about thirty, so it stays so up to three million.
+# Redis packs a hash of at most 128 entries (its default). A bucket has about thirty entries at a
+# million buyers, so buckets stay packed up to three million.
 BUCKETS = 32_768
 DIGEST_BYTES = 8
 _BUCKET_BYTES = 2
 
 
 class BuyerDigest(NamedTuple):
-    """A buyer as the room knows them: which bucket, and which field of it."""
+    """A buyer as the room knows them: the number of the bucket, and the field in it."""
 
     bucket: int
     field: bytes
 
 
 class RoomKeys(NamedTuple):
-    """The keys of one room that always have one name."""
+    """The keys of one room; the keys of buckets begin with `buyers`."""
 
     meta: bytes
     gone: bytes
@@ -53,14 +53,14 @@ def room_keys(sale_id: str) -> RoomKeys:
 
 
 def every_room_key(sale_id: str) -> list[bytes]:
-    """Whatever a room may have left in Redis, the sync key of durability `replica` included."""
+    """Every key that a room may have in Redis, with the sync key of durability `replica`."""
     keys = room_keys(sale_id)
     fixed = [keys.meta, keys.gone, keys.revoked, sync_key((keys.meta,))]
     return fixed + [keys.bucket(number) for number in range(BUCKETS)]
 
 
 def buyer_digest(hash_key: bytes, buyer_id: str) -> BuyerDigest:
-    """Under the sale's own key, so that nobody can choose ids that fall into one bucket."""
+    """The buyer's digest under the sale's key, so that nobody can choose ids for one bucket."""
     digest = blake2b(
         buyer_id.encode(),
         digest_size=_BUCKET_BYTES + DIGEST_BYTES,

@@ -1,7 +1,7 @@
-"""Which places have been used: read from the outboxes, where `reserve` says what it spent.
+"""Places whose admission was used: read from the outboxes, where `reserve` writes what it spent.
 
-What a room has not read stays in an outbox (reconciler/trim.py) as long as the room is not too far
-behind. Losing sight of events costs nothing but time: those slots return when they lapse.
+Events that a room has not read stay in an outbox (reconciler/duties/trim.py) unless the room is too
+far behind. Missed events cost only time: their slots return when they lapse.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ EVENTS_MAX = 4000
 
 
 class _Spent(msgspec.Struct, frozen=True):
-    """The one field of an event that matters here."""
+    """An event's `admission`, the only field that matters here."""
 
     admission: int | None = None
 
@@ -31,7 +31,7 @@ _flat = msgspec.msgpack.Decoder(tuple[str, ...])
 
 
 class UsedPlaces(msgspec.Struct, frozen=True):
-    """Places used since `cursors`, and the cursors to go on from."""
+    """Places used since the former cursors, and the new cursors."""
 
     places: tuple[int, ...]
     cursors: dict[int, Position]
@@ -64,7 +64,7 @@ async def read_used_places(
 
 
 async def read_cursor(client: redis_py.Redis, partition: PartitionId) -> Position | None:
-    """How far the sale's room has read a partition's outbox; None where no room is to be seen.
+    """How far the sale's room has read a partition's outbox; None without a readable room.
 
     Raises RedisError.
     """
@@ -75,18 +75,18 @@ async def read_cursor(client: redis_py.Redis, partition: PartitionId) -> Positio
             return None
         return cursors_of(_flat.decode(packed)).get(partition.number, START)
     except (ResponseError, msgspec.MsgspecError, ValueError):
-        return None  # damaged: whoever looks at the room opens it again
+        return None  # damaged: the next worker to read the room opens it again
 
 
 def _admission_of(raw: bytes) -> int | None:
     try:
         return _spent.decode(raw).admission
     except msgspec.DecodeError:
-        return None  # the order writer sets such an event aside and says so
+        return None  # the order writer makes a dead letter of such an event
 
 
 def cursors_of(flat: tuple[str, ...]) -> dict[int, Position]:
-    """Cursors as the room keeps them: {partition, `epoch-sequence`, ...}."""
+    """The cursors by partition, from the room's list {partition, `epoch-sequence`, ...}."""
     cursors = {}
     for index in range(0, len(flat), 2):
         epoch, _, sequence = flat[index + 1].partition("-")
@@ -95,6 +95,6 @@ def cursors_of(flat: tuple[str, ...]) -> dict[int, Position]:
 
 
 def flat_cursors(cursors: dict[int, Position]) -> tuple[str, ...]:
-    """The opposite of `cursors_of`."""
+    """The room's list of cursors; `cursors_of` reads it."""
     pairs = ((str(n), f"{at.epoch}-{at.sequence}") for n, at in sorted(cursors.items()))
     return tuple(part for pair in pairs for part in pair)

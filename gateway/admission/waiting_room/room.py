@@ -1,7 +1,8 @@
-"""One sale's waiting room in one worker: looks a few times a second, ticks when nobody else has.
+"""One sale's waiting room in one worker: read a few times a second, ticked when no other worker
+did.
 
-Polls read `view` and never wait. What Redis has lost is opened again from the ledger's checkpoint
-by whoever sees it first.
+Polls are answered from `view` and never wait. The first worker that finds the room lost in Redis
+opens it again from the ledger's checkpoint.
 """
 
 import asyncio
@@ -32,9 +33,9 @@ from gateway.inventory.errors import InventoryError, Recovering
 from gateway.inventory.types import SaleState
 
 FIRST_LOOK_SECONDS = 2.0
-# Older than this, memory is not told for the truth.
+# An older view is not used to answer.
 STALE_SECONDS = 5.0
-# After a loss nobody is called before those in front have shown their tickets again.
+# After a loss nobody is called until the buyers in front had time to show their tickets again.
 HOLD_SECONDS = 20
 LEAVE_TRIES = 3
 FIRST_RATE_SHARE = 10
@@ -44,7 +45,7 @@ FactsOf = Callable[[str], Awaitable[RoomFacts]]
 
 
 class Room:
-    """See the module. `start` before anything else, `stop` once."""
+    """A room of this worker. Call `start` first, `stop` once at the end."""
 
     def __init__(
         self,
@@ -58,8 +59,8 @@ class Room:
         quick_seconds: float,
         poll_most_seconds: int,
     ) -> None:
-        """`quick_seconds`: what Redis and this worker together may take for a look while the rate
-        still rises.
+        """`quick_seconds`: the longest that a read and the worker's lateness may take together for
+        the rate to rise.
         """
         self.facts = facts
         self.wanted_at = time.monotonic()
@@ -84,11 +85,11 @@ class Room:
         self._seen = asyncio.Event()
 
     def start(self) -> None:
-        """Begin to look."""
+        """Begin to read the room in the background."""
         self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
-        """Look no more."""
+        """End the reading in the background."""
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
@@ -96,24 +97,24 @@ class Room:
 
     @property
     def view(self) -> RoomView:
-        """The last look. Raises Recovering when there is none, or none that is fresh."""
+        """The last view. Raises Recovering when there is no view, or only a stale view."""
         if self._view is None or time.monotonic() - self._seen_at > STALE_SECONDS:
-            raise Recovering("the waiting room has not been seen lately")
+            raise Recovering("the waiting room has not been read lately")
         return self._view
 
     @property
     def now_ms(self) -> int:
-        """Redis' clock, as far as this worker can tell."""
+        """The time on Redis' clock (ms), as estimated from the last view."""
         if self._view is None:
             return round(time.time() * 1000)
         return self._view.reading.now + round((time.monotonic() - self._seen_at) * 1000)
 
     def touch(self) -> None:
-        """Somebody still wants this room."""
+        """Note that the room is still in use."""
         self.wanted_at = time.monotonic()
 
     async def seen(self) -> RoomView:
-        """The last look, waiting for the first one. Raises Recovering."""
+        """The last view; waits for the first. Raises Recovering."""
         self.touch()
         if self._view is None:
             with suppress(TimeoutError):
@@ -123,7 +124,7 @@ class Room:
 
     @contextmanager
     def alarm(self, place: int | None) -> Iterator[asyncio.Event]:
-        """An event that is set once the place is called, or something changes for everybody."""
+        """An event, set when the place is called or something changes for all buyers."""
         event = asyncio.Event()
         self.alarms[event] = place
         try:
@@ -133,37 +134,37 @@ class Room:
 
     @property
     def revoked_buyers(self) -> int:
-        """How many operators have turned out."""
+        """The number of buyers whom operators have removed."""
         return len(self._revoked)
 
     @property
     def is_seen(self) -> bool:
-        """Whether this worker has ever seen the room."""
+        """Whether this worker has ever read the room."""
         return self._view is not None
 
     def honours(self, buyer_id: str) -> bool:
-        """Whether an admission of the buyer counts, as far as was seen last."""
+        """Whether admissions of the buyer count, by the last view."""
         self.touch()
         if self._view is None or self._view.reading.mode == "queue_all":
             return False
         return not self.is_revoked(buyer_id)
 
     def is_revoked(self, buyer_id: str) -> bool:
-        """Whether an operator has turned the buyer out."""
+        """Whether an operator has removed the buyer, by the last view."""
         return bool(self._revoked) and self.digest(buyer_id).field in self._revoked
 
     def digest(self, buyer_id: str) -> BuyerDigest:
-        """What the room knows the buyer by."""
+        """The digest that stands for the buyer in the room."""
         return buyer_digest(self.facts.hash_key, buyer_id)
 
     def must_show(self, number: int) -> bool:
-        """Whether a ticket is from before a loss, and has not been shown to this worker since."""
+        """Whether a number is from before a loss and was not shown to this worker since."""
         return number <= self.view.reading.lost and number not in self._shown_again
 
     async def join(self, buyer_id: str, number: int = 0) -> int:
-        """The buyer's number: the one they have, or a new one. `number`: on the ticket shown.
+        """The buyer's number: the existing number, or a new one. `number`: that of a ticket shown.
 
-        A number whose place has ended is exchanged for one at the end. Raises InventoryError.
+        A number whose place has ended is exchanged for a number at the end. Raises InventoryError.
         """
         digest = self.digest(buyer_id)
         found = await self._ask(JoinRequest(digest, number, self._place(number)))
@@ -176,14 +177,14 @@ class Room:
         return found
 
     async def show_again(self, buyer_id: str, number: int) -> None:
-        """Claim a number from before a loss. Raises Ended where the buyer has another by now."""
+        """Claim a number from before a loss. Raises Ended when the buyer has another number now."""
         request = JoinRequest(self.digest(buyer_id), number, self._place(number))
         if await self._ask(request) != number:
             raise Ended
         self._shown_again.add(number)
 
     async def leave(self, buyer_id: str, verb: str = "leave") -> str:
-        """Give the buyer's place up; see RoomStore.leave. Raises InventoryError."""
+        """Give up the buyer's place; see RoomStore.leave. Raises InventoryError."""
         digest = self.digest(buyer_id)
         for _ in range(LEAVE_TRIES):
             view = self.view
@@ -202,18 +203,18 @@ class Room:
         raise Recovering("the draw is being held")
 
     async def control(self, verb: str, rate: int = 0) -> None:
-        """What an operator asks; in the ledger too, so that it outlives Redis."""
+        """Apply an operator's change in Redis and in the ledger, so that it outlives Redis."""
         mode, limit = await self._store.control(self.facts.sale_id, verb, rate)
         await self._checkpoints.note_control(self.facts.sale_id, mode, limit)
         await self.look()
 
     async def revoke(self, buyer_id: str) -> str:
-        """Turn a buyer out for good."""
+        """Remove a buyer for good. Raises InventoryError."""
         await self._checkpoints.note_revoked(self.facts.sale_id, buyer_id)
         return await self.leave(buyer_id, "revoke")
 
     async def record(self) -> RoomRecord:
-        """The room's row. Raises Recovering."""
+        """The room's row in the ledger. Raises Recovering."""
         if self._record is None or self._record.drawn is None:
             self._record = await self._checkpoints.read(self.facts.sale_id)
         if self._record is None:
@@ -221,7 +222,7 @@ class Room:
         return self._record
 
     async def look(self) -> None:
-        """Look now. Raises InventoryError."""
+        """Read the room now and replace the view. Raises InventoryError."""
         look = await self._store.look(self.facts.sale_id, self._revision)
         reading = look.reading
         self.looks += 1
@@ -244,7 +245,7 @@ class Room:
                 event.set()
 
     def _place(self, number: int) -> int:
-        """The place of a number; the number itself until a draw."""
+        """The place of a number; before a draw the number itself; 0 for 0."""
         return self.view.place_of(number) or number if number else 0
 
     async def _ask(self, request: JoinRequest) -> int:
@@ -257,7 +258,7 @@ class Room:
                 request = JoinRequest(request.digest, request.number, place, request.renew)
                 continue
             if number == 0:
-                raise Recovering("the ledger must catch up before more can join")
+                raise Recovering("the ledger must catch up before more buyers can join")
             return number
         raise Recovering("the draw is being held")
 
@@ -270,14 +271,14 @@ class Room:
             try:
                 self.facts = await self._facts_of(self.facts.sale_id)
                 if self.facts.state is SaleState.SETTLED:
-                    return  # its keys are gone, and nobody waits
+                    return  # the room's keys are gone, and nobody waits
                 await self._look_and_tick(late_seconds)
             except RoomLost as error:
                 _log.info("waiting_room_not_there", sale=self.facts.sale_id, reason=str(error))
                 await self._reopen()
             except InventoryError as error:
                 _log.warning("waiting_room_unseen", sale=self.facts.sale_id, reason=str(error))
-            except Exception:  # noqa: BLE001 - told, and the room goes on: polls go stale, never wrong
+            except Exception:  # noqa: BLE001 - logged; the room goes on, views go stale, not wrong
                 _log.exception("waiting_room_failed", sale=self.facts.sale_id)
             due_at = max(began + self._refresh_seconds, loop.time())
             await asyncio.sleep(due_at - loop.time())

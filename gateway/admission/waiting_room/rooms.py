@@ -1,4 +1,4 @@
-"""The waiting rooms of one worker: made when first asked for, let go when nobody asks any more."""
+"""The waiting rooms of one worker: made at their first use, dropped when nobody uses them."""
 
 import asyncio
 import time
@@ -23,7 +23,7 @@ SWEEP_SECONDS = 30.0
 
 
 class WaitingRooms:
-    """See the module. `watch` runs for as long as the worker serves."""
+    """The rooms by sale. `watch` runs for as long as the worker serves."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class WaitingRooms:
         postgres: asyncpg.Pool,
         facts_of: FactsOf,
     ) -> None:
-        """`client` reads outboxes and bitmaps; `facts_of` reads a sale, raising Recovering."""
+        """`client` reads outboxes and bitmaps; `facts_of` reads a sale and raises Recovering."""
         self._settings = settings.waiting_room
         self._facts_of = facts_of
         self.store = RoomStore(pool, client)
@@ -50,15 +50,15 @@ class WaitingRooms:
         self._rooms: dict[str, Room] = {}
 
     def known(self, sale_id: str) -> Room | None:
-        """The room, where this worker has it."""
+        """The room, or None when this worker does not have it."""
         return self._rooms.get(sale_id)
 
     def room(self, facts: RoomFacts) -> Room:
-        """The sale's room; this worker begins to look at it. Raises Overloaded."""
+        """The sale's room; makes it at its first use. Raises Overloaded at ROOMS_MAX rooms."""
         room = self._rooms.get(facts.sale_id)
         if room is None:
             if len(self._rooms) >= ROOMS_MAX:
-                raise Overloaded("this worker looks at too many waiting rooms")
+                raise Overloaded("this worker has too many waiting rooms")
             room = self._rooms[facts.sale_id] = Room(
                 facts,
                 self._facts_of,
@@ -74,7 +74,7 @@ class WaitingRooms:
         return room
 
     async def watch(self) -> None:
-        """Let go of rooms nobody asks for, until cancelled; then of all."""
+        """Stop rooms that nobody used for IDLE_SECONDS, until cancelled; then stop all rooms."""
         try:
             while True:
                 await asyncio.sleep(SWEEP_SECONDS)

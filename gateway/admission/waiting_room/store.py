@@ -1,8 +1,8 @@
-"""The room's scripts as typed methods: one method, one `queue_*` script.
+"""The room's scripts as typed methods: one method for each `queue_*` script.
 
-Every call carries the server's run id (put in by the pool). A room of another run, or with a key
-missing, is RoomLost: whoever can read the ledger's checkpoint opens it again. `Moved` says that the
-draw has been held since the caller last looked.
+Every call carries the server's run id (the pool adds it). A room of another run, or with a missing
+key, raises RoomLost: a worker that can read the ledger's checkpoint opens it again. `Moved` says
+that the draw was held since the caller last read the room.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,15 +24,15 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 class RoomLost(Recovering):
-    """Redis was asked, and has no room that can be trusted."""
+    """Redis answered, and has no room that can be trusted."""
 
 
 class Moved(Recovering):
-    """The caller's idea of the draw is old; look again."""
+    """The draw was held since the caller read the room; read it again."""
 
 
 class Wave(msgspec.Struct, frozen=True, array_like=True):
-    """Places up to `up_to` that no earlier wave has may shop until `expires_at` (ms)."""
+    """Places up to `up_to`, beyond those of earlier waves, may shop until `expires_at` (ms)."""
 
     up_to: int
     expires_at: int
@@ -40,7 +40,7 @@ class Wave(msgspec.Struct, frozen=True, array_like=True):
 
 
 class GoneBlocks(msgspec.Struct, frozen=True, array_like=True):
-    """How many places are gone in each run of `size`, from `first` on."""
+    """The number of gone places in each block of `size` places, from place `first` on."""
 
     first: int
     size: int
@@ -48,8 +48,8 @@ class GoneBlocks(msgspec.Struct, frozen=True, array_like=True):
 
 
 class RoomReading(msgspec.Struct, frozen=True, array_like=True):
-    """A room as it was at `now` (lua/include/room_state.lua). Rates are thousandths of a buyer a
-    second; `drawn` is -1 before a draw, else how many were in it.
+    """A room at the instant `now` (lua/include/room_state.lua). Rates are thousandths of a buyer
+    per second; `drawn` is -1 before a draw, else the number of buyers in the draw.
     """
 
     now: int
@@ -80,15 +80,15 @@ class RoomReading(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Look(msgspec.Struct, frozen=True, array_like=True):
-    """A reading, and who is revoked (digests in hex) where that has changed."""
+    """A reading, and the revoked buyers (digests in hex) when they have changed."""
 
     reading: RoomReading
     revoked: tuple[str, ...] | None = None
 
 
 class JoinRequest(msgspec.Struct, frozen=True, gc=False):
-    """One buyer who wants a number; `number` and `place` of the ticket shown, 0 without one;
-    `renew` where that place has ended and a new one is wanted.
+    """One buyer who wants a number; `number` and `place` of the ticket shown, 0 without a ticket;
+    `renew`: this place has ended and a new place is wanted.
     """
 
     digest: BuyerDigest
@@ -98,7 +98,7 @@ class JoinRequest(msgspec.Struct, frozen=True, gc=False):
 
 
 class Opening(msgspec.Struct, frozen=True, array_like=True):
-    """What a room starts from; see lua/queue_open.lua."""
+    """The values a room starts from; see lua/queue_open.lua."""
 
     issued: int
     serving: int
@@ -114,7 +114,7 @@ class Opening(msgspec.Struct, frozen=True, array_like=True):
 
 
 class TickRequest(msgspec.Struct, frozen=True, array_like=True):
-    """What one tick is told; see lua/queue_tick.lua."""
+    """The arguments of one tick; see lua/queue_tick.lua."""
 
     interval_ms: int
     admission_ms: int = 0
@@ -139,27 +139,27 @@ _envelope = msgspec.msgpack.Decoder(_Envelope)
 
 
 class RoomStore:
-    """See the module."""
+    """Calls the rooms' scripts; methods raise RoomLost, Moved, ScriptFailure and pool errors."""
 
     def __init__(self, pool: ScriptPool, client: redis_py.Redis) -> None:
-        """A store over started or starting connections; `client` reads what no script need give."""
+        """`pool` runs scripts and may still be connecting; `client` reads what needs no script."""
         self._pool = pool
         self._client = client
 
     @property
     def keeps_every_answer(self) -> bool:
-        """Whether Redis, once back with its data, cannot lack anything it has answered."""
+        """Whether Redis, back with its data, has every write that it ever answered."""
         return self._pool.durability == "fsync"
 
     async def open(self, sale_id: str, opening: Opening) -> str:
-        """`made`, `already`, `kept` or `resumed`."""
+        """Make or adopt the room; returns `made`, `already`, `kept` or `resumed`."""
         keys = room_keys(sale_id)
         return await self._call("queue_open", (keys.meta, keys.gone), str, _encode(opening))
 
     async def join(
         self, sale_id: str, drawn: int, requests: Sequence[JoinRequest]
     ) -> tuple[int, ...]:
-        """A number for each request, in their order; 0 where the ledger has to catch up first."""
+        """A number for each request, in order; 0 where the ledger must catch up first."""
         keys = room_keys(sale_id)
         buckets: dict[int, int] = {}
         flat: list[int | bool] = []
@@ -184,7 +184,7 @@ class RoomStore:
     async def leave(
         self, sale_id: str, drawn: int, digest: BuyerDigest, number: int, place: int, verb: str
     ) -> str:
-        """`verb` leave or revoke: `left`, `revoked`, `unknown` or `too_many`."""
+        """`verb`: leave or revoke; returns `left`, `revoked`, `unknown` or `too_many`."""
         keys = room_keys(sale_id)
         named = (keys.meta, keys.gone, keys.bucket(digest.bucket), keys.revoked)
         numbers = (b"%d" % number, b"%d" % place)
@@ -193,23 +193,23 @@ class RoomStore:
         )
 
     async def look(self, sale_id: str, revision: int) -> Look:
-        """The room as it is; `revision`: that of the last look, -1 for none."""
+        """The room's state; `revision`: that of the last read, -1 for none."""
         keys = room_keys(sale_id)
         named = (keys.meta, keys.gone, keys.revoked)
         return await self._call("queue_state", named, Look, b"%d" % revision)
 
     async def tick(self, sale_id: str, request: TickRequest) -> tuple[bool, bool]:
-        """Whether the tick was due, and whether a checkpoint is."""
+        """Tick the room; returns whether the tick was due and whether a checkpoint is due."""
         keys = room_keys(sale_id)
         named = (keys.meta, keys.gone)
         return await self._call("queue_tick", named, tuple[bool, bool], _encode(request))
 
     async def note_checkpoint(self, sale_id: str, issued: int) -> None:
-        """Tell the room what number the ledger has: a tick that is never due."""
+        """Store in the room which number the ledger has, by a tick that is never due."""
         await self.tick(sale_id, TickRequest(interval_ms=NEVER_MS, checkpointed=issued))
 
     async def control(self, sale_id: str, verb: str, rate: int = 0) -> tuple[str, int]:
-        """The mode and the rate limit after it."""
+        """Change the room's mode or rate; returns the mode and the rate limit after it."""
         keys = room_keys(sale_id)
         named = (keys.meta, keys.gone)
         return await self._call(
@@ -217,7 +217,7 @@ class RoomStore:
         )
 
     async def begin_draw(self, sale_id: str) -> tuple[int, bool]:
-        """How many are in the draw, and whether its places are set already."""
+        """Begin the draw; returns its count of numbers, and whether places are set already."""
         keys = room_keys(sale_id)
         drawn, placed = await self._call(
             "queue_draw", (keys.meta, keys.gone), tuple[int, int], b"begin"
@@ -225,15 +225,15 @@ class RoomStore:
         return drawn, bool(placed)
 
     async def read_gone(self, sale_id: str, count: int) -> bytes:
-        """The bits of the numbers up to `count`. Raises Recovering."""
+        """The bitmap of gone numbers up to `count`. Raises Recovering."""
         try:
             found = await self._client.getrange(room_keys(sale_id).gone, 0, count // 8)
         except RedisError as error:
-            raise Recovering(f"the places that are gone cannot be read: {error}") from error
+            raise Recovering(f"the bitmap of gone places cannot be read: {error}") from error
         return cast("bytes", found)  # the client decodes nothing
 
     async def commit_draw(self, sale_id: str, drawn: int, gone: bytes) -> None:
-        """Set the places that are gone; a draw that is set already stays as it is."""
+        """Store the bitmap of gone places; a draw whose places are set stays as it is."""
         keys = room_keys(sale_id)
         named = (keys.meta, keys.gone)
         arguments = (b"commit", b"%d" % drawn, gone)
@@ -249,7 +249,7 @@ _decoders: dict[object, Callable[[bytes], object]] = {}
 
 
 def _decoder(result: type[Result]) -> Callable[[bytes], Result]:
-    """Takes a reply apart: the result, or what the refusal means."""
+    """The decoder of a reply: returns the result, raises the refusal's error."""
     known = _decoders.get(result)
     if known is None:
         of_result = msgspec.msgpack.Decoder(result)
@@ -260,12 +260,12 @@ def _decoder(result: type[Result]) -> Callable[[bytes], Result]:
                 case "ok":
                     return of_result.decode(envelope.result)
                 case "moved":
-                    raise Moved("the draw has been held meanwhile")
+                    raise Moved("the draw was held meanwhile")
                 case "recovering":
                     what = msgspec.msgpack.decode(envelope.result)
-                    raise RoomLost(f"the waiting room is not to be trusted: {what}")
+                    raise RoomLost(f"the waiting room cannot be trusted: {what}")
             what = msgspec.msgpack.decode(envelope.result)
-            raise ScriptFailure(f"a waiting room's script was called wrongly: {what}")
+            raise ScriptFailure(f"a waiting room's script got wrong arguments: {what}")
 
         known = _decoders[result] = decode
-    return known  # type: ignore[return-value] # kept under its own type
+    return known  # type: ignore[return-value] # stored under the type it returns

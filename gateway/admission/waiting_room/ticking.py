@@ -1,4 +1,4 @@
-"""A tick: what is left to sell, who has bought, and how fast all answers, told to one script."""
+"""A tick: sends the stock left, the places used and the current load to one script."""
 
 import asyncio
 
@@ -12,19 +12,19 @@ from gateway.admission.waiting_room.store import RoomReading, RoomStore, TickReq
 from gateway.inventory.store import ReservationStore
 from gateway.inventory.types import SaleState, Snapshot
 
-# The rate lies between one buyer a second and as many as fill the whole room in one.
+# The rate lies between one buyer a second and a rate that fills the whole room in one second.
 RISE_SECONDS = 20
 
 
 class Stock(msgspec.Struct, frozen=True):
-    """Units a buyer could have now, and units that may come back."""
+    """Units that a buyer could have now, and held units, which may come back."""
 
     available: int
     returnable: int
 
 
 class Ticker:
-    """Makes the ticks of any room; safe to be called by every worker at once."""
+    """Makes the ticks of every room; all workers may call it at once."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class Ticker:
         interval_ms: int,
         stock_factor: float,
     ) -> None:
-        """`stock_factor`: live admissions for each unit that is left or may return."""
+        """`stock_factor`: live admissions per unit that is left or may return."""
         self._rooms = rooms
         self._reservations = reservations
         self._client = client
@@ -45,13 +45,13 @@ class Ticker:
         self._stock_factor = stock_factor
 
     def is_due(self, reading: RoomReading) -> bool:
-        """Whether nobody has ticked for an interval."""
+        """Whether no worker has ticked the room for an interval."""
         return reading.now - reading.ticked_at >= self._interval_ms
 
     async def tick(self, facts: RoomFacts, reading: RoomReading, *, quick: bool) -> bool:
-        """One tick, if it is still due; True when the ledger is to be told how far the room is.
+        """Tick the room, if a tick is still due; True when a checkpoint is due.
 
-        Raises InventoryError: while the stock or Redis cannot be seen nobody is called.
+        Raises InventoryError: while the stock or Redis cannot be read, nobody is called.
         """
         stock = await self._stock(facts)
         used = await read_used_places(
@@ -78,7 +78,7 @@ class Ticker:
         return checkpoint_due
 
     async def checkpoint(self, facts: RoomFacts, reading: RoomReading) -> None:
-        """Tell the ledger how far the room is, and the room that the ledger knows."""
+        """Write the room's progress to the ledger, then note in the room what the ledger has."""
         await self._checkpoints.write(
             facts.sale_id, reading.issued, reading.serving, reading.lapsed
         )
@@ -97,7 +97,7 @@ class Ticker:
 
 
 def stock_of(facts: RoomFacts, snapshots: list[Snapshot]) -> Stock:
-    """Over all items: units above the floor, and units on hold."""
+    """The stock over all items: units above their floors, and units on hold."""
     available: dict[str, int] = {}
     held = 0
     for snapshot in snapshots:
@@ -109,5 +109,5 @@ def stock_of(facts: RoomFacts, snapshots: list[Snapshot]) -> Stock:
 
 
 def highest_rate(facts: RoomFacts) -> int:
-    """In thousandths of a buyer a second."""
+    """The highest rate of calling, in thousandths of a buyer per second."""
     return facts.max_active_buyers * 1000

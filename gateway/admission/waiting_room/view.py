@@ -1,4 +1,4 @@
-"""A room as a worker remembers it: every poll is answered from here, without asking Redis."""
+"""A room's state in a worker's memory; every poll is answered from it, without asking Redis."""
 
 import random
 from enum import StrEnum
@@ -10,17 +10,18 @@ from gateway.admission.waiting_room.facts import RoomFacts
 from gateway.admission.waiting_room.store import NOT_DRAWN, RoomReading
 
 POLL_LEAST_SECONDS = 2
-# After data was lost the room stands still for longer than those in front may stay away.
+# A buyer polls after a quarter of the least estimated wait. After a loss of data the room calls
+# nobody for longer than the buyers in front pause, so that they can show their tickets first.
 POLL_SHARE_OF_WAIT = 4
-# Slower than this, in thousandths of a buyer a second, nothing honest can be said.
+# Below this outflow, in thousandths of a buyer per second, no wait is estimated.
 OUTFLOW_LEAST = 20
-# A range never claims to know the outflow better than this.
+# The factor by which an estimated range is widened on both sides, at least.
 SPREAD = 1.25
 RANGE_MOST = 4
 
 
 class QueueState(StrEnum):
-    """What a buyer in line is told."""
+    """The state of a buyer in line."""
 
     WAITING = "waiting"
     ADMITTED = "admitted"
@@ -29,12 +30,13 @@ class QueueState(StrEnum):
 
 
 class Ended(Exception):
-    """The place has had its time, or was used, given up or taken away."""
+    """The place's slot is over, or it was used, given up or taken away."""
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """How it stands with one buyer. `position` is the place in line, None before a draw; waits are
-    None where nothing can be said yet; `expires_at_ms` is the end of the slot of who is admitted.
+    """The state of one buyer. `position`: the place in line, None before a draw; `wait_seconds`
+    (likely, least, most) is None while there is no estimate; `expires_at_ms`: the end of an
+    admitted buyer's slot.
     """
 
     state: QueueState
@@ -47,12 +49,12 @@ class Standing(msgspec.Struct, frozen=True):
 
 
 class RoomView:
-    """One look at a room; immutable."""
+    """One reading of a room; immutable."""
 
     def __init__(
         self, facts: RoomFacts, reading: RoomReading, draw: Draw | None, poll_most_seconds: int
     ) -> None:
-        """`draw`: once it was held."""
+        """`draw`: None until it was held."""
         self.facts = facts
         self.reading = reading
         self._draw = draw
@@ -64,12 +66,12 @@ class RoomView:
 
     @property
     def sold_out(self) -> bool:
-        """Whether nothing is left and nothing can come back."""
+        """Whether no unit is left and none can come back."""
         return bool(self.reading.opened) and self.reading.stock + self.reading.returnable <= 0
 
     @property
     def told(self) -> tuple[object, ...]:
-        """What everybody is told anew when it changes."""
+        """The values that matter to all buyers: a change wakes every event stream."""
         reading = self.reading
         return (
             reading.mode, reading.opened, reading.drawn, reading.placed, reading.lost,
@@ -78,12 +80,12 @@ class RoomView:
 
     @property
     def waiting(self) -> int:
-        """How many wait."""
+        """The number of buyers waiting."""
         reading = self.reading
         return max(0, reading.issued - reading.serving - self._gone_before[-1])
 
     def place_of(self, number: int) -> int | None:
-        """The place in line of who has this number; None before the draw."""
+        """The place in line of a number; None before the draw."""
         if self.facts.draws:
             if self.reading.drawn == NOT_DRAWN or not self.reading.placed:
                 return None
@@ -92,7 +94,7 @@ class RoomView:
         return number
 
     def has_ended(self, place: int, now_ms: int) -> bool:
-        """Whether a place was called and is over."""
+        """Whether a place was called and its slot is over."""
         reading = self.reading
         if place > reading.serving:
             return False
@@ -101,7 +103,7 @@ class RoomView:
         return self._end_of(place) <= now_ms and reading.mode != "queue_all"
 
     def standing(self, number: int, now_ms: int) -> Standing:
-        """How it stands with who has this number. Raises Ended."""
+        """The state of the buyer with this number. Raises Ended."""
         facts, reading = self.facts, self.reading
         place = self.place_of(number)
         if facts.is_over:
@@ -126,8 +128,8 @@ class RoomView:
         return Standing(QueueState.WAITING, place, ahead, wait, poll, too_late)
 
     def ahead_of(self, place: int) -> int:
-        """How many will be called before this place: counted by blocks, and within the place's
-        own block as if those who are gone were spread evenly.
+        """The number of buyers who will be called before this place. Whole blocks are counted
+        exactly; within the place's own block gone places count as spread evenly.
         """
         blocks, reading = self.reading.blocks, self.reading
         whole = min(max(0, (place - blocks.first) // blocks.size), len(blocks.counts))
@@ -149,7 +151,7 @@ class RoomView:
         return 0 <= byte < len(self._window) and bool(self._window[byte] & (0x80 >> bit))
 
     def _wait(self, ahead: int) -> tuple[int, int, int] | None:
-        """Likely, least and most seconds; between what the last seconds and the last minute say."""
+        """Likely, least and most seconds, from the outflows of the last seconds and minute."""
         quick = max(self.reading.outflow, self.reading.outflow_slow)
         slow = max(min(self.reading.outflow, self.reading.outflow_slow), quick / RANGE_MOST)
         if quick < OUTFLOW_LEAST:
@@ -164,12 +166,12 @@ class RoomView:
         return self._spread(wait[1] / POLL_SHARE_OF_WAIT)
 
     def _poll_before(self, now_ms: int) -> int:
-        """Until it opens; nearer to it, more often."""
+        """The pause before the next poll, before the opening: shorter the nearer it is."""
         left = (self.facts.opens_at_ms - now_ms) / 1000
         return self._spread(left / POLL_SHARE_OF_WAIT if left > 0 else POLL_LEAST_SECONDS)
 
     def _spread(self, seconds: float) -> int:
-        """Within bounds, and shorter by chance, so that polls do not come in step."""
+        """The seconds within bounds, shortened at random so that polls do not come in step."""
         bounded = min(max(seconds, POLL_LEAST_SECONDS), self._poll_most_seconds)
         chosen = bounded * random.uniform(0.75, 1.0)  # noqa: S311 - spread, no secret
         return max(POLL_LEAST_SECONDS, round(chosen))

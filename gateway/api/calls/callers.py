@@ -1,4 +1,4 @@
-"""The operator behind a request, and how much an operator may say."""
+"""The operator behind a request, and the longest reason an operator may give."""
 
 from aiohttp import web
 
@@ -11,5 +11,5 @@ REASON_BYTES_MAX = 255
 
 
 def caller_of(request: web.Request, principal: Principal) -> Caller:
-    """The operator behind a request."""
+    """The operator behind a request: subject, request id and the version asked for in If-Match."""
     return Caller(principal.subject, request[REQUEST_ID], wanted_version(request.headers))

@@ -13,10 +13,10 @@ _payment = Decoder(DemoPaymentBody)
 
 
 class DemoShopHandlers:
-    """See the module."""
+    """Handlers of the demo shop's calls."""
 
     def __init__(self, shop: DemoShop, max_body_bytes: int) -> None:
-        """`max_body_bytes` bounds every body here."""
+        """`max_body_bytes` bounds the body of every request."""
         self._shop = shop
         self._max_body_bytes = max_body_bytes
 

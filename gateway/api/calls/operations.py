@@ -17,12 +17,12 @@ IDENTIFIER_DIGITS_MAX = 18
 
 
 class OperationHandlers:
-    """See the module."""
+    """Handlers of reconciliations and dead letters."""
 
     def __init__(
         self, reconciliations: Reconciliations, dead_letters: DeadLetters, max_body_bytes: int
     ) -> None:
-        """`max_body_bytes` bounds every body here."""
+        """`max_body_bytes` bounds the body of every request."""
         self._reconciliations = reconciliations
         self._dead_letters = dead_letters
         self._max_body_bytes = max_body_bytes
@@ -44,7 +44,7 @@ class OperationHandlers:
         """GET /v1/dead-letters."""
         cursor = query_of(request.query, "cursor")["cursor"]
         if cursor and not is_identifier(cursor):
-            raise Problem("invalid", "cursor: not one this call gave out.")
+            raise Problem("invalid", "cursor: not a cursor that this call gave out.")
         page = await self._dead_letters.page(int(cursor) if cursor else None)
         return json_answer(200, page)
 
@@ -60,5 +60,5 @@ class OperationHandlers:
 
 
 def is_identifier(text: str) -> bool:
-    """Whether a text can be the number of a row."""
+    """Whether a text can be the number of a row: ASCII digits, at most 18."""
     return text.isascii() and text.isdigit() and len(text) <= IDENTIFIER_DIGITS_MAX

@@ -1,4 +1,4 @@
-"""Calls of those who watch: parse, make one domain call, render."""
+"""Operators' calls that watch sales: parse, make one domain call, render."""
 
 from aiohttp import web
 
@@ -12,10 +12,10 @@ from gateway.inventory.keys import SALE_ID
 
 
 class OverviewHandlers:
-    """See the module."""
+    """Handlers of the operators' lists: sales, figures, the audit log."""
 
     def __init__(self, overview: Overview) -> None:
-        """What is asked."""
+        """`overview` reads what the handlers render."""
         self._overview = overview
 
     async def sales(self, request: web.Request, _principal: Principal) -> Answer:
@@ -34,6 +34,6 @@ class OverviewHandlers:
         if sale_id is not None and not SALE_ID.fullmatch(sale_id):
             raise Problem("invalid", "sale_id: not the id of a sale.")
         if cursor and not is_identifier(cursor):
-            raise Problem("invalid", "cursor: not one this call gave out.")
+            raise Problem("invalid", "cursor: not a cursor that this call gave out.")
         page = await self._overview.audit_log(sale_id, int(cursor) if cursor else None)
         return json_answer(200, page)

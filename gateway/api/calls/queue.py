@@ -23,7 +23,7 @@ _NOT_KEPT = ("Cache-Control", "no-store")
 
 
 class QueueHandlers:
-    """See the module."""
+    """Handlers of the waiting room's calls, for buyers and for operators."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class QueueHandlers:
         operations: QueueOperations,
         max_body_bytes: int,
     ) -> None:
-        """`max_body_bytes` bounds every body here."""
+        """`max_body_bytes` bounds the body of every request."""
         self._operations = operations
         self._queue = queue
         self._streams = streams

@@ -21,7 +21,7 @@ REFERENCE_BYTES_MAX = 255
 
 
 class ReservationHandlers:
-    """See the module."""
+    """Handlers of reservations and orders."""
 
     def __init__(
         self,
@@ -30,7 +30,7 @@ class ReservationHandlers:
         orders: OrderBook,
         max_body_bytes: int,
     ) -> None:
-        """`max_body_bytes` bounds every body here."""
+        """`max_body_bytes` bounds the body of every request."""
         self._reserve = reserve
         self._reservations = reservations
         self._orders = orders
@@ -77,7 +77,7 @@ class ReservationHandlers:
         order_id = request.match_info["id"]
         found = await self._orders.find(order_id) if order_id.isprintable() else None
         if found is None:
-            # Not in the ledger (yet): Redis knows it, or there is none.
+            # The ledger does not have the order (yet): Redis has it, or there is no such order.
             found = pending_order(await self._reservations.read(order_id, principal))
         if not may_see(principal, found.buyer_id):
             raise not_found("order")
@@ -89,10 +89,10 @@ class ReservationHandlers:
         given = query["buyer_id"]
         if principal.scope is Scope.BUYER:
             if given not in {None, principal.subject}:
-                raise Problem("invalid", "buyer_id: leave it out, or give the token's own.")
+                raise Problem("invalid", "buyer_id: omit it, or give the buyer of the token.")
             given = principal.subject
         if not given:
-            raise Problem("invalid", "buyer_id: say whose orders.")
+            raise Problem("invalid", "buyer_id: required, the buyer whose orders to list.")
         check_text("buyer_id", given, SUBJECT_BYTES_MAX)
         page = await self._orders.of_buyer(given, query["cursor"])
         return json_answer(200, OrdersAnswer(page.orders, page.next_cursor))

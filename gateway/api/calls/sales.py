@@ -25,7 +25,7 @@ _empty = Decoder(EmptyBody)
 
 
 class SaleHandlers:
-    """See the module."""
+    """Handlers of the calls about sales."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class SaleHandlers:
         public_sales: PublicSales,
         max_body_bytes: int,
     ) -> None:
-        """`max_body_bytes` bounds every body but that of PUT."""
+        """`max_body_bytes` bounds the body of every request except PUT."""
         self._operations = operations
         self._adjustments = adjustments
         self._settlement = settlement
@@ -106,7 +106,7 @@ class SaleHandlers:
         return json_answer(200, await self._snapshots.of_sale(request.match_info["sale"]))
 
     async def accounting(self, request: web.Request, _principal: Principal) -> Answer:
-        """GET /v1/sales/{sale}/accounting: JSON, or CSV where Accept names that first."""
+        """GET /v1/sales/{sale}/accounting: JSON, or CSV where Accept names CSV first."""
         found = await self._settlement.accounting(request.match_info["sale"])
         vary = ("Vary", "Accept")
         if not prefers_csv(request.headers.get("Accept", "")):
@@ -115,7 +115,7 @@ class SaleHandlers:
         return Answer(200, accounting_csv(found), (vary, file), content_type=CSV)
 
     async def read(self, request: web.Request) -> Answer:
-        """GET /v1/sales/{sale}: for everybody, and for caches on the way."""
+        """GET /v1/sales/{sale}: without a token; shared caches may keep the answer."""
         view = await self._public_sales.view(request.match_info["sale"])
         tag = version_tag(view.version, view.digest)
         headers = (tag, ("Cache-Control", "public, max-age=1, stale-while-revalidate=5"))

@@ -1,4 +1,4 @@
-"""Calls of those who run the gateway: life, readiness, metrics, and what the API is."""
+"""System calls: liveness, readiness, metrics, and the description of the API."""
 
 from collections.abc import Sequence
 
@@ -19,7 +19,7 @@ from gateway.api.operations.room_gauges import QueueGauges
 
 
 class SystemHandlers:
-    """See the module."""
+    """Handlers of health, metrics and the API's description."""
 
     def __init__(
         self,
@@ -28,7 +28,7 @@ class SystemHandlers:
         gauges: Gauges,
         queue_gauges: QueueGauges,
     ) -> None:
-        """What is asked."""
+        """`health`, `metrics` and the gauges are read anew for each request."""
         self._queue_gauges = queue_gauges
         self._health = health
         self._metrics = metrics
@@ -36,7 +36,7 @@ class SystemHandlers:
         self._document = self._page = Answer(503, b"")
 
     def describe(self, endpoints: Sequence[AnyEndpoint]) -> None:
-        """From now on the description is of these, which may be ours too."""
+        """Make the description of these endpoints, for `openapi` and `docs`."""
         document = openapi_document(endpoints)
         self._document = Answer(200, msgspec.json.format(msgspec.json.encode(document), indent=1))
         self._page = Answer(200, docs_page(document), (PAGE_POLICY,), "text/html; charset=utf-8")
@@ -46,7 +46,7 @@ class SystemHandlers:
         return json_answer(200, Alive())
 
     async def readyz(self, _request: web.Request) -> Answer:
-        """GET /readyz: 200 when sales can go on, else 503; either way part by part."""
+        """GET /readyz: 200 when sales can go on, else 503; the body lists each part's state."""
         health = await self._health.check()
         return json_answer(503 if health.status == "not_ready" else 200, health)
 

@@ -1,4 +1,4 @@
-"""Every call of the HTTP API, once: the router and the OpenAPI document are both made from this."""
+"""Every call of the HTTP API, once: the router and the OpenAPI document come from it."""
 
 from gateway.admission.tokens import Scope
 from gateway.api.calls.demo_shop import DemoShopHandlers
@@ -24,7 +24,7 @@ _BUYER = (Scope.BUYER,)
 _STOREFRONT = (Scope.STOREFRONT,)
 _OWNERS = (Scope.BUYER, Scope.STOREFRONT)
 _ALL = (Scope.BUYER, Scope.STOREFRONT, Scope.OPS)
-# What every call of the kind may answer, beside its own codes.
+# Problem codes of every call of the kind; a call adds its own codes.
 _READ = ("unauthenticated", "forbidden", "not_found", "overloaded", "recovering")
 _WRITE = (
     *_READ,
@@ -95,13 +95,13 @@ def queue_endpoints(handlers: QueueHandlers) -> tuple[Endpoint, ...]:
     codes = ("not_admitted", "invalid_state")
     return (
         Endpoint(
-            "POST", queue, "queue_join", "Join the queue, or find the place one has",
+            "POST", queue, "queue_join", "Join the queue, or return the place already given",
             handlers.join, _BUYER, schemas.QueueAnswer, (*_WRITE, *codes, "sale_not_open"),
             body=requests.EmptyBody, body_optional=True, headers=("Queue-Ticket",),
             answer_headers=kept,
         ),
         Endpoint(
-            "GET", queue, "queue", "How it stands with a ticket",
+            "GET", queue, "queue", "The state of a ticket",
             handlers.look, _BUYER, schemas.QueueAnswer, (*_READ, *codes, "invalid"),
             required_headers=("Queue-Ticket",), answer_headers=kept,
         ),
@@ -110,7 +110,7 @@ def queue_endpoints(handlers: QueueHandlers) -> tuple[Endpoint, ...]:
             handlers.leave, _BUYER, schemas.QueueLeft, (*_READ, "invalid_state"),
         ),
         Endpoint(
-            "GET", f"{queue}/events", "queue_events", "How it stands with a ticket, as it changes",
+            "GET", f"{queue}/events", "queue_events", "The state of a ticket, as it changes",
             handlers.events, _BUYER, schemas.QueueAnswer, (*_READ, *codes, "invalid"),
             headers=("Last-Event-ID",), required_headers=("Queue-Ticket",), answer_headers=kept,
             media_type="text/event-stream", streams=True,
@@ -119,12 +119,12 @@ def queue_endpoints(handlers: QueueHandlers) -> tuple[Endpoint, ...]:
 
 
 def queue_operation_endpoints(handlers: QueueHandlers) -> tuple[AnyEndpoint, ...]:
-    """Calls of operators about a waiting room, and what everybody may check."""
+    """Calls of operators about a waiting room, and the draw, which everybody may check."""
     queue = f"{_SALE}/queue"
     figures = operator_schemas.QueueFigures
     verbs = (
         ("pause", "pause", "Let nobody in for now"),
-        ("queue-all", "queue_all", "Let nobody in, and make those wait who were"),
+        ("queue-all", "queue_all", "Let nobody in, and make admitted buyers wait"),
         ("resume", "resume", "Let buyers in again"),
     )
     controls = tuple(
@@ -142,12 +142,12 @@ def queue_operation_endpoints(handlers: QueueHandlers) -> tuple[AnyEndpoint, ...
         ),
         *controls,
         Endpoint(
-            "POST", f"{queue}/rate", "queue_control", "Bound how many are let in a second",
+            "POST", f"{queue}/rate", "queue_control", "Bound the buyers let in per second",
             handlers.set_rate, _OPS, figures, (*_WRITE, "invalid_state"),
             body=requests.QueueRateBody,
         ),
         Endpoint(
-            "POST", f"{queue}/revoke", "queue_control", "Turn a buyer out",
+            "POST", f"{queue}/revoke", "queue_control", "Remove a buyer from the waiting room",
             handlers.revoke, _OPS, figures, (*_WRITE, "invalid_state"),
             body=requests.QueueRevokeBody,
         ),
@@ -185,7 +185,7 @@ def sale_endpoints(handlers: SaleHandlers) -> tuple[Endpoint, ...]:
     )  # fmt: skip
     return (
         Endpoint(
-            "PUT", _SALE, "sale_put", "Make a sale, or replace one that was never open",
+            "PUT", _SALE, "sale_put", "Make a sale, or replace a sale that was never open",
             handlers.put, _OPS, operator_schemas.SaleAnswer, _OPS_WRITE,
             status=201, body=SaleSpec, headers=("If-Match",), also_statuses=(200,),
             answer_headers=("ETag", "Location"),
@@ -206,16 +206,16 @@ def sale_endpoints(handlers: SaleHandlers) -> tuple[Endpoint, ...]:
         ),
         Endpoint(
             "POST", f"{_SALE}/stock-adjustments/preview", "adjust_preview",
-            "What an adjustment would come to", handlers.preview_adjustment, _OPS,
+            "What an adjustment would result in", handlers.preview_adjustment, _OPS,
             operator_schemas.AdjustmentPreview, _OPS_WRITE,
             body=requests.AdjustBody, headers=("If-Match",),
         ),
         Endpoint(
-            "GET", f"{_SALE}/snapshot", "snapshot", "Counters of the sale",
+            "GET", f"{_SALE}/snapshot", "snapshot", "Stock counters of the sale",
             handlers.snapshot, _OPS, operator_schemas.SnapshotAnswer, (*_READ, "invalid_state"),
         ),
         Endpoint(
-            "GET", f"{_SALE}/accounting", "accounting", "What a settled sale came to",
+            "GET", f"{_SALE}/accounting", "accounting", "The final accounting of a settled sale",
             handlers.accounting, _OPS, operator_schemas.AccountingAnswer,
             (*_READ, "invalid_state"), also_as=("text/csv",),
             answer_headers=("Vary", "Content-Disposition"),
@@ -233,7 +233,7 @@ def operation_endpoints(handlers: OperationHandlers) -> tuple[Endpoint, ...]:
             status=201, body=requests.ReconcileBody, body_optional=True,
         ),
         Endpoint(
-            "GET", f"{_SALE}/reconciliations", "reconciliations", "The latest comparisons",
+            "GET", f"{_SALE}/reconciliations", "reconciliations", "The latest reconciliations",
             handlers.reconciliations, _OPS, operator_schemas.ReconciliationsAnswer, _READ,
         ),
         Endpoint(
@@ -242,7 +242,7 @@ def operation_endpoints(handlers: OperationHandlers) -> tuple[Endpoint, ...]:
             query=("cursor",),
         ),
         Endpoint(
-            "POST", "/v1/dead-letters/{id}/replay", "dead_letter_replay", "Apply one of them",
+            "POST", "/v1/dead-letters/{id}/replay", "dead_letter_replay", "Apply a dead letter",
             handlers.replay, _OPS, operator_schemas.DeadLetterAnswer,
             (*_WRITE, "invalid_state", "ledger_behind"),
             body=requests.EmptyBody, body_optional=True,
@@ -251,7 +251,7 @@ def operation_endpoints(handlers: OperationHandlers) -> tuple[Endpoint, ...]:
 
 
 def overview_endpoints(handlers: OverviewHandlers) -> tuple[Endpoint, ...]:
-    """Calls of those who watch."""
+    """Operators' lists and figures."""
     return (
         Endpoint(
             "GET", "/v1/sales", "sales", "All sales, newest first",
@@ -271,7 +271,7 @@ def overview_endpoints(handlers: OverviewHandlers) -> tuple[Endpoint, ...]:
 
 
 def demo_shop_endpoints(handlers: DemoShopHandlers) -> tuple[AnyEndpoint, ...]:
-    """Calls that are there only in a demonstration."""
+    """Calls that exist only in a demonstration."""
     return (
         OpenEndpoint(
             "POST", "/demo/session", "demo_shop", "Demonstration only: a new visitor's token",
@@ -286,7 +286,7 @@ def demo_shop_endpoints(handlers: DemoShopHandlers) -> tuple[AnyEndpoint, ...]:
 
 
 def system_endpoints(handlers: SystemHandlers) -> tuple[OpenEndpoint, ...]:
-    """Calls of those who run the gateway, and of those who read about it."""
+    """Calls about the gateway itself: health, metrics, and the description of the API."""
     return (
         OpenEndpoint(
             "GET", "/livez", "system", "Whether the process is alive", handlers.livez, Alive,
@@ -310,7 +310,7 @@ def system_endpoints(handlers: SystemHandlers) -> tuple[OpenEndpoint, ...]:
 
 
 def public_sale_endpoint(handlers: SaleHandlers) -> OpenEndpoint:
-    """The one call of the API that needs no token."""
+    """The call that shows a sale to everybody, without a token."""
     return OpenEndpoint(
         "GET", _SALE, "sale", "A sale as everybody may see it", handlers.read,
         schemas.PublicSale, ("not_found", "recovering"), headers=("If-None-Match",),

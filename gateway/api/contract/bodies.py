@@ -1,4 +1,4 @@
-"""Reading what a caller sent: bounded in bytes and time, checked for its type, decoded strictly."""
+"""Reads request bodies: bounded in bytes and time, checked for their type, decoded strictly."""
 
 import asyncio
 import re
@@ -18,7 +18,7 @@ BODY_TIMEOUT_SECONDS = 2.0
 DRAIN_MAX_BYTES = 1024 * 1024
 SPEC_MAX_BYTES = 256 * 1024
 _JSON = re.compile(r'application/json\s*(;\s*charset\s*=\s*"?utf-8"?\s*)?', re.IGNORECASE)
-# What an RFC 8941 string may escape, and the characters an Idempotency-Key is made of.
+# The characters of an Idempotency-Key, and the escapes of a quoted key (an RFC 8941 string).
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _QUOTED = re.compile(r'"((?:[\x20-\x21\x23-\x5b\x5d-\x7e]|\\["\\])*)"')
 _ESCAPE = re.compile(r'\\(["\\])')
@@ -29,14 +29,14 @@ Body = TypeVar("Body")
 async def read_body(request: web.Request, limit_bytes: int) -> bytes:
     """The whole body.
 
-    Raises Problem too_large after draining what the caller still sends, up to a bound, so that the
-    caller gets to read the answer; request_timeout when it does not come within two seconds.
+    Raises Problem too_large after reading, up to a bound, what the caller still sends, so that the
+    caller can read the answer; request_timeout when the body does not arrive within two seconds.
     """
     if not request.can_read_body:
         return b""
     content = request.content
     if content.is_eof() and content.total_bytes <= limit_bytes:
-        return content.read_nowait()  # all of it came with the headers: nothing to wait for
+        return content.read_nowait()  # the whole body came with the headers
     parts: list[bytes] = []
     size = 0
     load = request.get(LOAD)
@@ -58,7 +58,7 @@ async def read_body(request: web.Request, limit_bytes: int) -> bytes:
         ) from error
     if size > limit_bytes:
         closing = () if content.at_eof() else (("Connection", "close"),)
-        raise Problem("too_large", f"The body may have {limit_bytes} bytes.", headers=closing)
+        raise Problem("too_large", f"The body has more than {limit_bytes} bytes.", headers=closing)
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
@@ -72,7 +72,7 @@ def check_json(headers: Mapping[str, str]) -> None:
 
 
 class Decoder(Generic[Body]):
-    """Decodes one type of body; made once, used for every request."""
+    """Decodes one type of body; made once, used for every request of the call."""
 
     def __init__(self, body_type: type[Body]) -> None:
         """`body_type`: a msgspec Struct."""
@@ -84,7 +84,7 @@ class Decoder(Generic[Body]):
         return self.decode_json(raw)
 
     def decode_json(self, raw: bytes) -> Body:
-        """As `decode`, of bytes that are said to be JSON."""
+        """The body of bytes whose Content-Type was checked. Raises Problem: malformed, invalid."""
         try:
             return self._decoder.decode(raw)
         except msgspec.ValidationError as error:
@@ -93,12 +93,12 @@ class Decoder(Generic[Body]):
             raise Problem("malformed", "The body is not JSON.") from error
 
     def decode_optional(self, headers: Mapping[str, str], raw: bytes) -> Body:
-        """As `decode`; no body at all is an empty object."""
+        """The body as `decode` returns it; without a body that of an empty object."""
         return self.decode(headers, raw) if raw else self._decoder.decode(b"{}")
 
 
 def idempotency_key(headers: Mapping[str, str]) -> str:
-    """The key of the request; quoted (RFC 8941) and bare are the same key. Raises Problem."""
+    """The Idempotency-Key; a quoted (RFC 8941) key equals the bare key. Raises Problem."""
     given = headers.get("Idempotency-Key", "").strip()
     if not given:
         raise Problem(
@@ -112,9 +112,9 @@ def idempotency_key(headers: Mapping[str, str]) -> str:
 
 
 def query_of(given: MultiMapping[str], *names: str) -> dict[str, str | None]:
-    """The query's parameters by name, None where one is missing.
+    """The query's parameters by name, None for a missing parameter.
 
-    Raises Problem invalid for any other, and for one that is there twice: none of the two counts.
+    Raises Problem invalid for an unknown parameter, and for a parameter given twice.
     """
     unknown = set(given) - set(names)
     if unknown:
@@ -125,7 +125,7 @@ def query_of(given: MultiMapping[str], *names: str) -> dict[str, str | None]:
 
 
 def check_text(name: str, text: str, most_bytes: int) -> str:
-    """The text, for which the scripts have room. Raises Problem invalid."""
+    """The text, when it fits into `most_bytes` and is printable. Raises Problem invalid."""
     if len(text.encode()) > most_bytes or not text.isprintable():
         raise Problem("invalid", f"{name}: at most {most_bytes} bytes of printable text.")
     return text

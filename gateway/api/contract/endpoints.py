@@ -1,4 +1,4 @@
-"""What one call of the HTTP API is: the router and the OpenAPI document are both made from this."""
+"""The description of one call; the router and the OpenAPI document are built from it."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ REQUEST_ID: Final = web.RequestKey("request_id", str)
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One call: where it is, who may make it, what goes in and comes out.
+    """One call: its path, who may make it, its request and its answer.
 
-    `route` names it in the metrics; `body_optional` where an empty body is an empty object;
-    `also_as` are the media types the answer may be asked for in beside JSON; `also_statuses` are
-    further statuses with the same answer, `answer_headers` what an answer may carry beside
-    X-Request-Id; `streams` where the call answers for itself, over time: each event's data is an
-    `answer`. `codes` leaves out what any call may answer (description/answers.py).
+    `route` names the call in the metrics; `body_optional`: an empty body counts as an empty object;
+    `also_as`: media types a caller may ask for instead of JSON; `also_statuses`: further statuses
+    with this answer; `answer_headers`: headers an answer may carry besides X-Request-Id; `streams`:
+    the call writes its own response over time, and each event's data is an `answer`. `codes` omits
+    the problems that every call may answer (description/answers.py).
     """
 
     method: str
@@ -49,7 +49,7 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class OpenEndpoint:
-    """A call that takes no token; the fields are those of Endpoint."""
+    """A call without a token; the fields have their meaning from Endpoint."""
 
     method: str
     path: str

@@ -1,4 +1,4 @@
-"""Answers of the HTTP API that only operators get, as types."""
+"""Answers of the HTTP API that only operators receive, as types."""
 
 from typing import Literal
 
@@ -10,7 +10,7 @@ from gateway.inventory.types import SaleState
 
 
 class WaitingRoomAnswer(msgspec.Struct, frozen=True):
-    """How buyers are let in."""
+    """How the sale's waiting room lets buyers in."""
 
     max_active_buyers: int
     admission_seconds: int
@@ -19,9 +19,9 @@ class WaitingRoomAnswer(msgspec.Struct, frozen=True):
 
 
 class QueueFigures(msgspec.Struct, frozen=True):
-    """A waiting room as operators see it. `serving` is the last place that was called; rates are
-    buyers a second, `rate` the most that are called now, `outflow` what was called in the last
-    seconds and the last minute; `drawn` how many were in the draw, null where none was held.
+    """A waiting room as operators see it. `serving`: the last place called. Rates are in buyers per
+    second: `rate` is the highest rate of calling now, `outflow` and `outflow_minute` are averages
+    of the last seconds and the last minute. `drawn`: numbers in the draw, null without a draw.
     """
 
     sale_id: str
@@ -62,8 +62,8 @@ class SaleAnswer(msgspec.Struct, frozen=True):
 
 
 class AdjustmentAnswer(msgspec.Struct, frozen=True):
-    """The counters after an adjustment; `available` is the item's over its locations, `sequence`
-    the number of the adjustment's event in its partition.
+    """The counters after an adjustment: `available` of the item over all its locations, `held` and
+    `sold` at this location. `sequence`: the number of the adjustment's event in its partition.
     """
 
     sale_id: str
@@ -78,8 +78,8 @@ class AdjustmentAnswer(msgspec.Struct, frozen=True):
 
 
 class AdjustmentPreview(msgspec.Struct, frozen=True):
-    """What an adjustment would come to now; `refusal` is the code it would be refused with, and
-    `available_after` is null then. The counters are as in AdjustmentAnswer, before the adjustment.
+    """What an adjustment would result in now. `refusal`: the problem code of a refusal;
+    `available_after` is null then. `available`, `held` and `sold` are the counters before it.
     """
 
     sale_id: str
@@ -95,7 +95,7 @@ class AdjustmentPreview(msgspec.Struct, frozen=True):
 
 
 class SnapshotItem(msgspec.Struct, frozen=True):
-    """Counters of one item, summed over partitions and locations."""
+    """Stock counters of one item, summed over partitions and locations."""
 
     sku: str
     loaded: int
@@ -108,7 +108,7 @@ class SnapshotItem(msgspec.Struct, frozen=True):
 
 
 class SnapshotPartition(msgspec.Struct, frozen=True):
-    """Where a partition stood when its counters were read."""
+    """The position and state of a partition when its counters were read."""
 
     partition: int
     epoch: int
@@ -117,7 +117,7 @@ class SnapshotPartition(msgspec.Struct, frozen=True):
 
 
 class SnapshotAnswer(msgspec.Struct, frozen=True):
-    """Counters of a sale, read in one step per partition."""
+    """Stock counters of a sale; each partition was read in one step."""
 
     sale_id: str
     items: tuple[SnapshotItem, ...]
@@ -125,14 +125,14 @@ class SnapshotAnswer(msgspec.Struct, frozen=True):
 
 
 class AccountingAdjustment(msgspec.Struct, frozen=True):
-    """Units operators put in (or took out, negative) for one reason."""
+    """Units that operators added (negative: took out) for one reason."""
 
     reason: str
     units: int
 
 
 class AccountingReturn(msgspec.Struct, frozen=True):
-    """Units that came back for one reason."""
+    """Units that buyers returned for one reason."""
 
     reason: str
     restocked: int
@@ -140,8 +140,8 @@ class AccountingReturn(msgspec.Struct, frozen=True):
 
 
 class AccountingLine(msgspec.Struct, frozen=True):
-    """A SKU at a location: loaded + adjusted + transferred = unsold + sold + written_off, and
-    confirmed = sold + restocked + written_off. Money is in minor units.
+    """The accounting of a SKU at a location: loaded + adjusted + transferred = unsold + sold +
+    written_off, and confirmed = sold + restocked + written_off. Money is in minor units.
     """
 
     sku: str
@@ -161,7 +161,7 @@ class AccountingLine(msgspec.Struct, frozen=True):
 
 
 class AccountingAnswer(msgspec.Struct, frozen=True):
-    """The final accounting of a settled sale; `revenue` is what `sold` was paid, all lines."""
+    """The final accounting of a settled sale; `revenue`: what buyers paid for `sold`, all lines."""
 
     sale_id: str
     settled_at: Instant
@@ -172,7 +172,7 @@ class AccountingAnswer(msgspec.Struct, frozen=True):
 
 
 class DifferenceAnswer(msgspec.Struct, frozen=True):
-    """One thing Redis and the ledger disagree about, with the reservation behind it."""
+    """One value in which Redis and the ledger differ, with the reservation behind it."""
 
     number: int
     partition: int
@@ -188,7 +188,7 @@ class DifferenceAnswer(msgspec.Struct, frozen=True):
 
 
 class WatermarkAnswer(msgspec.Struct, frozen=True):
-    """The position a partition was compared at."""
+    """The position at which a partition was compared."""
 
     partition: int
     epoch: int
@@ -196,10 +196,10 @@ class WatermarkAnswer(msgspec.Struct, frozen=True):
 
 
 class RebuildAnswer(msgspec.Struct, frozen=True):
-    """A partition that was rebuilt from the ledger, its Redis having lost what it had.
+    """A partition that was rebuilt from the ledger after Redis had lost its data.
 
-    The epoch before was closed at `previous_epoch` and `previous_sequence`. What Redis had answered
-    after that, and before it was lost, is in neither of the two.
+    The former epoch was closed at `previous_epoch` and `previous_sequence`. Events that Redis
+    answered after that position, and lost, are in neither Redis nor the ledger.
     """
 
     partition: int
@@ -211,7 +211,7 @@ class RebuildAnswer(msgspec.Struct, frozen=True):
 
 
 class ReconciliationAnswer(msgspec.Struct, frozen=True):
-    """One comparison of Redis and the ledger; `rebuilds` are those since the comparison before."""
+    """One reconciliation of Redis and the ledger; `rebuilds`: those since the one before it."""
 
     reconciliation_id: int
     sale_id: str
@@ -228,13 +228,13 @@ class ReconciliationAnswer(msgspec.Struct, frozen=True):
 
 
 class ReconciliationsAnswer(msgspec.Struct, frozen=True):
-    """The latest comparisons, newest first."""
+    """The latest reconciliations of a sale, newest first."""
 
     reconciliations: tuple[ReconciliationAnswer, ...]
 
 
 class DeadLetterAnswer(msgspec.Struct, frozen=True):
-    """An event that could not be applied; `raw` is base64."""
+    """An event that could not be applied; `raw`: its bytes in base64."""
 
     dead_letter_id: int
     sale_id: str | None
@@ -250,7 +250,7 @@ class DeadLetterAnswer(msgspec.Struct, frozen=True):
 
 
 class DeadLettersAnswer(msgspec.Struct, frozen=True):
-    """One page, newest first; `next_cursor` is null on the last."""
+    """One page of dead letters, newest first; `next_cursor` is null on the last page."""
 
     dead_letters: tuple[DeadLetterAnswer, ...]
     next_cursor: str | None

@@ -1,4 +1,4 @@
-"""Answers for those who watch sales, as types. What could not be read is null, never zero."""
+"""Answers of operators' lists and figures, as types. A value that cannot be read is null, not 0."""
 
 from typing import Any, Literal
 
@@ -9,7 +9,7 @@ from gateway.api.contract.schemas import Instant
 
 
 class SaleSummary(msgspec.Struct, frozen=True):
-    """A sale in the list of all."""
+    """A sale in the list of all sales."""
 
     sale_id: str
     state: str
@@ -20,14 +20,14 @@ class SaleSummary(msgspec.Struct, frozen=True):
 
 
 class SalesAnswer(msgspec.Struct, frozen=True):
-    """One page, newest first; `next_cursor` is null on the last."""
+    """One page of sales, newest first; `next_cursor` is null on the last page."""
 
     sales: tuple[SaleSummary, ...]
     next_cursor: str | None
 
 
 class FigureItem(msgspec.Struct, frozen=True):
-    """Units of one item, over partitions and locations."""
+    """Units of one item, summed over partitions and locations."""
 
     sku: str
     name: str
@@ -38,8 +38,9 @@ class FigureItem(msgspec.Struct, frozen=True):
 
 
 class LatencyFigures(msgspec.Struct, frozen=True):
-    """Reserve calls by the time they took, ever since: `counts[i]` took up to `bounds_ms[i]` and
-    longer than the bound before; the last count, one more than bounds, is of the rest.
+    """Reserve calls by duration, since the counters began. `counts[i]`: calls that took at most
+    `bounds_ms[i]` and longer than the bound before it. The last count, one more than there are
+    bounds, has the longer calls.
     """
 
     bounds_ms: tuple[float, ...]
@@ -47,8 +48,8 @@ class LatencyFigures(msgspec.Struct, frozen=True):
 
 
 class GatewayFigures(msgspec.Struct, frozen=True):
-    """Counters of this gateway over all its workers, sales and time. Rates and percentiles are what
-    changed between two readings.
+    """Counters of this gateway over all its workers and sales, since they began. A rate or a
+    percentile is the difference between two readings.
     """
 
     accepted: int
@@ -59,8 +60,8 @@ class GatewayFigures(msgspec.Struct, frozen=True):
 
 
 class PipelineFigures(msgspec.Struct, frozen=True):
-    """The way of this sale's events to the ledger, over its partitions: lengths are sums, the lag
-    in seconds is the largest. `drift` is null before the first reconciliation.
+    """The path of this sale's events to the ledger, over its partitions: lengths are sums, the lag
+    in seconds is the largest of a partition. `drift` is null before the first reconciliation.
     """
 
     outbox_length: int | None
@@ -74,9 +75,9 @@ class PipelineFigures(msgspec.Struct, frozen=True):
 
 
 class FiguresAnswer(msgspec.Struct, frozen=True):
-    """A sale at one moment. `items` is null while its partitions cannot be read, and before they
-    are there; `pipeline` is null for a sale whose partitions are not in Redis; `waiting_room` where
-    the sale has none, or it cannot be seen.
+    """A sale at one moment. `items` is null before the partitions exist and while they cannot be
+    read; `pipeline` is null for a sale without partitions in Redis; `waiting_room` is null for a
+    sale without one, and while the room cannot be read.
     """
 
     sale_id: str
@@ -92,7 +93,7 @@ class FiguresAnswer(msgspec.Struct, frozen=True):
 
 
 class AuditEntry(msgspec.Struct, frozen=True):
-    """One write of an operator, or of a process in an operator's name."""
+    """One write of an operator, or of a process on an operator's behalf."""
 
     audit_id: int
     sale_id: str | None
@@ -104,7 +105,7 @@ class AuditEntry(msgspec.Struct, frozen=True):
 
 
 class AuditLogAnswer(msgspec.Struct, frozen=True):
-    """One page, newest first; `next_cursor` is null on the last."""
+    """One page of the audit log, newest first; `next_cursor` is null on the last page."""
 
     entries: tuple[AuditEntry, ...]
     next_cursor: str | None
@@ -114,15 +115,15 @@ UpDown = Literal["up", "down"]
 
 
 class Alive(msgspec.Struct, frozen=True):
-    """What `/livez` says, if it says anything."""
+    """The answer of `/livez`."""
 
     status: Literal["alive"] = "alive"
 
 
 class Health(msgspec.Struct, frozen=True):
-    """What `/readyz` says; `durability` is what an answered reservation is worth.
+    """The answer of `/readyz`; `durability`: how safely Redis keeps an answered reservation.
 
-    `degraded`: the parts without which the worker goes on, selling the sales it knows.
+    `degraded`: parts that are down and without which the worker still sells the sales it knows.
     """
 
     status: Literal["ready", "degraded", "not_ready"]

@@ -1,7 +1,7 @@
-"""The body of a problem as types: what all have, and what those of each code say beside that.
+"""The body of a problem as types: the members of every problem, and those of each code.
 
-Problems are rendered from what is at hand where they are raised (problems.py); these types describe
-them to the outside.
+Problems are raised with loose members (problems.py); these types describe them in the API's
+description.
 """
 
 from typing import Literal
@@ -13,7 +13,7 @@ from gateway.api.contract.schemas import Instant, LineAnswer, OwnHold
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """RFC 9457. Decide on `code`; `title` belongs to the code, `detail` to the occurrence."""
+    """RFC 9457. Clients decide by `code`; `title` is fixed per code, `detail` tells the case."""
 
     type: str
     title: str
@@ -24,19 +24,19 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 class _Members(msgspec.Struct, frozen=True):
-    """Further members of a problem; those that may be missing have a default."""
+    """Further members of a problem; an optional member has a default."""
 
 
 class SoldOut(_Members, frozen=True):
-    """`own_holds`: the caller's own holds, at most 8, which may be what is missing."""
+    """`own_holds`: the caller's own holds, at most 8; they may be the units that are missing."""
 
     sku: str
     own_holds: tuple[OwnHold, ...]
 
 
 class LimitExceeded(_Members, frozen=True, kw_only=True):
-    """`own_holds`: the caller's own holds, at most 8; cancel one to make room. Without `sku` it is
-    the number of unpaid reservations, for which there is no room to be made.
+    """`own_holds`: the caller's own holds, at most 8; cancelling a hold makes room. Without `sku`
+    the limit is the number of unpaid reservations, where cancelling makes no room.
     """
 
     sku: str | UnsetType = UNSET
@@ -45,42 +45,43 @@ class LimitExceeded(_Members, frozen=True, kw_only=True):
 
 
 class SaleNotOpen(_Members, frozen=True):
-    """`sku` where only that item is paused."""
+    """`sku`: the paused item, when only this item is paused."""
 
     state: str
     sku: str | UnsetType = UNSET
 
 
 class NotAdmitted(_Members, frozen=True):
-    """Why the buyer is not let in. Of an admission: `missing` (also where it is none of the
-    buyer's, or is not honoured now), `spent` or `expired`. Of a ticket: `ticket` (none of this
-    buyer's for this sale), `ended` (its place had its time, or was used or given up) or `revoked`.
+    """Why the buyer is not let in. For an admission token: `missing` (also for another buyer's
+    token and while tokens are not honoured), `spent` or `expired`. For a ticket: `ticket` (not a
+    ticket of this buyer for this sale), `ended` (the place was used or given up, or its slot is
+    over) or `revoked`.
     """
 
     reason: Literal["missing", "spent", "expired", "ticket", "ended", "revoked"]
 
 
 class RateLimited(_Members, frozen=True):
-    """Which limit it was; `given_back` where the buyer waits after so many holds given back."""
+    """`limit`: the name of the limit; `given_back`: unpaid holds that made the buyer wait."""
 
     limit: str | UnsetType = UNSET
     given_back: int | UnsetType = UNSET
 
 
 class AlreadyResolved(_Members, frozen=True):
-    """The state the reservation has."""
+    """The state of the resolved reservation."""
 
     state: str
 
 
 class HoldExpired(_Members, frozen=True):
-    """When it did."""
+    """The instant at which the hold expired."""
 
     expires_at: Instant
 
 
 class FloorViolation(_Members, frozen=True):
-    """The counters as they are: `available` over the item's locations, the rest at this one."""
+    """The counters now: `available` over the item's locations, `held`, `sold` at this location."""
 
     sku: str
     location: str
@@ -92,7 +93,7 @@ class FloorViolation(_Members, frozen=True):
 
 
 class InvalidState(_Members, frozen=True):
-    """What stands in the way."""
+    """The state, or the other things, that stand in the way of the call."""
 
     state: str | UnsetType = UNSET
     reason: str | UnsetType = UNSET
@@ -105,13 +106,13 @@ class InvalidState(_Members, frozen=True):
 
 
 class VersionMismatch(_Members, frozen=True):
-    """The version the sale has."""
+    """The current version of the sale."""
 
     version: int | UnsetType = UNSET
 
 
 class Invalid(_Members, frozen=True):
-    """What the request named that is not there, or what there is instead."""
+    """The SKU, location or lines that the request got wrong, or the lines that exist instead."""
 
     sku: str | UnsetType = UNSET
     location: str | UnsetType = UNSET
@@ -119,13 +120,13 @@ class Invalid(_Members, frozen=True):
 
 
 class Waiting(_Members, frozen=True):
-    """What was asked for and is still to come, where it has a number."""
+    """The number of a request that was accepted and is not finished yet."""
 
     reconciliation_id: int | UnsetType = UNSET
     dead_letter_id: int | UnsetType = UNSET
 
 
-# By code; a code that is not here has no further members.
+# The members by code; a code without an entry has no further members.
 MEMBERS: dict[str, type[msgspec.Struct]] = {
     "sold_out": SoldOut,
     "limit_exceeded": LimitExceeded,

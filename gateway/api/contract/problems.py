@@ -1,9 +1,9 @@
 """Problems (RFC 9457): every answer that is not a success, in one catalogue.
 
-A problem's `code` is stable and is what clients decide on; `title` belongs to the code, `detail` to
-the occurrence. Members beyond those of the RFC carry what a client can act on (`own_holds`, `sku`,
-...). A problem that another try may pass carries Retry-After, spread so that those who were turned
-away together do not come back together.
+A problem's `code` is stable, and clients decide by it; `title` is fixed per code, `detail` tells
+the case. Further members carry what a client can act on (`own_holds`, `sku`, ...). A problem that
+may pass on another try carries Retry-After, spread so that callers turned away together do not come
+back together.
 """
 
 import random
@@ -19,7 +19,7 @@ Header = tuple[str, str]
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """A response, free of any web framework."""
+    """A response, independent of any web framework."""
 
     status: int
     body: bytes
@@ -29,7 +29,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One entry of the catalogue."""
+    """One entry of the catalogue of problems."""
 
     code: str
     status: int
@@ -70,12 +70,12 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Problem(Exception):
-    """Ends a request with an entry of the catalogue. KeyError for a code that is not in it."""
+    """Ends a request with an entry of the catalogue. Raises KeyError for an unknown code."""
 
     def __init__(
         self, code: str, detail: str, *, headers: tuple[Header, ...] = (), **members: Any
     ) -> None:
-        """`members` extend the body; their values are anything msgspec can encode."""
+        """`members` extend the body; their values are anything that msgspec can encode."""
         super().__init__(detail)
         self.kind = CATALOGUE[code]
         self.detail = detail
@@ -83,7 +83,7 @@ class Problem(Exception):
         self.members = members
 
     def answer(self, request_id: str) -> Answer:
-        """The response."""
+        """The response, with Retry-After and WWW-Authenticate where the status needs them."""
         body = {
             "type": f"urn:dropgate:problem:{self.kind.code}",
             "title": self.kind.title,
@@ -104,27 +104,27 @@ class Problem(Exception):
 
 
 class Shed(Problem):
-    """Refused for load; `rests`: the connection is left unread for as long as the caller is told to
-    stay away, `seconds`.
+    """The problem of a request refused for load; Retry-After is `seconds`. `rests`: the connection
+    is not read for that time.
     """
 
     def __init__(self, detail: str, *, rests: bool) -> None:
-        """See the class."""
+        """`detail` and `rests` as the class says; `seconds` is random."""
         self.seconds = random.randint(1, RETRY_AFTER_MAX_SECONDS)  # noqa: S311 - spread, no secret
         self.rests = rests
         super().__init__("overloaded", detail, headers=(("Retry-After", str(self.seconds)),))
 
 
 def forbidden(scopes: str) -> Problem:
-    """The caller's scope is not among those the call takes."""
-    return Problem("forbidden", f"This call takes a token of scope {scopes}.")
+    """The problem for a token whose scope the call does not allow."""
+    return Problem("forbidden", f"This call needs a token of scope {scopes}.")
 
 
 def not_found(what: str) -> Problem:
-    """Nothing there, or not the caller's: the two are told alike."""
+    """The problem for a thing that does not exist or is another caller's: the answers are equal."""
     return Problem("not_found", f"There is no such {what}.")
 
 
 def recovering() -> Problem:
-    """Redis does not answer for the partition; asking again with the same key finds the outcome."""
+    """The problem while Redis does not answer; a retry with the same key finds the outcome."""
     return Problem("recovering", "The reservation's outcome is not known yet; ask again.")

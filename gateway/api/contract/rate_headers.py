@@ -1,8 +1,8 @@
-"""How a caller is told of a rate limit: the fields of the RateLimit draft, and 429 past the limit.
+"""The headers of a rate limit: the fields of the RateLimit draft, and 429 above the limit.
 
 `RateLimit-Policy` and `RateLimit` are lists (draft-ietf-httpapi-ratelimit-headers): a quota's name,
 its `q` requests in a window of `w` seconds, and the `r` requests that remain, with the `t` seconds
-until more of them do.
+after which the number grows again.
 """
 
 import random
@@ -15,7 +15,7 @@ from gateway.api.contract.problems import Header, Problem
 
 
 class Quota(msgspec.Struct, frozen=True):
-    """So many requests at once, and as many again evenly over each window."""
+    """A rate limit: `requests` at once, and as many again, evenly, over each window."""
 
     name: str
     requests: int
@@ -24,7 +24,7 @@ class Quota(msgspec.Struct, frozen=True):
 
 @lru_cache(maxsize=1024)
 def rate_headers(quota: Quota, remaining: int) -> tuple[Header, Header]:
-    """Both fields of an answer within the limit; `t`: how long what is used takes to come back."""
+    """Both fields of an answer within the limit; `t`: the seconds after which the quota is full."""
     used = quota.requests - remaining
     return _headers(quota, remaining, used * quota.window_seconds / quota.requests)
 
@@ -32,8 +32,8 @@ def rate_headers(quota: Quota, remaining: int) -> tuple[Header, Header]:
 def rate_limited(
     quota: Quota, wait_seconds: float, detail: str, *, spread_seconds: int = 0
 ) -> Problem:
-    """429: `wait_seconds` until one more request is within the limit. Retry-After is later by up to
-    `spread_seconds`, by chance.
+    """429: `wait_seconds` until the limit allows one more request. Retry-After adds a random delay
+    of up to `spread_seconds`.
     """
     again = max(1, ceil(wait_seconds)) + random.randint(0, spread_seconds)  # noqa: S311 - no secret
     headers = (*_headers(quota, 0, wait_seconds), ("Retry-After", str(again)))

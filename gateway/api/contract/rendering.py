@@ -1,4 +1,4 @@
-"""Answers in JSON, and instants as callers read them."""
+"""JSON answers, and instants as callers read them."""
 
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -13,7 +13,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def json_answer(status: int, body: object, *headers: Header) -> Answer:
-    """An answer with a JSON body."""
+    """An answer with a JSON body and further headers."""
     return Answer(status, _encode(body), headers)
 
 
@@ -23,7 +23,7 @@ def instant(moment: datetime) -> str:
 
 
 def instant_ms(milliseconds: int) -> str:
-    """As `instant`, from milliseconds since 1970."""
+    """An instant in milliseconds since 1970 as RFC 3339 in UTC with milliseconds."""
     return f"{_second(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
 
 

@@ -1,6 +1,6 @@
-"""Bodies of requests, as types: what is not of these shapes gets no further.
+"""Bodies of requests, as types: a body of another shape is refused.
 
-Unknown fields are refused, integers are integers (neither 1.0 nor "1" nor true).
+Unknown fields are refused; an integer must be an integer (neither 1.0 nor "1" nor true).
 """
 
 from typing import Annotated
@@ -11,7 +11,8 @@ from gateway.inventory.specs import Name
 
 Quantity = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
 Delta = Annotated[int, msgspec.Meta(ge=-1_000_000_000, le=1_000_000_000)]
-# No control characters; the scripts bound the same texts in bytes, so the handlers check those too.
+# Text without control characters. The scripts bound its length in bytes, so handlers check that
+# too.
 Line255 = Annotated[
     str, msgspec.Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$(?!\n)")
 ]
@@ -21,11 +22,11 @@ BuyerId = Annotated[
 
 
 class _Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a caller sends."""
+    """A body that a caller sends."""
 
 
 class LineBody(_Body, frozen=True):
-    """Units of one SKU; without a location the sale's order of preference decides."""
+    """Units of one SKU; without a location the sale's order of preference chooses."""
 
     sku: Name
     quantity: Quantity
@@ -36,27 +37,27 @@ Lines = Annotated[tuple[LineBody, ...], msgspec.Meta(min_length=1, max_length=64
 
 
 class ReserveBody(_Body, frozen=True):
-    """`buyer_id` is for storefronts; a buyer's own is in the token."""
+    """`buyer_id`: only from storefronts; for a buyer the token names the buyer."""
 
     lines: Lines
     buyer_id: BuyerId | None = None
 
 
 class ConfirmBody(_Body, frozen=True):
-    """Without lines: all of it."""
+    """`lines`: the units to confirm; without lines the whole reservation."""
 
     payment_reference: Line255
     lines: Lines | None = None
 
 
 class ExtendBody(_Body, frozen=True):
-    """How much later the deadline shall be."""
+    """`seconds`: how much later the deadline becomes."""
 
     seconds: Annotated[int, msgspec.Meta(ge=1, le=86_400)]
 
 
 class ReturnBody(_Body, frozen=True):
-    """Without lines: all that is left."""
+    """`lines`: the units to return; without lines every unit not yet returned."""
 
     restock: bool
     reason: Line255
@@ -73,29 +74,29 @@ class AdjustBody(_Body, frozen=True):
 
 
 class ReconcileBody(_Body, frozen=True):
-    """`apply`: repair what differs."""
+    """`apply`: repair the differences in Redis."""
 
     apply: bool = False
 
 
 class EmptyBody(_Body, frozen=True):
-    """Calls that take no body also take an empty object."""
+    """The empty object, for calls without a body."""
 
 
 class QueueRateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Most buyers called in a second, 0.001 to 1,000,000; null for no bound of the operator's."""
+    """Most buyers called per second, 0.001 to 1,000,000; null removes the operator's bound."""
 
     per_second: Annotated[float, msgspec.Meta(ge=0.001, le=1_000_000)] | None
 
 
 class QueueRevokeBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Whom to turn out, and why; the reason is kept in the audit log."""
+    """The buyer to remove, and the reason for the audit log."""
 
     buyer_id: BuyerId
     reason: Line255
 
 
 class DemoPaymentBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a visitor pays for."""
+    """The reservation that a visitor pays for."""
 
     reservation_id: Annotated[str, msgspec.Meta(min_length=1, max_length=255)]

@@ -1,4 +1,4 @@
-"""Answers of the HTTP API that buyers, shops and the public get, as types.
+"""Answers of the HTTP API that buyers, shops and the public receive, as types.
 
 Instants are RFC 3339 in UTC with milliseconds; money is in minor units. Answers for operators are
 in operator_schemas.py and overview_schemas.py, the bodies of requests in requests.py.
@@ -16,7 +16,7 @@ Instant = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})
 
 
 class Total(msgspec.Struct, frozen=True):
-    """What lines cost together, in minor units; below 2^53."""
+    """The price of all lines together, in minor units; below 2^53."""
 
     amount: int
     currency: str
@@ -32,7 +32,7 @@ class LineAnswer(msgspec.Struct, frozen=True):
 
 
 class ReservationAnswer(msgspec.Struct, frozen=True):
-    """A reservation as it is now. `lines`: as reserved; once confirmed, what was confirmed."""
+    """A reservation in its current state. `lines`: as reserved or, later, as confirmed."""
 
     reservation_id: str
     order_id: str
@@ -48,14 +48,14 @@ class ReservationAnswer(msgspec.Struct, frozen=True):
 
 
 class OwnHold(msgspec.Struct, frozen=True):
-    """A hold of the caller that stands in the way of another one."""
+    """A hold of the caller that stands in the way of a new hold."""
 
     reservation_id: str
     expires_at: Instant
 
 
 class OrderLineAnswer(msgspec.Struct, frozen=True):
-    """One line; its price is the one at purchase."""
+    """One line of an order; `unit_price` is the price at purchase."""
 
     sku: str
     location: str
@@ -66,7 +66,7 @@ class OrderLineAnswer(msgspec.Struct, frozen=True):
 
 
 class OrderEventAnswer(msgspec.Struct, frozen=True):
-    """What happened to an order, by the number of the event in its partition's history."""
+    """One change of an order; `event_id` is the event's number in its partition's history."""
 
     status: Literal["PENDING", "CONFIRMED", "CANCELLED", "EXPIRED", "EXTENDED", "RETURNED"]
     occurred_at: Instant
@@ -75,7 +75,7 @@ class OrderEventAnswer(msgspec.Struct, frozen=True):
 
 
 class OrderAnswer(msgspec.Struct, frozen=True):
-    """An order. `in_ledger` is false while only Redis knows it; it has no events until then."""
+    """An order. `in_ledger` is false, and `events` empty, until the ledger has the order."""
 
     order_id: str
     sale_id: str
@@ -90,16 +90,16 @@ class OrderAnswer(msgspec.Struct, frozen=True):
 
 
 class OrdersAnswer(msgspec.Struct, frozen=True):
-    """One page, newest first; `next_cursor` is null on the last."""
+    """One page of orders, newest first; `next_cursor` is null on the last page."""
 
     orders: tuple[OrderAnswer, ...]
     next_cursor: str | None
 
 
 class QueueAnswer(msgspec.Struct, frozen=True):
-    """A place in line. `position` is the number in line, constant, null before a draw; `ahead` are
-    those who will be let in before. Waits are null while nothing honest can be said.
-    `admission_token` is there while `state` is admitted, until `admission_expires_at`.
+    """A place in line. `position`: the number in line, constant, null before a draw; `ahead`: the
+    buyers who will be let in before this one. The estimated waits are null while there is no basis
+    for them. `admission_token` is present while `state` is admitted, until `admission_expires_at`.
     """
 
     ticket: str
@@ -116,13 +116,13 @@ class QueueAnswer(msgspec.Struct, frozen=True):
 
 
 class QueueLeft(msgspec.Struct, frozen=True):
-    """Whether there was a place to give up."""
+    """`left`: whether the buyer had a place to give up."""
 
     left: bool
 
 
 class PublicItem(msgspec.Struct, frozen=True):
-    """An item as buyers see it; `availability` is coarse, so that it can be cached."""
+    """An item as buyers see it; `availability` is coarse, so that answers can be cached."""
 
     sku: str
     name: str
@@ -133,15 +133,15 @@ class PublicItem(msgspec.Struct, frozen=True):
 
 
 class PublicWaitingRoom(msgspec.Struct, frozen=True):
-    """How buyers are let in; `prequeue_at`: from when they may join before the opening."""
+    """How buyers are let in; `prequeue_at`: the instant from which they may join."""
 
     prequeue_at: Instant | None
     order: Literal["fifo", "draw"]
 
 
 class DrawAnswer(msgspec.Struct, frozen=True):
-    """The draw of a sale, for whoever wants to check it. `commitment` is SHA-256 of the seed; both
-    are in hex. Seed and count are null until the draw was held; `count` is how many were in it.
+    """The draw of a sale, for anybody who wants to check it. `commitment` is SHA-256 of the seed,
+    both in hex. `seed` and `count`, the number of buyers in the draw, are null until it was held.
     """
 
     sale_id: str
@@ -165,7 +165,7 @@ class PublicSale(msgspec.Struct, frozen=True):
 
 
 class DemoSession(msgspec.Struct, frozen=True):
-    """A new visitor, and the sale to show; null where none was ever scheduled or opened."""
+    """A new visitor, and the sale to show; null when no sale was ever scheduled or opened."""
 
     buyer_id: str
     token: str

@@ -1,4 +1,4 @@
-"""The answers of an operation: what it does when done, and its problems by status and code."""
+"""The answers of an operation: its result, and its problems by status and code."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from gateway.api.description.examples import example_of
 
 Json = dict[str, Any]
 SCHEMA = "#/components/schemas/{name}"
-# Any call may answer these, so the endpoints do not name them.
+# Problems of every call; the endpoints' `codes` omit them.
 ANY_CALL = ("malformed", "rate_limited", "overloaded", "internal")
 ANY_GUARDED_CALL = ("unauthenticated", "forbidden")
 
@@ -22,20 +22,20 @@ _EVENTS = "text/event-stream"
 _TEXT: Json = {"type": "string"}
 _SECONDS: Json = {"type": "integer", "minimum": 0}
 _HEADERS: dict[str, tuple[str, Json]] = {
-    "X-Request-Id": ("The caller's own where it sent a sane one; finds the request in the logs.",
+    "X-Request-Id": ("The caller's own id if well-formed, else a new id; the logs name it.",
                      {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,64}$"}),
-    "Location": ("Where what was made can be read.", {"type": "string", "format": "uri-reference"}),
-    "ETag": ("The sale's version; give it back as If-Match.",
+    "Location": ("The URL of what was made.", {"type": "string", "format": "uri-reference"}),
+    "ETag": ("The sale's version; send it as If-Match.",
              {"type": "string", "pattern": '^"[0-9]+(-[A-Za-z0-9_-]*)?"$'}),
-    "Idempotent-Replayed": ("There where the request took effect before.", {"const": "true"}),
-    "Cache-Control": ("How long a cache may keep it.", _TEXT),
-    "Vary": ("What else the answer depends on.", _TEXT),
-    "Content-Disposition": ("A name for the file.", _TEXT),
-    "Content-Security-Policy": ("Nothing from outside is loaded.", _TEXT),
+    "Idempotent-Replayed": ("Present when the request had taken effect before.", {"const": "true"}),
+    "Cache-Control": ("How long a cache may keep the answer.", _TEXT),
+    "Vary": ("The request headers that the answer depends on.", _TEXT),
+    "Content-Disposition": ("The file name.", _TEXT),
+    "Content-Security-Policy": ("Nothing from other origins is loaded.", _TEXT),
     "Retry-After": ("Seconds to wait, spread so that callers do not return together.", _SECONDS),
-    "RateLimit": ("What is left of the quota that is nearest to its end.", _TEXT),
+    "RateLimit": ("What remains of the quota that is closest to its limit.", _TEXT),
     "RateLimit-Policy": ("The quotas.", _TEXT),
-    "WWW-Authenticate": ("Bearer.", _TEXT),
+    "WWW-Authenticate": ("The scheme, Bearer.", _TEXT),
 }  # fmt: skip
 _ALWAYS_THERE = frozenset({"X-Request-Id", "ETag", "Retry-After", "WWW-Authenticate"})
 _OF_STATUS = {
@@ -43,11 +43,11 @@ _OF_STATUS = {
     429: ("Retry-After", "RateLimit", "RateLimit-Policy"),
     503: ("Retry-After",),
 }
-_SAID = {200: "Done", 201: "Made", 304: "What the caller has is still right"}
+_SAID = {200: "Done", 201: "Created", 304: "The caller's copy is current"}
 
 
 def header_components() -> Json:
-    """Every header of an answer."""
+    """The description of every header that an answer may carry."""
     return {
         name: {"description": said, "required": name in _ALWAYS_THERE, "schema": schema}
         for name, (said, schema) in _HEADERS.items()
@@ -55,7 +55,7 @@ def header_components() -> Json:
 
 
 def problem_components() -> Json:
-    """A schema for the problems of each code, over the one of all problems."""
+    """A schema for the problems of each code, based on the schema of all problems."""
     types = {problem_members.Problem, *MEMBERS.values()}
     _, components = msgspec.json.schema_components(
         sorted(types, key=lambda type_: type_.__name__), ref_template=SCHEMA
@@ -85,7 +85,7 @@ def responses(endpoint: AnyEndpoint) -> Json:
     }
     for problem_status, codes in _problems(endpoint).items():
         problem = _problem(problem_status, codes)
-        if problem_status in found:  # another kind of answer has this status too
+        if problem_status in found:  # a success of this call has this status too
             problem["content"] |= found[problem_status]["content"]
             problem["headers"] = {"X-Request-Id": _header("X-Request-Id")}
         found[problem_status] = problem
@@ -115,7 +115,7 @@ def _done(endpoint: AnyEndpoint, status: int) -> Json:
 
 
 def _event(data: type) -> Json:
-    """A server-sent event; `problem` is the last one of a stream."""
+    """A server-sent event; an event with a problem is the last of its stream."""
     told = [ref(data.__name__), ref("Problem")]
     return {
         "type": "object",

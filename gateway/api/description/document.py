@@ -1,7 +1,7 @@
-"""The OpenAPI 3.1 document, made from the endpoints and the types they take and give.
+"""The OpenAPI 3.1 document, built from the endpoints and the types of their bodies and answers.
 
-Nothing is said twice: bodies and answers are the structs that parse and render, problems come from
-their catalogue, and the router is made from the same endpoints.
+Nothing is written twice: bodies and answers are the structs that parse and render, problems come
+from their catalogue, and the router is built from these endpoints too.
 """
 
 from collections import Counter, defaultdict
@@ -27,19 +27,19 @@ _INFO = {
     "version": "1",
     "summary": "The gate in front of a limited release.",
     "description": (
-        "Bodies and answers are JSON. Errors are problems (RFC 9457): decide on their `code`. "
+        "Bodies and answers are JSON. Errors are problems (RFC 9457): decide by their `code`. "
         "Instants are RFC 3339 in UTC, money is in minor units. An answer of 429 or 503 says in "
-        "`Retry-After` when to ask again; a request that carries an `Idempotency-Key` may always "
-        "be repeated with the same one."
+        "`Retry-After` when to ask again; a request with an `Idempotency-Key` may always be "
+        "repeated with this key."
     ),
     "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
 }
 _SCOPES = {
-    "buyer": "One buyer, `sub` is the buyer's id: reserve, cancel, extend, read their own.",
-    "storefront": "The shop: acts for any buyer; the only one that confirms and takes returns.",
+    "buyer": "A buyer, whose id is `sub`: reserves, cancels, extends, reads own reservations.",
+    "storefront": "The shop: acts for any buyer; only the shop confirms and takes returns.",
     "ops": "Operators: run sales, read everything.",
 }
-# The first word that a path has decides.
+# The tag of a path: the first of these words that the path contains decides.
 _TAGS = {
     "queue": "Waiting room",
     "reservations": "Reservations",
@@ -54,7 +54,7 @@ _OTHER_TAG = "System"
 
 
 def openapi_document(endpoints: Sequence[AnyEndpoint]) -> Json:
-    """The document."""
+    """The OpenAPI document of the endpoints, as JSON values."""
     ids = _operation_ids(endpoints)
     paths: defaultdict[str, Json] = defaultdict(dict)
     for endpoint in endpoints:
@@ -85,7 +85,7 @@ def openapi_document(endpoints: Sequence[AnyEndpoint]) -> Json:
 
 
 def _operation_ids(endpoints: Sequence[AnyEndpoint]) -> dict[tuple[str, str], str]:
-    """By method and path: the route's name, or `open_sale` where a route has several."""
+    """Operation ids by method and path: the route, or such as `open_sale` for routes used twice."""
     routes = Counter(endpoint.route for endpoint in endpoints)
     ids = {}
     for endpoint in endpoints:
@@ -161,7 +161,7 @@ def _request_body(body: type, *, optional: bool) -> Json:
 
 
 def _schemas(endpoints: Sequence[AnyEndpoint]) -> Json:
-    """Every body and answer, and what they are made of."""
+    """The schemas of every body and answer, and of the types inside them."""
     bodies = {each.body for each in endpoints if isinstance(each, Endpoint) and each.body}
     answers = {each.answer for each in endpoints if each.answer is not None}
     _, schemas = msgspec.json.schema_components(
@@ -170,5 +170,5 @@ def _schemas(endpoints: Sequence[AnyEndpoint]) -> Json:
     _, in_bodies = msgspec.json.schema_components([*bodies], ref_template=SCHEMA)
     for name, schema in schemas.items():
         if name not in in_bodies and schema.get("type") == "object" and "properties" in schema:
-            schema["required"] = [*schema["properties"]]  # what is answered is always whole
+            schema["required"] = [*schema["properties"]]  # an answer always has all its fields
     return schemas

@@ -1,4 +1,4 @@
-"""One example of every body and answer, made of the types themselves, all from one small drop."""
+"""One example of every body and answer, built from their types, all about one small drop."""
 
 from typing import Any
 
@@ -174,5 +174,5 @@ _EXAMPLES: dict[type, object] = {
 
 
 def example_of(type_: type) -> Any:
-    """The example of a body or an answer as JSON; None where it has none."""
+    """The example of a body or an answer as JSON values; None without an example."""
     return msgspec.to_builtins(_EXAMPLES[type_]) if type_ in _EXAMPLES else None

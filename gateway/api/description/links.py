@@ -1,7 +1,7 @@
-"""What can be called next with what an answer says: OpenAPI links, by operation.
+"""OpenAPI links: which operations can follow an answer, and with which of its values.
 
-They are the ways through the state machines, so a client generator, a reader, and a test that walks
-the API all find them in the document.
+The links are the paths through the state machines. Client generators, readers, and a test that
+walks the API find them in the document.
 """
 
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ _OF_BUYER = {"query.buyer_id": "$response.body#/buyer_id"}
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A way to another operation; `parameters` are runtime expressions."""
+    """A link to another operation; `parameters` are runtime expressions."""
 
     operation_id: str
     parameters: dict[str, str] = field(default_factory=dict)

@@ -12,7 +12,7 @@ import msgspec
 from gateway.api.contract.problems import Header
 from gateway.api.description.answers import Json
 
-# The browser holds the page to what it promises: nothing is loaded from anywhere.
+# The browser enforces that the page loads nothing from anywhere.
 PAGE_POLICY: Header = (
     "Content-Security-Policy",
     (
@@ -25,7 +25,7 @@ _CODE = re.compile(r"`([^`]+)`")
 
 
 def docs_page(document: Json) -> bytes:
-    """The page as HTML."""
+    """The page as HTML in UTF-8."""
     by_tag: defaultdict[str, list[tuple[str, str, Json]]] = defaultdict(list)
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
@@ -123,7 +123,7 @@ def _contents(contents: Json) -> Iterator[str]:
 
 
 def _type(name: str, schema: Json) -> str:
-    """A named type: its fields, or what it is made of."""
+    """The article of a named type: its fields, or the types it is composed of."""
     parts = [f"<p>{_prose(schema['description'])}</p>" if "description" in schema else ""]
     if "allOf" in schema:
         parts.append(f"<p>{' and '.join(_shape(part) for part in schema['allOf'])}</p>")
@@ -143,7 +143,7 @@ def _type(name: str, schema: Json) -> str:
 
 
 def _shape(schema: Json) -> str:
-    """The type of a schema in words, with links to the named ones."""
+    """The type of a schema in words, with links to named types."""
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
         return f'<a href="#type-{name}">{name}</a>'

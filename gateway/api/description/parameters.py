@@ -1,7 +1,7 @@
-"""Every parameter of the API that is not in a body: in the path, the query or a header.
+"""Every parameter of the API outside of bodies: in the path, the query or a header.
 
-A path parameter is known by the word before it, so `/v1/orders/{id}` and `/v1/dead-letters/{id}`
-are two; the others by their names.
+A path parameter is known by the word before it, since `/v1/orders/{id}` and `/v1/dead-letters/{id}`
+have different ids; query and header parameters are known by their names.
 """
 
 import re
@@ -26,7 +26,7 @@ Reservation = Annotated[
     ),
 ]
 Number = Annotated[str, msgspec.Meta(pattern="^[0-9]{1,18}$", examples=["17"])]
-# Bare, or as a quoted string (RFC 8941).
+# A bare key, or a quoted string (RFC 8941).
 Key = Annotated[
     str,
     msgspec.Meta(
@@ -50,41 +50,41 @@ class Parameter:
 IN_PATH = {
     "sales": Parameter(SaleId, "The sale's id."),
     "items": Parameter(Sku, "A SKU of the sale."),
-    "reservations": Parameter(Reservation, "What the reservation's answer called it."),
+    "reservations": Parameter(Reservation, "The reservation's id."),
     "orders": Parameter(Reservation, "The reservation's id: an accepted reservation is an order."),
-    "dead-letters": Parameter(Number, "Its number in the list of dead letters."),
+    "dead-letters": Parameter(Number, "The dead letter's number."),
     "buyers": Parameter(
-        BuyerId, f"The buyer's id, at most {SUBJECT_BYTES_MAX} bytes; percent-encode what needs it."
+        BuyerId, f"The buyer's id, at most {SUBJECT_BYTES_MAX} bytes, percent-encoded."
     ),
 }
 IN_QUERY = {
     "buyer_id": Parameter(
-        BuyerId, "Whose. A buyer may leave it out; others must give it. At most 128 bytes."
+        BuyerId, "The buyer's id, at most 128 bytes; optional for buyers, else required."
     ),
-    "sale_id": Parameter(SaleId, "Only what is about this sale."),
+    "sale_id": Parameter(SaleId, "Restricts the list to this sale."),
     "cursor": Parameter(
-        Cursor, "`next_cursor` of the page before; empty or left out for the first."
+        Cursor, "`next_cursor` of the page before; empty or absent for the first page."
     ),
 }
 IN_HEADERS = {
     "Idempotency-Key": Parameter(
         Key,
-        "1 to 255 visible ASCII characters, bare or quoted. Repeat the request with the same key "
-        "until there is an answer: it takes effect once.",
+        "1 to 255 visible ASCII characters, bare or quoted. Repeat the request with this key "
+        "until there is an answer: the request takes effect once.",
         required=True,
     ),
     "If-Match": Parameter(
-        Tag, "An ETag of the sale: change it only if it is still that version. `*` is any."
+        Tag, "An ETag of the sale: change the sale only at this version. `*`: at any version."
     ),
-    "If-None-Match": Parameter(str, "ETags that are at hand: 304 where one is still right."),
+    "If-None-Match": Parameter(str, "ETags of the caller's copies; 304 when one is current."),
     "Admission-Token": Parameter(
-        str, "What the waiting room gave; required where the sale has one."
+        str, "The admission token from the waiting room; required in a sale with a waiting room."
     ),
-    "Queue-Ticket": Parameter(str, "The ticket that joining the queue gave."),
-    "Last-Event-ID": Parameter(Number, "The last event that arrived, to go on after it."),
+    "Queue-Ticket": Parameter(str, "The ticket from joining the queue."),
+    "Last-Event-ID": Parameter(Number, "The id of the last event received; later events follow."),
 }
 
 
 def path_parameters(path: str) -> list[tuple[str, Parameter]]:
-    """Name and parameter of each in a path. KeyError for a word that has none here."""
+    """Names and parameters of a path. Raises KeyError for a word without a parameter."""
     return [(name, IN_PATH[word]) for word, name in _IN_PATH.findall(path)]

@@ -1,4 +1,4 @@
-"""From answers and errors to what goes over the wire: request ids, responses, problems."""
+"""Turns answers and errors into responses: request ids, response bytes, problems."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from gateway.api.contract.problems import Answer, Header, Problem, not_found, re
 from gateway.api.ledger.connections import LedgerUnavailable
 from gateway.inventory.errors import Overloaded, Recovering, UnknownOutcome
 
-# Unique without asking the kernel for randomness each time; an id is a name, not a secret.
+# Request ids are unique without a random number for each: an id is a name, not a secret.
 _PROCESS: Final = token_hex(6)
 _requests = count(1)
 _SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 
 def request_id_of(given: str | None) -> str:
-    """The caller's request id where it is sane, else a new one."""
+    """The caller's request id where it is well-formed, else a new id."""
     if given is not None and _SANE_ID.fullmatch(given):
         return given
     return f"{_PROCESS}-{next(_requests):x}"
 
 
 def response_of(answer: Answer, request_id: str) -> web.Response:
-    """The answer for aiohttp."""
+    """The answer as an aiohttp response, with its request id."""
     response = web.Response(
         status=answer.status, body=answer.body, headers={"Content-Type": answer.content_type}
     )
@@ -44,7 +44,7 @@ def response_of(answer: Answer, request_id: str) -> web.Response:
 
 
 def problem_of(error: BaseException) -> Problem:
-    """What a caller is told of an error."""
+    """The problem that a caller gets for an error; `internal` for an unexpected error."""
     match error:
         case Problem():
             return error
@@ -53,21 +53,21 @@ def problem_of(error: BaseException) -> Problem:
         case web.RequestPayloadError():
             return Problem("malformed", "The body cannot be read.")
         case Overloaded():
-            return Problem("overloaded", "Too much is under way.")
+            return Problem("overloaded", "Too many requests are under way.")
         case UnknownOutcome():
             return recovering()
         case Recovering():
-            return Problem("recovering", "What this is about is being recovered; ask again.")
+            return Problem("recovering", "This part of the sale is being recovered; ask again.")
         case LedgerUnavailable():
-            return Problem("recovering", "The ledger does not answer now.")
-    return Problem("internal", "Something failed that should not have.")
+            return Problem("recovering", "The ledger does not answer; ask again.")
+    return Problem("internal", "An unexpected error; the log has its cause.")
 
 
 def _http_problem(error: web.HTTPException) -> Problem:
-    """What the router, or aiohttp itself, refuses."""
+    """The problem for a refusal by the router or by aiohttp itself."""
     if isinstance(error, web.HTTPMethodNotAllowed):
         allowed = ", ".join(sorted(error.allowed_methods))
-        detail = f"This resource takes {allowed}."
+        detail = f"This resource accepts {allowed}."
         return Problem("method_not_allowed", detail, headers=(("Allow", allowed),))
     if isinstance(error, web.HTTPNotFound):
         return not_found("resource")
@@ -78,7 +78,7 @@ _REASONS = {status.value: status.phrase for status in HTTPStatus}
 
 
 def response_bytes(answer: Answer, request_id: str, more: tuple[Header, ...] = ()) -> bytes:
-    """The response as it goes over the wire; the same headers as on the general way."""
+    """The bytes of the response on the hot path; the headers are those of `response_of`."""
     extra = "".join([f"{name}: {value}\r\n" for name, value in answer.headers + more])
     head = (
         f"HTTP/1.1 {answer.status} {_REASONS[answer.status]}\r\n"

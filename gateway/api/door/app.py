@@ -1,4 +1,4 @@
-"""The application: the router over the endpoints, behind one edge."""
+"""The application: a router over the endpoints, with the edge as its middleware."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -21,8 +21,8 @@ def make_app(
     pages: Sequence[tuple[str, OpenCall]] = (),
     cors: Cors | None = None,
 ) -> web.Application:
-    """The application; its one middleware is the edge. `pages` are paths with what serves them;
-    `cors` None: no other origin may call.
+    """The application; its only middleware is the edge. `pages` are (path, call) pairs; with `cors`
+    None no other origin may call.
     """
 
     @web.middleware
@@ -61,7 +61,7 @@ def _allow_origins(
 
 def _add(app: web.Application, method: str, path: str, handler: Handler) -> None:
     if method == "GET":
-        # Answers HEAD too.
+        # A GET route of aiohttp answers HEAD too.
         app.router.add_get(path, handler, expect_handler=check_expectation)
     else:
         app.router.add_route(method, path, handler, expect_handler=check_expectation)

@@ -1,9 +1,9 @@
-"""The connections of one worker: how many there may be, and how long one may keep it waiting.
+"""The connections of one worker: their number, and how long one may keep the worker waiting.
 
-Nothing is set for a request that comes in one piece: what keeps a worker waiting (a head that comes
-in drops, answers nobody reads) is noted where it begins, and a look at all connections twice a
-second ends what has lasted too long. The fuller the worker, the shorter an idle connection lives,
-so that those who only hold connections make room for those who use them.
+A request that comes in one piece sets no timer. Whatever keeps a worker waiting (a head that
+trickles in, answers that nobody reads) is stamped when it begins, and a check of all connections
+twice a second ends what has lasted too long. The fuller the worker, the shorter an idle connection
+lives, so that idle connections make room for connections in use.
 """
 
 import asyncio
@@ -23,8 +23,9 @@ PRESSED_IDLE_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class ConnectionBounds:
-    """`max_per_address` 0: no bound; `head_seconds` from the first byte of a request to the last of
-    its head; `unread_seconds` for a caller to take an answer, or the end of the connection.
+    """`max_per_address` 0: no bound per address. `head_seconds`: time for a request's head, from
+    its first byte to its last. `unread_seconds`: time for a caller to take an answer, or to let the
+    connection end.
     """
 
     max_connections: int
@@ -34,29 +35,29 @@ class ConnectionBounds:
 
 
 class Watched(Protocol):
-    """One open connection, as far as it is looked at here; `now` is the loop's time."""
+    """An open connection, as `Connections` sees it; `now` is the loop's time in seconds."""
 
     def unread_for(self, now: float) -> float:
-        """Seconds that the caller has not taken an answer; else 0."""
+        """Seconds for which the caller has not taken an answer; 0 when nothing waits."""
 
     def head_for(self, now: float) -> float:
-        """Seconds since the first byte of a head that is not whole yet; else 0."""
+        """Seconds since the first byte of an unfinished head; 0 when no head has begun."""
 
     def idle_for(self, now: float) -> float:
-        """Seconds since the last answer, where nothing is asked now; else 0."""
+        """Seconds since the last answer; 0 while a request is under way."""
 
     def refuse(self, problem: Problem) -> None:
         """Answer with the problem, and close."""
 
     def force_close(self) -> None:
-        """Close at once."""
+        """Close the connection at once."""
 
     def abort(self) -> None:
-        """Drop the connection with all that was not read."""
+        """Drop the connection with everything unread."""
 
 
 class Connections:
-    """See the module. `watch` runs for as long as the worker serves."""
+    """Admits and counts a worker's connections. `watch` runs for as long as the worker serves."""
 
     def __init__(
         self,
@@ -66,8 +67,8 @@ class Connections:
         ended: Callable[[str], None],
         exempt: Callable[[str], bool] = lambda _: False,
     ) -> None:
-        """`count` is told of +1 and -1, `ended` of reasons; `exempt` addresses, those of proxies,
-        have no bound of their own, and keep what they hold ready.
+        """`count` is called with +1 and -1, `ended` with a reason. `exempt` addresses (proxies)
+        have no bound per address, and their idle connections stay open under pressure.
         """
         self._bounds = bounds
         self._count = count
@@ -77,7 +78,7 @@ class Connections:
         self._by_address: Counter[str] = Counter()
 
     def admit(self, protocol: Watched, address: str) -> Problem | None:
-        """Note a new connection, or say why there must not be one more."""
+        """Note a new connection; returns the problem to refuse it with, or None."""
         bounds = self._bounds
         if len(self._open) >= bounds.max_connections:
             self._ended(Ended.FULL)
@@ -95,7 +96,7 @@ class Connections:
         return None
 
     def forget(self, protocol: Watched) -> None:
-        """A connection is gone; one that was never admitted is none."""
+        """Note that a connection is gone; a connection that was refused is ignored."""
         address = self._open.pop(protocol, None)
         if address is None:
             return
@@ -105,13 +106,13 @@ class Connections:
             del self._by_address[address]
 
     async def watch(self) -> None:
-        """Look at all connections, twice a second, until cancelled."""
+        """Check all connections, twice a second, until cancelled."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             self.look(asyncio.get_running_loop().time())
 
     def look(self, now: float) -> None:
-        """End what has lasted too long; `now` is the loop's time."""
+        """End connections that kept the worker waiting too long; `now` is the loop's time."""
         bounds = self._bounds
         pressed = len(self._open) >= PRESSED_SHARE * bounds.max_connections
         for protocol, address in list(self._open.items()):

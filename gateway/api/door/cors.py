@@ -1,7 +1,7 @@
-"""Cross-origin calls: which shops' pages may call the API from a browser (`gateway.cors_origins`).
+"""Cross-origin calls: the origins whose pages may call the API (`gateway.cors_origins`).
 
 Off unless origins are named. Tokens travel in a header and never in a cookie, so credentials are
-not allowed, and an origin that is not named learns nothing: its answers carry no permission.
+not allowed. A page of any other origin cannot read the answers: they carry no permission.
 """
 
 from collections.abc import Collection
@@ -26,11 +26,11 @@ class Cors:
     """Permissions for the named origins."""
 
     def __init__(self, origins: str) -> None:
-        """`origins` with commas, as the setting has them."""
+        """`origins`: separated by commas, as in the setting."""
         self._origins = frozenset(part.strip() for part in origins.split(",") if part.strip())
 
     def headers(self, origin: str | None) -> tuple[Header, ...]:
-        """What an answer to a page of this origin carries; a cache must keep origins apart."""
+        """Headers of an answer to a page of this origin; Vary makes caches keep origins apart."""
         if origin not in self._origins or origin is None:
             return (("Vary", "Origin"),)
         return (
@@ -40,16 +40,16 @@ class Cors:
         )
 
     async def permit(self, request: web.Request, response: web.StreamResponse) -> None:
-        """Add the headers to an answer of the general way, right before it goes out."""
+        """Add the headers to an aiohttp response right before it is sent."""
         headers = response.headers
         if "Access-Control-Allow-Origin" in headers:
-            return  # for everybody already
+            return  # this answer is already open to every origin
         for name, value in self.headers(request.headers.get("Origin")):
             known = headers.get(name)
             headers[name] = f"{known}, {value}" if known and name == "Vary" else value
 
     def preflight(self, methods: Collection[str]) -> OpenCall:
-        """The call that answers OPTIONS for a path which takes these methods."""
+        """The call that answers OPTIONS for a path with these methods."""
         allowed = ", ".join(sorted(methods))
 
         async def answer(request: web.Request) -> Answer:

@@ -1,8 +1,8 @@
 """The edge between aiohttp and the calls: request ids, time, tokens, scopes, problems.
 
-One middleware, nothing per request that can be made once. Everything that leaves carries
-X-Request-Id and is either an Answer or a Problem; what nobody expected is a problem too, with its
-trace in the log.
+One middleware; whatever can be made once is not made per request. Every response carries
+X-Request-Id and is an Answer or a Problem; an unexpected error becomes the problem `internal`, with
+its trace in the log.
 """
 
 import time
@@ -27,7 +27,7 @@ from gateway.api.door.answers import problem_of, request_id_of, response_of
 from gateway.api.metrics.catalogue import GatewayMetrics
 
 SPREAD_SECONDS: Final = 2
-# The route of what machines ask: never limited.
+# The route of health checks, metrics and preflights: never limited.
 SYSTEM: Final = "system"
 ROUTE: Final = web.RequestKey("route", str)
 
@@ -38,11 +38,11 @@ class Resting(Protocol):
     """A connection that can be left unread for a moment."""
 
     def rest(self, seconds: float) -> None:
-        """See the class."""
+        """Read nothing from the connection for so many seconds."""
 
 
 class Edge:
-    """Wraps the calls for the router; `middleware` is the application's only one."""
+    """Wraps the calls for the router; `handle` is the application's only middleware."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class Edge:
         limits: RateLimits | None,
         addresses: ClientAddresses,
     ) -> None:
-        """`limits` None: nobody asks too often."""
+        """`limits` None: no rate limit on this worker."""
         self._verifier = verifier
         self._metrics = metrics
         self._load = load
@@ -72,8 +72,8 @@ class Edge:
         return handle
 
     def streaming(self, route: str, call: StreamCall, *scopes: Scope) -> Handler:
-        """As `guarded`, for a call that answers for itself, over time; while it does, it is no work
-        in flight: it has a bound of its own.
+        """A handler as `guarded` makes it, for a call that streams its own response. An open stream
+        does not count as work in flight; streams have a bound of their own.
         """
         allowed = frozenset(scopes)
 
@@ -87,7 +87,7 @@ class Edge:
         return handle
 
     def open(self, route: str, call: OpenCall) -> Handler:
-        """A handler that takes no token."""
+        """A handler for callers with or without a token."""
 
         async def handle(request: web.Request) -> web.StreamResponse:
             request[ROUTE] = route
@@ -98,7 +98,7 @@ class Edge:
         return handle
 
     def authorized(self, authorization: str | None, allowed: frozenset[Scope]) -> Principal:
-        """The caller. Raises Problem unauthenticated or forbidden."""
+        """The caller behind the token. Raises Problem unauthenticated, forbidden or recovering."""
         try:
             principal = self._verifier.verify_header(authorization)
         except InvalidToken as error:
@@ -106,14 +106,14 @@ class Edge:
         except KeysUnavailable as error:
             raise Problem(
                 "recovering",
-                "The keys that such a token is checked with are being read; ask again.",
+                "The keys that check this token are being fetched; ask again.",
             ) from error
         if principal.scope not in allowed:
             raise forbidden(" or ".join(sorted(allowed)))
         return principal
 
     def enter(self) -> None:
-        """A request came in; `leave` must follow."""
+        """Count a request that came in; `leave` must follow."""
         self._load.in_flight += 1
         self._metrics.began()
 
@@ -125,9 +125,9 @@ class Edge:
         headers: CIMultiDictProxy[str],
         sale_id: str | None,
     ) -> None:
-        """Let the call in, or raise Problem: Shed under load, rate_limited for too many.
+        """Let the call in. Raises Shed under load, Problem rate_limited above a rate limit.
 
-        `principal` None: no token is asked for; `peer`: the address that the connection is from.
+        `principal` None: the call needs no token; `peer`: the connection's address.
         """
         work = work_of(route, None if principal is None else principal.scope)
         if self._load.sheds(work):
@@ -147,26 +147,26 @@ class Edge:
         peer: str,
         headers: CIMultiDictProxy[str],
     ) -> Shed:
-        """What a caller is told who is refused for load; counts it."""
+        """The problem for a call refused under load; counts the refusal."""
         self._metrics.count_shed(work.value)
         shop = principal is not None and principal.scope is Scope.STOREFRONT
         rests = not shop and not self._addresses.proxied(peer, headers)
-        return Shed("There is too much to do at once.", rests=rests)
+        return Shed("The gateway is overloaded.", rests=rests)
 
     def leave(self, route: str, status: int, began: float) -> None:
-        """A request was answered; `began` is the time.perf_counter() of its start."""
+        """Count an answered request; `began` is the time.perf_counter() of its start."""
         self._load.in_flight -= 1
         self._metrics.ended(route, status, time.perf_counter() - began)
 
     def problem(self, error: BaseException, request_id: str) -> Problem:
-        """What the caller is told of an error; what nobody expected is logged with its trace."""
+        """The problem for an error; an unexpected error is logged with its trace."""
         problem = problem_of(error)
         if problem.kind.status == 500:
             _log.error("request_failed", request_id=request_id, exc_info=error)
         return problem
 
     async def handle(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """The middleware's work."""
+        """The middleware: answers the request, and counts it."""
         began = time.perf_counter()
         request_id = request_id_of(request.headers.get("X-Request-Id"))
         request[REQUEST_ID] = request_id
@@ -197,9 +197,9 @@ class Edge:
 
 
 def too_often(refusal: Refusal) -> Problem:
-    """429, by the limit that a worker keeps."""
+    """The problem rate_limited, for a limit that the worker itself keeps."""
     rate = refusal.rate
     quota = Quota(rate.name, rate.burst, rate.burst / rate.per_second)
     detail = f"The limit of this {rate.name} is reached; ask again after Retry-After."
-    # Many share such a limit: those who were refused together must not come back together.
+    # Many callers share such a limit; callers refused together must not come back together.
     return rate_limited(quota, refusal.wait_seconds, detail, spread_seconds=SPREAD_SECONDS)

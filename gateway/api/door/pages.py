@@ -1,4 +1,4 @@
-"""The files of gateway/web over HTTP: from memory, revalidated by ETag, under one strict policy."""
+"""The files of gateway/web over HTTP: from memory, with ETags, under one strict policy."""
 
 from aiohttp import web
 
@@ -7,7 +7,7 @@ from gateway.api.contract.problems import Answer, Header
 from gateway.api.contract.versions import is_known
 from gateway.web.files import CLIENT_PREFIX, WebFile, web_files
 
-# Nothing from another origin, nothing inline, no frame around it, no form that leaves.
+# Nothing from another origin, nothing inline, no framing, no form that sends elsewhere.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
@@ -25,7 +25,7 @@ _SHARED: tuple[Header, ...] = (("Access-Control-Allow-Origin", "*"),)
 
 
 def page_calls() -> tuple[tuple[str, OpenCall], ...]:
-    """A path and its call for every file."""
+    """The path and the call of every file."""
     return tuple((file.path, _serving(file)) for file in web_files())
 
 

@@ -1,8 +1,8 @@
-"""Which calls are served where, when operators have a port of their own (`gateway.ops_port`).
+"""Which calls each port serves, when operators have a port of their own (`gateway.ops_port`).
 
-On the public port there is then nothing that a stolen token of an operator could do: their calls
-are not found, their tokens are refused for the calls they share with others, and /metrics is not
-there. On the operators' port there is nothing that buyers and shops do.
+A stolen operator's token is then useless on the public port: operators' calls and /metrics do not
+exist there, and calls that operators share with others refuse operators' tokens. The operators'
+port has no calls of buyers and shops.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -32,8 +32,8 @@ def make_apps(
     make_system: Callable[[], SystemHandlers],
     cors: Cors | None,
 ) -> tuple[web.Application, web.Application | None]:
-    """What is served on the public port, and on the operators' where they have one. Each describes
-    itself, so `make_system` is called for each.
+    """The application of the public port, and that of the operators' port or None. Each application
+    describes itself, so `make_system` is called once for each.
     """
     make = partial(make_app, edge, max_body_bytes=gateway.max_body_bytes)
     pages = page_calls() if gateway.pages else ()
@@ -52,7 +52,7 @@ def make_apps(
 
 
 def public_endpoints(endpoints: Iterable[AnyEndpoint]) -> list[AnyEndpoint]:
-    """What is left on the public port."""
+    """The endpoints of the public port: all but the operators'."""
     found: list[AnyEndpoint] = []
     for endpoint in endpoints:
         if not isinstance(endpoint, Endpoint):
@@ -66,7 +66,7 @@ def public_endpoints(endpoints: Iterable[AnyEndpoint]) -> list[AnyEndpoint]:
 
 
 def operators_endpoints(endpoints: Iterable[AnyEndpoint]) -> list[AnyEndpoint]:
-    """What is on the operators' port: their calls, and those that need no token."""
+    """The endpoints of the operators' port: operators' calls, and calls without a token."""
     return [
         replace(endpoint, scopes=(Scope.OPS,)) if isinstance(endpoint, Endpoint) else endpoint
         for endpoint in endpoints

@@ -1,6 +1,6 @@
-"""What aiohttp answers before any handler is asked: a request it cannot even read.
+"""The protocol of one connection: its bounds, and problems for requests that aiohttp cannot read.
 
-Such answers are problems with a request id too. A connection that sent one is closed.
+Every such answer is a problem with a request id, and its connection is closed.
 """
 
 import asyncio
@@ -12,14 +12,15 @@ from gateway.api.contract.problems import Answer, Problem
 from gateway.api.door.answers import problem_of, request_id_of, response_bytes, response_of
 from gateway.api.door.connections import Connections
 
-# Of what has come of a head that is not whole: far above what clients and proxies send.
+# Bound of an unfinished head; clients and proxies send far less.
 HEAD_MAX_BYTES = 32 * 1024
-# Of Retry-After: who comes back in time is not to wait again.
+# The share of Retry-After for which a connection rests: a caller who returns in time is not
+# delayed.
 REST_SHARE = 0.9
 
 
 class ProblemProtocol(web.RequestHandler):
-    """One connection; tells its own errors as problems."""
+    """One connection; answers errors outside of the calls with problems."""
 
     __slots__ = ()
 
@@ -32,7 +33,7 @@ class ProblemProtocol(web.RequestHandler):
     ) -> web.StreamResponse:
         """The answer to a request that could not be read, or that failed outside of the edge."""
         if request.writer.output_size > 0:
-            raise ConnectionError("the answer had begun: it cannot become another one")
+            raise ConnectionError("the answer had already begun, so no other can be sent")
         if status >= 500:
             problem = problem_of(exc) if isinstance(exc, Exception) else problem_of(Exception())
         else:
@@ -46,7 +47,7 @@ class ProblemProtocol(web.RequestHandler):
 
 
 class GuardedProtocol(ProblemProtocol):
-    """One of a worker's counted connections; answers how long it has kept the worker waiting."""
+    """One of a worker's counted connections; measures how long it keeps the worker waiting."""
 
     __slots__ = (
         "_connections",
@@ -68,7 +69,7 @@ class GuardedProtocol(ProblemProtocol):
         self._head_bytes = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Protocol callback; one connection too many is told so and closed."""
+        """Protocol callback; a connection above the bounds gets a problem and is closed."""
         self._line = line = cast("asyncio.Transport", transport)
         peer = line.get_extra_info("peername")
         self.peer = peer[0] if peer else ""
@@ -97,20 +98,20 @@ class GuardedProtocol(ProblemProtocol):
         self._paused_since = 0.0
 
     def head_grows(self, size: int) -> None:
-        """Bytes came for an idle connection, and no request is whole."""
+        """Count bytes of an unfinished request head; refuses a head above HEAD_MAX_BYTES."""
         if not self._head_bytes:
             self._head_since = self._loop.time()
         self._head_bytes += size
         if self._head_bytes > HEAD_MAX_BYTES:
-            detail = f"The request's head may have {HEAD_MAX_BYTES} bytes."
+            detail = f"The request's head has more than {HEAD_MAX_BYTES} bytes."
             self.refuse(Problem("malformed", detail))
 
     def head_for(self, now: float) -> float:
-        """Seconds since the first byte of a head that is not whole yet; else 0."""
+        """Seconds since the first byte of an unfinished head; 0 when no head has begun."""
         return now - self._head_since if self._head_bytes else 0.0
 
     def unread_for(self, now: float) -> float:
-        """Seconds that the caller has not taken what it was told; else 0."""
+        """Seconds for which the caller has not taken an answer; 0 when nothing waits."""
         if self._paused_since:
             return now - self._paused_since
         if self._line is not None and self._line.is_closing():
@@ -119,23 +120,23 @@ class GuardedProtocol(ProblemProtocol):
         return 0.0
 
     def idle_for(self, now: float) -> float:
-        """Seconds since the last answer, where nothing is asked now; else 0."""
+        """Seconds since the last answer; 0 while a request is under way."""
         if self._waiter is None or self._waiter.done() or self._messages:
             return 0.0
         return now - (self._next_keepalive_close_time - self._keepalive_timeout)
 
     def rest(self, seconds: float) -> None:
-        """Read no request before the caller was told to come back: who waits does not notice."""
+        """Read no request for most of these seconds; nobody who keeps to Retry-After is delayed."""
         self._pause_reading_for_buffer()
         self._loop.call_later(REST_SHARE * seconds, self._rested)
 
     def refuse(self, problem: Problem) -> None:
-        """Tell the caller of a connection that has no request under way, and close it."""
+        """Send the problem on a connection without a request under way, and close it."""
         self._tell(problem)
         self.force_close()
 
     def abort(self) -> None:
-        """Drop the connection with all that was not read."""
+        """Drop the connection with everything unread."""
         if self._line is not None:
             self._line.abort()
 
@@ -162,7 +163,7 @@ class ProblemServer(web.Server):
     def __init__(
         self, connections: Connections, handler: Any, request_factory: Any, **options: Any
     ) -> None:
-        """`options` are those of web.RequestHandler; `handler` takes what the factory makes."""
+        """`options` are those of web.RequestHandler, `handler` handles the factory's requests."""
         super().__init__(
             handler, request_factory=request_factory, handler_cancellation=False, **options
         )
@@ -170,18 +171,18 @@ class ProblemServer(web.Server):
         self._options = options
 
     def __call__(self) -> web.RequestHandler:
-        """A connection's protocol."""
+        """The protocol of a new connection."""
         return GuardedProtocol(self._guard, self, loop=self._loop, **self._options)
 
 
 async def check_expectation(request: web.Request) -> None:
-    """Ask for the body of a caller who waits for that; nothing else can be expected of us."""
+    """Send 100 Continue to a caller who waits for it. Raises Problem for any other expectation."""
     if request.headers.get("Expect", "").lower() != "100-continue":
-        raise Problem("malformed", "Expect: only 100-continue is known.")
+        raise Problem("malformed", "Expect: only 100-continue is supported.")
     if request.version < HttpVersion11:
         return
     await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-    # What was written is no part of the answer that follows.
+    # aiohttp counts the interim response as output; it is no part of the answer that follows.
     request.writer.output_size = 0
 
 

@@ -1,6 +1,6 @@
-"""Spans of the calls about a reservation; used only where traces are wanted.
+"""Spans of the calls about a reservation; used only when tracing is on.
 
-Refusals make no reservation and so no trace: they are counted in the metrics.
+A refused reserve makes no reservation and so no span; the metrics count it.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ _ROUTES = frozenset({"confirm", "cancel", "extend", "returns"})
 
 
 class _TracedAsk(Ask, frozen=True, gc=False):
-    """An Ask, and what its span begins with."""
+    """An Ask with the start time and the traceparent of its span."""
 
     began_ns: int = 0
     traceparent: str | None = None
@@ -35,14 +35,14 @@ class TracedReserve(Reserve):
     """Reserve, with a span for each answer about a reservation; on the hot path too."""
 
     def __init__(self, tracing: Tracing, *parts: Any, **options: Any) -> None:
-        """`parts` and `options` are Reserve's."""
+        """`parts` and `options` are the arguments of Reserve."""
         super().__init__(*parts, **options)
         self._tracing = tracing
 
     def ask(
         self, facts: SaleFacts, headers: Mapping[str, str], raw: bytes, principal: Principal
     ) -> Ask:
-        """As Reserve's, and the time it came."""
+        """`Reserve.ask`, with the time and the traceparent of the request."""
         ask = super().ask(facts, headers, raw, principal)
         return _TracedAsk(
             **msgspec.structs.asdict(ask),
@@ -51,7 +51,7 @@ class TracedReserve(Reserve):
         )
 
     def answer(self, ask: Ask, reply: ReserveReply) -> Answer | Problem:
-        """As Reserve's, and its span."""
+        """`Reserve.answer`, with a span when the reply is about a reservation."""
         answer = super().answer(ask, reply)
         name = _SPAN_NAMES.get(Outcome(reply.outcome))
         if name is not None and isinstance(ask, _TracedAsk):
@@ -67,10 +67,10 @@ class TracedReserve(Reserve):
 
 
 def traced(endpoint: AnyEndpoint, tracing: Tracing) -> AnyEndpoint:
-    """The endpoint with a span for each call, where it is about a reservation that is there."""
+    """The endpoint with a span for each call about an existing reservation."""
     if not isinstance(endpoint, Endpoint) or endpoint.route not in _ROUTES:
         return endpoint
-    answer_of = cast("Call", endpoint.call)  # none of these is a stream
+    answer_of = cast("Call", endpoint.call)  # no route in _ROUTES is a stream
 
     async def call(request: web.Request, principal: Principal) -> Answer:
         began_ns = now_ns()
@@ -90,7 +90,7 @@ def traced(endpoint: AnyEndpoint, tracing: Tracing) -> AnyEndpoint:
         try:
             answer = await answer_of(request, principal)
         except Problem as problem:
-            # A stranger's guess makes no trace.
+            # A guessed id leaves no span.
             if problem.kind.code != "not_found":
                 record({"error.type": problem.kind.code, STATUS: problem.kind.status})
             raise

@@ -1,13 +1,14 @@
-"""Who did what: one row for every write of an operator."""
+"""The audit log: one row for every write of an operator."""
 
 import msgspec
 from asyncpg.pool import PoolConnectionProxy
 
 from gateway.api.ledger.queries import QUERIES
+from gateway.process.audit import AuditAction
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """An operator's request: who, under which request id, having seen which version (None: any)."""
+    """An operator's request: subject, request id, and the version it was made for (None: any)."""
 
     subject: str
     request_id: str
@@ -17,11 +18,11 @@ class Caller(msgspec.Struct, frozen=True):
 async def write_audit(
     connection: PoolConnectionProxy,
     caller: Caller,
-    action: str,
+    action: AuditAction,
     sale_id: str | None,
     **detail: object,
 ) -> None:
-    """Write the row, in the caller's transaction where there is one."""
+    """Write the audit row, in the connection's transaction if it has one."""
     await connection.execute(
         QUERIES["write_audit"],
         sale_id,

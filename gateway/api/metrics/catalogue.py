@@ -1,4 +1,4 @@
-"""What the gateway counts, in one catalogue, and how it is shown to Prometheus."""
+"""The gateway's metrics in one catalogue, and their text for Prometheus."""
 
 from bisect import bisect_left
 from collections.abc import Iterable
@@ -30,7 +30,7 @@ class Ended(StrEnum):
     PRESSED = "pressed"
 
 
-# Every route by the name its handler is registered under; `other` is everything else.
+# The names of all routes, as endpoints have them; `other` counts requests without an endpoint.
 ROUTES = (
     "reserve", "reservation", "confirm", "cancel", "extend", "returns", "order", "orders",
     "sale_put", "sale", "sale_state", "item_state", "adjust", "snapshot", "accounting", "reconcile",
@@ -68,25 +68,25 @@ _REQUEST_SLOTS = {route: _SLOTS[f"request:{route}:2xx"] for route in ROUTES}
 
 
 class GatewayMetrics(Collector):
-    """Counts into this worker's file; shows the sum over all workers of the gateway."""
+    """Counts in this worker's file; shows the sum over all workers of the gateway."""
 
     def __init__(self, run_dir: Path, worker_slot: int) -> None:
-        """Files live in `run_dir`, one a worker."""
+        """The files are in `run_dir`, one for each worker."""
         self._file = MetricsFile(run_dir, worker_slot, _NAMES)
         self._values = self._file.values
         for name in (IN_FLIGHT, CONNECTIONS):
-            self._values[_SLOTS[name]] = 0.0  # a predecessor's ended with it
+            self._values[_SLOTS[name]] = 0.0  # a former worker's requests and connections are gone
 
     def count_reservation(self, outcome: str) -> None:
-        """One reserve with this outcome: a script's word, or a problem's code."""
+        """Count a reserve call by its outcome: a script's outcome, or a problem's code."""
         self._values[_OUTCOME_SLOTS[outcome]] += 1.0
 
     def began(self) -> None:
-        """A request came in."""
+        """Count a request that came in."""
         self._values[0] += 1.0
 
     def ended(self, route: str, status: int, seconds: float) -> None:
-        """A request was answered."""
+        """Count an answered request and the `seconds` it took."""
         values = self._values
         values[0] -= 1.0
         values[_REQUEST_SLOTS[route] + status // 100 - 2] += 1.0
@@ -95,23 +95,23 @@ class GatewayMetrics(Collector):
         values[first + _BUCKET_COUNT] += seconds
 
     def count_connections(self, change: int) -> None:
-        """So many connections more, or fewer."""
+        """Count opened (positive) or closed (negative) connections."""
         self._values[_SLOTS[CONNECTIONS]] += change
 
     def connection_ended(self, reason: str) -> None:
-        """A connection was refused or ended by the gateway, for a reason of Ended."""
+        """Count a connection that the gateway refused or ended; `reason` is a value of Ended."""
         self._values[_ENDED_SLOTS[reason]] += 1.0
 
     def count_shed(self, work: str) -> None:
-        """One request of this kind refused for too much load."""
+        """Count a request of this kind of work, refused under load."""
         self._values[_SHED_SLOTS[work]] += 1.0
 
     def count_limited(self, limit: str) -> None:
-        """One request refused by this rate limit."""
+        """Count a request refused by this rate limit."""
         self._values[_LIMITED_SLOTS[limit]] += 1.0
 
     def collect(self) -> Iterable[Metric]:
-        """Prometheus: the sums of all workers."""
+        """The metrics for Prometheus, summed over all workers."""
         totals = self._file.totals()
         reservations = CounterMetricFamily(
             "dropgate_reservations", "Reserve calls by outcome", labels=["outcome"]
@@ -140,7 +140,7 @@ class GatewayMetrics(Collector):
         return (reservations, requests, latency, in_flight, connections, *refused)
 
     def figures(self) -> GatewayFigures:
-        """The sums of all workers, for those who watch."""
+        """The figures of operators' pages, summed over all workers."""
         totals = self._file.totals()
         counts = {outcome: int(totals[slot]) for outcome, slot in _OUTCOME_SLOTS.items()}
         first = _LATENCY_SLOTS["reserve"]
@@ -156,7 +156,7 @@ class GatewayMetrics(Collector):
         )
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file; later counts go to memory that nobody reads."""
         self._values = memoryview(bytearray(8 * len(_NAMES))).cast("d")
         self._file.close()
 

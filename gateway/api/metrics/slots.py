@@ -1,8 +1,8 @@
-"""Counters of one worker, in a memory-mapped file that outlives it.
+"""Counters of one worker, in a memory-mapped file that outlives the worker.
 
-Each worker slot has one file of float64 slots, so counting is one store into memory, and any
-worker can sum the files of all. A worker that is restarted goes on where its slot's file stands.
-The file's name has a digest of the layout: another version of the gateway never misreads it.
+Each worker slot has a file of float64 slots, so counting is one store into memory, and any worker
+can sum the files of all workers. A restarted worker continues the counts in its slot's file. The
+file's name has a digest of the layout, so that another version of the gateway never misreads it.
 """
 
 import mmap
@@ -17,7 +17,7 @@ class MetricsFile:
     """`values[i]` is the slot named `names[i]`."""
 
     def __init__(self, folder: Path, worker_slot: int, names: Sequence[str]) -> None:
-        """Open, or make, the file of `worker_slot` in `folder`."""
+        """Open the file of `worker_slot` in `folder`, or make it."""
         layout = blake2b("\n".join(names).encode(), digest_size=6).hexdigest()
         self._pattern = f"gateway-*.{layout}.metrics"
         self._folder = folder
@@ -40,6 +40,6 @@ class MetricsFile:
         return sums
 
     def close(self) -> None:
-        """Let go of the file; what was counted stays in it."""
+        """Close the file; the counts stay in it."""
         self.values.release()
         self._map.close()

@@ -1,1 +1,1 @@
-"""What operators watch and ask for: figures, health, comparisons, dead letters."""
+"""What operators watch and request: figures, health, reconciliations, dead letters."""

@@ -1,6 +1,6 @@
-"""What the gateway asks of other processes, and how long a call waits for the answer.
+"""Requests of the gateway to other processes, and the bounded wait for their answers.
 
-The question is a row and a NOTIFY; whoever does the work writes the answer into the row.
+A request is a row and a NOTIFY; the process that does the work writes its answer into the row.
 """
 
 from collections.abc import Awaitable, Callable
@@ -13,7 +13,7 @@ POLL_MOST_SECONDS = 0.5
 
 
 async def answered(condition: Callable[[], Awaitable[bool]]) -> bool:
-    """Whether the row was answered within WAIT_SECONDS."""
+    """Whether the condition (a row has its answer) became true within WAIT_SECONDS."""
     return await poll_until(
         condition, WAIT_SECONDS, first_seconds=POLL_FIRST_SECONDS, most_seconds=POLL_MOST_SECONDS
     )

@@ -1,4 +1,4 @@
-"""Events that could not be applied: the order writer keeps them, and replays one when asked."""
+"""Events that could not be applied: the order writer keeps them, and replays them on request."""
 
 from base64 import b64encode
 
@@ -11,27 +11,32 @@ from gateway.api.ledger.audit import Caller, write_audit
 from gateway.api.ledger.connections import Ledger
 from gateway.api.ledger.queries import QUERIES
 from gateway.api.operations.asking import answered
+from gateway.process.audit import AuditAction
 
 LETTERS_PAGE = 50
 
 
 class DeadLetters:
-    """Events that could not be applied; their replay is asked of the order writer."""
+    """Lists dead letters, and requests their replay from the order writer."""
 
     def __init__(self, ledger: Ledger, reads: Ledger) -> None:
-        """Over the ledger; `reads` as in Reconciliations."""
+        """`ledger` writes requests, `reads` lists and polls on connections of its own."""
         self._ledger = ledger
         self._reads = reads
 
     async def page(self, before: int | None) -> DeadLettersAnswer:
-        """One page, newest first, of letters older than `before`."""
+        """One page of dead letters older than `before` (None: all), newest first."""
         rows = await self._reads.fetch(QUERIES["dead_letters"], before, LETTERS_PAGE + 1)
         shown = tuple(_letter(row) for row in rows[:LETTERS_PAGE])
         more = str(shown[-1].dead_letter_id) if len(rows) > LETTERS_PAGE else None
         return DeadLettersAnswer(shown, more)
 
     async def replay(self, identifier: int, caller: Caller) -> DeadLetterAnswer:
-        """Apply it now. Raises Problem not_found, or invalid_state when it is refused again."""
+        """Have the event applied now, and wait; a resolved dead letter is returned as it is.
+
+        Raises Problem: not_found, invalid_state when the event is refused again, ledger_behind
+        when the order writer does not answer in time.
+        """
         letter = await self._find(identifier)
         if letter.status in {"replayed", "dismissed"}:
             return letter
@@ -40,7 +45,7 @@ class DeadLetters:
             await write_audit(
                 connection,
                 caller,
-                "dead_letter_replay_asked",
+                AuditAction.DEAD_LETTER_REPLAY_ASKED,
                 letter.sale_id,
                 dead_letter_id=identifier,
             )
@@ -51,7 +56,7 @@ class DeadLetters:
         if not await answered(finished):
             raise Problem(
                 "ledger_behind",
-                "The order writer has not answered; it will replay the letter when it does.",
+                "The order writer has not answered yet; it will replay the event later.",
                 dead_letter_id=identifier,
             )
         letter = await self._find(identifier)

@@ -1,6 +1,6 @@
-"""Gauges read when they are asked for, at most once a second: partitions in Redis, the ledger.
+"""Gauges of partitions in Redis and of the ledger, read on request, at most once a second.
 
-A part that does not answer leaves its gauges out and says so in `dropgate_gauges_up`.
+When Redis or Postgres does not answer, its gauges are left out and `dropgate_gauges_up` is 0.
 """
 
 import asyncio
@@ -32,11 +32,11 @@ class _OccurredAt(msgspec.Struct, frozen=True):
 
 
 class PartitionGauges(msgspec.Struct, frozen=True):
-    """Figures of one partition; None where its Redis did not tell, left out then.
+    """Figures of one partition; a figure that could not be read is None and is left out.
 
-    `lag_seconds` is the age of the first event the ledger lacks, `floor_margin` the smallest
-    distance of an item's available units from its floor, `outbox_fill` the part of the outbox's
-    bound that is in use, `units` each item's units over its locations, by (sku, counter).
+    `lag_seconds` is the age of the first event the ledger has not applied, `floor_margin` the
+    smallest distance of an item's available units from its floor, `outbox_fill` the used share of
+    the outbox's bound, `units` each item's units over its locations, by (sku, counter).
     """
 
     partition: PartitionId
@@ -53,18 +53,18 @@ class PartitionGauges(msgspec.Struct, frozen=True):
 
 _PARTITION_GAUGES = (
     ("outbox_length", "dropgate_outbox_length", "Events in the outbox"),
-    ("outbox_fill", "dropgate_outbox_fill_ratio", "Events beyond the watermark, of the bound"),
-    ("due_holds", "dropgate_due_holds", "Holds past their deadline that nobody has expired yet"),
+    ("outbox_fill", "dropgate_outbox_fill_ratio", "Events beyond the watermark / outbox bound"),
+    ("due_holds", "dropgate_due_holds", "Holds past their deadline, not expired yet"),
     ("lag_events", "dropgate_ledger_lag_events", "Events the ledger has not applied"),
     ("lag_seconds", "dropgate_ledger_lag_seconds", "Age of the first event not applied"),
     ("floor_margin", "dropgate_floor_margin", "Fewest units any item is above its floor"),
-    ("recovering", "dropgate_partition_recovering", "1 where the partition answers nobody"),
-    ("stopped", "dropgate_ledger_stopped", "1 where the ledger applies nothing more"),
+    ("recovering", "dropgate_partition_recovering", "1 while the partition answers no call"),
+    ("stopped", "dropgate_ledger_stopped", "1 while the ledger applies no more events"),
 )
 
 
 class Reading(Collector):
-    """All gauges as they were at one moment."""
+    """All gauges at one moment."""
 
     def __init__(
         self,
@@ -73,8 +73,8 @@ class Reading(Collector):
         up: dict[str, bool],
         dead_letters: dict[str, int] | None = None,
     ) -> None:
-        """`drift`: differences each sale's last comparison left; `up`: parts that spoke;
-        `dead_letters`: open ones by reason.
+        """`drift`: unrepaired differences of each sale's last reconciliation; `up`: whether
+        Postgres and Redis answered; `dead_letters`: open dead letters by reason.
         """
         self._partitions = partitions
         self._drift = drift
@@ -82,20 +82,20 @@ class Reading(Collector):
         self._dead_letters = dead_letters or {}
 
     def of_sale(self, sale_id: str) -> tuple[PartitionGauges, ...]:
-        """What was read of a sale's partitions; nothing where the sale was not looked at."""
+        """The gauges of a sale's partitions; empty when the sale was not among those read."""
         return tuple(p for p in self._partitions if p.partition.sale_id == sale_id)
 
     def drift_of(self, sale_id: str) -> int | None:
-        """Differences the sale's last comparison left; None where there was none."""
+        """Unrepaired differences of the sale's last reconciliation; None without one."""
         return self._drift.get(sale_id)
 
     @property
     def open_letters(self) -> int | None:
-        """Dead letters of all sales; None where the ledger did not tell."""
+        """Open dead letters of all sales; None when the ledger did not answer."""
         return sum(self._dead_letters.values()) if self._up.get("postgres") else None
 
     def collect(self) -> Iterable[Metric]:
-        """Prometheus."""
+        """The metrics for Prometheus."""
         families = []
         for field, name, text in _PARTITION_GAUGES:
             family = GaugeMetricFamily(name, text, labels=["sale", "partition"])
@@ -118,7 +118,7 @@ class Reading(Collector):
         for sale_id, count in self._drift.items():
             drift.add_metric([sale_id], count)
         letters = GaugeMetricFamily(
-            "dropgate_dead_letters_open", "Events set aside and not settled", labels=["reason"]
+            "dropgate_dead_letters_open", "Dead letters not resolved", labels=["reason"]
         )
         for reason, count in self._dead_letters.items():
             letters.add_metric([reason], count)
@@ -129,10 +129,10 @@ class Reading(Collector):
 
 
 class Gauges:
-    """Makes readings; keeps the last one for a second."""
+    """Reads all gauges; keeps the last reading for a second."""
 
     def __init__(self, ledger: Ledger, store: ReservationStore, client: redis_py.Redis) -> None:
-        """`client` reads outboxes."""
+        """`store` reads snapshots, `client` the run id and the outboxes."""
         self._ledger = ledger
         self._store = store
         self._client = client
@@ -141,7 +141,7 @@ class Gauges:
         self._lock = asyncio.Lock()
 
     async def read(self) -> Reading:
-        """The last reading if it is fresh, else a new one."""
+        """The last reading if it is at most FRESH_SECONDS old, else a new reading."""
         async with self._lock:
             if self._reading is None or time.monotonic() - self._read_at > FRESH_SECONDS:
                 self._reading = await self._read()
@@ -217,7 +217,7 @@ class Gauges:
 
 
 def units_of(snapshot: Snapshot) -> dict[tuple[str, str], int]:
-    """Each item's units over its locations, by (sku, counter)."""
+    """The units of each item over its locations, by (sku, counter)."""
     units: dict[tuple[str, str], int] = {}
     for account in snapshot.accounts:
         for counter in SHOWN_COUNTERS:
@@ -227,9 +227,9 @@ def units_of(snapshot: Snapshot) -> dict[tuple[str, str], int]:
 
 
 def floor_margin(snapshot: Snapshot, floors: dict[str, int]) -> int | None:
-    """Fewest units that any item, over its locations, is above its floor; below 0: an oversell.
+    """The fewest units that any item, over its locations, is above its floor; below 0: an oversell.
 
-    A negative floor is deliberate overbooking and shifts the line. None without items.
+    A negative floor is deliberate overbooking, and counts as the floor. None without items.
     """
     return min(
         (

@@ -1,4 +1,4 @@
-"""Whether this worker can do its work, part by part."""
+"""The health of this worker, part by part."""
 
 import asyncio
 from typing import Literal
@@ -10,12 +10,12 @@ from gateway.api.ledger.queries import QUERIES
 from gateway.api.sales.directory import SaleDirectory
 from gateway.inventory.redis.pool import ScriptPool
 
-# Below what load balancers wait for: a Postgres that hangs must not make the gateway look dead.
+# Load balancers wait longer than this: a Postgres that hangs must not make the gateway look dead.
 POSTGRES_TIMEOUT_SECONDS = 1.0
 
 
 class HealthCheck:
-    """Looks at every part."""
+    """Checks Redis, Postgres, the sales listener and the token keys."""
 
     def __init__(
         self,
@@ -24,17 +24,17 @@ class HealthCheck:
         directory: SaleDirectory,
         keyring: Keyring | None = None,
     ) -> None:
-        """The parts; `keyring` where there is one."""
+        """The parts to check; `keyring` None: tokens are checked with shared secrets alone."""
         self._keyring = keyring
         self._pool = pool
         self._ledger = ledger
         self._directory = directory
 
     async def check(self) -> Health:
-        """The state of now, within POSTGRES_TIMEOUT_SECONDS.
+        """The state now, within POSTGRES_TIMEOUT_SECONDS.
 
-        Not ready without a Redis that keeps what the settings promise (no other is connected to),
-        and without Postgres as long as there is nothing this worker could sell alone.
+        Not ready without Redis (the pool connects only to a Redis that keeps what the settings
+        promise), and without Postgres as long as this worker knows no sale it could sell.
         """
         redis: UpDown = "up" if self._pool.connected else "down"
         postgres: UpDown = "up" if await self._postgres_answers() else "down"

@@ -1,4 +1,4 @@
-"""What operators watch: the list of sales, a sale's live figures, the audit log."""
+"""Operators' lists and figures: all sales, a sale's live figures, the audit log."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -37,7 +37,7 @@ _WITH_ROOM = _RUNNING | {SaleState.SCHEDULED}
 
 
 class Overview:
-    """Reads only; raises Problem and LedgerUnavailable."""
+    """Reads the lists and figures; every method raises Problem and LedgerUnavailable."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class Overview:
         gauges: Gauges,
         waiting: QueueOperations,
     ) -> None:
-        """Over the ledger, the partitions' counters, what /metrics shows, and waiting rooms."""
+        """The sources: the ledger, the partitions' counters, the gauges, and the waiting rooms."""
         self._directory = directory
         self._ledger = ledger
         self._snapshots = snapshots
@@ -71,7 +71,7 @@ class Overview:
         return SalesAnswer(tuple(_summary(row) for row in shown), more)
 
     async def figures(self, sale_id: str) -> FiguresAnswer:
-        """A sale now: one snapshot of each partition, and a reading that is kept for a second."""
+        """A sale's figures now: one snapshot of each partition, and gauges up to a second old."""
         facts = await facts_or_problem(self._directory, sale_id)
         return FiguresAnswer(
             sale_id=sale_id,
@@ -87,7 +87,7 @@ class Overview:
         )
 
     async def audit_log(self, sale_id: str | None, before: int | None) -> AuditLogAnswer:
-        """One page, newest first, of entries older than `before`; of one sale or of all."""
+        """One page of entries older than `before`, newest first; of one sale, or (None) of all."""
         rows = await self._ledger.fetch(QUERIES["audit_page"], sale_id, before, AUDIT_PAGE + 1)
         shown = tuple(_entry(row) for row in rows[:AUDIT_PAGE])
         more = str(shown[-1].audit_id) if len(rows) > AUDIT_PAGE else None
@@ -106,7 +106,7 @@ class Overview:
                 )
             return _summed(names, await self._snapshots.of_partitions(facts))
         except InventoryError:
-            return None  # told by `recovering` in the pipeline's figures
+            return None  # the pipeline's figures say `recovering`
 
     async def _room(self, facts: SaleFacts) -> QueueFigures | None:
         if facts.spec.waiting_room is None or facts.state not in _WITH_ROOM:
@@ -114,7 +114,7 @@ class Overview:
         try:
             return await self._waiting.figures(facts.sale_id)
         except InventoryError:
-            return None  # not seen lately
+            return None  # this worker has not read the room lately
 
     async def _pipeline(self, facts: SaleFacts) -> PipelineFigures | None:
         if facts.state not in _RUNNING:
@@ -149,7 +149,7 @@ def _summed(names: dict[str, str], snapshots: tuple[Snapshot, ...]) -> tuple[Fig
 
 
 def _sum(partitions: tuple[PartitionGauges, ...], name: str) -> int | None:
-    """None unless every partition told: a part is not the whole."""
+    """The sum over the partitions; None when a partition's value is unknown."""
     values = [getattr(partition, name) for partition in partitions]
     return sum(values) if values and None not in values else None
 

@@ -1,4 +1,4 @@
-"""Comparisons of Redis with the ledger: the reconciler makes them, calls ask for them."""
+"""Reconciliations of Redis with the ledger: calls request them, the reconciler makes them."""
 
 from collections import defaultdict
 
@@ -20,12 +20,13 @@ from gateway.api.ledger.queries import QUERIES
 from gateway.api.operations.asking import answered
 from gateway.api.sales.directory import SaleDirectory
 from gateway.api.sales.lookup import facts_or_problem
+from gateway.process.audit import AuditAction
 
 RECONCILIATIONS_SHOWN = 20
 DIFFERENCES_SHOWN = 10_000
 
 
-# Failures the reconciler names; another one may pass when it is asked again.
+# Failures of the reconciler that keep their code; any other becomes `recovering`.
 _FAILURES = {
     "ledger_behind": "ledger_behind",
     "overloaded": "overloaded",
@@ -33,16 +34,19 @@ _FAILURES = {
 
 
 class Reconciliations:
-    """Comparisons of Redis and the ledger, asked of the reconciler."""
+    """Requests reconciliations from the reconciler, and lists their results."""
 
     def __init__(self, directory: SaleDirectory, ledger: Ledger, reads: Ledger) -> None:
-        """Over the ledger; `reads` has connections of its own, so that looks hold up nobody."""
+        """`ledger` writes requests; `reads` has its own connections, so lists block no write."""
         self._directory = directory
         self._ledger = ledger
         self._reads = reads
 
     async def run(self, sale_id: str, caller: Caller, *, apply: bool) -> ReconciliationAnswer:
-        """Ask for one and wait. Raises Problem: the reconciler's reason, or that it is silent."""
+        """Request a reconciliation and wait for it.
+
+        Raises Problem: the reconciler's reason, or recovering when it does not answer in time.
+        """
         facts = await facts_or_problem(self._directory, sale_id)
         if not facts.opened:
             raise Problem(
@@ -57,7 +61,7 @@ class Reconciliations:
             await write_audit(
                 connection,
                 caller,
-                "reconciliation_asked",
+                AuditAction.RECONCILIATION_ASKED,
                 sale_id,
                 reconciliation_id=identifier,
                 apply=apply,
@@ -70,7 +74,7 @@ class Reconciliations:
         if not await answered(finished):
             raise Problem(
                 "recovering",
-                "The reconciler has not answered; its result will be listed when it has.",
+                "The reconciler has not answered yet; the result will be in the list later.",
                 reconciliation_id=identifier,
             )
         rows = await self._reads.fetch(QUERIES["reconciliation"], identifier)
@@ -79,13 +83,13 @@ class Reconciliations:
             code = _FAILURES.get(answer.failure or "", "recovering")
             raise Problem(
                 code,
-                f"The comparison could not be made: {answer.failure}.",
+                f"The reconciliation failed: {answer.failure}.",
                 reconciliation_id=identifier,
             )
         return answer
 
     async def of_sale(self, sale_id: str) -> ReconciliationsAnswer:
-        """The latest ones, newest first."""
+        """The latest reconciliations of a sale, newest first. Raises Problem."""
         await facts_or_problem(self._directory, sale_id)
         rows = await self._reads.fetch(
             QUERIES["reconciliations_of_sale"], sale_id, RECONCILIATIONS_SHOWN

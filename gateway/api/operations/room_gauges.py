@@ -1,6 +1,6 @@
-"""Gauges of waiting rooms, read from Redis when they are asked for, at most once a second.
+"""Gauges of waiting rooms, read from Redis on request, at most once a second.
 
-A room that cannot be seen leaves its gauges out.
+A room that cannot be read has no gauges.
 """
 
 import asyncio
@@ -17,22 +17,22 @@ from gateway.api.operations.gauges import FRESH_SECONDS, SALES_MAX
 from gateway.inventory.errors import InventoryError
 
 _GAUGES = (
-    ("dropgate_queue_waiting", "Buyers who wait"),
+    ("dropgate_queue_waiting", "Buyers waiting"),
     ("dropgate_queue_admitted", "Buyers with a live admission"),
-    ("dropgate_queue_serving", "The last place that was called"),
-    ("dropgate_queue_outflow", "Buyers let in a second, over the last seconds"),
+    ("dropgate_queue_serving", "The last place called"),
+    ("dropgate_queue_outflow", "Buyers let in per second, average of the last seconds"),
 )
 
 
 class QueueReading(Collector):
-    """The gauges as they were at one moment."""
+    """The gauges of all rooms at one moment."""
 
     def __init__(self, rooms: dict[str, RoomReading]) -> None:
-        """By sale."""
+        """`rooms`: the reading of each sale's room."""
         self._rooms = rooms
 
     def collect(self) -> Iterable[Metric]:
-        """Prometheus."""
+        """The metrics for Prometheus."""
         families = [GaugeMetricFamily(name, text, labels=["sale"]) for name, text in _GAUGES]
         for sale_id, room in self._rooms.items():
             waiting = max(0, room.issued - room.serving - sum(room.blocks.counts))
@@ -43,10 +43,10 @@ class QueueReading(Collector):
 
 
 class QueueGauges:
-    """Makes readings; keeps the last one for a second."""
+    """Reads the rooms' gauges; keeps the last reading for a second."""
 
     def __init__(self, ledger: Ledger, rooms: RoomStore) -> None:
-        """`ledger` says which sales have a room."""
+        """`ledger` lists the sales with a room, `rooms` reads the rooms."""
         self._ledger = ledger
         self._rooms = rooms
         self._reading = QueueReading({})
@@ -54,7 +54,7 @@ class QueueGauges:
         self._lock = asyncio.Lock()
 
     async def read(self) -> QueueReading:
-        """The last reading if it is fresh, else a new one."""
+        """The last reading if it is at most FRESH_SECONDS old, else a new reading."""
         async with self._lock:
             if time.monotonic() - self._read_at > FRESH_SECONDS:
                 self._reading = QueueReading(await self._read())

@@ -1,4 +1,4 @@
-"""The page at /queue/audit: one file, which computes a draw anew in the browser of who reads it."""
+"""The page at /queue/audit: one file, which recomputes a draw in the reader's browser."""
 
 import re
 from base64 import b64encode
@@ -12,7 +12,7 @@ _PART = re.compile(rb"<(script|style)>(.*?)</\1>", re.DOTALL)
 
 
 def _hashes(kind: bytes) -> str:
-    """The browser runs exactly what is in the file, nothing else."""
+    """Hashes for the policy: the browser runs exactly the file's parts and nothing else."""
     return " ".join(
         f"'sha256-{b64encode(sha256(part).digest()).decode()}'"
         for name, part in _PART.findall(_PAGE)

@@ -1,7 +1,7 @@
-"""What operators do with a waiting room: see it, pause it, pace it, turn a buyer out; and its draw.
+"""Operators' calls for a waiting room: figures, pausing, pacing, removing a buyer; and its draw.
 
-Each change has its audit row first, then takes effect in Redis, then is kept in the ledger, so that
-it outlives Redis. All may be repeated.
+A change has its audit row first, then takes effect in Redis, then is stored in the ledger, so that
+it outlives Redis. Every change may be repeated.
 """
 
 import time
@@ -18,24 +18,30 @@ from gateway.api.ledger.connections import Ledger
 from gateway.api.queue.places import Queue
 from gateway.api.sales.directory import SaleDirectory
 from gateway.api.sales.lookup import facts_or_problem
+from gateway.process.audit import AuditAction
 
 MILLI = 1000
 DRAW_FRESH_SECONDS = 1.0
 DRAWS_MAX = 1000
+_CONTROLS = {
+    "pause": AuditAction.QUEUE_PAUSE,
+    "queue_all": AuditAction.QUEUE_ALL,
+    "resume": AuditAction.QUEUE_RESUME,
+}
 
 
 class QueueOperations:
-    """Every method raises Problem, LedgerUnavailable or InventoryError."""
+    """Operators' calls for rooms; methods raise Problem, LedgerUnavailable, InventoryError."""
 
     def __init__(self, queue: Queue, directory: SaleDirectory, ledger: Ledger) -> None:
-        """Over the worker's waiting rooms and the ledger's audit log."""
+        """`queue` has the worker's rooms, `ledger` the audit log."""
         self._queue = queue
         self._draws: dict[str, tuple[DrawAnswer, float]] = {}
         self._directory = directory
         self._ledger = ledger
 
     async def figures(self, sale_id: str) -> QueueFigures:
-        """The room as it was seen last, a fraction of a second ago."""
+        """The room's figures as last read, a fraction of a second ago."""
         room = await self._queue.room_of(sale_id)
         view = room.view
         reading = view.reading
@@ -58,37 +64,39 @@ class QueueOperations:
         )
 
     async def control(self, sale_id: str, verb: str, caller: Caller) -> QueueFigures:
-        """`verb`: pause, queue_all or resume."""
+        """Change the room's mode; `verb`: pause, queue_all or resume."""
         room = await self._queue.room_of(sale_id)
-        await self._audit(caller, f"queue_{verb.removeprefix('queue_')}", sale_id)
+        await self._audit(caller, _CONTROLS[verb], sale_id)
         await room.control(verb)
         return await self.figures(sale_id)
 
     async def set_rate(
         self, sale_id: str, per_second: float | None, caller: Caller
     ) -> QueueFigures:
-        """Bound how many are called in a second."""
+        """Bound the buyers called per second; None removes the bound."""
         room = await self._queue.room_of(sale_id)
-        await self._audit(caller, "queue_rate", sale_id, per_second=per_second)
+        await self._audit(caller, AuditAction.QUEUE_RATE, sale_id, per_second=per_second)
         await room.control("rate", 0 if per_second is None else max(1, round(per_second * MILLI)))
         return await self.figures(sale_id)
 
     async def revoke(
         self, sale_id: str, buyer_id: str, reason: str, caller: Caller
     ) -> QueueFigures:
-        """Turn a buyer out for good: the place is gone, an admission is honoured no more."""
+        """Remove a buyer for good: the place is gone, and admissions are no longer honoured."""
         room = await self._queue.room_of(sale_id)
-        await self._audit(caller, "queue_revoke", sale_id, buyer_id=buyer_id, reason=reason)
+        await self._audit(
+            caller, AuditAction.QUEUE_REVOKE, sale_id, buyer_id=buyer_id, reason=reason
+        )
         if await room.revoke(buyer_id) == "too_many":
             raise Problem(
                 "invalid_state",
-                "As many buyers are revoked as a waiting room can keep.",
+                "The waiting room has as many revoked buyers as it can keep.",
                 reason="revoked",
             )
         return await self.figures(sale_id)
 
     async def draw(self, sale_id: str) -> DrawAnswer:
-        """The commitment, and once the draw was held all that is needed to check it."""
+        """The draw's commitment and, once it was held, everything needed to check it."""
         facts = await facts_or_problem(self._directory, sale_id)
         if facts.spec.waiting_room is None or facts.spec.waiting_room.order != "draw":
             raise Problem("invalid_state", "The sale has no draw.")
@@ -101,7 +109,9 @@ class QueueOperations:
             self._draws.pop(next(iter(self._draws)))
         return answer
 
-    async def _audit(self, caller: Caller, action: str, sale_id: str, **detail: object) -> None:
+    async def _audit(
+        self, caller: Caller, action: AuditAction, sale_id: str, **detail: object
+    ) -> None:
         async with self._ledger.transaction() as connection:
             await write_audit(connection, caller, action, sale_id, **detail)
 

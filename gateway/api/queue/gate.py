@@ -1,7 +1,7 @@
-"""Who is let through to `reserve` beside what the admission says: the room itself has a word too.
+"""The waiting room's own check before `reserve`, besides that of the admission token.
 
-An operator may have turned a buyer out, or sent all back to the queue, after the admission was
-given. A worker that has never seen the room does not know, and looks before it lets anybody pass.
+After an admission was given, an operator may have removed the buyer, or sent all buyers back to the
+queue. A worker that has not read the room yet reads it before it lets any buyer pass.
 """
 
 from gateway.admission.waiting_room.rooms import WaitingRooms
@@ -10,22 +10,22 @@ from gateway.api.sales.facts import SaleFacts
 
 
 class QueueGate:
-    """See the module; for sales that have a waiting room."""
+    """Decides whether a sale's waiting room still lets a buyer reserve."""
 
     def __init__(self, rooms: WaitingRooms) -> None:
-        """Over the worker's waiting rooms."""
+        """`rooms`: the worker's waiting rooms."""
         self._rooms = rooms
 
     def is_seen(self, sale_id: str) -> bool:
-        """Whether this worker has seen the room."""
+        """Whether this worker has read the room."""
         room = self._rooms.known(sale_id)
         return room is not None and room.is_seen
 
     async def see(self, facts: SaleFacts) -> None:
-        """Look at the room. Raises Recovering where it cannot be seen."""
+        """Read the room. Raises Recovering when it cannot be read."""
         await self._rooms.room(room_facts(facts)).seen()
 
     def lets(self, sale_id: str, buyer_id: str) -> bool:
-        """Whether admissions of this buyer are honoured; False for a room nobody has seen."""
+        """Whether admissions of this buyer are honoured; False for a room that was never read."""
         room = self._rooms.known(sale_id)
         return room is not None and room.honours(buyer_id)

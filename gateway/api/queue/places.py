@@ -1,4 +1,4 @@
-"""Queue calls of buyers: join, look, leave. Looking costs nothing but memory."""
+"""Queue calls of buyers: join, look, leave. Looking is answered from memory alone."""
 
 from datetime import datetime
 
@@ -19,7 +19,7 @@ from gateway.inventory.types import SaleState
 
 
 def room_facts(facts: SaleFacts) -> RoomFacts:
-    """What the waiting room needs to know of a sale. Raises Problem where it has none."""
+    """What the waiting room needs to know of a sale. Raises Problem for a sale without a room."""
     spec = facts.spec.waiting_room
     if spec is None:
         raise Problem("invalid_state", "The sale has no waiting room: reserve directly.")
@@ -43,14 +43,14 @@ def room_facts(facts: SaleFacts) -> RoomFacts:
 
 
 class RoomFactsReader:
-    """Reads a sale for its room, in the room's words."""
+    """Reads a sale's facts for its waiting room."""
 
     def __init__(self, directory: SaleDirectory) -> None:
-        """Over the cached facts."""
+        """`directory`: the cached facts of sales."""
         self._directory = directory
 
     async def __call__(self, sale_id: str) -> RoomFacts:
-        """The facts. Raises Recovering."""
+        """The facts of the sale. Raises Recovering when they cannot be read."""
         try:
             return room_facts(await self._directory.get(sale_id))
         except (UnknownSale, LedgerUnavailable, Problem) as error:
@@ -58,15 +58,15 @@ class RoomFactsReader:
 
 
 class Queue:
-    """See the module. Every method raises Problem or InventoryError."""
+    """Answers the queue calls of buyers. Every method raises Problem or InventoryError."""
 
     def __init__(self, directory: SaleDirectory, rooms: WaitingRooms) -> None:
-        """Over the worker's waiting rooms."""
+        """`directory` has the sales' facts, `rooms` the worker's waiting rooms."""
         self._directory = directory
         self._rooms = rooms
 
     async def room_of(self, sale_id: str) -> Room:
-        """The sale's room, seen at least once."""
+        """The sale's room, read at least once."""
         room = self._rooms.known(sale_id)
         if room is None:
             facts = await facts_or_problem(self._directory, sale_id)
@@ -77,15 +77,13 @@ class Queue:
         return room
 
     async def join(self, sale_id: str, buyer_id: str, ticket: str | None) -> QueueAnswer:
-        """The buyer's place: the one they have, or a new one at the end."""
+        """The buyer's place: the existing place, or a new place at the end."""
         room = await self.room_of(sale_id)
         if room.facts.is_over:
             raise Problem("sale_not_open", "The sale is over.", state=str(room.facts.state))
         if not room.facts.takes_joins(room.now_ms):
             state = str(room.facts.state)
-            raise Problem(
-                "sale_not_open", "The waiting room does not take buyers yet.", state=state
-            )
+            raise Problem("sale_not_open", "The waiting room is not open yet.", state=state)
         self._check_revoked(room, buyer_id)
         passes = _passes(room)
         shown = 0
@@ -97,24 +95,22 @@ class Queue:
         return self._answer(room, buyer_id, await room.join(buyer_id, shown))
 
     async def look(self, sale_id: str, buyer_id: str, ticket: str | None) -> QueueAnswer:
-        """How it stands with the holder of a ticket."""
+        """The state of a ticket's place."""
         room = await self.room_of(sale_id)
         number = self.number_of(room, buyer_id, ticket)
         return await self.standing(room, buyer_id, number)
 
     def number_of(self, room: Room, buyer_id: str, ticket: str | None) -> int:
-        """The number on a ticket."""
+        """The number on a ticket. Raises Problem invalid or not_admitted."""
         if not ticket:
-            raise Problem(
-                "invalid", "Queue-Ticket: send the ticket; joining again gives it to you."
-            )
+            raise Problem("invalid", "Queue-Ticket: send the ticket; joining again returns it.")
         try:
             return _passes(room).number_of(ticket, buyer_id)
         except InvalidPass as error:
             raise _not_admitted(f"{error}.", "ticket") from error
 
     async def standing(self, room: Room, buyer_id: str, number: int) -> QueueAnswer:
-        """How it stands with a number."""
+        """The state of a number's place. Raises Problem not_admitted when it has ended."""
         self._check_revoked(room, buyer_id)
         if room.must_show(number):
             try:
@@ -124,13 +120,13 @@ class Queue:
         return self._answer(room, buyer_id, number)
 
     async def leave(self, sale_id: str, buyer_id: str) -> bool:
-        """Give the place up; False where the buyer has none."""
+        """Give up the buyer's place; False when the buyer has none."""
         room = await self.room_of(sale_id)
         return await room.leave(buyer_id) == "left"
 
     def _check_revoked(self, room: Room, buyer_id: str) -> None:
         if room.is_revoked(buyer_id):
-            raise _not_admitted("An operator has turned this buyer out.", "revoked")
+            raise _not_admitted("An operator has removed this buyer.", "revoked")
 
     def _answer(self, room: Room, buyer_id: str, number: int) -> QueueAnswer:
         try:
@@ -182,7 +178,7 @@ def _not_admitted(detail: str, reason: str) -> Problem:
 
 
 def _ended() -> Problem:
-    detail = "This place has ended: it had its time, or was used or given up. Join again."
+    detail = "This place has ended: its slot is over, or it was used or given up. Join again."
     return _not_admitted(detail, "ended")
 
 

@@ -1,8 +1,8 @@
 """`GET /v1/sales/{sale}/queue/events`: the place in line as Server-Sent Events.
 
-One event when something changes, a heartbeat when nothing does. An event's id is a digest of what
-it says: a client that comes back with `Last-Event-ID` is not told again what it knows. There is no
-buffer of our own: a client that does not read is cut off by its connection's bounds.
+An event is sent when something changes, a heartbeat when nothing does. An event's id is a digest of
+its content, so that a client that reconnects with `Last-Event-ID` gets only news. The gateway
+buffers nothing: a client that does not read is cut off by its connection's bounds.
 """
 
 import asyncio
@@ -26,10 +26,10 @@ _HEARTBEAT = b":\n\n"
 
 
 class QueueStreams:
-    """The streams of one worker."""
+    """The open event streams of one worker."""
 
     def __init__(self, queue: Queue, *, streams_max: int, heartbeat_seconds: float) -> None:
-        """`streams_max`: open at once, above which the answer is 503 overloaded."""
+        """`streams_max`: most streams at once; above it the answer is 503 overloaded."""
         self._queue = queue
         self._streams_max = streams_max
         self._heartbeat_seconds = heartbeat_seconds
@@ -37,13 +37,13 @@ class QueueStreams:
         self.open = 0
 
     def close(self) -> None:
-        """End every stream; clients come back to another worker."""
+        """End every stream; clients reconnect to another worker."""
         self._closing.set()
 
     async def serve(self, request: web.Request, principal: Principal) -> web.StreamResponse:
-        """The stream, until its end. Raises Problem before it has begun, never after."""
+        """Stream events until the end. Raises Problem only before the response has begun."""
         if self.open >= self._streams_max:
-            raise Problem("overloaded", "Too many event streams: poll instead.")
+            raise Problem("overloaded", "Too many event streams; poll instead.")
         buyer_id = principal.subject
         room = await self._queue.room_of(request.match_info["sale"])
         number = self._queue.number_of(room, buyer_id, request.headers.get("Queue-Ticket"))
@@ -104,7 +104,7 @@ class QueueStreams:
                 await response.write(_event("problem", "", body))
                 return
             except InventoryError:
-                continue  # not seen lately: the stream stays, and says nothing that may be wrong
+                continue  # the room was not read lately: send nothing that may be wrong
 
     async def _wait(self, room: Room, place: int | None, seconds: float) -> None:
         with room.alarm(place) as alarm:
@@ -120,7 +120,7 @@ class QueueStreams:
 
 
 def event_id(answer: QueueAnswer) -> str:
-    """The same for answers that say the same; estimates and poll intervals aside."""
+    """A digest of an answer's content, without estimates and poll intervals."""
     says = (
         answer.state, answer.position, answer.ahead, answer.likely_too_late, answer.admission_token,
     )  # fmt: skip

@@ -1,10 +1,9 @@
-"""A stand-in for the shop, for demonstrations alone: visitors get a token and "pay" with a click.
+"""A stand-in for the shop, for demonstrations only: visitors get a token and "pay" with a click.
 
 In production the shop's own server hands out buyer tokens, takes the money and confirms; no page
-ever holds a token that confirms. Here nobody is asked for money, so this must not be reachable by
-anybody else's buyers: it is off unless asked for, it starts only where the gateway, Redis and
-Postgres are all on this machine, and it answers only callers who address the machine itself and who
-came through no proxy.
+ever holds a token that confirms. The demo shop takes no money, so buyers of a real sale must never
+reach it: it is off by default, it starts only where the gateway, Redis and Postgres are all on this
+machine, and it answers only callers who address the machine itself and who came through no proxy.
 """
 
 import secrets
@@ -31,12 +30,12 @@ _PROXY_HEADERS = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-
 
 
 class DemoShop:
-    """See the module."""
+    """Hands out visitors' tokens and confirms their holds, without payment."""
 
     def __init__(
         self, settings: Settings, ledger: Ledger, reservations: ReservationService
     ) -> None:
-        """Raises ValueError where it could be reached from, or would touch, another machine."""
+        """Raises ValueError when another machine could reach the demo shop or be changed by it."""
         check_local(settings)
         secret = settings.auth.secret
         if secret is None:
@@ -47,7 +46,7 @@ class DemoShop:
         self._reservations = reservations
 
     async def session(self) -> DemoSession:
-        """A visitor nobody was before."""
+        """A session for a new visitor."""
         buyer_id = f"visitor-{secrets.token_hex(6)}"
         expires = int(time.time()) + TOKEN_LIFE_SECONDS
         claims = {
@@ -66,7 +65,8 @@ class DemoShop:
     async def pay(self, reservation_id: str, principal: Principal) -> ReservationAnswer:
         """Confirm the caller's own hold, as a shop does once it has the money.
 
-        The reference is made of the reservation's id: a repeated payment is the same payment.
+        The payment reference comes from the reservation's id, so a repeated call is one payment.
+        Raises Problem.
         """
         held = await self._reservations.read(reservation_id, principal)
         reference = f"demo-{held.reservation_id.rpartition('.')[2]}"
@@ -82,23 +82,23 @@ def check_local(settings: Settings) -> None:
         "postgres.dsn": urlsplit(settings.postgres.dsn).hostname,
     }
     for name, host in named.items():
-        # No host in a DSN is a socket in the file system.
+        # A DSN without a host is a socket in the file system.
         if host and not is_this_machine(host):
             raise ValueError(
                 f"gateway.demo_shop is on, and {name} is not on this machine ({host}): "
-                "with it anybody could buy without paying; turn it off"
+                "anybody who reaches it could buy without paying; turn it off"
             )
 
 
 def check_caller_local(headers: Mapping[str, str]) -> None:
-    """Raise Problem not_found for a caller from elsewhere: for them there is no demo shop."""
+    """Raise Problem not_found for a caller from another machine, who must not see the demo shop."""
     host = urlsplit(f"//{headers.get('Host', '')}").hostname or ""
     if not is_this_machine(host) or any(name in headers for name in _PROXY_HEADERS):
         raise not_found("resource")
 
 
 def is_this_machine(host: str) -> bool:
-    """Whether a host name is that of the loopback interface."""
+    """Whether a host name means the loopback interface."""
     if host == "localhost":
         return True
     try:

@@ -1,6 +1,6 @@
 """Orders: the ledger's view of reservations, with their events.
 
-A reservation the ledger has not seen yet is an order too (PENDING); the caller finds it in Redis.
+A reservation that the ledger does not have yet is an order too (PENDING); it is found in Redis.
 """
 
 from collections import defaultdict
@@ -59,19 +59,19 @@ class OrderPage(msgspec.Struct, frozen=True):
 
 
 class OrderBook:
-    """Reads orders from the ledger; every method raises LedgerUnavailable when it is away."""
+    """Reads orders from the ledger; every method raises LedgerUnavailable when it is down."""
 
     def __init__(self, ledger: Ledger) -> None:
-        """Over the ledger."""
+        """`ledger`: the connections for reads."""
         self._ledger = ledger
 
     async def find(self, order_id: str) -> OrderAnswer | None:
-        """The order, or None where the ledger has none (yet)."""
+        """The order, or None when the ledger does not have it (yet)."""
         orders = await self._read([order_id])
         return orders[0] if orders else None
 
     async def of_buyer(self, buyer_id: str, cursor: str | None) -> OrderPage:
-        """One page, newest first. Raises Problem invalid for a cursor that is none of ours."""
+        """One page of orders, newest first. Raises Problem invalid for an unknown cursor."""
         after = decode_cursor(cursor) if cursor else None
         rows = await self._ledger.fetch(
             QUERIES["orders_of_buyer"],
@@ -107,7 +107,7 @@ class OrderBook:
 
 
 async def fetch_records(ledger: Ledger, ids: Sequence[str]) -> list[OrderRecord]:
-    """The reservations of these ids that the ledger has, in the order of the ids."""
+    """The reservations of these ids in the ledger, in the order of the ids; others are left out."""
     if not ids:
         return []
     lines: defaultdict[str, list[OrderLineAnswer]] = defaultdict(list)
@@ -126,7 +126,7 @@ async def fetch_records(ledger: Ledger, ids: Sequence[str]) -> list[OrderRecord]
 
 
 def pending_order(reservation: ReservationAnswer) -> OrderAnswer:
-    """The order of a reservation that only Redis knows."""
+    """The order of a reservation that is only in Redis so far."""
     return OrderAnswer(
         order_id=reservation.order_id,
         sale_id=reservation.sale_id,

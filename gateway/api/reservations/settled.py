@@ -1,4 +1,4 @@
-"""Reservations of settled sales: Redis has forgotten them, the ledger answers in its place."""
+"""Reservations of settled sales: Redis no longer has them, so the ledger answers."""
 
 from datetime import UTC, datetime
 
@@ -15,17 +15,17 @@ from gateway.inventory.keys import ReservationId
 
 
 class SettledReservation(msgspec.Struct, frozen=True):
-    """What the ledger says of one; `fingerprint` is the request's it was accepted with."""
+    """A reservation from the ledger; `fingerprint`: that of the request it was accepted with."""
 
     answer: ReservationAnswer
     fingerprint: str
 
 
 class SettledReservations:
-    """Reads reservations from the ledger."""
+    """Reads reservations of settled sales from the ledger."""
 
     def __init__(self, ledger: Ledger) -> None:
-        """Over the ledger."""
+        """`ledger`: the connections for reads."""
         self._ledger = ledger
 
     async def find(self, identifier: ReservationId) -> SettledReservation | None:
@@ -36,7 +36,7 @@ class SettledReservations:
         return SettledReservation(_answer(records[0]), records[0].fingerprint)
 
     async def return_fingerprint(self, identifier: ReservationId, return_key: str) -> str | None:
-        """The fingerprint of the return made under a key, or None where there was none."""
+        """The fingerprint of the return made under a key, or None. Raises LedgerUnavailable."""
         partition = identifier.partition
         found = await self._ledger.fetchval(
             QUERIES["return_by_key"],

@@ -1,7 +1,7 @@
-"""The final accounting of a sale: made by settling it, stored, and from then on only read.
+"""The final accounting of a sale: computed when the sale is settled, stored, then only read.
 
-Its rows are constrained so that stock accounts, events and orders must tell the same story; where
-they do not, nothing is stored and the sale is not settled.
+Constraints on its rows require that stock accounts, events and orders agree; where they do not,
+nothing is stored and the sale is not settled.
 """
 
 import csv
@@ -27,9 +27,10 @@ _LISTS = ("adjustments", "returns")
 async def store_accounting(
     connection: PoolConnectionProxy, sale_id: str, settled_by: str
 ) -> AccountingAnswer:
-    """Make and store it, in the caller's transaction, within ACCOUNTING_TIMEOUT_SECONDS.
+    """Compute and store the accounting in the caller's transaction, within
+    ACCOUNTING_TIMEOUT_SECONDS.
 
-    Raises Problem invalid_state where the ledger does not add up.
+    Raises Problem invalid_state when stock, events and orders in the ledger do not agree.
     """
     await connection.execute(QUERIES["wait_longer"], f"{ACCOUNTING_TIMEOUT_SECONDS:.0f}s")
     await connection.execute(QUERIES["insert_settlement"], sale_id, settled_by)
@@ -40,18 +41,18 @@ async def store_accounting(
     except asyncpg.CheckViolationError as error:
         raise Problem(
             "invalid_state",
-            "The ledger's stock, events and orders do not add up; look at them first.",
+            "The ledger's stock, events and orders do not agree; examine them first.",
             reason="accounting",
             constraint=error.constraint_name,
         ) from error
     stored = await read_accounting(connection, sale_id)
     if stored is None:
-        raise RuntimeError(f"the accounting of {sale_id} was stored and is not there")
+        raise RuntimeError(f"the accounting of {sale_id} was stored but cannot be read")
     return stored
 
 
 async def read_accounting(connection: PoolConnectionProxy, sale_id: str) -> AccountingAnswer | None:
-    """The stored accounting, or None where the sale has none."""
+    """The stored accounting, or None for a sale without one."""
     sale = await connection.fetchrow(QUERIES["settlement"], sale_id)
     if sale is None:
         return None
@@ -70,7 +71,7 @@ async def read_accounting(connection: PoolConnectionProxy, sale_id: str) -> Acco
 
 
 def accounting_csv(accounting: AccountingAnswer) -> bytes:
-    """One row per SKU and location (RFC 4180); what has several reasons is JSON in its cell."""
+    """One row per SKU and location (RFC 4180); a cell with several reasons is JSON."""
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(("sale_id", *_COLUMNS, "currency"))
@@ -81,7 +82,7 @@ def accounting_csv(accounting: AccountingAnswer) -> bytes:
 
 
 def prefers_csv(accept: str) -> bool:
-    """Whether an Accept header names CSV, and JSON not before it."""
+    """Whether an Accept header names CSV before any JSON."""
     for part in accept.split(","):
         media_type = part.partition(";")[0].strip().lower()
         if media_type in {"text/csv", "application/json"}:

@@ -1,7 +1,7 @@
-"""What operators do with a sale: make it, and move it and its items through their states.
+"""Operators' changes of a sale: making it, and moving it and its items through their states.
 
-Each change is in Postgres first, with its audit row; Redis follows. Where Redis cannot be reached
-the intention stands and the answer is 503: repeating the call, or the reconciler, finishes it.
+A change is written to Postgres first, with its audit row; Redis follows. When Redis cannot be
+reached the intention stays and the answer is 503; a repeated call or the reconciler finishes it.
 """
 
 import secrets
@@ -25,20 +25,21 @@ from gateway.inventory.opening import Verb, carry_state, intend_state
 from gateway.inventory.specs import SaleSpec, SpecError, parse_sale_spec
 from gateway.inventory.store import ReservationStore
 from gateway.inventory.types import SaleState
+from gateway.process.audit import AuditAction
 
 _REPLACEABLE = frozenset({SaleState.DRAFT, SaleState.SCHEDULED})
 HASH_KEY_BYTES = 32
 
 
 class PutResult(msgspec.Struct, frozen=True):
-    """The sale after a PUT; `created` when it was not there before."""
+    """The sale after a PUT; `created`: the sale did not exist before."""
 
     sale: SaleAnswer
     created: bool
 
 
 class SaleOperations:
-    """See the module. Every method raises Problem, LedgerUnavailable or the store's errors."""
+    """Changes sales. Every method raises Problem, LedgerUnavailable or the store's errors."""
 
     def __init__(
         self,
@@ -47,33 +48,33 @@ class SaleOperations:
         store: ReservationStore,
         bounds: PartitionBounds,
     ) -> None:
-        """`bounds` go into the partitions that are opened here."""
+        """`bounds` are written into partitions when a sale is opened."""
         self._directory = directory
         self._ledger = ledger
         self._store = store
         self._bounds = bounds
 
     async def put(self, sale_id: str, raw: bytes, caller: Caller) -> PutResult:
-        """Make the sale, or replace it while nobody can have bought."""
+        """Make the sale, or replace it while it was never open."""
         spec = _parse_spec(sale_id, raw)
         async with self._ledger.transaction() as connection:
             created = await self._insert(connection, sale_id, spec, caller)
             if not created:
                 await self._replace(connection, sale_id, spec, caller)
             await self._write_items(connection, sale_id, spec)
-            action = "sale_created" if created else "sale_replaced"
+            action = AuditAction.SALE_CREATED if created else AuditAction.SALE_REPLACED
             await write_audit(connection, caller, action, sale_id, spec=spec)
             await connection.execute(QUERIES["tell_sale"], sale_id)
         return PutResult(await self.show(sale_id), created)
 
     async def change_state(self, sale_id: str, verb: Verb, caller: Caller) -> SaleAnswer:
-        """open, pause, resume or close; to the state it already has is no change."""
+        """open, pause, resume or close; a sale already in that state stays as it is."""
         if not SALE_ID.fullmatch(sale_id):
             raise not_found("sale")
         async with self._ledger.transaction() as connection:
             intention = await intend_state(connection, sale_id, verb, if_version=caller.if_version)
             if intention.outcome == "changed":
-                await write_audit(connection, caller, f"sale_{verb}", sale_id)
+                await write_audit(connection, caller, AuditAction(f"sale_{verb}"), sale_id)
         match intention.outcome:
             case "not_found":
                 raise not_found("sale")
@@ -82,7 +83,7 @@ class SaleOperations:
             case "invalid_state":
                 raise Problem(
                     "invalid_state",
-                    f"A sale that is {intention.state} cannot take {verb}.",
+                    f"A sale that is {intention.state} does not allow {verb}.",
                     state=intention.state,
                 )
         async with self._ledger.connection() as connection:
@@ -92,7 +93,7 @@ class SaleOperations:
     async def change_item(
         self, sale_id: str, sku: str, to: SaleState, caller: Caller
     ) -> SaleAnswer:
-        """Pause or resume one item alone, in every partition."""
+        """Pause or resume one item, in every partition."""
         facts = await running_sale(self._directory, sale_id, caller)
         item = facts.catalog.sku_number(sku)
         if item is None:
@@ -104,7 +105,8 @@ class SaleOperations:
             changed |= outcome == "changed"
             paused.update((await self._store.snapshot(partition)).paused_skus)
         if changed:
-            action = "item_paused" if to is SaleState.PAUSED else "item_resumed"
+            is_pause = to is SaleState.PAUSED
+            action = AuditAction.ITEM_PAUSED if is_pause else AuditAction.ITEM_RESUMED
             async with self._ledger.transaction() as connection:
                 await write_audit(connection, caller, action, sale_id, sku=sku)
                 await connection.execute(QUERIES["tell_sale"], sale_id)
@@ -112,7 +114,7 @@ class SaleOperations:
         return sale_answer(facts, tuple(sku for sku in skus if sku in paused))
 
     async def show(self, sale_id: str) -> SaleAnswer:
-        """The sale as it is now in the ledger."""
+        """The sale as the ledger has it now."""
         try:
             facts = await self._directory.read(sale_id)
         except UnknownSale as error:
@@ -163,7 +165,7 @@ class SaleOperations:
 
 
 def sale_answer(facts: SaleFacts, paused_skus: tuple[str, ...]) -> SaleAnswer:
-    """The sale as operators see it."""
+    """The sale as operators see it, with the SKUs that are paused."""
     spec = facts.spec
     extension = spec.hold_seconds if spec.extension_seconds is None else spec.extension_seconds
     return SaleAnswer(

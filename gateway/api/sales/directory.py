@@ -1,9 +1,9 @@
 """Facts of sales, cached for the request path.
 
-What may be cached: a sale that was ever open never changes its spec, key or partitions again, so
-its facts serve for as long as they fit, also while Postgres is away; NOTIFY makes the next request
-read its state anew. A sale not yet open may still change in every way: each request reads it,
-requests that come together sharing one read. Unknown ids are remembered for a second.
+A sale that was ever open never changes its spec, key or partitions again, so its facts stay cached
+as long as there is room, also while Postgres is down; after a NOTIFY the next request reads the
+sale's state anew. A sale that was never open may still change in every way: each request reads it,
+and requests that come together share one read. Unknown ids are remembered for a second.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ CHANNEL = "dropgate_sales"
 SALES_MAX = 2000
 UNKNOWN_IDS_MAX = 10_000
 UNKNOWN_SECONDS = 1.0
-# Reads at once of sales that are not known here: made-up ids must not take every connection.
+# Concurrent reads of sales that are not cached: invented ids must not take every connection.
 LOOKUPS_AT_ONCE = 2
 READ_INTERVAL_SECONDS = 0.01
 LISTEN_CHECK_SECONDS = 5.0
@@ -40,10 +40,10 @@ class UnknownSale(Exception):
 
 
 class SaleDirectory:
-    """See the module."""
+    """The cache of sales' facts; `listen` must run for it to learn of changes."""
 
     def __init__(self, ledger: Ledger, settings: PostgresSettings) -> None:
-        """`settings` are for the connection that listens; `ledger` reads."""
+        """`settings` are for the connection that listens; `ledger` reads sales."""
         self._ledger = ledger
         self._settings = settings
         self._facts: dict[str, SaleFacts] = {}
@@ -55,17 +55,17 @@ class SaleDirectory:
         self.listening = False
 
     def cached(self, sale_id: str) -> SaleFacts | None:
-        """Facts that may be used as they are, without waiting."""
+        """Facts that may be used without a read; None when a read is needed."""
         facts = self._facts.get(sale_id)
         return facts if facts is not None and facts.opened and sale_id not in self._stale else None
 
     def last_known(self, sale_id: str) -> SaleFacts | None:
-        """Facts as they were read last, unless something is known to have changed since."""
+        """The facts read last; None when a change is known to have happened since."""
         return None if sale_id in self._stale else self._facts.get(sale_id)
 
     @property
     def sells_alone(self) -> bool:
-        """Whether there are sales whose requests can be served without Postgres."""
+        """Whether this worker knows sales that it can serve without Postgres."""
         return any(
             facts.opened and facts.state is not SaleState.SETTLED for facts in self._facts.values()
         )
@@ -86,7 +86,7 @@ class SaleDirectory:
             return facts
 
     async def read(self, sale_id: str) -> SaleFacts:
-        """The facts as of a read that began after this call. Raises as `get` does."""
+        """Facts from a read that began after this call. Raises UnknownSale, LedgerUnavailable."""
         if not SALE_ID.fullmatch(sale_id):
             raise UnknownSale(sale_id)
         task = self._next_reads.get(sale_id)
@@ -100,7 +100,7 @@ class SaleDirectory:
         return facts
 
     def invalidate(self, sale_id: str | None = None) -> None:
-        """Read the sale (None: every sale) anew when it is next asked for."""
+        """Have the sale (None: every sale) read anew on its next use."""
         self._stale.update(self._facts if sale_id is None else (sale_id,))
         if sale_id is None:
             self._unknown_until.clear()
@@ -108,7 +108,7 @@ class SaleDirectory:
             self._unknown_until.pop(sale_id, None)
 
     async def listen(self) -> None:
-        """Follow NOTIFY until cancelled; after every gap all facts are read anew."""
+        """Follow NOTIFY until cancelled; after every lost connection all facts are read anew."""
         while True:
             try:
                 await self._listen_once()
@@ -145,7 +145,7 @@ class SaleDirectory:
         since_last = time.monotonic() - self._last_read_at.get(sale_id, 0.0)
         if since_last < READ_INTERVAL_SECONDS:
             await asyncio.sleep(READ_INTERVAL_SECONDS - since_last)
-        # From here on the read has begun: who comes now joins the next one.
+        # The read begins here: a caller from now on waits for the next read.
         self._next_reads.pop(sale_id, None)
         self._stale.discard(sale_id)
         known = sale_id in self._facts
@@ -164,12 +164,12 @@ class SaleDirectory:
 
     @asynccontextmanager
     async def _lookup(self) -> AsyncIterator[None]:
-        """A turn to read a sale that is not known here. Raises LedgerUnavailable after a while."""
+        """A turn to read a sale that is not cached. Raises LedgerUnavailable when it takes long."""
         try:
             async with asyncio.timeout(self._settings.acquire_timeout_seconds):
                 await self._lookups.acquire()
         except TimeoutError as error:
-            raise LedgerUnavailable("too many unknown sales are asked for") from error
+            raise LedgerUnavailable("too many unknown sales are requested at once") from error
         try:
             yield
         finally:
@@ -178,7 +178,7 @@ class SaleDirectory:
     def _remember(self, facts: SaleFacts) -> None:
         known = self._facts.pop(facts.sale_id, None)
         if known is not None and known.version > facts.version:
-            facts = known  # two reads crossed: the newer one stays
+            facts = known  # two reads crossed: the newer facts stay
         self._facts[facts.sale_id] = facts
         self._unknown_until.pop(facts.sale_id, None)
         self._last_read_at[facts.sale_id] = time.monotonic()
@@ -198,6 +198,6 @@ class SaleDirectory:
 
 
 def _retrieve(task: asyncio.Task[SaleFacts | None]) -> None:
-    """Look at a read's error although nobody may have waited for it."""
+    """Retrieve a read's error, so that asyncio does not report it when no caller waits."""
     if not task.cancelled():
         task.exception()

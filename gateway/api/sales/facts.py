@@ -12,7 +12,7 @@ _spec = msgspec.json.Decoder(SaleSpec)
 
 
 class SaleFacts(msgspec.Struct, frozen=True):
-    """One sale as it was read; `state` is the intended one, partitions may lag behind it."""
+    """One sale as the ledger had it; `state` is the intended state, which partitions may lag."""
 
     sale_id: str
     state: SaleState
@@ -25,7 +25,7 @@ class SaleFacts(msgspec.Struct, frozen=True):
 
     @property
     def opened(self) -> bool:
-        """Whether it was ever opened: then everything but its state is as it will always be."""
+        """Whether the sale was ever opened; from then on only its state can change."""
         return self.partitions_exist
 
     @property
@@ -34,12 +34,12 @@ class SaleFacts(msgspec.Struct, frozen=True):
         return self.catalog.currency
 
     def home_of(self, buyer_id: str) -> PartitionId:
-        """Where the buyer's reservations are."""
+        """The buyer's home partition, which has the buyer's reservations."""
         return self.partition_ids[home_partition(buyer_id, len(self.partition_ids))]
 
 
 def facts_of(row: asyncpg.Record) -> SaleFacts:
-    """The facts in a row of `sale_facts`."""
+    """The facts in a row of the query `sale_facts`."""
     spec = _spec.decode(row["spec"])
     return SaleFacts(
         sale_id=row["sale_id"],

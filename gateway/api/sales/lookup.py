@@ -1,4 +1,4 @@
-"""Facts of the sale that a caller names, or the problem that the caller gets instead."""
+"""The facts of the sale in a request, or the problem that the caller gets instead."""
 
 from gateway.api.contract.problems import Problem, not_found
 from gateway.api.contract.versions import check_version
@@ -16,11 +16,11 @@ async def facts_or_problem(directory: SaleDirectory, sale_id: str) -> SaleFacts:
     except UnknownSale as error:
         raise not_found("sale") from error
     except LedgerUnavailable as error:
-        raise Problem("recovering", "The sale's data cannot be read now.") from error
+        raise Problem("recovering", "The sale cannot be read now; ask again.") from error
 
 
 async def is_settled(directory: SaleDirectory, sale_id: str) -> bool:
-    """Whether a sale Redis does not answer for was settled meanwhile."""
+    """Whether a sale without partitions in Redis was settled; False when that cannot be read."""
     try:
         return (await directory.read(sale_id)).state is SaleState.SETTLED
     except (UnknownSale, LedgerUnavailable):
@@ -28,7 +28,7 @@ async def is_settled(directory: SaleDirectory, sale_id: str) -> bool:
 
 
 async def running_sale(directory: SaleDirectory, sale_id: str, caller: Caller) -> SaleFacts:
-    """Facts of a sale whose partitions are there, as the caller has seen it."""
+    """The facts of a sale with partitions, at the caller's version. Raises Problem."""
     await facts_or_problem(directory, sale_id)
     facts = await directory.read(sale_id)
     check_version(caller.if_version, facts.version)

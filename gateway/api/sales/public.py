@@ -1,7 +1,7 @@
-"""A sale as everybody may see it: made at most twice a second per worker, however many ask.
+"""The public view of a sale: made at most twice a second per worker, however many callers ask.
 
-Where Redis is slow the last view is shown, counters of some seconds ago with the state of now: this
-is what everybody looks at when there is too much to do, so it never waits for long.
+When Redis is slow, the last view is answered, with counters some seconds old and the current state:
+under load this is the call that everybody makes, so it never waits for long.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ _WITHOUT_PARTITIONS = frozenset({SaleState.DRAFT, SaleState.SCHEDULED, SaleState
 
 
 class PublicView(msgspec.Struct, frozen=True):
-    """The body as bytes, with what names it; `made_at` is on the monotonic clock."""
+    """The body as bytes, with its version and digest; `made_at` is on the monotonic clock."""
 
     body: bytes
     version: int
@@ -43,17 +43,17 @@ class PublicView(msgspec.Struct, frozen=True):
 
 
 class PublicSales:
-    """See the module."""
+    """Makes and keeps the public views of sales."""
 
     def __init__(self, directory: SaleDirectory, snapshots: Snapshots) -> None:
-        """Over the cached facts and the partitions' snapshots."""
+        """`directory` has the cached facts, `snapshots` the partitions' counters."""
         self._directory = directory
         self._snapshots = snapshots
         self._views: dict[str, PublicView] = {}
         self._making: dict[str, asyncio.Task[PublicView]] = {}
 
     async def view(self, sale_id: str) -> PublicView:
-        """The sale. Raises Problem not_found, or recovering when its facts cannot be read."""
+        """The public view. Raises Problem not_found, or recovering when facts cannot be read."""
         view = self._usable(sale_id)
         if view is not None and time.monotonic() - view.made_at < FRESH_SECONDS:
             return view
@@ -71,10 +71,10 @@ class PublicSales:
     def _made(self, sale_id: str, task: asyncio.Task[PublicView]) -> None:
         self._making.pop(sale_id, None)
         if not task.cancelled():
-            task.exception()  # seen, although nobody may have waited to the end
+            task.exception()  # retrieved, since no caller may have waited for it
 
     def _usable(self, sale_id: str) -> PublicView | None:
-        """The last view, where it is not too old and shows the sale's state of now."""
+        """The last view, if it is fresh enough and of the sale's current version."""
         view, facts = self._views.get(sale_id), self._directory.last_known(sale_id)
         if view is None or facts is None or facts.version != view.version:
             return None
@@ -97,7 +97,7 @@ class PublicSales:
         try:
             return await self._snapshots.of_partitions(facts)
         except InventoryError:
-            return None  # shown as unknown: the page stays up while Redis is away
+            return None  # availability is then `unknown`: the page works while Redis is down
 
 
 def _public_sale(facts: SaleFacts, snapshots: tuple[Snapshot, ...] | None) -> PublicSale:

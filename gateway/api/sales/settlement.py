@@ -1,8 +1,8 @@
-"""Settling a sale: its last accounting is the ledger's, Redis forgets it.
+"""Settling a sale: its final accounting goes to the ledger, and Redis forgets the sale.
 
-The order makes it safe to crash anywhere: the ledger must have everything, then the accounting and
-the state are written, then the keys go, each partition only if nothing has happened in it since it
-was looked at. Whoever repeats the call finishes what is left.
+The order of steps makes a crash at any point safe: first the ledger must have every event, then the
+accounting and the state are written, then the keys are removed, in each partition only if nothing
+happened in it since the check. A repeated call finishes what a crash left.
 """
 
 import asyncpg
@@ -28,6 +28,7 @@ from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId, partition_keys, relay_key, sync_key
 from gateway.inventory.redis.primary import following_pool
 from gateway.inventory.types import SaleState
+from gateway.process.audit import AuditAction
 
 KEYS_CONNECTIONS = 4
 
@@ -36,11 +37,11 @@ UNLINK_KEYS = 1000
 
 
 class _Moved(Exception):
-    """A partition is not where the ledger left it."""
+    """A partition has events after the ledger's watermark."""
 
 
 class Settlement:
-    """See the module."""
+    """Settles sales, and reads the accounting of settled sales."""
 
     def __init__(
         self,
@@ -49,14 +50,16 @@ class Settlement:
         snapshots: Snapshots,
         client: redis_py.Redis,
     ) -> None:
-        """`client` removes keys; it must not retry by itself."""
+        """`client` removes keys; it must not retry on its own."""
         self._directory = directory
         self._ledger = ledger
         self._snapshots = snapshots
         self._client = client
 
     async def settle(self, sale_id: str, caller: Caller) -> None:
-        """Closed → settled. Raises Problem invalid_state while anything is held, void or behind."""
+        """Closed → settled. Raises Problem invalid_state while units are held, dead letters are
+        open, or the ledger is behind; Recovering when keys could not be removed.
+        """
         await facts_or_problem(self._directory, sale_id)
         facts = await self._directory.read(sale_id)
         check_version(caller.if_version, facts.version)
@@ -85,16 +88,16 @@ class Settlement:
         async with self._ledger.transaction() as connection:
             row = await connection.fetchrow(QUERIES["lock_sale"], facts.sale_id)
             if row is None or row["state"] != SaleState.CLOSED:
-                raise Problem("invalid_state", "The sale's state has just been changed.")
+                raise Problem("invalid_state", "The sale's state has just changed; ask again.")
             await self._check_ledger(connection, facts, positions)
             accounting = await store_accounting(connection, facts.sale_id, caller.subject)
             await write_audit(
-                connection, caller, "sale_settled", facts.sale_id, accounting=accounting
+                connection, caller, AuditAction.SALE_SETTLED, facts.sale_id, accounting=accounting
             )
             await connection.execute(QUERIES["settle_sale"], facts.sale_id)
 
     async def _quiet_positions(self, facts: SaleFacts) -> dict[int, Position]:
-        """Where each partition stands, nothing being held in any."""
+        """The position of each partition. Raises Problem while one holds units or is not closed."""
         positions: dict[int, Position] = {}
         for partition, snapshot in zip(
             facts.partition_ids, await self._snapshots.of_partitions(facts), strict=True
@@ -113,7 +116,7 @@ class Settlement:
         facts: SaleFacts,
         positions: dict[int, Position],
     ) -> None:
-        """Refuse while the ledger lacks anything."""
+        """Raise Problem while the ledger lacks an event or has an open dead letter."""
         letters = await connection.fetchval(QUERIES["count_open_letters"], facts.sale_id)
         if letters:
             raise Problem(
@@ -130,7 +133,7 @@ class Settlement:
                 )
 
     async def _unlink_room(self, facts: SaleFacts) -> None:
-        """Remove the waiting room's keys, a bounded number at a time."""
+        """Remove the waiting room's keys, at most UNLINK_KEYS per command."""
         if facts.spec.waiting_room is None:
             return
         keys = every_room_key(facts.sale_id)
@@ -138,7 +141,7 @@ class Settlement:
             await self._client.unlink(*keys[start : start + UNLINK_KEYS])
 
     async def _retire(self, facts: SaleFacts, caller: Caller) -> None:
-        """Remove the keys of every partition; take the settlement back where one has moved."""
+        """Remove the keys of every partition; undo the settlement when a partition has moved."""
         places = await self._ledger.fetch(QUERIES["watermarks_of_sale"], facts.sale_id)
         try:
             for number, place in enumerate(places):
@@ -146,11 +149,11 @@ class Settlement:
             await self._unlink_room(facts)
         except _Moved as error:
             async with self._ledger.transaction() as connection:
-                await write_audit(connection, caller, "sale_unsettled", facts.sale_id)
+                await write_audit(connection, caller, AuditAction.SALE_UNSETTLED, facts.sale_id)
                 await connection.execute(QUERIES["unsettle_sale"], facts.sale_id)
             raise Problem(
                 "invalid_state",
-                "Something happened in the sale just now; settle it again.",
+                "An event came in meanwhile; settle the sale again.",
                 reason="behind",
             ) from error
         except RedisError as error:
@@ -161,11 +164,11 @@ class Settlement:
         applied = Position(place["epoch"], place["sequence"])
         keys = partition_keys(partition)
         async with self._client.pipeline(transaction=True) as pipeline:
-            # Every script writes the partition's meta, so a change of it is any change.
+            # Every script that changes a partition writes its meta, so WATCH sees any change.
             await pipeline.watch(keys[0])
             epoch, sequence = await pipeline.hmget(keys[0], ["epoch", "sequence"])
             if epoch is None:
-                return  # gone already
+                return  # removed by an earlier call
             moved = Position(int(epoch), int(sequence or 0)) != applied
             if not moved:
                 pipeline.multi()  # type: ignore[no-untyped-call]
@@ -181,5 +184,5 @@ class Settlement:
 
 
 def keys_client(settings: RedisSettings) -> redis_py.Redis:
-    """A client for keys that no script touches: bounded waits, no retries of its own."""
+    """A client for keys that no script touches: bounded waits, no retries."""
     return redis_py.Redis.from_pool(following_pool(settings, KEYS_CONNECTIONS))

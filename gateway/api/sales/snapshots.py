@@ -1,4 +1,4 @@
-"""Counters of a whole sale: from its partitions, or, once it is settled, from the ledger."""
+"""Stock counters of a whole sale: from its partitions or, once it is settled, from the ledger."""
 
 import asyncio
 from collections.abc import Iterable
@@ -20,13 +20,13 @@ class Snapshots:
     """Reads counters; raises Problem, the store's errors or LedgerUnavailable."""
 
     def __init__(self, directory: SaleDirectory, store: ReservationStore, ledger: Ledger) -> None:
-        """Over Redis and, for settled sales, the ledger."""
+        """`store` reads Redis; `ledger` answers for settled sales."""
         self._directory = directory
         self._store = store
         self._ledger = ledger
 
     async def of_sale(self, sale_id: str) -> SnapshotAnswer:
-        """The counters as operators see them."""
+        """The sale's stock counters as operators see them."""
         await facts_or_problem(self._directory, sale_id)
         facts = await self._directory.read(sale_id)
         if not facts.opened:
@@ -46,7 +46,7 @@ class Snapshots:
         return SnapshotAnswer(sale_id, _summed(facts, accounts), partitions)
 
     async def of_partitions(self, facts: SaleFacts) -> tuple[Snapshot, ...]:
-        """One snapshot per partition, in their order."""
+        """One snapshot per partition, in the order of `facts.partition_ids`."""
         calls = (self._store.snapshot(partition) for partition in facts.partition_ids)
         return tuple(await asyncio.gather(*calls))
 

@@ -1,4 +1,4 @@
-"""Units put into a sale's stock, or taken out of it, by an operator."""
+"""Stock adjustments: an operator adds units to a sale's stock, or takes units out."""
 
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from gateway.inventory.errors import ScriptFailure
 from gateway.inventory.outcomes import AdjustReply
 from gateway.inventory.specs import UNITS_MAX
 from gateway.inventory.store import ReservationStore
+from gateway.process.audit import AuditAction
 
 Refusal = Literal["floor_violation", "invalid_state", "ledger_behind"]
 
@@ -26,23 +27,23 @@ _REFUSALS: dict[str, Refusal] = {
 
 
 class StockAdjustments:
-    """Each adjustment has its audit row before it is made."""
+    """Makes and previews adjustments; each adjustment has its audit row before it is made."""
 
     def __init__(self, directory: SaleDirectory, ledger: Ledger, store: ReservationStore) -> None:
-        """Over the ledger (the audit) and Redis (the stock)."""
+        """`ledger` has the audit log, `store` the stock in Redis."""
         self._directory = directory
         self._ledger = ledger
         self._store = store
 
     async def adjust(self, sale_id: str, body: AdjustBody, caller: Caller) -> AdjustmentAnswer:
-        """Put units in or take them out; refused below the floor, with the numbers."""
+        """Add units or take units out. Raises Problem floor_violation with the counters."""
         facts, number = await self._asked(sale_id, body, caller)
         account = facts.catalog.account(number)
         async with self._ledger.transaction() as connection:
             await write_audit(
                 connection,
                 caller,
-                "stock_adjustment_asked",
+                AuditAction.STOCK_ADJUSTMENT_ASKED,
                 sale_id,
                 sku=account.sku,
                 location=account.location,
@@ -54,7 +55,10 @@ class StockAdjustments:
         match reply.outcome:
             case "floor_violation":
                 raise Problem(
-                    "floor_violation", "Less than the floor would be left.", headers=(), **figures
+                    "floor_violation",
+                    "The stock would fall below its floor.",
+                    headers=(),
+                    **figures,
                 )
             case "closed":
                 raise Problem("invalid_state", "The sale is closed.", state="closed")
@@ -63,7 +67,7 @@ class StockAdjustments:
         return AdjustmentAnswer(**figures, sale_id=sale_id, sequence=reply.sequence)
 
     async def preview(self, sale_id: str, body: AdjustBody, caller: Caller) -> AdjustmentPreview:
-        """What the same adjustment would come to now; decided by the same script."""
+        """The result that the adjustment would have now; the script of `adjust` computes it."""
         facts, number = await self._asked(sale_id, body, caller)
         account = facts.catalog.account(number)
         reply = await self._decided(facts, number, body, caller, preview=True)
@@ -76,7 +80,7 @@ class StockAdjustments:
         )
 
     async def _asked(self, sale_id: str, body: AdjustBody, caller: Caller) -> tuple[SaleFacts, int]:
-        """The sale and the number of the account that the body names."""
+        """The sale, and the number of the account that the body names. Raises Problem."""
         if body.delta == 0:
             raise Problem("invalid", "delta: zero units change nothing.")
         facts = await running_sale(self._directory, sale_id, caller)
@@ -95,12 +99,12 @@ class StockAdjustments:
                 preview=preview,
             )
         except ScriptFailure as error:
-            # All else was checked here; only the script knows what the sum would be.
+            # Every other fault was excluded before; only the script knows the sum.
             raise Problem("invalid", f"delta: an account holds at most {UNITS_MAX}.") from error
 
 
 def _figures(account: CatalogAccount, body: AdjustBody, reply: AdjustReply) -> dict[str, Any]:
-    """What every answer says: which account, how many units, how many there are."""
+    """The members that every answer has: the account, the delta and the counters."""
     return {
         "sku": account.sku,
         "location": account.location,
@@ -113,7 +117,7 @@ def _figures(account: CatalogAccount, body: AdjustBody, reply: AdjustReply) -> d
 
 
 def _account(facts: SaleFacts, body: AdjustBody) -> int:
-    """The account a SKU and location name; the only one of an item need not be named."""
+    """The account of a SKU and location; an item's only location may be omitted."""
     item = facts.catalog.sku_number(body.sku)
     if item is None:
         raise Problem("invalid", f"The sale has no SKU {body.sku}.", sku=body.sku)

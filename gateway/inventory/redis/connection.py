@@ -1,11 +1,12 @@
 """One long-lived, pipelined connection to Redis for scripts.
 
 Replies come back in the order of the calls, so each call is a slot in a queue. A caller that gave
-up leaves its slot in place: its reply is read and dropped, and nobody else's moves. A reply its
-caller does not recognise means that this order is broken: the connection is dropped at once.
+up leaves its slot in place: its reply is read and dropped, and no other call's reply moves. A reply
+that its caller does not recognise means that this order is broken: the connection is dropped at
+once.
 
-Every connection asks its server for its run id before its first call; scripts are given that id and
-refuse to write where another run is the trusted one.
+Every connection asks its server for its run id before its first call; scripts get this id as an
+argument and refuse to write when another run is the trusted one.
 """
 
 import asyncio
@@ -24,7 +25,7 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class RedisAddress:
-    """Where a server listens and how to be let in; `redis[s]://[user:password@]host:port/db`."""
+    """A server's address and login; as a URL `redis[s]://[user:password@]host:port/db`."""
 
     host: str
     port: int
@@ -35,10 +36,10 @@ class RedisAddress:
 
     @classmethod
     def parse(cls, url: str) -> Self:
-        """Read such a URL; ValueError for another scheme or a database that is no number."""
+        """The address of a URL. Raises ValueError for another scheme or a database not a number."""
         parts = urlsplit(url)
         if parts.scheme not in {"redis", "rediss"} or parts.hostname is None:
-            raise ValueError("redis.url: give redis://host:port/database")
+            raise ValueError("redis.url: must be redis://host:port/database")
         return cls(
             host=parts.hostname,
             port=parts.port or 6379,
@@ -50,7 +51,7 @@ class RedisAddress:
 
     @property
     def url(self) -> str:
-        """What `parse` would read this address from."""
+        """The URL that `parse` turns into this address."""
         login = ""
         if self.password is not None:
             login = f"{quote(self.username or '', safe='')}:{quote(self.password, safe='')}@"
@@ -60,10 +61,10 @@ class RedisAddress:
 
 
 class ScriptConnection(asyncio.Protocol):
-    """See the module. Made by `open_connection`; `run_id` names the server's run."""
+    """One connection's protocol, made by `open_connection`; `run_id` is that of the server."""
 
     def __init__(self, address: RedisAddress, reply_timeout_seconds: float) -> None:
-        """`reply_timeout_seconds`: a server silent for so long on a call is given up."""
+        """`reply_timeout_seconds`: a server silent for this long during a call is given up."""
         self.address = address
         self.run_id = b""
         self._reply_timeout_seconds = reply_timeout_seconds
@@ -86,7 +87,7 @@ class ScriptConnection(asyncio.Protocol):
         return self._transport is not None and not self._transport.is_closing()
 
     def send(self, *command: bytes | str | int) -> asyncio.Future[object]:
-        """Send one command; its future gets the reply, a hiredis.ReplyError included, or
+        """Send one command; its future gets the reply (also a hiredis.ReplyError), or
         UnknownOutcome when the connection breaks first. Raises Recovering when nothing was sent.
         """
         if self._transport is None or self._transport.is_closing():
@@ -99,26 +100,26 @@ class ScriptConnection(asyncio.Protocol):
         return slot
 
     def close(self) -> None:
-        """Close at once, as planned; every call under way ends as UnknownOutcome."""
+        """Close at once, as planned; every call under way raises UnknownOutcome."""
         if self._transport is not None:
             self._transport.abort()
 
     def drop(self, reason: str) -> None:
-        """Close at once, for a fault; every call under way ends as UnknownOutcome."""
+        """Close at once, because of a fault; every call under way raises UnknownOutcome."""
         if self._transport is not None and not self._transport.is_closing():
             _log.warning("redis_connection_dropped", reason=reason, in_flight=len(self._slots))
             self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Protocol callback."""
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is one but in name
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's class is no subclass
 
     def data_received(self, data: bytes) -> None:
         """Protocol callback: hand each complete reply to the oldest slot."""
         self._reader.feed(data)
         while (reply := self._reader.gets()) is not _NOTHING:
             if not self._slots:
-                self.drop("a reply nobody asked for")
+                self.drop("a reply without a call")
                 return
             self._replies += 1
             slot = self._slots.popleft()
@@ -126,14 +127,14 @@ class ScriptConnection(asyncio.Protocol):
                 slot.set_result(reply)
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Protocol callback: what was under way has an unknown outcome."""
+        """Protocol callback: calls under way get UnknownOutcome."""
         if self._watchdog is not None:
             self._watchdog.cancel()
         while self._slots:
             slot = self._slots.popleft()
             if not slot.done():
                 slot.set_exception(UnknownOutcome(f"connection to Redis lost: {error or 'closed'}"))
-                slot.exception()  # a caller that gave up will not look
+                slot.exception()  # retrieved, since a caller that gave up will not do so
         if not self.closed.done():
             self.closed.set_result(None)
 
@@ -158,9 +159,9 @@ _NOTHING = object()
 async def open_connection(
     address: RedisAddress, *, connect_timeout_seconds: float, reply_timeout_seconds: float
 ) -> ScriptConnection:
-    """Connect, log in, learn the server's run id.
+    """Connect, log in, and read the server's run id.
 
-    Raises OSError, TimeoutError, UnknownOutcome or Recovering where the server is not to be had.
+    Raises OSError, TimeoutError, UnknownOutcome or Recovering when the server is not available.
     """
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(connect_timeout_seconds):
@@ -195,4 +196,4 @@ async def _read_run_id(connection: ScriptConnection) -> bytes:
         for line in reply.splitlines():
             if line.startswith(b"run_id:"):
                 return line.removeprefix(b"run_id:").strip()
-    raise Recovering(f"Redis does not tell its run id: {reply!r}")
+    raise Recovering(f"Redis does not report its run id: {reply!r}")

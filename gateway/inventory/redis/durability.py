@@ -1,4 +1,5 @@
-"""What an answer is worth when a server dies, and the proof that Redis is set up for it.
+"""Durability: what a crash may lose of the answers given, and the check that Redis is set up for
+it.
 
 ========  =====================================================  =================================
 mode      before the answer                                      what a crash may lose
@@ -15,12 +16,12 @@ from config.settings import RedisSettings
 from gateway.inventory.errors import InventoryError, Recovering
 from gateway.inventory.redis.connection import ScriptConnection
 
-# How long an isolated primary may go on writing; whoever takes over waits for longer.
+# Seconds for which an isolated primary may go on writing; a takeover waits for longer.
 MIN_REPLICAS_MAX_LAG_SECONDS = 2
 
 
 class Durability(StrEnum):
-    """The modes of the table above."""
+    """The durability modes; see the table in the module's docstring."""
 
     FSYNC = "fsync"
     REPLICA = "replica"
@@ -36,7 +37,7 @@ class DurabilityMismatch(InventoryError):
 async def _config(connection: ScriptConnection, name: str) -> str:
     reply = await connection.send("CONFIG", "GET", name)
     if not isinstance(reply, list) or len(reply) != 2:
-        raise Recovering(f"Redis does not tell its {name}: {reply!r}")
+        raise Recovering(f"Redis does not report its {name}: {reply!r}")
     return bytes(reply[1]).decode()
 
 
@@ -46,15 +47,15 @@ async def _replication(connection: ScriptConnection) -> dict[str, str]:
         facts = dict(line.split(":", 1) for line in reply.decode().splitlines() if ":" in line)
         if facts.keys() >= {"role", "connected_slaves"}:
             return facts
-    raise Recovering(f"Redis does not tell its part in replication: {reply!r}")
+    raise Recovering(f"Redis does not report its role in replication: {reply!r}")
 
 
 async def verify_server(connection: ScriptConnection, settings: RedisSettings) -> int:
-    """How many replicas must have a write before it is answered: as many as the server itself
-    demands in mode `replica`, else 0.
+    """Check that the server keeps what the mode promises; returns the number of replicas that must
+    have a write before it is answered: in mode `replica` the server's own minimum, else 0.
 
-    Raises DurabilityMismatch, saying what to change, unless the server is set up for the mode, and
-    Recovering for a replica: it may become the primary, and is none now.
+    Raises DurabilityMismatch, saying what to change, for a server that is not set up for the mode,
+    and Recovering for a replica, which may become the primary later.
     """
     wrong: list[str] = []
     copies = 0
@@ -86,13 +87,13 @@ async def verify_server(connection: ScriptConnection, settings: RedisSettings) -
 
 
 async def _failover_bounds(connection: ScriptConnection) -> tuple[int, list[str]]:
-    """How many replicas the server demands for a write, and why one that is cut off from its
-    replicas would not stop writing soon.
+    """The number of replicas that the server demands for a write, and the settings that would let
+    an isolated primary go on writing.
     """
     wrong = []
     copies = int(await _config(connection, "min-replicas-to-write"))
     if copies < 1:
         wrong.append("min-replicas-to-write is 0: set 1, with min-replicas-max-lag 2")
     if int(await _config(connection, "min-replicas-max-lag")) > MIN_REPLICAS_MAX_LAG_SECONDS:
-        wrong.append("min-replicas-max-lag is above 2: an isolated primary would write on")
+        wrong.append("min-replicas-max-lag is above 2: an isolated primary would go on writing")
     return copies, wrong

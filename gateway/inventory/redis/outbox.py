@@ -1,7 +1,7 @@
-"""Reading a partition's outbox, and what else of Redis is only read, by redis-py.
+"""Reading a partition's outbox, and the server's run id, with redis-py.
 
-Nothing here writes, so a lost reply costs a repeat and no more. A client gives no second try of its
-own: callers decide what a lost connection means to them.
+Nothing here writes, so a lost reply costs only a repeated read. Clients do not retry on their own:
+callers decide what a lost connection means to them.
 """
 
 from dataclasses import dataclass
@@ -23,19 +23,20 @@ EVENT_FIELD = b"event"
 
 @dataclass(frozen=True, slots=True)
 class OutboxEntry:
-    """One event as it lies in the stream: its number from the entry's id, its bytes untouched."""
+    """One event in the stream: its position from the entry's id, and its bytes unchanged."""
 
     position: Position
     raw: bytes
 
 
 def fingerprint_of(raw: bytes) -> bytes:
-    """BLAKE2b-64 of an event's bytes: what the ledger remembers to tell two histories apart."""
+    """BLAKE2b-64 of an event's bytes, which the ledger keeps to tell two histories apart."""
     return blake2b(raw, digest_size=8).digest()
 
 
 def create_reader(settings: RedisSettings, *, connections: int = 4) -> Redis:
-    """A client of at most `connections` connections with bounded waits; connects when first used.
+    """A client of at most `connections` connections with bounded waits; it connects at its first
+    use.
 
     A blocking read must block for less than `settings.socket_timeout_seconds`.
     """
@@ -43,26 +44,26 @@ def create_reader(settings: RedisSettings, *, connections: int = 4) -> Redis:
 
 
 def position_of(entry_id: bytes) -> Position:
-    """The number in a stream id; ValueError for what is no stream id."""
+    """The position in a stream id. Raises ValueError for any other text."""
     epoch, _, sequence = entry_id.partition(b"-")
     return Position(int(epoch), int(sequence))
 
 
 def stream_id(position: Position) -> bytes:
-    """The stream id of a number."""
+    """The stream id of a position."""
     return b"%d-%d" % (position.epoch, position.sequence)
 
 
 def entries_of(rows: object) -> list[OutboxEntry]:
-    """Stream rows as redis-py gives them. An entry without the event field has no bytes."""
-    typed = cast("list[tuple[bytes, dict[bytes, bytes]]]", rows)  # its types name every protocol
+    """Entries from redis-py's stream rows; an entry without the event field has empty bytes."""
+    typed = cast("list[tuple[bytes, dict[bytes, bytes]]]", rows)  # redis-py types every protocol
     return [OutboxEntry(position_of(row[0]), row[1].get(EVENT_FIELD, b"")) for row in typed]
 
 
 async def read_outbox(
     reader: Redis, partition: PartitionId, after: Position, most: int
 ) -> list[OutboxEntry]:
-    """At most `most` entries beyond `after`, in order."""
+    """At most `most` entries after position `after`, in order."""
     rows = await reader.xrange(
         outbox_key(partition), min=b"(" + stream_id(after), max=b"+", count=most
     )
@@ -70,9 +71,7 @@ async def read_outbox(
 
 
 async def read_tail(reader: Redis, partition: PartitionId) -> OutboxEntry | None:
-    """The last entry, or None where there is no stream (but perhaps something else) or nothing in
-    it.
-    """
+    """The last entry; None without a stream (the key may have another type) or without entries."""
     try:
         entries = entries_of(await reader.xrevrange(outbox_key(partition), count=1))
     except ResponseError as error:
@@ -83,9 +82,9 @@ async def read_tail(reader: Redis, partition: PartitionId) -> OutboxEntry | None
 
 
 async def read_run_id(reader: Redis) -> str:
-    """The run id of the server that answers now."""
+    """The run id of the server that answers. Raises Recovering."""
     server = await reader.info("server")
     run_id = server.get("run_id")
     if not isinstance(run_id, str):
-        raise Recovering("Redis does not tell its run id")
+        raise Recovering("Redis does not report its run id")
     return run_id

@@ -1,7 +1,7 @@
-"""A few script connections to one Redis, kept open; runs one script call on one of them.
+"""A few script connections to one Redis, kept open; a script call runs on one of them.
 
-What a call's error means: Recovering - nothing was written; UnknownOutcome - it may have been, ask
-again with the same id; Overloaded - nothing was sent; ScriptFailure - a defect.
+Errors of a call: Recovering - nothing was written; UnknownOutcome - the call may have been
+executed, repeat it with its id; Overloaded - nothing was sent; ScriptFailure - a defect.
 """
 
 import asyncio
@@ -29,38 +29,38 @@ RECONNECT_MOST_SECONDS = 1.0
 
 
 class MisroutedReply(Exception):
-    """A reply its caller does not recognise; raised by the `decode` given to `ScriptPool.call`."""
+    """A reply that its caller does not recognise; raised by the `decode` of `ScriptPool.call`."""
 
 
 class ScriptPool:
-    """See the module. `start` tries each connection once; after that they reconnect alone."""
+    """Runs scripts. `start` tries each connection once; after that they reconnect in background."""
 
     def __init__(self, settings: RedisSettings, scripts: Mapping[str, Script]) -> None:
-        """`settings.connections` connections for `scripts`, by name."""
+        """`scripts` by name; the pool opens `settings.connections` connections."""
         self._settings = settings
         self._primary = Primary(settings)
         self._durability = Durability(settings.durability)
         self._scripts = scripts
         self._connections: list[ScriptConnection | None] = [None] * settings.connections
         self._tasks: list[asyncio.Task[None]] = []
-        # Of each connection, where answers wait for replicas.
+        # In durability `replica`: the wait for replicas of each connection.
         self._waiting: dict[ScriptConnection, ReplicaWait] = {}
         self.misrouted_replies = 0
 
     @property
     def durability(self) -> str:
-        """The mode every answer of this pool is given under."""
+        """The durability mode of every answer of this pool."""
         return self._durability.value
 
     @property
     def connected(self) -> bool:
-        """Whether at least one connection takes calls."""
+        """Whether at least one connection can take calls."""
         return any(connection and connection.usable for connection in self._connections)
 
     async def start(self) -> None:
-        """Open the connections; raises DurabilityMismatch when the server keeps less than promised.
+        """Open the connections. Raises DurabilityMismatch when Redis keeps less than promised.
 
-        A server that cannot be reached is no error here: the pool goes on trying.
+        An unreachable server raises no error: the pool goes on trying in the background.
         """
         for index in range(len(self._connections)):
             try:
@@ -70,7 +70,7 @@ class ScriptPool:
             self._tasks.append(asyncio.create_task(self._keep(index)))
 
     async def stop(self) -> None:
-        """Close every connection; calls under way end as UnknownOutcome."""
+        """Close every connection; calls under way raise UnknownOutcome."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -86,10 +86,12 @@ class ScriptPool:
         decode: Callable[[bytes], Result],
         run_id: str | None = None,
     ) -> Result:
-        """Run one script: ARGV is the server's run id and then `arguments`.
+        """Run one script with the server's run id and `arguments` as ARGV; returns `decode`'s
+        value.
 
-        `run_id`: only on this run of a server, else Recovering. Bounded by the connection's reply
-        timeout. NOSCRIPT loads the script and runs it once more.
+        `run_id`: run only on a connection to this run of the server, else raise Recovering. The
+        wait is bounded by the connection's reply timeout. On NOSCRIPT the script is loaded and run
+        again.
         """
         connection = self._pick(run_id)
         script = self._scripts[name]
@@ -106,7 +108,7 @@ class ScriptPool:
             except MisroutedReply as error:
                 self.misrouted_replies += 1
                 _log.error("misrouted_reply", script=name, error=str(error))
-                connection.drop("a reply was not its caller's")
+                connection.drop("a reply did not belong to its caller")
                 raise UnknownOutcome(str(error)) from error
         raise _refusal(name, reply)
 
@@ -148,7 +150,7 @@ class ScriptPool:
         return connection
 
     async def _keep(self, index: int) -> None:
-        """Re-open connection `index` whenever it breaks, for as long as the pool lives."""
+        """Re-open connection `index` whenever it breaks, until cancelled."""
         pause_seconds = RECONNECT_FIRST_SECONDS
         while True:
             connection = self._connections[index]
@@ -165,7 +167,7 @@ class ScriptPool:
                 pause_seconds = min(2 * pause_seconds, RECONNECT_MOST_SECONDS)
 
     async def _end_of(self, connection: ScriptConnection) -> None:
-        """Return when it is closed: by itself, or because it leads to a primary of the past."""
+        """Return when the connection is closed, also after closing it to a replaced primary."""
         while not connection.closed.done():
             address = connection.address
             await asyncio.wait(
@@ -180,7 +182,7 @@ def _load(connection: ScriptConnection) -> int:
 
 
 def _refusal(script: str, reply: object) -> InventoryError:
-    """What a reply that is no answer means. Scripts write their event first, so a server that
+    """The error that an error reply means. Scripts write their event first, so a server that
     refuses the first write (memory, disk, replicas, loading) has changed nothing.
     """
     text = str(reply)

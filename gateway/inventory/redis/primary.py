@@ -1,8 +1,8 @@
-"""Where the Redis is that takes writes: the configured one, or the one the Sentinels agree on.
+"""Locates the primary Redis: the configured server, or the one the Sentinels agree on.
 
-All Sentinels are asked, and the answer of the newest configuration counts: one that was cut off
-together with an old primary goes on naming it, under an older configuration epoch. Who serves is
-looked at again all the time, so that nobody stays with a primary that was replaced.
+All Sentinels are asked, and the answer with the newest configuration counts: a Sentinel that was
+cut off together with an old primary goes on naming it, with an older configuration epoch. The
+primary is located again all the time, so that no connection stays with a replaced primary.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from config.settings import RedisSettings, sentinel_addresses
 from gateway.inventory.errors import Recovering
 from gateway.inventory.redis.connection import RedisAddress
 
-# How long an answer of the Sentinels is good for.
+# How long an answer of the Sentinels stays valid.
 LOOK_SECONDS = 1.0
 
 _log = structlog.get_logger()
@@ -31,7 +31,7 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True, order=True)
 class _Answer:
-    """What one Sentinel says; ordered by the age of its configuration."""
+    """One Sentinel's answer; ordered by the age of its configuration."""
 
     epoch: int
     host: str
@@ -39,7 +39,7 @@ class _Answer:
 
 
 class Primary:
-    """See the module. One for each pool of connections; opens none that outlive a question."""
+    """The primary's address, for one connection pool; its own connections are closed after use."""
 
     def __init__(self, settings: RedisSettings) -> None:
         self._settings = settings
@@ -50,17 +50,17 @@ class Primary:
 
     @property
     def may_move(self) -> bool:
-        """Whether Sentinels decide; else the configured address is the only one there is."""
+        """Whether Sentinels choose the primary; else it is always the configured address."""
         return bool(self._sentinels)
 
     async def locate(self) -> RedisAddress:
-        """Where to connect now. Raises Recovering where no Sentinel knows."""
+        """The primary's address now. Raises Recovering when no Sentinel knows it."""
         if not self._sentinels:
             return self._address
         asked = (self._ask(host, port) for host, port in self._sentinels)
         answers = [answer for answer in await asyncio.gather(*asked) if answer is not None]
         if not answers:
-            raise Recovering("no Sentinel says where the primary is")
+            raise Recovering("no Sentinel knows where the primary is")
         newest = max(answers)
         if (newest.host, newest.port) != (self._address.host, self._address.port):
             _log.warning("primary_found", host=newest.host, port=newest.port, epoch=newest.epoch)
@@ -69,7 +69,7 @@ class Primary:
         return self._address
 
     def has_left(self, host: str, port: int) -> bool:
-        """Whether the primary was last seen elsewhere; has it looked for, without waiting."""
+        """Whether the primary was last located elsewhere; renews the answer in the background."""
         if not self._sentinels:
             return False
         is_looking = self._look is not None and not self._look.done()
@@ -85,7 +85,7 @@ class Primary:
             _log.warning("sentinels_unreachable", error=str(error))
 
     async def _ask(self, host: str, port: int) -> _Answer | None:
-        """One Sentinel's answer, or None where it has none in time."""
+        """One Sentinel's answer, or None when it does not answer in time."""
         client = Redis(
             host=host, port=port, protocol=2, retry=Retry(NoBackoff(), 0), decode_responses=True,
             socket_timeout=self._settings.connect_timeout_seconds,
@@ -94,7 +94,7 @@ class Primary:
         name = self._settings.sentinel_master
         try:
             async with client, client.pipeline(transaction=False) as pipeline:
-                # The epoch first: a switch in between must not lend an old address a new epoch.
+                # The epoch is read first: after a switch an old address must not get the new epoch.
                 pipeline.execute_command("SENTINEL MASTER", name)
                 pipeline.execute_command("SENTINEL GET-MASTER-ADDR-BY-NAME", name)
                 facts, place = await pipeline.execute()
@@ -107,7 +107,7 @@ class Primary:
 
 
 class FollowingConnection(Connection):
-    """A redis-py connection that goes where the primary is, and leaves one that was replaced."""
+    """A redis-py connection that connects to the primary, and leaves a replaced primary."""
 
     def __init__(self, *, primary: Primary, **options: Any) -> None:
         super().__init__(**options)
@@ -128,17 +128,17 @@ class FollowingConnection(Connection):
     async def _send_packed_command(self, command: Iterable[bytes]) -> None:
         try:
             await super()._send_packed_command(command)
-        except RuntimeError as error:  # what uvloop raises where the connection has just been lost
+        except RuntimeError as error:  # uvloop raises it when the connection has just been lost
             raise RedisConnectionError(str(error)) from error
 
 
 class FollowingTlsConnection(FollowingConnection, SSLConnection):
-    """The same with TLS."""
+    """A FollowingConnection with TLS."""
 
 
 def following_pool(settings: RedisSettings, connections: int) -> BlockingConnectionPool:
     """At most `connections` connections to the primary for redis-py, with bounded waits and no
-    second tries; they connect when first used.
+    retries; they connect at their first use.
     """
     address = RedisAddress.parse(settings.url)
     return BlockingConnectionPool(

@@ -1,7 +1,7 @@
-"""Durability `replica`: calls of one connection are confirmed by replicas in groups.
+"""Durability `replica`: the calls of one connection are confirmed by replicas in groups.
 
-WAIT blocks its connection until they have everything sent before it. So while one WAIT is under
-way, the calls that come gather, and go out together with the next one. A call thus waits for two
+WAIT blocks its connection until the replicas have everything sent before it. So calls that come
+while a WAIT is under way gather, and go out together with the next WAIT. A call thus waits for two
 WAITs at most, however many calls there are, also when no replica answers any more.
 """
 
@@ -18,20 +18,20 @@ SYNC_KEY_SECONDS = 3600
 
 
 class _Group:
-    """Calls that go out together."""
+    """Calls that go out together, followed by one WAIT."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.commands: list[Command] = []
         self.sync_key = b""
-        # How many replicas have all of it, with the replies to the commands.
+        # The replies of the commands, once enough replicas have the whole group.
         self.confirmed: asyncio.Future[list[asyncio.Future[object]]] = loop.create_future()
 
 
 class ReplicaWait:
-    """See the module. One for each connection."""
+    """Groups the calls of one connection."""
 
     def __init__(self, connection: ScriptConnection, copies: int, wait_seconds: float) -> None:
-        """`copies`: how many replicas must have a call; `wait_seconds`: bound on one WAIT."""
+        """`copies`: replicas that must have a call's write; `wait_seconds`: bound of one WAIT."""
         self._connection = connection
         self._copies = copies
         self._wait_milliseconds = round(wait_seconds * 1000)
@@ -41,14 +41,14 @@ class ReplicaWait:
     async def send(self, command: Command, sync_key: bytes) -> object:
         """The reply, once the replicas have what the command wrote.
 
-        Raises UnknownOutcome where too few say so in time or the connection breaks, Recovering
-        where nothing was sent.
+        Raises UnknownOutcome when too few replicas confirm in time or the connection breaks,
+        Recovering when nothing was sent.
         """
         loop = asyncio.get_running_loop()
         group = self._gathering
         if group is None:
             group = self._gathering = _Group(loop)
-            # A call that wrote nothing would wait for nothing: the key makes WAIT mean this one.
+            # A call without a write would not wait: writing the key makes WAIT cover this call.
             group.sync_key = sync_key
         place = len(group.commands)
         group.commands.append(command)
@@ -62,9 +62,9 @@ class ReplicaWait:
             self._gathering = None
             try:
                 group.confirmed.set_result(await self._confirm(group))
-            except Exception as error:  # noqa: BLE001 - it is every caller's of the group
+            except Exception as error:  # noqa: BLE001 - raised in every caller of the group
                 group.confirmed.set_exception(error)
-                group.confirmed.exception()  # callers that gave up will not look
+                group.confirmed.exception()  # retrieved, since callers may have given up
 
     async def _confirm(self, group: _Group) -> list[asyncio.Future[object]]:
         send = self._connection.send
@@ -72,7 +72,7 @@ class ReplicaWait:
         marked = send("SET", group.sync_key, 1, "EX", SYNC_KEY_SECONDS)
         copies = await send("WAIT", self._copies, self._wait_milliseconds)
         if isinstance(refused := await marked, hiredis.ReplyError):
-            raise UnknownOutcome(f"the primary takes no write to wait for: {refused}")
+            raise UnknownOutcome(f"the primary refused the write to wait for: {refused}")
         if not isinstance(copies, int) or copies < self._copies:
             raise UnknownOutcome(f"{copies} of {self._copies} replicas confirmed the write")
         return replies

@@ -6,7 +6,8 @@ WHERE s.state <> 'settled'
 ORDER BY w.sale_id, w.partition
 
 -- name: unannounced_settlement
--- The oldest settlement that the log has not been told of, and the event that tells it.
+-- The oldest settlement that is not in the event log yet, and the event that announces it: made of
+-- the audit row ($1: its action) that was written with the settlement.
 SELECT s.sale_id, s.partitions,
        jsonb_build_object('v', 1, 'type', 'settle', 'sale_id', s.sale_id,
                           'accounting', a.detail -> 'accounting')::text AS event
@@ -14,7 +15,7 @@ FROM settlements t
 JOIN sales s USING (sale_id)
 JOIN LATERAL (
     SELECT detail FROM audit_log
-    WHERE sale_id = t.sale_id AND action = 'sale_settled'
+    WHERE sale_id = t.sale_id AND action = $1
     ORDER BY audit_id DESC LIMIT 1
 ) a ON true
 WHERE s.state = 'settled'

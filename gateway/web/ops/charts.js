@@ -1,4 +1,5 @@
-/** The charts, drawn by uPlot. Each has a legend with the newest values, for those who see no lines. */
+/** The charts, drawn by uPlot. Each chart has a legend with the newest values, for screen readers
+too. */
 
 import { h, setText } from "/web/shared/dom.js";
 import { count, timeOfDay } from "/web/shared/format.js";
@@ -8,7 +9,8 @@ const HEIGHT = 150;
 const COMPACT_FROM = 1_000_000;
 const short = new Intl.NumberFormat(undefined, { notation: "compact", maximumFractionDigits: 1 });
 
-/** {title, names: columns or a prefix ending in ":", unit, words: column → what it is called} */
+/** {title, names: columns, or a prefix ending in ":", unit, words: the legend's word for a column}
+*/
 const CHARTS = [
   { title: "Units", names: ["available", "held", "sold"], unit: "", words: { available: "available", held: "held", sold: "sold" } },
   { title: "Waiting room", names: ["waiting", "admitted"], unit: "", words: { waiting: "waiting", admitted: "admitted" } },
@@ -30,7 +32,7 @@ export class Charts {
     new ResizeObserver(() => this.#fit()).observe(root);
   }
 
-  /** Begin anew, for another sale. */
+  /** Clear all charts, for another sale. */
   reset() {
     for (const chart of this.#drawn) chart.plot?.destroy();
     this.#drawn = CHARTS.map((chart) => {
@@ -99,7 +101,7 @@ function wordOf(chart, name) {
   return chart.words[name] ?? name.split(":").at(-1).replaceAll("_", " ");
 }
 
-/** A value with its unit, a dash where it is not known. */
+/** A value with its unit; a dash for an unknown value. */
 export function shown(value, unit = "") {
   if (value === null || value === undefined) return "–";
   if (value >= COMPACT_FROM) return `${short.format(value)}${unit}`;

@@ -1,4 +1,4 @@
-/** Calls of an operator, and what to do about each refusal. The token lives in this tab only. */
+/** An operator's calls, and advice for each refusal. The token is kept in this tab only. */
 
 import { ServerClock } from "/client/v1/clock.js";
 import { Http, Problem } from "/client/v1/http.js";
@@ -23,7 +23,7 @@ export class Desk extends EventTarget {
     return sessionStorage.getItem(KEPT) !== null;
   }
 
-  /** Keep a token, once it opens the list of sales. Throws what the list throws. */
+  /** Keep a token if the list of sales accepts it. Throws the error of that call. */
   async signIn(token) {
     sessionStorage.setItem(KEPT, token.trim());
     try {
@@ -43,7 +43,7 @@ export class Desk extends EventTarget {
     return this.#call("GET", path, options);
   }
 
-  /** `version`: change only the sale that has been seen. */
+  /** `version`: change the sale only at this version. */
   post(path, body = {}, version = null) {
     const headers = version === null ? {} : { "If-Match": `"${version}"` };
     return this.#call("POST", path, { body, headers });
@@ -59,12 +59,12 @@ export class Desk extends EventTarget {
   }
 }
 
-/** The path of a sale's resource. */
+/** The path of a sale, or of a resource of the sale. */
 export function saleUrl(saleId, rest = "") {
   return `/v1/sales/${encodeURIComponent(saleId)}${rest}`;
 }
 
-/** An error in one line: what was said, its code, and what to do next. */
+/** An error in one line: its message, its code, and what to do next. */
 export function explained(error) {
   if (!(error instanceof Problem)) {
     return `${error.message}. Check that the gateway runs and repeat.`;

@@ -1,11 +1,11 @@
-/** Questions before something is done: typed confirmation, and the adjustment with its preview. */
+/** Dialogs before an action: typed confirmation, and the stock adjustment with its preview. */
 
 import { h, setText } from "/web/shared/dom.js";
 import { count } from "/web/shared/format.js";
 
 import { explained, saleUrl } from "./desk.js";
 
-/** Ask for a word to be typed; resolves to whether it was. */
+/** Ask for a word to be typed; resolves to whether it was typed. */
 export function typed({ title, text, word, action }) {
   const input = h("input", { id: "typed", autocomplete: "off", spellcheck: "false", "aria-describedby": "typed-text" });
   const submit = h("button.button.danger", { type: "submit" }, action);
@@ -17,7 +17,7 @@ export function typed({ title, text, word, action }) {
   ], submit, async () => input.value === word);
 }
 
-/** Adjust one item's stock; resolves to whether it was done. */
+/** Ask for an adjustment of one item's stock; resolves to whether it was made. */
 export function adjusting(desk, saleId, item) {
   const delta = h("input", { id: "delta", type: "number", step: 1, required: true, inputmode: "numeric" });
   const reason = h("input", { id: "reason", required: true, maxlength: 255, autocomplete: "off" });
@@ -61,7 +61,8 @@ export function adjusting(desk, saleId, item) {
   });
 }
 
-/** A modal question; `done` gives the result, or null to stay open. Cancelled: false. */
+/** A modal dialog; `done` returns the result, or null to stay open. Resolves to false if cancelled.
+*/
 function asked(title, parts, submit, done) {
   return new Promise((resolve) => {
     const close = (result) => {

@@ -1,14 +1,14 @@
-/** From counters to what people watch: rates and percentiles of the time between two readings. */
+/** Rates and percentiles from counters: the changes between two readings. */
 
 const KEPT_READINGS = 900;
 
-/** The last readings of one sale as columns for charts; `null` is a gap, never a zero. */
+/** The latest readings of one sale as columns for charts; `null` is a gap, never a zero. */
 export class History {
   times = [];
   #columns = new Map();
   #last = null;
 
-  /** Add a reading of GET …/figures; its derived values by name. */
+  /** Add a reading of GET …/figures; returns its derived values by name. */
   add(figures) {
     const now = Date.parse(figures.read_at) / 1000;
     const values = { ...levels(figures), ...changes(this.#last, figures) };
@@ -27,7 +27,7 @@ export class History {
     return values;
   }
 
-  /** Columns whose names begin with a prefix, in the order they came up. */
+  /** Names of columns that begin with a prefix, in the order of their first appearance. */
   named(prefix) {
     return [...this.#columns.keys()].filter((name) => name.startsWith(prefix));
   }
@@ -65,8 +65,8 @@ function changes(last, { gateway, read_at: readAt }) {
 }
 
 /**
- * A percentile in ms of calls counted by bounds, even within a bound; beyond the last bound, that
- * bound. Null where nothing was counted.
+ * A percentile, in ms, of calls counted by bounds. Calls are taken as evenly spread within a bound;
+ * beyond the last bound the result is that bound. Null when no call was counted.
  */
 export function percentile(bounds, counts, share) {
   const all = counts.reduce((sum, count) => sum + count, 0);

@@ -1,4 +1,4 @@
-/** The operations page: sign in, the list of sales, and the sale that is looked at. */
+/** The operations page: signing in, the list of sales, and the selected sale. */
 
 import { h, setText } from "/web/shared/dom.js";
 import { dayAndTime } from "/web/shared/format.js";
@@ -55,7 +55,7 @@ class Page {
     if (this.#desk.signedIn) await this.#select();
   }
 
-  /** The newest sales, again and again: others make sales too. */
+  /** Reads the newest sales again and again, since other operators make sales too. */
   async #list() {
     clearTimeout(this.#timer);
     try {

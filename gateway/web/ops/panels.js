@@ -1,6 +1,6 @@
 /**
- * What is below the charts, one panel at a time. A panel is `show(view)`: it gives its elements, and
- * may give `live(figures)`, called with every new reading.
+ * The panels below the charts, one shown at a time. A panel has `show(view)`, which returns its
+ * elements and may return `live(figures)`, to be called with every new reading.
  */
 
 import { h } from "/web/shared/dom.js";
@@ -25,7 +25,7 @@ async function items({ desk, saleId, act }) {
   let drawn = "";
   const live = ({ items: now, state }) => {
     const seen = JSON.stringify([now, state]);
-    // Focus stays where it is: nothing is drawn anew while it is in here and only numbers moved.
+    // While the focus is in the panel, it is not redrawn, so that the focus is not lost.
     if (seen === drawn || (place.contains(document.activeElement) && drawn !== "")) return;
     drawn = seen;
     const row = (item) => [
@@ -124,7 +124,7 @@ async function audit({ desk, saleId }) {
   "Nobody has done anything to this sale."));
 }
 
-/** Pages of rows under a button that brings more. */
+/** A paged list, with a button that appends the next page. */
 async function paged(read, draw) {
   const place = h("div");
   const more = h("button.link", { type: "button" }, "Older entries");

@@ -1,4 +1,4 @@
-/** One sale on the desk: its state and buttons, tiles, charts, and the panel that is open. */
+/** The view of one sale: its state and buttons, tiles, charts, and the open panel. */
 
 import { h, setText } from "/web/shared/dom.js";
 import { dayAndTime, timeOfDay } from "/web/shared/format.js";
@@ -39,7 +39,7 @@ export class SaleView {
     this.#buildTabs();
   }
 
-  /** Show a sale, or none. */
+  /** Show a sale; null shows none. */
   async open(saleId) {
     clearTimeout(this.#timer);
     this.#saleId = saleId;
@@ -121,7 +121,7 @@ export class SaleView {
     }, DONE[verb]);
   }
 
-  /** Do something, say how it went, and look again. `false` from `work`: it was called off. */
+  /** Run `work`, report its result, and read the sale again. `work` returns false if called off. */
   #act = async (work, done) => {
     try {
       const result = await work();

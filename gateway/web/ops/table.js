@@ -1,4 +1,4 @@
-/** Tables: a head, rows of cells, and a word where there are none. */
+/** Tables: a head, rows of cells, and a sentence for an empty table. */
 
 import { h } from "/web/shared/dom.js";
 
@@ -7,8 +7,8 @@ const SHOWN_CHARACTERS = 120;
 /**
  * @param {string} caption for screen readers
  * @param {(string | {text: string, number?: boolean})[]} heads
- * @param {(Node | string | number)[][]} rows the first cell of each heads its row
- * @param {string} nothing said where there is no row
+ * @param {(Node | string | number)[][]} rows the first cell of a row is the row's head
+ * @param {string} nothing the sentence for an empty table
  */
 export function table(caption, heads, rows, nothing) {
   if (rows.length === 0) return h("p", {}, nothing);
@@ -29,13 +29,13 @@ export function inline(detail) {
     `${name} ${typeof value === "object" ? JSON.stringify(value) : value}`).join(", ");
 }
 
-/** A text that is long, folded up. */
+/** A text; a long text is folded up. */
 export function folded(text) {
   return text.length <= SHOWN_CHARACTERS ? text
     : h("details", {}, h("summary", {}, `${text.slice(0, SHOWN_CHARACTERS)} …`), text);
 }
 
-/** A small button. */
+/** A small, quiet button. */
 export function small(text, onclick, label = text) {
   return h("button.button.small.quiet", { type: "button", onclick, "aria-label": label }, text);
 }

@@ -1,7 +1,8 @@
-/** Building elements without a framework: text is always text, never markup. */
+/** Building elements without a framework: text is always inserted as text, never as markup. */
 
 /**
- * An element. Attributes named on… are listeners; true is an empty attribute, false and null none.
+ * An element. Attributes named on… are listeners; true makes an empty attribute, false and null
+ * none.
  * @param {string} tag may end in .class names
  * @param {Record<string, any>} [attributes]
  * @param {...(Node | string | number | null | false | (Node | string | null)[])} children
@@ -27,7 +28,7 @@ export function svg(name, attributes = {}, ...children) {
   return element;
 }
 
-/** Set the text of an element, leaving it alone where it is that already. */
+/** Set an element's text; an equal text is left alone, so that screen readers do not repeat it. */
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }

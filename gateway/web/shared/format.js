@@ -19,7 +19,7 @@ export function money({ amount, currency }) {
   }).format(amount / 10 ** digits);
 }
 
-/** 4:05, 1:02:03, 2 d 03:00:00; begins a second as it is shown. */
+/** A duration as 4:05, 1:02:03 or 2 d 03:00:00, rounded up to the second that is running. */
 export function clock(milliseconds) {
   const all = Math.ceil(Math.max(0, milliseconds) / 1000);
   const [days, hours] = [Math.floor(all / 86_400), Math.floor((all % 86_400) / 3600)];
@@ -29,7 +29,7 @@ export function clock(milliseconds) {
   return hours > 0 ? `${hours}:${two(minutes)}:${two(seconds)}` : `${minutes}:${two(seconds)}`;
 }
 
-/** A length of time in words: for screen readers, and where seconds do not matter. */
+/** A duration in words, for screen readers and where seconds do not matter. */
 export function inWords(milliseconds) {
   const seconds = Math.ceil(Math.max(0, milliseconds) / 1000);
   if (seconds < 90) return `${seconds} second${seconds === 1 ? "" : "s"}`;
@@ -39,7 +39,7 @@ export function inWords(milliseconds) {
   return hours < 36 ? `${hours} hours` : `${Math.round(hours / 24)} days`;
 }
 
-/** An instant with its day. */
+/** An instant with its date, to the minute. */
 export function dayAndTime(instant) {
   return dates.format(new Date(instant));
 }
@@ -49,12 +49,12 @@ export function hourAndMinute(instant) {
   return hours.format(new Date(instant));
 }
 
-/** An instant of today. */
+/** An instant of today, to the second. */
 export function timeOfDay(instant) {
   return times.format(new Date(instant));
 }
 
-/** 12,345 */
+/** A number with separators: 12,345. */
 export function count(number) {
   return counts.format(number);
 }

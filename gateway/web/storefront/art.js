@@ -1,4 +1,4 @@
-/** A picture for a product that has none: drawn from its id, so that it is always the same one. */
+/** A picture for a product without one, drawn from its id, so that it never changes. */
 
 import { svg } from "/web/shared/dom.js";
 
@@ -53,7 +53,8 @@ function ridge(random, base, swing) {
   return `${path}L${WIDTH} ${HEIGHT}Z`;
 }
 
-/** Numbers in [0, 1) that depend on a text alone (mulberry32 over an FNV-1a hash). */
+/** Random-looking numbers in [0, 1) that depend on a text alone (mulberry32 over an FNV-1a hash).
+*/
 function generator(text) {
   let state = 0x811c9dc5;
   for (const letter of text) state = Math.imul(state ^ letter.codePointAt(0), 0x01000193);

@@ -1,4 +1,4 @@
-/** Which item, and how many: radio buttons that stay where they are while availability changes. */
+/** The choice of item and quantity: radio buttons that stay in place while availability changes. */
 
 import { h, setText } from "/web/shared/dom.js";
 import { money } from "/web/shared/format.js";
@@ -6,7 +6,7 @@ import { money } from "/web/shared/format.js";
 const QUANTITY_MOST = 6;
 const WORDS = { plenty: "Available", low: "Few left", none: "Gone", unknown: "…" };
 
-/** What a sale is called: the items' common name where they are variants of one thing. */
+/** The sale's title, and the names of its options; variants of one thing share a common title. */
 export function namesOf(sale) {
   const parts = sale.items.map((item) => item.name.split(", "));
   const common = parts[0][0];
@@ -35,7 +35,7 @@ export class Choice {
     this.#form = form;
   }
 
-  /** Show the drop's items; hidden where there is nothing to choose. */
+  /** Show the drop's items; the form is hidden when there is nothing to choose. */
   draw(drop, visible) {
     const { sale } = drop;
     const names = namesOf(sale);

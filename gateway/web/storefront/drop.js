@@ -1,6 +1,6 @@
 /**
- * One visitor in one sale: everything the page knows, and what the visitor can do. `changed` is
- * dispatched whenever something is different; the page draws what `stage` says.
+ * One visitor in one sale: what the page knows, and what the visitor can do. `changed` is
+ * dispatched after every change; the page then draws the current `stage`.
  */
 
 import { insist, pause, pauseAfter } from "/client/v1/http.js";
@@ -9,10 +9,10 @@ import { NoShop } from "./shop.js";
 
 const OVER = new Set(["cancelled", "expired"]);
 const LOOK_MS = { scheduled: 4000, open: 2000, paused: 3000, closed: 15_000, settled: 60_000, draft: 5000 };
-const LOOK_SOON_MS = 700; // around the opening
+const LOOK_SOON_MS = 700; // shortly before and after the opening
 const SOON_MS = 10_000;
-const EARLY_MS = 1500; // more than the clocks differ by
-// The two clocks may differ by a part of a second: the gateway is asked until it says so, too.
+const EARLY_MS = 1500; // more than the difference between the two clocks
+// The clocks may differ by a fraction of a second, so the gateway is asked until it agrees.
 const LAPSE_MS = 300;
 const LAPSE_TRIES = 20;
 const LOOK_TROUBLED_MS = 3000;
@@ -20,21 +20,21 @@ const FOLLOW_TRIES = 100;
 
 export class Drop extends EventTarget {
   sale = null;
-  place = null; // in the queue
+  place = null; // the place in the queue
   reservation = null;
-  order = null; // with its events
+  order = null; // the order with its events
   selected = { sku: null, quantity: 1 };
-  busy = null; // join, reserve, pay or cancel, while it is under way
-  trouble = null; // {kind: offline | recovering | busy | rate_limited, until}: said while it lasts
+  busy = null; // the action under way: join, reserve, pay or cancel
+  trouble = null; // {kind: offline | recovering | busy | rate_limited, until}: shown while it lasts
   refusal = null; // the Problem that ended the last attempt
   missing = false;
-  passed = false; // whether a turn went by unused
-  connected = true; // whether there is a shop to buy from
+  passed = false; // whether the visitor's turn ended unused
+  connected = true; // whether a shop is there to buy from
 
   #gate;
   #shop;
   #lookTimer = 0;
-  #followed = null; // the order whose history is asked for
+  #followed = null; // the order whose history is being read
   #waiting = null;
   #others;
 
@@ -55,12 +55,12 @@ export class Drop extends EventTarget {
     return this.#gate.clock;
   }
 
-  /** Which picture of the sale to draw. */
+  /** The stage to draw, from everything known about sale, queue and reservation. */
   get stage() {
     if (this.missing) return "missing";
     if (this.sale === null) return "loading";
     if (this.reservation?.state === "confirmed") return "ordered";
-    if (this.reservation?.state === "held") return "held"; // whether it lapsed, the gateway says
+    if (this.reservation?.state === "held") return "held"; // the gateway decides whether it lapsed
     if (this.busy === "reserve") return "reserving";
     if (this.reservation?.state === "expired") return "lapsed";
     const { state } = this.sale;
@@ -75,7 +75,7 @@ export class Drop extends EventTarget {
     return this.#queueOpen() && !this.place ? "early_door" : "before";
   }
 
-  /** Look at the sale from now on, and pick up what this visitor had begun. */
+  /** Begin to watch the sale, and resume what this visitor had begun. */
   async start() {
     addEventListener("offline", () => this.#troubled("offline"));
     addEventListener("online", () => this.#look());
@@ -118,7 +118,7 @@ export class Drop extends EventTarget {
     this.#waiting = null;
   }
 
-  /** Hold what is selected. */
+  /** Reserve the selected units. */
   async reserve(lines = [this.#line()]) {
     await this.#doing("reserve", async () => {
       try {
@@ -162,7 +162,7 @@ export class Drop extends EventTarget {
     this.#others.postMessage(id);
   }
 
-  /** From a hold that lapsed, back to the sale. */
+  /** Return from a lapsed hold to the sale. */
   again() {
     this.reservation = null;
     this.order = null;
@@ -171,7 +171,7 @@ export class Drop extends EventTarget {
     this.#tell();
   }
 
-  /** A countdown of the stage has ended: find out what is true now. */
+  /** A countdown has ended: ask the gateway until it agrees. */
   async timeIsUp() {
     for (let tries = 0; tries < LAPSE_TRIES; tries += 1) {
       if (this.reservation?.state === "held" ? await this.#holdIsOver() : await this.#turnIsOver()) break;
@@ -180,22 +180,23 @@ export class Drop extends EventTarget {
     return this.#look();
   }
 
-  /** Whether the hold is no more what it was when its countdown began. */
+  /** Whether the hold is over or was extended since its countdown began. */
   async #holdIsOver() {
     const now = await this.#gate.reservation(this.reservation.reservation_id).catch(() => null);
     if (now === null) return false;
-    // Where it has more time again, it was extended elsewhere.
+    // More time than before means that the hold was extended elsewhere.
     const over = now.state !== "held" || Date.parse(now.expires_at) > this.clock.now() + LAPSE_MS;
     if (over) await this.#reserved(now);
     return over;
   }
 
-  /** The same of a turn in the queue. Who joins before it has passed gets its last moment again. */
+  /** Whether the turn in the queue is over. Joining too early would return its last moment again.
+  */
   async #turnIsOver() {
     const turn = this.place?.admission_expires_at;
     if (!turn || this.reservation !== null) return true;
     const now = await this.#gate.queue.look().catch((error) => error);
-    if (this.busy !== null || this.place?.admission_expires_at !== turn) return true; // used meanwhile
+    if (this.busy !== null || this.place?.admission_expires_at !== turn) return true; // used by now
     if (now.code === "not_admitted") {
       this.passed = true;
       this.#readmit();
@@ -226,7 +227,8 @@ export class Drop extends EventTarget {
     return Boolean(from) && Date.parse(from) <= this.clock.now();
   }
 
-  /** The admission is spent or gone: the way in is through the queue again. */
+  /** Forget the place: the admission is spent or has ended, and a new turn needs the queue again.
+  */
   #readmit() {
     this.place = null;
     this.#gate.queue.forget();
@@ -236,7 +238,7 @@ export class Drop extends EventTarget {
     if (this.reservation !== null) this.#others.postMessage(this.reservation.reservation_id);
   }
 
-  /** Another tab did something to a reservation. */
+  /** Another tab changed a reservation of this visitor. */
   async #heard(id) {
     const reservation = await insist(() => this.#gate.reservation(id), { onWait: this.#onWait });
     const mine = this.reservation?.reservation_id === id;
@@ -248,7 +250,7 @@ export class Drop extends EventTarget {
     this.#tell();
   }
 
-  /** Whatever this visitor holds or has bought in this sale, in any tab. */
+  /** Find what this visitor holds or has bought in this sale, in any tab. */
   async #recall() {
     const orders = await this.#gate.orders();
     const own = orders.find((order) => order.status === "PENDING") ??
@@ -266,7 +268,7 @@ export class Drop extends EventTarget {
     if (reservation.state === "confirmed") this.#follow(reservation.order_id);
   }
 
-  /** The order's history once the ledger, which may be behind, has it. */
+  /** Read the order's history until the ledger, which may be behind, has the payment. */
   async #follow(orderId) {
     if (this.#followed === orderId) return;
     this.#followed = orderId;
@@ -326,7 +328,7 @@ export class Drop extends EventTarget {
     }
     this.#tell();
     if (!this.missing && document.visibilityState === "visible") {
-      clearTimeout(this.#lookTimer); // another look may have ended meanwhile
+      clearTimeout(this.#lookTimer); // another look may have set it meanwhile
       this.#lookTimer = setTimeout(() => this.#look(), waitMs * (0.85 + 0.3 * Math.random()));
     }
   }

@@ -46,7 +46,7 @@ class Page {
     }
   }
 
-  /** What the stages look at: another picture is only drawn where one of these is different. */
+  /** The values that stages use: a stage is only redrawn after a change of one of these values. */
   #seen() {
     const { sale, place, reservation, order, selected, busy, refusal, connected } = this.#drop;
     const item = sale?.items.find((each) => each.sku === selected.sku);

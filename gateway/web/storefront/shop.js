@@ -1,6 +1,6 @@
 /**
- * The demonstration's stand-in for the shop: who the visitor is, and a payment that asks for no money.
- * In a real shop the shop's own server makes the token, takes the money and confirms.
+ * The demonstration's stand-in for the shop: makes visitors, and "pays" without money. In a real
+ * shop the shop's own server makes the token, takes the money and confirms.
  */
 
 const KEPT = "dropgate:demo-visitor";
@@ -10,10 +10,10 @@ export class NoShop extends Error {}
 export class DemoShop {
   #visitor = kept();
 
-  /** The visitor's token; a new visitor where there is none, or where the old token was refused. */
+  /** The visitor's token; makes a new visitor without one, or after the token was refused. */
   async token(rejected) {
     if (!usable(this.#visitor, rejected)) {
-      // Tabs that open together shall be one visitor.
+      // Tabs that open at once must share one visitor.
       await navigator.locks.request(KEPT, async () => {
         const others = kept();
         this.#keep(usable(others, rejected) ? others : await begun());
@@ -22,7 +22,7 @@ export class DemoShop {
     return this.#visitor.token;
   }
 
-  /** The sale the demonstration shows to those who name none; null where there is none. */
+  /** The sale that the demonstration shows when the address names none; null without a sale. */
   async saleToShow() {
     return (await begun()).sale_id;
   }
@@ -36,7 +36,7 @@ export class DemoShop {
     }
   }
 
-  /** "Pay" for a hold. Safe to repeat. */
+  /** "Pay" for a hold. A repeated call is safe. */
   async pay(reservationId) {
     const response = await fetch("/demo/payments", {
       method: "POST",
@@ -62,7 +62,7 @@ function kept() {
   }
 }
 
-/** A visitor nobody was before. */
+/** A new visitor, and the sale to show. */
 async function begun() {
   const response = await fetch("/demo/session", { method: "POST", signal: AbortSignal.timeout(10_000) });
   if (response.status === 404) throw new NoShop("this gateway runs no demonstration");

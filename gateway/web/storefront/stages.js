@@ -1,4 +1,4 @@
-/** What the visitor is told and can do, stage by stage. Each says its heading, its tone, its parts. */
+/** What visitors see and can do, by stage: each stage has a heading, a tone and its elements. */
 
 import { h, svg } from "/web/shared/dom.js";
 import { clock, count, dayAndTime, inWords, money, timeOfDay } from "/web/shared/format.js";
@@ -171,7 +171,7 @@ function linesOf(drop) {
   return drop.reservation.lines.map((line) => `${line.quantity} × ${names.get(line.sku) ?? line.sku}`).join(", ");
 }
 
-/** Why the last attempt came to nothing, where the stage itself does not say it. */
+/** Why the last attempt failed, when the stage itself does not say it. */
 function refusalOf(drop) {
   const code = drop.refusal?.code;
   if (!drop.refusal || drop.refusal.passes) return null;

@@ -1,0 +1,1 @@
+"""Reference designs behind one HTTP front, and bare echoes, as processes."""

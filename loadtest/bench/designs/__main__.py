@@ -1,6 +1,6 @@
 """`python -m loadtest.bench.designs NAME`: one worker of one design, as a process of its own.
 
-Addresses and the token secret come from the environment, so that they are in no process list:
+Addresses and the token secret come from the environment, since a process list shows arguments:
 BENCH_PORT, BENCH_REDIS, BENCH_POSTGRES, BENCH_SECRET. Ends on SIGTERM.
 """
 
@@ -13,15 +13,16 @@ from aiohttp import web
 from loadtest.bench.designs.catalogue import DESIGNS, ECHOES
 from loadtest.bench.designs.design import Addresses
 from loadtest.bench.designs.front import Front
+from loadtest.bench.machine.ports import HOST
+from loadtest.bench.sale import RESERVE_PATH
 
-HOST = "127.0.0.1"
 BACKLOG = 4096
 
 
 async def _application(name: str) -> web.Application:
     app = web.Application(client_max_size=8192)
     if name in ECHOES:
-        app.router.add_post("/v1/sales/{sale}/reservations", ECHOES[name])
+        app.router.add_post(RESERVE_PATH, ECHOES[name])
         return app
     design = DESIGNS[name]()
     await design.start(Addresses(os.environ["BENCH_REDIS"], os.environ["BENCH_POSTGRES"]))

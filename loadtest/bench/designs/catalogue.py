@@ -1,4 +1,4 @@
-"""All contestants that are not dropgate, by name."""
+"""The contestants that are not dropgate, by name: bare echoes and reference designs."""
 
 from collections.abc import Awaitable, Callable
 
@@ -6,15 +6,15 @@ from aiohttp import web
 
 from loadtest.bench.designs.design import DesignFactory
 from loadtest.bench.designs.echo import echo, msgspec_echo
-from loadtest.bench.designs.lock_database import LockDatabase
-from loadtest.bench.designs.postgres_conditional import PostgresConditional
-from loadtest.bench.designs.postgres_for_update import PostgresForUpdate
-from loadtest.bench.designs.postgres_skip_locked import PostgresSkipLocked
-from loadtest.bench.designs.postgres_version import PostgresVersion
-from loadtest.bench.designs.redis_decr_incr import RedisDecrIncr
-from loadtest.bench.designs.redis_evalsha import RedisEvalsha
-from loadtest.bench.designs.redis_get_decr import RedisGetDecr
-from loadtest.bench.designs.redis_watch import RedisWatch
+from loadtest.bench.designs.postgres.conditional import PostgresConditional
+from loadtest.bench.designs.postgres.for_update import PostgresForUpdate
+from loadtest.bench.designs.postgres.lock_database import LockDatabase
+from loadtest.bench.designs.postgres.skip_locked import PostgresSkipLocked
+from loadtest.bench.designs.postgres.version import PostgresVersion
+from loadtest.bench.designs.redis.decr_incr import RedisDecrIncr
+from loadtest.bench.designs.redis.evalsha import RedisEvalsha
+from loadtest.bench.designs.redis.get_decr import RedisGetDecr
+from loadtest.bench.designs.redis.watch import RedisWatch
 
 ECHOES: dict[str, Callable[[web.Request], Awaitable[web.Response]]] = {
     "echo": echo,

@@ -1,4 +1,4 @@
-"""What a reference design is: one way to give a unit to a buyer, behind the same HTTP front.
+"""What a reference design is: one way to give a unit to a buyer, behind the shared HTTP front.
 
 Each design is a file of its own that somebody could have written for a shop: as honest and as well
 tuned as we can make it, and with the same work to do as dropgate's reserve: stock, limit per
@@ -10,24 +10,18 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b, sha256
-from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
-from loadtest.bench.named_sql import read_sections
-
-SKU = "BENCH"
 LIMIT_PER_BUYER = 1
 HOLD_SECONDS = 600
 # A design that keeps losing races gives up after so many and answers 503.
 MOST_TRIES = 100
-# Requests at the servers at once; the others wait in line, as behind any well-tuned pool. More only
-# lose more races.
+# Requests at the servers at once; all others wait in line, as behind any well-tuned pool. A larger
+# number only loses more races.
 MOST_AT_ONCE = 64
-POSTGRES_POOL_SIZE = 16  # more connections only queue at the one hot row
-
-SQL = read_sections(Path(__file__).with_name("queries.sql"))
+POSTGRES_POOL_SIZE = 16  # more connections would only queue at the hot row
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +33,7 @@ class Addresses:
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """What became of one request: `accepted`, `replayed`, `sold_out`, `limit_exceeded`, `busy`."""
+    """The outcome of a request: `accepted`, `replayed`, `sold_out`, `limit_exceeded` or `busy`."""
 
     outcome: str
     reservation_id: str = ""
@@ -51,7 +45,7 @@ BUSY = Reply("busy")
 
 
 class Audit(msgspec.Struct, frozen=True):
-    """The design's own books: what it has left, and has promised."""
+    """The design's own books: units left, units promised, and reservations."""
 
     remaining: int
     promised: int

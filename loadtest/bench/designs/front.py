@@ -9,7 +9,9 @@ import msgspec
 from aiohttp import web
 from redis.exceptions import RedisError
 
-from loadtest.bench.designs.design import BUSY, MOST_AT_ONCE, SKU, Design, Reply, TokenCheck
+from config.waiting import poll_until
+from loadtest.bench.designs.design import BUSY, MOST_AT_ONCE, Design, Reply, TokenCheck
+from loadtest.bench.sale import RESERVE_PATH, SKU
 
 STATUS = {
     "accepted": HTTPStatus.CREATED,
@@ -22,7 +24,7 @@ STATUS = {
 
 REST_TIMEOUT_SECONDS = 20.0  # below the time-out of the bench's own HTTP client
 POLL_SECONDS = 0.005
-# What a server that is slow or gone gives; the caller may try again.
+# Errors of a slow or lost server; the caller may try again.
 FAILURES = (RedisError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
 
@@ -62,7 +64,7 @@ class Front:
 
     def add_routes(self, app: web.Application) -> None:
         """Serve the reservations, and the three calls of the bench itself."""
-        app.router.add_post("/v1/sales/{sale}/reservations", self.reserve)
+        app.router.add_post(RESERVE_PATH, self.reserve)
         app.router.add_post("/bench/reset/{stock}", self.reset)
         app.router.add_get("/bench/audit", self.audit)
         app.router.add_post("/bench/rest", self.rest)
@@ -109,20 +111,20 @@ class Front:
         )
 
     async def reset(self, request: web.Request) -> web.Response:
-        """Start again with so many units."""
+        """Forget everything and hold as many units as the path says."""
         await self._design.reset(int(request.match_info["stock"]))
         return web.Response(body=b"{}", content_type="application/json")
 
     async def rest(self, _request: web.Request) -> web.Response:
-        """Answer once no request is under way (their callers may have left), 503 if that lasts."""
-        give_up = time.monotonic() + REST_TIMEOUT_SECONDS
-        while time.monotonic() < give_up:
-            if self._in_flight == 0:
-                return web.Response(body=b"{}", content_type="application/json")
-            await asyncio.sleep(POLL_SECONDS)
-        return self._problem(HTTPStatus.SERVICE_UNAVAILABLE, "busy")
+        """Answer once no request is under way, or 503 after a time-out; callers may have left."""
+        if not await poll_until(self._is_idle, REST_TIMEOUT_SECONDS, first_seconds=POLL_SECONDS):
+            return self._problem(HTTPStatus.SERVICE_UNAVAILABLE, "busy")
+        return web.Response(body=b"{}", content_type="application/json")
+
+    async def _is_idle(self) -> bool:
+        return self._in_flight == 0
 
     async def audit(self, _request: web.Request) -> web.Response:
-        """Tell the books."""
+        """Answer with the books."""
         books = await self._design.audit()
         return web.Response(body=self._encoder.encode(books), content_type="application/json")

@@ -1,0 +1,1 @@
+"""The scripts alone, driven on a Redis of their own."""

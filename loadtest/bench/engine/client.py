@@ -1,4 +1,4 @@
-"""A pipelining Redis client as thin as can be: the measured thing is the server."""
+"""A pipelining Redis client as thin as can be, so that the server is measured."""
 
 import socket
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What many live holds cost: memory, and the price of one more."""
+"""What many live holds cost: memory, and the time of one more reserve."""
 
 import time
 
@@ -12,8 +12,8 @@ from loadtest.bench.engine.partition import (
 )
 from loadtest.bench.engine.server import run_redis
 from loadtest.bench.engine.storm import run_storm
-from loadtest.bench.measurements import Results
 from loadtest.bench.options import Options
+from loadtest.bench.results.measurements import Results
 from loadtest.bench.say import Say
 
 PART, MEMORY_PART = "holds", "memory"
@@ -49,7 +49,7 @@ async def run_holds(options: Options, results: Results, say: Say) -> None:
                 results.add(MEMORY_PART, "outbox entry", setting, 1, bytes=outbox)
                 say(f"  {setting}: {total:.0f} bytes each, outbox {outbox:.0f}")
             held = _cost(engine.client, partition, (held, setting), results)
-        run_storm(server, engine, partition, results, say)
+        await run_storm(server, engine, partition, results, say)
 
 
 def _fill(partition: Partition, start: int, end: int) -> None:

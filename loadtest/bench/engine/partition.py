@@ -14,13 +14,13 @@ from tempfile import TemporaryDirectory
 
 import msgspec
 
-from loadtest.bench.designs.design import SKU
 from loadtest.bench.engine.client import Client, RefusedError, pack
+from loadtest.bench.sale import SKU
 
 EPOCH = 1
 OUTBOX_BOUND, SWEEP_BOUND = 1_000_000_000, 64
 KEY_NAMES = ("meta", "stock", "reservations", "buyers", "deadlines", "outbox")
-# What an active hold needs beside its event.
+# The keys that store an active hold; its event is in the outbox.
 HOLD_KEYS = ("reservations", "buyers", "deadlines")
 
 Request = tuple[int, str, str, str, tuple[int, int, int], int, int, bool]
@@ -34,7 +34,7 @@ def assembled_scripts() -> dict[str, bytes]:
 
 
 def requests(first: int, count: int) -> list[Request]:
-    """Requests of so many buyers, each for one unit."""
+    """The requests of `count` buyers, each for one unit."""
     return [_request(number) for number in range(first, first + count)]
 
 
@@ -88,7 +88,7 @@ class Partition:
     """Commands for one partition."""
 
     def __init__(self, engine: Engine, sale_id: str) -> None:
-        """Name its keys."""
+        """Name the partition's keys."""
         self._engine = engine
         self.keys = {name: f"{{{sale_id}:0}}:{name}".encode() for name in KEY_NAMES}
 
@@ -128,5 +128,5 @@ class Partition:
         return sum(map(int, usage))
 
     def drop(self) -> None:
-        """Free its memory."""
+        """Free the partition's memory."""
         self._engine.client.command("UNLINK", *self.keys.values())

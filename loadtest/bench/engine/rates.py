@@ -7,8 +7,8 @@ import time
 from loadtest.bench.engine.client import RefusedError
 from loadtest.bench.engine.partition import Engine, assembled_scripts, batches
 from loadtest.bench.engine.server import RedisProcess, run_redis
-from loadtest.bench.measurements import Results
 from loadtest.bench.options import Options
+from loadtest.bench.results.measurements import Results
 from loadtest.bench.say import Say
 
 PART = "engine"
@@ -24,7 +24,7 @@ DECR_TIMEOUT_SECONDS = 60.0
 
 
 async def run_rates(options: Options, results: Results, say: Say) -> None:
-    """All rounds; within a round every size and mode once."""
+    """Run all rounds; a round has every size and mode once."""
     count = max(256, int(RESERVES * options.scale) // 256 * 256)
     packed = {size: batches(0, count, size) for size in SIZES}
     async with run_redis() as server:

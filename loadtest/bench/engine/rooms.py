@@ -1,4 +1,4 @@
-"""A waiting room of a million: what each costs in Redis, how fast they join, what a look costs."""
+"""A waiting room of a million buyers: memory of each, joins a second, time of a look."""
 
 import time
 from hashlib import blake2b
@@ -8,8 +8,8 @@ import msgspec
 from loadtest.bench.engine.client import Client, pack
 from loadtest.bench.engine.partition import assembled_scripts
 from loadtest.bench.engine.server import run_redis
-from loadtest.bench.measurements import Results
 from loadtest.bench.options import Options
+from loadtest.bench.results.measurements import Results
 from loadtest.bench.say import Say
 
 PART = "waiting_room"
@@ -18,7 +18,7 @@ BUYERS = 1_000_000
 BATCH = 250
 CALLS_UNDER_WAY = 10
 LOOKS = 200
-# As a gateway spreads them: 15 bits of a keyed hash choose the bucket, 8 bytes name the buyer.
+# As a gateway spreads buyers: 15 bits of a keyed hash choose the bucket, 8 bytes name the buyer.
 BUCKETS = 32_768
 DIGEST_BYTES = 8
 TAG = b"{bench:q}:"
@@ -71,7 +71,7 @@ def _open(client: Client, sha: bytes, run_id: bytes) -> None:
 
 
 def _joins(sha: bytes, run_id: bytes, first: int) -> bytes:
-    """One packed call for a batch of buyers who have never been here."""
+    """One packed call for a batch of buyers who were never in the room."""
     buckets: dict[bytes, int] = {}
     flat: list[int | bool] = []
     fields: list[bytes] = []

@@ -8,9 +8,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from loadtest.bench.contestants import HOST, free_port
+from config.waiting import poll_until
 from loadtest.bench.engine.client import Client
-from loadtest.bench.stack import StackError
+from loadtest.bench.machine.ports import HOST, free_port, listens
+from loadtest.bench.machine.stack import StackError
 
 START_TIMEOUT_SECONDS = 20.0
 STOP_TIMEOUT_SECONDS = 20.0
@@ -18,7 +19,7 @@ POLL_SECONDS = 0.05
 OPTIONS = {
     "appendonly": "yes",
     "appendfsync": "always",
-    "auto-aof-rewrite-percentage": "0",  # a rewrite would fall into one run and not another
+    "auto-aof-rewrite-percentage": "0",  # a rewrite would disturb one run and spare another
     "save": "",
     "maxmemory-policy": "noeviction",
     "bind": HOST,
@@ -38,21 +39,21 @@ def find_redis() -> str:
 
 
 class RedisProcess:
-    """A running server: its port and pid."""
+    """A running server."""
 
     def __init__(self, port: int, pid: int) -> None:
-        """Name them."""
+        """A server that listens on `port` as the process `pid`."""
         self.port = port
         self.pid = pid
 
     def connect(self) -> Client:
-        """A connection of one's own."""
+        """A new connection."""
         return Client(HOST, self.port)
 
 
 @asynccontextmanager
 async def run_redis() -> AsyncIterator[RedisProcess]:
-    """A server with `appendfsync always` on an empty folder; gone at the end."""
+    """Run a server with `appendfsync always` on an empty folder, until the block ends."""
     with TemporaryDirectory(prefix="dropgate-bench-redis-") as folder:
         port = free_port()
         options = [part for name, value in OPTIONS.items() for part in (f"--{name}", value)]
@@ -64,7 +65,7 @@ async def run_redis() -> AsyncIterator[RedisProcess]:
             await _wait_for(process, port)
             yield RedisProcess(port, process.pid)
         finally:
-            # Its file is thrown away, so there is nothing to shut down in order.
+            # The data is thrown away, so an orderly shutdown has no use.
             if process.returncode is None:
                 process.kill()
             async with asyncio.timeout(STOP_TIMEOUT_SECONDS):
@@ -72,14 +73,10 @@ async def run_redis() -> AsyncIterator[RedisProcess]:
 
 
 async def _wait_for(process: asyncio.subprocess.Process, port: int) -> None:
-    async with asyncio.timeout(START_TIMEOUT_SECONDS):
-        while True:
-            if process.returncode is not None:
-                raise StackError(f"redis-server ended with status {process.returncode}")
-            try:
-                _, writer = await asyncio.open_connection(HOST, port)
-            except OSError:
-                await asyncio.sleep(POLL_SECONDS)
-                continue
-            writer.close()
-            return
+    async def is_up() -> bool:
+        if process.returncode is not None:
+            raise StackError(f"redis-server ended with status {process.returncode}")
+        return await listens(port)
+
+    if not await poll_until(is_up, START_TIMEOUT_SECONDS, first_seconds=POLL_SECONDS):
+        raise StackError("redis-server does not listen")

@@ -1,13 +1,16 @@
 """Every hold of a partition comes due at once: how long it takes, what buyers feel meanwhile."""
 
+import asyncio
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 
+from config.waiting import poll_until
 from loadtest.bench.engine.partition import Engine, Partition, batches
 from loadtest.bench.engine.server import RedisProcess
-from loadtest.bench.measurements import Results, percentile
+from loadtest.bench.machine.stack import StackError
+from loadtest.bench.results.measurements import Results, percentile
 from loadtest.bench.say import Say
 
 PART = "storm"
@@ -21,15 +24,15 @@ MOST_UNDER_WAY = 10_000
 FIRST_BUYER = 10_000_000
 
 
-def run_storm(
+async def run_storm(
     server: RedisProcess, engine: Engine, partition: Partition, results: Results, say: Say
 ) -> None:
     """Sweep batch after batch without a pause, as the sweeper does while holds are due."""
-    _wait_until_due(engine, partition)
+    await _wait_until_due(engine, partition)
     due = partition.held()
     calm = Buyers(server, partition, FIRST_BUYER)
     calm.start()
-    time.sleep(CALM_SECONDS)
+    await asyncio.sleep(CALM_SECONDS)
     before = calm.stop()
     buyers = Buyers(server, partition, 2 * FIRST_BUYER)
     buyers.start()
@@ -67,16 +70,16 @@ def run_storm(
     )
 
 
-def _wait_until_due(engine: Engine, partition: Partition) -> None:
+async def _wait_until_due(engine: Engine, partition: Partition) -> None:
     deadlines = partition.keys["deadlines"]
-    give_up = time.monotonic() + DUE_TIMEOUT_SECONDS
-    while time.monotonic() < give_up:
+
+    async def are_due() -> bool:
         seconds, microseconds = engine.client.command("TIME")
         now = int(seconds) * 1000 + int(microseconds) // 1000
-        if engine.client.command("ZCOUNT", deadlines, f"({now}", "(+inf") == 0:
-            return
-        time.sleep(POLL_SECONDS)
-    raise TimeoutError("the holds did not come due")
+        return bool(engine.client.command("ZCOUNT", deadlines, f"({now}", "(+inf") == 0)
+
+    if not await poll_until(are_due, DUE_TIMEOUT_SECONDS, first_seconds=POLL_SECONDS):
+        raise StackError("the holds did not come due")
 
 
 class Buyers:
@@ -115,7 +118,7 @@ class Buyers:
     def _run(self, step: Callable[[], None]) -> None:
         try:
             step()
-        except Exception as error:  # noqa: BLE001 - told to the caller of `stop`
+        except Exception as error:  # noqa: BLE001 - `stop` raises it
             self._failures.append(error)
 
     def _send(self) -> None:
@@ -129,7 +132,7 @@ class Buyers:
             self._client.send(self._partition.packed("reserve", batches(self._next, 1, 1)[0]))
             self._next, sent = self._next + 1, sent + 1
             self._sent.release()
-        self._sent.release()  # the end: nothing is due for it
+        self._sent.release()  # the end: no reserve is due for this release
 
     def _receive(self) -> None:
         while True:

@@ -1,7 +1,7 @@
 """Half a million buyers of one sale, each with a token and an Idempotency-Key of their own.
 
-Each asks for one unit, and asks again with the same key until there is an answer that is one.
-Whoever gets a hold pays at once.
+Each buyer asks for one unit, and repeats the request with its key until there is an answer other
+than 429 or 503. Whoever gets a hold pays at once.
 """
 
 import asyncio
@@ -14,12 +14,12 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from loadtest.answers import Answer, Asked, remembered, understood
 from loadtest.bench.herd.places import Places
-from loadtest.history import NO_ANSWER, History
-from loadtest.target import mint_token
+from loadtest.bench.sale import RESERVE_BODY, RESERVE_PATH
+from loadtest.client.answers import Answer, Asked, remembered, understood
+from loadtest.client.history import NO_ANSWER, History
+from loadtest.client.target import mint_token
 
-SKU = "BENCH"
 RETRY_SECONDS = 1.0  # what Retry-After says, and what a client without an answer waits
 TRIES_MOST = 60
 ALL_DONE_TIMEOUT_SECONDS = 900.0
@@ -27,7 +27,7 @@ SOLD_OUT = Answer(code="sold_out")
 
 
 class DropHerd(msgspec.Struct, frozen=True, tag="drop"):
-    """What to do. Buyer n has line n of `tokens`; what was seen is written to `history`."""
+    """The task of a crowd. Buyer n has line n of `tokens`; the history is written to `history`."""
 
     url: str
     auth_secret: str
@@ -59,7 +59,7 @@ class Seen(msgspec.Struct, gc=False):
 
 
 class DropCrowd:
-    """The buyers and what became of each."""
+    """The buyers of one drop, and their answers."""
 
     def __init__(self, herd: DropHerd, tokens: list[bytes]) -> None:
         """Prepare; nothing is sent before `run`."""
@@ -72,13 +72,12 @@ class DropCrowd:
         self._done = asyncio.Event()
         self._places = Places(herd.url, herd.connections, self)
         self.given_up = 0
-        host, path = urlsplit(herd.url).netloc, f"/v1/sales/{herd.sale_id}/reservations"
-        body = msgspec.json.encode({"lines": [{"sku": SKU, "quantity": 1}]})
+        host, path = urlsplit(herd.url).netloc, RESERVE_PATH.format(sale=herd.sale_id)
         self._reserve_head = (
             f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\nAuthorization: Bearer "
+            f"Content-Length: {len(RESERVE_BODY)}\r\nAuthorization: Bearer "
         ).encode()
-        self._reserve_tail = b"\r\n\r\n" + body
+        self._reserve_tail = b"\r\n\r\n" + RESERVE_BODY
         shop = mint_token(herd.auth_secret, "storefront", "bench-shop")
         self._confirm_head = (
             f" HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {shop}\r\n"
@@ -107,7 +106,7 @@ class DropCrowd:
         return None if buyer is None else Call(buyer)
 
     def answered(self, job: Call, status: int, started: float, ended: float, raw: bytes) -> None:
-        """Note an answer, or that there was none, and decide what comes of it."""
+        """Note an answer, or NO_ANSWER, and decide what the buyer does next."""
         if status == 409 and b'"sold_out"' in raw:
             seen = Seen(job, status, started, ended, SOLD_OUT, replayed=False, retry_after=False)
         else:
@@ -141,7 +140,7 @@ class DropCrowd:
             self._done.set()
 
     async def run(self) -> None:
-        """Until everybody has an answer and every holder has paid; raises TimeoutError."""
+        """Run until every buyer has an answer and every holder has paid; raises TimeoutError."""
         connecting = asyncio.create_task(self._places.run())
         try:
             async with asyncio.timeout(ALL_DONE_TIMEOUT_SECONDS):
@@ -150,7 +149,7 @@ class DropCrowd:
             connecting.cancel()
 
     def history(self) -> History:
-        """Everything that was sent and answered; nobody else took part in the sale."""
+        """Everything that was sent and answered; complete, since no other client takes part."""
         unmet = sum(not s.call.reservation_id and s.status == 409 for s in self._seen)
         history = History(complete=True, unmet_buyers=unmet)
         unix = time.time() - time.perf_counter()
@@ -175,9 +174,9 @@ class DropCrowd:
 
 
 async def run_drop(herd: DropHerd) -> int:
-    """How many buyers were given up."""
+    """Run the crowd to its end; returns how many buyers were given up."""
     crowd = DropCrowd(herd, Path(herd.tokens).read_bytes().split(b"\n"))
-    gc.disable()  # nothing here is a cycle, and half a million records are not worth looking at
+    gc.disable()  # there are no cycles here, and scanning half a million records takes time
     await crowd.run()
     crowd.history().write(Path(herd.history))
     return crowd.given_up

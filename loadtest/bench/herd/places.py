@@ -1,6 +1,6 @@
 """Raw connections that serve one buyer after another, one request at a time on each.
 
-Nothing is parsed that need not be: this process shares the machine with what it measures.
+Answers are parsed as little as possible: this process shares the machine with what it measures.
 """
 
 import asyncio
@@ -8,19 +8,19 @@ import time
 from typing import Generic, Protocol, TypeVar
 from urllib.parse import urlsplit
 
-from loadtest.history import NO_ANSWER
+from loadtest.client.history import NO_ANSWER
 
 WATCH_PAUSE_SECONDS = 0.5
-STALLED_SECONDS = 20.0  # after which a connection is given up and its request asked again
+STALLED_SECONDS = 20.0  # then the connection is cut and its request sent again
 
 Job = TypeVar("Job")
 
 
 class Work(Protocol[Job]):
-    """Who hands out jobs, and hears what came of them."""
+    """Hands out jobs, and receives the answer to each."""
 
     def next_job(self, now: float) -> Job | None:
-        """What to ask next; None: nothing at the moment."""
+        """The next job; None where there is none at the moment."""
 
     def request(self, job: Job) -> bytes:
         """The bytes of a call."""
@@ -30,7 +30,7 @@ class Work(Protocol[Job]):
 
 
 class Places(Generic[Job]):
-    """As many connections to one address as asked for, also after some were lost."""
+    """Keeps `connections` connections to one address; lost ones are replaced."""
 
     def __init__(self, url: str, connections: int, work: Work[Job]) -> None:
         """Nothing is connected before `run`."""
@@ -41,12 +41,12 @@ class Places(Generic[Job]):
         self.all: set[_Place[Job]] = set()
 
     def wake(self, count: int = 1) -> None:
-        """So many idle connections look for a job again."""
+        """Let `count` idle connections look for a job again."""
         for _ in range(min(count, len(self.idle))):
             self.idle.pop().go_on()
 
     async def run(self) -> None:
-        """Connect, watch for what is due or stalled; until cancelled."""
+        """Connect, start due jobs, and cut stalled connections; until cancelled."""
         loop = asyncio.get_running_loop()
         try:
             while True:
@@ -75,12 +75,12 @@ class _Place(asyncio.Protocol, Generic[Job]):
         self._buffer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport  # type: ignore[assignment] # uvloop's is one but in name
+        self._transport = transport  # type: ignore[assignment] # uvloop's is a transport in all but name
         self._places.all.add(self)
         self.go_on()
 
     def go_on(self) -> None:
-        """The next job, or wait for one."""
+        """Send the next job's request, or wait for a job."""
         if self._transport is None:
             return
         now = time.perf_counter()
@@ -107,7 +107,7 @@ class _Place(asyncio.Protocol, Generic[Job]):
         self.go_on()
 
     def connection_lost(self, _exc: Exception | None) -> None:
-        """What was under way has no answer; another connection takes this one's place."""
+        """The request under way has no answer; `Places.run` replaces the connection."""
         self._places.all.discard(self)
         if self in self._places.idle:
             self._places.idle.remove(self)

@@ -11,7 +11,7 @@ from loadtest.bench.herd.queue import QueueHerd
 
 
 async def run_crowd(herd: DropHerd | QueueHerd, folder: Path) -> int:
-    """Until it has done its part; its exit status, which is 1 where a buyer was given up."""
+    """Run the crowd to its end; returns its exit status, 1 where a buyer was given up."""
     plan = folder / "herd.json"
     plan.write_bytes(msgspec.json.encode(herd))
     crowd = await asyncio.create_subprocess_exec(

@@ -14,11 +14,11 @@ from loadtest.bench.herd.places import Places
 _TICKET = re.compile(rb'"ticket":"([^"]+)"')
 ALL_DONE_TIMEOUT_SECONDS = 900.0
 RETRY_SECONDS = 0.2
-STRIDE = 7919  # a prime: polls come from everywhere in the line
+STRIDE = 7919  # a prime, so that polls come from everywhere in the line
 
 
 class QueueHerd(msgspec.Struct, frozen=True, tag="queue"):
-    """What to do: join as the first `buyers` of `tokens`, or poll for so long with `tickets`."""
+    """The task of a crowd: the first `buyers` of `tokens` join, or poll with their `tickets`."""
 
     url: str
     sale_id: str
@@ -31,7 +31,7 @@ class QueueHerd(msgspec.Struct, frozen=True, tag="queue"):
 
 
 class QueueResult(msgspec.Struct, frozen=True):
-    """How it went. `refused`: joins that were asked again, polls answered otherwise than 200."""
+    """A crowd's result. `refused`: joins that were sent again, or polls answered other than 200."""
 
     answered: int
     refused: int
@@ -80,7 +80,7 @@ class QueueCrowd:
         return self._next - 1
 
     def answered(self, job: int, status: int, started: float, ended: float, raw: bytes) -> None:
-        """Keep the ticket; who was refused or not answered joins again."""
+        """Keep the ticket; a buyer who was refused or not answered joins again."""
         if status == 200:
             self._times.append((ended - started) * 1000)
             if not self._herd.poll_seconds:
@@ -97,7 +97,7 @@ class QueueCrowd:
             self._done.set()
 
     async def run(self) -> QueueResult:
-        """Until everybody has joined, or the time for polls is over; raises TimeoutError."""
+        """Run until every buyer has joined, or the polls' time is over; raises TimeoutError."""
         began = time.perf_counter()
         if self._herd.poll_seconds:
             self._ends_at = began + self._herd.poll_seconds
@@ -114,13 +114,13 @@ class QueueCrowd:
 
 
 async def run_queue(herd: QueueHerd) -> int:
-    """Leaves the result, and after joins the tickets, one a line."""
+    """Write the result, and after joins the tickets, one a line; returns 0."""
     tokens = Path(herd.tokens).read_bytes().split(b"\n")
     tickets = [b""] * herd.buyers
     if herd.poll_seconds:
         tickets = Path(herd.tickets).read_bytes().split(b"\n")
     crowd = QueueCrowd(herd, tokens, tickets)
-    gc.disable()  # as in drop.py
+    gc.disable()  # there are no cycles here, and scanning a million tokens takes time
     result = await crowd.run()
     if not herd.poll_seconds:
         Path(herd.tickets).write_bytes(b"\n".join(crowd.tickets))

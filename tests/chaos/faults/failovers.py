@@ -12,9 +12,9 @@ from contextlib import asynccontextmanager
 from redis.exceptions import RedisError
 
 from config.stack.server import HOST, free_port
-from loadtest.answers import Line
-from loadtest.calls import Calls
-from loadtest.history import Attempt
+from loadtest.client.answers import Line
+from loadtest.client.calls import Calls
+from loadtest.client.history import Attempt
 from tests.chaos.faults.extra import extra, listens
 from tests.chaos.rig.trial import SKU, Trial
 from tests.chaos.rig.watched import WatchedUp

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from itertools import accumulate
 
-from loadtest.history import Attempt, History
+from loadtest.client.history import Attempt, History
 
 RESOLVED = frozenset({"confirmed", "cancelled", "expired"})
 # What a call answered with 2xx leaves behind; later answers may not say otherwise.

@@ -11,10 +11,20 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from loadtest.answers import Line
-from loadtest.buyers import Buyer, Claim, Fate, Manner, Shares, Stock, ask, live_out, make_buyer
-from loadtest.calls import Calls, RefusedError, SnapshotAnswer
-from loadtest.history import History
+from loadtest.client.answers import Line
+from loadtest.client.calls import Calls, RefusedError, SnapshotAnswer
+from loadtest.client.history import History
+from loadtest.drop.buyers import (
+    Buyer,
+    Claim,
+    Fate,
+    Manner,
+    Shares,
+    Stock,
+    ask,
+    live_out,
+    make_buyer,
+)
 from tests.support.insisting import insist
 from tests.support.waiting import POLL_SECONDS, wait_until
 

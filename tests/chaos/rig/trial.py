@@ -21,12 +21,12 @@ import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from loadtest.answers import Line
-from loadtest.buyers import Shares, Stock
-from loadtest.calls import Calls, UnavailableError
-from loadtest.history import Attempt, History
-from loadtest.http_client import HttpClient
-from loadtest.target import Target
+from loadtest.client.answers import Line
+from loadtest.client.calls import Calls, UnavailableError
+from loadtest.client.history import Attempt, History
+from loadtest.client.http_client import HttpClient
+from loadtest.client.target import Target
+from loadtest.drop.buyers import Shares, Stock
 from loadtest.verdict.finding import Outcome
 from loadtest.verdict.run import AWAY, Verdict, verify
 from tests.chaos.rig.crash_logs import CrashLogs

@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from config.settings import Settings
 from gateway.inventory.events import Position
-from order_writer.log import Batch, Foreign, LogEntry
+from order_writer.log.event_log import Batch, Foreign, LogEntry
 from tests.support.sales.history import SKU, UNITS, History, Rig, open_rig
 from tests.support.waiting import WAIT_SECONDS, wait_until
 

@@ -15,9 +15,9 @@ from config.settings import EventLogSettings, Settings
 from config.stack.server import free_port
 from gateway.inventory.events import Position
 from gateway.process.kafka import kafka_within
-from order_writer.dead_letter_topic import DeadLetterTopic
-from order_writer.kafka_log import KafkaLog
-from order_writer.log import Batch, Foreign, LogEntry
+from order_writer.letters.topic import DeadLetterTopic
+from order_writer.log.event_log import Batch, Foreign, LogEntry
+from order_writer.log.kafka_log import KafkaLog
 from order_writer.service import run
 from tests.support.sales.history import UNITS, Rig, everything, open_rig
 from tests.support.sales.pipeline import running
@@ -67,7 +67,7 @@ async def _fetch(log: KafkaLog, count: int) -> Batch:
 async def test_records_are_delivered_again_until_they_are_committed(
     on_kafka: Settings, rig: Rig, sale_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("order_writer.kafka_log.COMMIT_TIMEOUT_SECONDS", WAIT_SECONDS)
+    monkeypatch.setattr("order_writer.log.kafka_log.COMMIT_TIMEOUT_SECONDS", WAIT_SECONDS)
     (history,) = await rig.open_sale(sale_id)
     everything(history)
     await _produce(on_kafka.event_log, history.entries)
@@ -169,7 +169,7 @@ async def test_the_ledger_follows_while_the_broker_is_away(
 async def test_a_dead_letter_is_told_to_its_topic_after_the_table(
     on_kafka: Settings, rig: Rig, sale_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("order_writer.dead_letter_topic.PRODUCE_TIMEOUT_SECONDS", WAIT_SECONDS)
+    monkeypatch.setattr("order_writer.letters.topic.PRODUCE_TIMEOUT_SECONDS", WAIT_SECONDS)
     (history,) = await rig.open_sale(sale_id)
     history.load()
     bad = history.garbage(b'{"v":1,"type":"res\x00')
@@ -208,7 +208,7 @@ async def test_a_dead_letter_is_told_to_its_topic_after_the_table(
 async def test_a_writer_tells_of_poison_by_itself_and_a_replay_is_not_told_again(
     on_kafka: Settings, rig: Rig, sale_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("order_writer.dead_letter_topic.PRODUCE_TIMEOUT_SECONDS", WAIT_SECONDS)
+    monkeypatch.setattr("order_writer.letters.topic.PRODUCE_TIMEOUT_SECONDS", WAIT_SECONDS)
     (history,) = await rig.open_sale(sale_id)
     history.load()
     history.reserve("ann", UNITS + 1)
@@ -244,7 +244,7 @@ async def test_a_consumer_that_goes_silent_is_replaced(
         return {}
 
     monkeypatch.setattr(stuck, "getmany", nothing)
-    monkeypatch.setattr("order_writer.kafka_log.SILENCE_SECONDS", WAIT_SECONDS)
+    monkeypatch.setattr("order_writer.log.kafka_log.SILENCE_SECONDS", WAIT_SECONDS)
     # With nothing to read, silence is no fault.
     await wait_until(stuck.assignment, "it is given partitions")
     await stuck.end_offsets(stuck.assignment())  # of a topic so new that its leaders are not known

@@ -9,8 +9,8 @@ from config.settings import Settings
 from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId, outbox_key
 from gateway.inventory.redis.outbox import EVENT_FIELD, create_reader
-from order_writer.log import LogEntry, Watermark
-from order_writer.outbox_log import OutboxLog
+from order_writer.log.event_log import LogEntry, Watermark
+from order_writer.log.outbox_log import OutboxLog
 
 PARTITIONS = tuple(PartitionId(f"sale-{number}", 0) for number in range(4))
 LONGEST = 300

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from config.settings import Settings
+from gateway.process.audit import AuditAction
 from order_writer.schema import MigrationError, migrate, read_migrations
 from tests.support.sales.history import open_rig
 
@@ -91,6 +92,26 @@ async def test_what_was_in_the_ledger_is_there_after_it_is_partitioned(
             "SELECT tableoid::regclass::text FROM order_lines WHERE sale_id = 'second'"
         )
         assert held_where == "order_lines_2"
+    finally:
+        await ledger.close()
+
+
+async def test_actions_in_the_audit_log_get_one_spelling(empty_postgres_dsn: str) -> None:
+    renaming = next(m for m in read_migrations() if m.name.endswith("audit_actions"))
+    ledger = await asyncpg.connect(empty_postgres_dsn)
+    try:
+        for migration in read_migrations():
+            if migration.number < renaming.number:
+                await ledger.execute(migration.script)
+        written = ("sale.open", "sale.close", "sale_open", "sale_settled", "queue_rate")
+        await ledger.executemany(
+            "INSERT INTO audit_log (actor, action) VALUES ('anybody', $1)",
+            [(action,) for action in written],
+        )
+        await ledger.execute(renaming.script)
+        rows = await ledger.fetch("SELECT action FROM audit_log ORDER BY audit_id")
+        renamed = [AuditAction(row["action"]) for row in rows]
+        assert renamed == ["sale_open", "sale_close", "sale_open", "sale_settled", "queue_rate"]
     finally:
         await ledger.close()
 

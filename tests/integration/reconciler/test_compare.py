@@ -12,11 +12,11 @@ from config.settings import Settings
 from gateway.inventory.errors import Recovering
 from gateway.inventory.events import Position
 from gateway.inventory.types import NO_LINES_ASKED
-from reconciler.catching_up import LedgerBehind
-from reconciler.compare import CompareConfig, compare_partition
+from reconciler.comparing.catching_up import LedgerBehind
+from reconciler.comparing.compare import CompareConfig, compare_partition
+from reconciler.comparing.differences import Difference
+from reconciler.comparing.paging import Scope
 from reconciler.context import Context, open_context
-from reconciler.differences import Difference
-from reconciler.paging import Scope
 from tests.support.sales.judged_sale import JudgedSale, admitted
 from tests.support.sales.partitions import FINGERPRINT, ONE_UNIT, token_of
 from tests.support.servers import unique

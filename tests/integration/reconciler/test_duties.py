@@ -24,7 +24,7 @@ from gateway.inventory.specs import WaitingRoomSpec
 from gateway.inventory.store import ReservationStore
 from gateway.inventory.types import ReserveRequest
 from order_writer.service import run as run_order_writer
-from reconciler.duty import run_once
+from reconciler.by_hand import run_once
 from reconciler.service import run as run_reconciler
 from tests.support.network.proxy import FaultyProxy
 from tests.support.sales.partitions import (
@@ -164,7 +164,7 @@ async def test_a_sale_opens_and_closes_at_its_times(
         await wait_until(lambda: in_state("closed"))
         assert (await reserve(store, partition, "late")).outcome == "not_open"
     actions = await ledger.fetch("SELECT action FROM audit_log ORDER BY audit_id")
-    assert [row["action"] for row in actions] == ["sale.open", "sale.close"]
+    assert [row["action"] for row in actions] == ["sale_open", "sale_close"]
 
 
 @pytest.mark.parametrize("verbs", [(Verb.OPEN,), (Verb.OPEN, Verb.PAUSE), (Verb.OPEN, Verb.CLOSE)])
@@ -270,7 +270,7 @@ async def test_what_another_has_not_read_stays_but_not_without_end(
         log = settings.event_log.model_copy(update={"kind": "kafka", "kept_events": 3})
         settings = settings.model_copy(update={"event_log": log})
     else:
-        monkeypatch.setattr("reconciler.trim.ROOM_EVENTS_MAX", 3)
+        monkeypatch.setattr("reconciler.duties.trim.ROOM_EVENTS_MAX", 3)
         async with open_store(settings.redis) as (pool, _):
             await RoomStore(pool, redis_client).open(sale_id, OPENING)
     assert await run_once(settings, "trim", sale_id) == f"{partition}: 3 events trimmed below 1-7"

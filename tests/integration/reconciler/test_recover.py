@@ -23,10 +23,10 @@ from gateway.inventory.types import Snapshot
 from gateway.relay.service import run as run_relay
 from lua.loader import load_scripts
 from order_writer.service import run as run_order_writer
+from reconciler.by_hand import run_once
 from reconciler.context import open_context
-from reconciler.duty import run_once
-from reconciler.log_end import require_log_applied
-from reconciler.recover import Recover, RecoverConfig
+from reconciler.duties.recover import Recover, RecoverConfig
+from reconciler.rebuilding.log_end import require_log_applied
 from reconciler.service import run as run_reconciler
 from tests.support.sales.partitions import BOUNDS, one_item, open_store, token_of
 from tests.support.sales.pipeline import create_sale, pipeline, running
@@ -406,7 +406,7 @@ async def test_recovery_leads_in_place_of_the_relay_while_it_looks_for_the_end_o
     async def relayed() -> bool:
         return await client.hget(relay_key(partition), "position") == b"2-2"
 
-    monkeypatch.setattr("reconciler.recover.require_log_applied", looked)
+    monkeypatch.setattr("reconciler.duties.recover.require_log_applied", looked)
     async with running(run_relay, on_kafka), pipeline(on_kafka):
         await wait_until(applied)
         relay = await client.hget(relay_key(partition), "owner")

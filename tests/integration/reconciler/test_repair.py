@@ -17,12 +17,12 @@ from gateway.inventory.keys import PartitionId
 from gateway.inventory.store import RepairReply
 from gateway.inventory.types import AskedLines, RepairRequest
 from order_writer.service import run as run_order_writer
-from reconciler.compare import CompareConfig, compare_partition
+from reconciler.comparing.compare import CompareConfig, compare_partition
+from reconciler.comparing.differences import Difference
+from reconciler.comparing.reading import ADMISSION, GIVEN_BACK
 from reconciler.context import Context, open_context
-from reconciler.differences import Difference
-from reconciler.reading import ADMISSION, GIVEN_BACK
-from reconciler.reconcile import Reconcile
-from reconciler.repair import Repair, RepairOrder
+from reconciler.duties.reconcile import Reconcile
+from reconciler.rebuilding.repair import Repair, RepairOrder
 from tests.support.sales.judged_sale import SHIRT, JudgedSale, admitted
 from tests.support.sales.partitions import FINGERPRINT, ONE_UNIT, token_of
 from tests.support.sales.pipeline import pipeline, running

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import msgspec
 import pytest
 
-from loadtest.history import Attempt, History
+from loadtest.client.history import Attempt, History
 from loadtest.verdict.finding import Outcome
 from tests.support.sales.honest_history import history_of
 from tests.support.sales.judged_sale import JudgedSale

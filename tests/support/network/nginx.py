@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
-import pytest
 
 from config.stack.process import Child
 from config.stack.server import HOST, Server
@@ -63,7 +62,7 @@ class Nginx(Server):
     def make_child(self) -> Child:
         """See Server."""
         binary = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
-        assert binary is not None
+        assert binary, "no nginx: install it (Debian: apt-get install nginx-light)"
         command = [binary, "-p", str(self.folder), "-c", str(self.folder / "nginx.conf")]
         return Child(command, log=self.folder / "nginx.log")
 
@@ -82,9 +81,6 @@ class Nginx(Server):
 @asynccontextmanager
 async def proxied(folder: Path, gateway_port: int) -> AsyncIterator[Nginx]:
     """Nginx in front of a gateway until the block ends."""
-    path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
-    if shutil.which("nginx", path=path) is None and "CI" not in os.environ:
-        pytest.skip("needs nginx (Debian: apt-get install nginx-light)")
     server = Nginx(folder, gateway_port)
     try:
         await server.start()

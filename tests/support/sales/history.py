@@ -13,14 +13,14 @@ from config.settings import Settings
 from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId, outbox_key
 from gateway.inventory.redis.outbox import create_reader
-from order_writer.ledger import open_pool
-from order_writer.log import EventLog, LogEntry
+from order_writer.ledger.statements import open_pool
+from order_writer.letters.replay import Replay
+from order_writer.log.event_log import EventLog, LogEntry
+from order_writer.log.outbox import Outbox
+from order_writer.log.outbox_log import OutboxLog
 from order_writer.metrics import WriterMetrics
-from order_writer.outbox import Outbox
-from order_writer.outbox_log import OutboxLog
-from order_writer.replay import Replay
-from order_writer.watch import Watch
-from order_writer.writer import Writer
+from order_writer.writing.watch import Watch
+from order_writer.writing.writer import Writer
 
 START_MS = 1_790_000_000_000
 HOLD_MS = 600_000

@@ -1,6 +1,6 @@
 """The history of a judged sale's buyers, where nothing went wrong."""
 
-from loadtest.history import Attempt, History
+from loadtest.client.history import Attempt, History
 from tests.support.sales.judged_sale import JudgedSale
 
 

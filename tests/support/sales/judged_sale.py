@@ -16,12 +16,12 @@ from gateway.inventory.opening import open_sale
 from gateway.inventory.specs import ItemSpec, Money, SaleSpec, WaitingRoomSpec
 from gateway.inventory.store import ReservationStore
 from gateway.inventory.types import AskedLines, ReserveRequest
-from loadtest.history import History
+from loadtest.client.history import History
 from loadtest.verdict.run import Verdict, verify
-from order_writer.fold import Fold
-from order_writer.items import decode_items
-from order_writer.ledger import advance, prepare, write
-from order_writer.outbox import Outbox
+from order_writer.folding.fold import Fold
+from order_writer.folding.items import decode_items
+from order_writer.ledger.statements import advance, prepare, write
+from order_writer.log.outbox import Outbox
 from tests.support.sales.admissions import FAR_MS
 from tests.support.sales.partitions import (
     BOUNDS,

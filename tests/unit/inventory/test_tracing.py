@@ -1,5 +1,8 @@
 """Which trace a reservation has, and what its spans hang on."""
 
+import subprocess
+import sys
+
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -99,3 +102,13 @@ def test_an_event_tells_whose_it_is() -> None:
 
 def test_nothing_is_traced_unless_asked_for() -> None:
     assert make_tracing(TracingSettings(), "gateway") is None
+
+
+def test_no_process_needs_the_sdk_to_start() -> None:
+    # The extra `otel` is optional: without an endpoint nothing of the SDK may be imported.
+    modules = "gateway.api.service, gateway.relay.service, order_writer.service, reconciler.service"
+    program = f"import sys; sys.modules['opentelemetry'] = None; import {modules}"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from loadtest.http_client import HttpClient, NoAnswerError
+from loadtest.client.http_client import HttpClient, NoAnswerError
 from tests.support.waiting import WAIT_SECONDS
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"

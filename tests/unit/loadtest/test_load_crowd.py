@@ -10,10 +10,10 @@ import msgspec
 import pytest
 
 from config.commands.loadtest import SCENARIOS
+from loadtest.client.history import NO_ANSWER, Attempt, History
 from loadtest.crowd.arrivals import Visitors, timetable
 from loadtest.crowd.curves import CURVES
 from loadtest.crowd.plan import Plan, PlanError
-from loadtest.history import NO_ANSWER, Attempt, History
 from loadtest.report.page import page
 from loadtest.report.record import Record, RunFacts, Sample
 from loadtest.report.series import calls_of, series_of, slice_seconds

@@ -1,5 +1,6 @@
 """The parts of the verdict and of the load that need no server."""
 
+import re
 from pathlib import Path
 
 import jwt
@@ -8,10 +9,10 @@ import pytest
 
 from gateway.inventory.keys import home_partition, keyed_token
 from gateway.inventory.types import ReservationState
-from loadtest.drop import stock_of
+from loadtest.client.history import Attempt, History
+from loadtest.client.target import mint_token
+from loadtest.drop.rush import stock_of
 from loadtest.figures import Distribution, accepted_rate
-from loadtest.history import Attempt, History
-from loadtest.target import mint_token
 from loadtest.verdict import context
 from loadtest.verdict.finding import MOST_EXAMPLES, Outcome, Subject
 from loadtest.verdict.ledger import QUERIES, Sale
@@ -48,7 +49,9 @@ def test_there_is_one_checker_per_invariant() -> None:
 
 def test_every_query_is_named_once() -> None:
     path = Path(context.__file__).with_name("queries.sql")
-    assert path.read_text().count("-- name:") == len(QUERIES)
+    names = re.findall(r"^-- name: (\w+)$", path.read_text(), re.MULTILINE)
+    assert len(names) == len(set(names)) > 30
+    assert all(QUERIES[name].endswith(";") for name in names)
 
 
 def test_a_finding_shows_at_most_ten_examples() -> None:

@@ -7,7 +7,7 @@ import logging
 import asyncpg
 import pytest
 
-from order_writer.faults import tell_unheard
+from order_writer.writing.faults import handle_lost_connection
 
 LOST = asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation")
 
@@ -18,7 +18,7 @@ async def test_only_a_lost_connection_is_no_defect(
 ) -> None:
     loop = asyncio.get_running_loop()
     before = loop.get_exception_handler()
-    loop.set_exception_handler(tell_unheard)
+    loop.set_exception_handler(handle_lost_connection)
     try:
         loop.create_future().set_exception(error)  # and nobody has it any more
         gc.collect()

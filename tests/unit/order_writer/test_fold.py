@@ -3,10 +3,10 @@ from collections import Counter
 import pytest
 
 from gateway.inventory.keys import PartitionId
-from order_writer.errors import IntegrityViolation
-from order_writer.fold import Fold
-from order_writer.items import decode_items
-from order_writer.rows import Folded
+from order_writer.folding.errors import IntegrityViolation
+from order_writer.folding.fold import Fold
+from order_writer.folding.items import decode_items
+from order_writer.folding.rows import Folded
 from tests.support.sales.history import History, everything
 
 PARTITION = PartitionId("sale", 0)

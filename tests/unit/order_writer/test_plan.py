@@ -1,8 +1,8 @@
 from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId
-from order_writer.items import Item, decode_items
-from order_writer.log import LogEntry, Watermark, parse_position
-from order_writer.plan import ClosedEpoch, Plan, in_order, plan
+from order_writer.folding.items import Item, decode_items
+from order_writer.folding.plan import ClosedEpoch, Plan, in_order, plan
+from order_writer.log.event_log import LogEntry, Watermark, parse_position
 from tests.support.sales.history import History
 
 PARTITION = PartitionId("sale", 0)

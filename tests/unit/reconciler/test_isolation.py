@@ -4,7 +4,7 @@ import pytest
 
 from config.settings import RedisSettings
 from gateway.inventory.redis.durability import MIN_REPLICAS_MAX_LAG_SECONDS
-from reconciler.isolation import ISOLATION_SECONDS, Isolation
+from reconciler.rebuilding.isolation import ISOLATION_SECONDS, Isolation
 
 
 class Clock:
@@ -23,8 +23,8 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr("reconciler.isolation.time", made)
-    monkeypatch.setattr("reconciler.isolation.asyncio", made)
+    monkeypatch.setattr("reconciler.rebuilding.isolation.time", made)
+    monkeypatch.setattr("reconciler.rebuilding.isolation.asyncio", made)
     return made
 
 

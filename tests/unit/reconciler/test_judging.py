@@ -5,8 +5,8 @@ import pytest
 from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId
 from gateway.inventory.types import PlacedLines, ReservationState
-from reconciler.judging import LOOK_AGAIN, SAME, Judge, LedgerReservation, Verdict
-from reconciler.reading import Reading, StoredRecord
+from reconciler.comparing.judging import LOOK_AGAIN, SAME, Judge, LedgerReservation, Verdict
+from reconciler.comparing.reading import Reading, StoredRecord
 
 TOKEN = "a" * 22
 NOW = Position(1, 50)
@@ -90,7 +90,7 @@ def test_a_difference_has_its_kind(
     stored: StoredRecord | None, ledger: LedgerReservation | None, kind: str, field: str
 ) -> None:
     verdict = judged(stored, ledger)
-    assert verdict.settled
+    assert verdict.final
     assert [(d.kind, d.field) for d in verdict.differences] == [(kind, field)]
     assert verdict.differences[0].reservation_id == f"sale.0.{TOKEN}"
 

@@ -6,14 +6,14 @@ from typing import ClassVar
 import pytest
 
 from gateway.inventory.errors import Recovering
-from reconciler.compare import CompareConfig
-from reconciler.expire import ExpireConfig
-from reconciler.metrics import ReconcilerMetrics
-from reconciler.notices import Notices
-from reconciler.periodic import Keeper, for_each
-from reconciler.recover import RecoverConfig
-from reconciler.trim import TrimConfig
-from reconciler.window import WindowConfig
+from reconciler.comparing.compare import CompareConfig
+from reconciler.duties.expire import ExpireConfig
+from reconciler.duties.recover import RecoverConfig
+from reconciler.duties.trim import TrimConfig
+from reconciler.duties.window import WindowConfig
+from reconciler.keeping.metrics import ReconcilerMetrics
+from reconciler.keeping.notices import Notices
+from reconciler.keeping.periodic import Keeper, for_each
 from tests.support.waiting import WAIT_SECONDS, wait_until
 
 AN_HOUR_SECONDS = 3600.0

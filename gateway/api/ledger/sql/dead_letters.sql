@@ -1,4 +1,4 @@
--- Events that could not be applied: listed here, replayed by the order writer.
+-- Events that could not be applied: the gateway lists them, the order writer replays them.
 
 -- name: dead_letters
 SELECT * FROM dead_letters WHERE ($1::bigint IS NULL OR dead_letter_id < $1)
@@ -8,14 +8,14 @@ ORDER BY dead_letter_id DESC LIMIT $2
 SELECT * FROM dead_letters WHERE dead_letter_id = $1
 
 -- name: request_replay
--- Asks the order writer to apply a dead letter; what is resolved already stays as it is.
+-- Asks the order writer to apply a dead letter; a resolved dead letter stays as it is.
 WITH told AS (SELECT pg_notify('dropgate_writer', ($1::bigint)::text))
 UPDATE dead_letters SET status = 'replay_requested'
 FROM told WHERE dead_letter_id = $1 AND status IN ('dead', 'replay_requested')
 RETURNING status
 
 -- name: open_letters_by_reason
--- Every reason there is, so that a gauge returns to 0 and does not vanish.
+-- The count of open dead letters for every reason, also 0, so that no gauge disappears.
 SELECT known.reason, count(d.dead_letter_id)::bigint AS letters
 FROM unnest(ARRAY['undecodable', 'refused', 'waits_behind', 'fenced', 'unnumbered',
                   'unknown_partition']) AS known (reason)

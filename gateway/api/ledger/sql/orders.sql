@@ -1,4 +1,4 @@
--- Reservations and their orders, as the ledger has them.
+-- Reservations and their orders in the ledger.
 
 -- name: reservations_by_id
 SELECT r.reservation_id, r.sale_id, r.partition, r.buyer_id, r.state, r.fingerprint, r.deadline,
@@ -24,14 +24,14 @@ WHERE reservation_id = ANY($1::text[]) AND sale_id = ANY(sales_of($1::text[]))
 ORDER BY reservation_id, epoch, sequence
 
 -- name: orders_of_buyer
--- One page of a buyer's orders, newest first, after the last one of the page before.
+-- One page of a buyer's orders, newest first, after the last order of the page before.
 SELECT reservation_id, created_at FROM reservations
 WHERE buyer_id = $1
   AND ($2::timestamptz IS NULL OR (created_at, reservation_id) < ($2, $3))
 ORDER BY created_at DESC, reservation_id DESC LIMIT $4
 
 -- name: return_by_key
--- The fingerprint a return was made with, where its key was used.
+-- The fingerprint of the return made with this key, if the key was used.
 SELECT payload->>'fingerprint' FROM ledger_events
 WHERE sale_id = $1 AND partition = $2 AND type = 'return_units'
   AND reservation_id = $3 AND payload->>'return_key' = $4

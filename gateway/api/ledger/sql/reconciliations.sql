@@ -1,4 +1,4 @@
--- Comparisons of Redis with the ledger: asked here, made by the reconciler.
+-- Reconciliations of Redis with the ledger: the gateway requests them, the reconciler makes them.
 
 -- name: request_reconciliation
 WITH asked AS (
@@ -17,8 +17,8 @@ SELECT * FROM reconciliations WHERE reconciliation_id = $1
 SELECT * FROM reconciliations WHERE sale_id = $1 ORDER BY reconciliation_id DESC LIMIT $2
 
 -- name: rebuilds
--- Partitions rebuilt from the ledger between a comparison and the one before it, told by their
--- epochs: the first event of an epoch says how it began.
+-- Partitions rebuilt from the ledger between a reconciliation and the one before it. The first
+-- event of an epoch says how the epoch began, so only those events are read.
 SELECT r.reconciliation_id, e.partition, e.epoch, e.occurred_at,
        (e.payload #>> '{previous,epoch}')::integer AS previous_epoch,
        (e.payload #>> '{previous,sequence}')::bigint AS previous_sequence,

@@ -1,14 +1,16 @@
--- Closing the books of a sale: its state, and the final accounting, made once and only read after that.
+-- Closing the books of a sale: its state, and the final accounting, written once and then only
+-- read.
 
 -- name: settle_sale
--- From here on the ledger alone answers for the sale.
+-- Settles a closed sale; from here on the ledger alone answers for the sale.
 WITH told AS (SELECT pg_notify('dropgate_sales', $1))
 UPDATE sales SET state = 'settled', version = version + 1, updated_at = now()
 FROM told WHERE sale_id = $1 AND state = 'closed'
 RETURNING version
 
 -- name: unsettle_sale
--- An event came in between: the sale is not settled after all, and its accounting is none.
+-- Undoes a settlement because an event came in between: the sale is closed again, its accounting
+-- gone.
 WITH told AS (SELECT pg_notify('dropgate_sales', $1)),
      undone AS (DELETE FROM settlements WHERE sale_id = $1)
 UPDATE sales SET state = 'closed', version = version + 1, updated_at = now()
@@ -21,7 +23,7 @@ SELECT count(*) FROM dead_letters
 WHERE sale_id = $1 AND status IN ('dead', 'replay_requested') AND reason <> 'fenced'
 
 -- name: wait_longer
--- The accounting of a large sale reads all its orders.
+-- A longer statement timeout: the accounting of a large sale reads all its orders.
 SELECT set_config('statement_timeout', $1, true)
 
 -- name: insert_settlement
@@ -29,7 +31,7 @@ INSERT INTO settlements (sale_id, currency, settled_by)
 SELECT sale_id, currency, $2 FROM sales WHERE sale_id = $1
 
 -- name: insert_settlement_lines
--- Stock from the accounts, reasons from the events, money from the orders.
+-- The accounting's lines: stock from the accounts, reasons from the events, money from the orders.
 WITH adjusted_for AS (
     SELECT payload->>'sku' AS sku, payload->>'location' AS location, payload->>'reason' AS reason,
            sum((payload->>'delta')::bigint) AS units

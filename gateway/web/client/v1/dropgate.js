@@ -1,5 +1,5 @@
 /**
- * dropgate in a shop's own page: look at a sale, wait in its queue, reserve once and safely, count
+ * dropgate in a shop's own page: read a sale, wait in its queue, reserve once and safely, count
  * down on the server's time. A plain ES module without dependencies; see the documentation's
  * reference page "Client module".
  *
@@ -25,8 +25,10 @@ export class Dropgate {
   /**
    * @param {object} options
    * @param {string} options.sale id of the sale
-   * @param {(rejected?: string) => string | Promise<string>} options.token a buyer's token, made by your
-   *   server; called before each request, so keep it; called with the old one when that was refused
+   * @param {(rejected?: string) => string | Promise<string>} options.token returns a buyer's token,
+   * made
+   *   by your server; it is called before each request, so cache the token; after a 401 it is
+   *   called with the rejected token
    * @param {string} [options.baseUrl] address of the gateway; default: the page's own origin
    */
   constructor({ sale, token, baseUrl = "" }) {
@@ -37,16 +39,17 @@ export class Dropgate {
     this.queue = new Queue(this.#http, sale, this.#memory);
   }
 
-  /** The sale as everybody sees it. */
+  /** The sale's public view. */
   async sale({ signal } = {}) {
     const path = `/v1/sales/${this.#sale}`;
     return (await this.#http.json("GET", path, { signal, anonymous: true })).body;
   }
 
   /**
-   * Hold units. One Idempotency-Key belongs to one attempt, from the first request to the end of what
-   * it reserved; it is kept in sessionStorage, so neither a repeat, a lost answer nor a reload of the page
-   * can reserve twice. Repeats by itself what may pass (no answer, 429, 503), for two minutes.
+   * Hold units. An Idempotency-Key belongs to one attempt, from its first request to the end of the
+   * reservation; it is kept in sessionStorage, so neither a repeat, a lost answer nor a reload of
+   * the page can reserve twice. Failures that may pass (no answer, 429, 503) are retried for two
+   * minutes.
    * @param {{sku: string, quantity: number, location?: string}[]} lines
    * @param {{signal?: AbortSignal, onWait?: (error: Error, waitMs: number) => void}} [options]
    * @returns {Promise<{reservation: object, replayed: boolean}>}
@@ -63,23 +66,24 @@ export class Dropgate {
     return answer;
   }
 
-  /** The attempt this tab has begun and not heard the end of, for use after a reload; or null. */
+  /** Lines of an attempt that this tab began and has no answer to, e.g. after a reload; or null. */
   get unfinished() {
     const attempt = this.#memory.get("attempt");
     return attempt !== null && !attempt.reservation_id ? attempt.lines : null;
   }
 
-  /** A reservation as it is now. */
+  /** A reservation in its current state. */
   async reservation(id, { signal } = {}) {
     return (await this.#http.json("GET", `/v1/reservations/${encodeURIComponent(id)}`, { signal })).body;
   }
 
-  /** Give held units back. Safe to repeat. */
+  /** Give held units back. A repeated call is safe. */
   cancel(id, options = {}) {
     return this.#resolved(`/v1/reservations/${encodeURIComponent(id)}/cancel`, {}, options);
   }
 
-  /** Hold for longer, up to the sale's cap. Not repeated by itself: a repeat extends again. */
+  /** Hold for longer, up to the sale's cap. Not retried on its own, since a repeat extends again.
+  */
   async extend(id, seconds, { signal } = {}) {
     const path = `/v1/reservations/${encodeURIComponent(id)}/extend`;
     return (await this.#http.json("POST", path, { signal, body: { seconds } })).body;
@@ -90,7 +94,7 @@ export class Dropgate {
     return (await this.#http.json("GET", `/v1/orders/${encodeURIComponent(id)}`, { signal })).body;
   }
 
-  /** The buyer's own orders in this sale, newest first (of the latest 50 in all sales). */
+  /** The buyer's own orders in this sale, newest first, among the buyer's latest 50 orders. */
   async orders({ signal } = {}) {
     const { body } = await this.#http.json("GET", "/v1/orders", { signal });
     return body.orders.filter((order) => encodeURIComponent(order.sale_id) === this.#sale);
@@ -108,13 +112,14 @@ export class Dropgate {
         { signal, onWait },
       );
     } catch (error) {
-      // Refused for good: the attempt is over. Without an answer it is not: the next try finds out.
+      // A final refusal ends the attempt. Without an answer the attempt stays, for a retry to
+      // resolve.
       if (!error.passes && !signal?.aborted) this.#memory.set("attempt", null);
       throw error;
     }
     const reservation = answer.body;
     this.#memory.set("attempt", { ...attempt, reservation_id: reservation.reservation_id });
-    this.#memory.set("admission", null); // spent, and the place in the queue with it
+    this.#memory.set("admission", null); // spent, together with the place in the queue
     this.queue.forget();
     return { reservation, replayed: answer.headers.get("Idempotent-Replayed") === "true" };
   }

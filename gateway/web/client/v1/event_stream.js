@@ -1,9 +1,9 @@
-/** Server-sent events read by fetch, because EventSource can send no headers and so no token. */
+/** Server-sent events read with fetch, because EventSource cannot send headers and so no token. */
 
 /**
- * The events of one response, until it ends.
+ * The events of one response, until the response ends.
  * @param {ReadableStream<Uint8Array>} stream
- * @param {() => void} onBytes called whenever anything came, heartbeats included
+ * @param {() => void} onBytes called whenever bytes arrive, heartbeats included
  * @yields {{event: string, data: string, id: string | null, retryMs: number | null}}
  */
 export async function* eventsOf(stream, onBytes = () => {}) {
@@ -16,7 +16,7 @@ export async function* eventsOf(stream, onBytes = () => {}) {
       onBytes();
       rest += value;
       // An event ends with an empty line; lines end with LF, CRLF or CR.
-      // A CR at the very end may be the first half of a CRLF: it waits for what follows.
+      // A CR at the very end may be half of a CRLF, so it stays in `rest` until more bytes come.
       const whole = rest.endsWith("\r") ? rest.slice(0, -1) : rest;
       const held = rest.slice(whole.length);
       const blocks = whole.replace(/\r\n?/g, "\n").split("\n\n");
@@ -31,7 +31,7 @@ export async function* eventsOf(stream, onBytes = () => {}) {
   }
 }
 
-/** One block of lines; null where it was only a comment. */
+/** The event in a block of lines; null for a block of comments. */
 export function parsedEvent(block) {
   const found = { event: "message", data: [], id: null, retryMs: null };
   for (const line of block.split("\n")) {

@@ -1,19 +1,19 @@
-/** Calls of the HTTP API: one answer, one Problem, or no answer at all. */
+/** Calls of the HTTP API: each ends with an answer, a Problem, or Unreachable. */
 
 const CALL_TIMEOUT_MS = 10_000;
 const PAUSE_FIRST_MS = 400;
 const PAUSE_MOST_MS = 8_000;
-/** What another try with the same key may pass. */
+/** Codes of problems that may pass when the request is repeated with its key. */
 const PASSING_CODES = new Set([
   "recovering", "overloaded", "ledger_behind", "rate_limited", "request_timeout",
 ]);
 
-/** The gateway said no, and why: decide on `code`, show `detail` to developers. */
+/** The gateway refused the call: decide by `code`, show `detail` to developers. */
 export class Problem extends Error {
   /**
    * @param {number} status
    * @param {Record<string, any>} body of application/problem+json
-   * @param {number} retryAfterSeconds 0 where the gateway named none
+   * @param {number} retryAfterSeconds 0 without a Retry-After header
    */
   constructor(status, body, retryAfterSeconds) {
     super(body.detail || body.title || `HTTP ${status}`);
@@ -24,13 +24,13 @@ export class Problem extends Error {
     this.retryAfterSeconds = retryAfterSeconds;
   }
 
-  /** Whether the same request may succeed a little later. */
+  /** Whether a repeat of the request may succeed a little later. */
   get passes() {
     return PASSING_CODES.has(this.code) || this.status === 502 || this.status === 504;
   }
 }
 
-/** No answer: the network, a time-out. Whether the gateway acted is not known. */
+/** No answer: a network fault or a time-out. Whether the gateway acted is unknown. */
 export class Unreachable extends Error {
   constructor(cause) {
     super("no answer from the gateway", { cause });
@@ -42,7 +42,7 @@ export class Unreachable extends Error {
   }
 }
 
-/** Wait; ends early, with an error, when `signal` aborts, and early when the network comes back. */
+/** Wait; rejects when `signal` aborts, resolves early when the network comes back. */
 export function pause(milliseconds, signal) {
   return new Promise((resolve, reject) => {
     const done = (settle) => () => {
@@ -60,7 +60,7 @@ export function pause(milliseconds, signal) {
   });
 }
 
-/** How long to wait before try number `tries` + 1; spread, so that a crowd does not return as one. */
+/** Milliseconds to wait before try `tries` + 1, spread so that a crowd does not return at once. */
 export function pauseAfter(error, tries) {
   const grown = Math.min(PAUSE_MOST_MS, PAUSE_FIRST_MS * 2 ** tries);
   const asked = 1000 * (error.retryAfterSeconds ?? 0);
@@ -71,7 +71,7 @@ export function pauseAfter(error, tries) {
  * Call `work` until it succeeds or fails for good.
  * @param {() => Promise<any>} work safe to repeat
  * @param {{signal?: AbortSignal, forMs?: number, onWait?: (error: Error, waitMs: number) => void}} options
- *   `forMs` bounds the time from the first try to the last
+ *   `forMs` bounds the time from the first try to the last, in milliseconds
  */
 export async function insist(work, { signal, forMs = 120_000, onWait } = {}) {
   const giveUpAt = performance.now() + forMs;
@@ -87,7 +87,7 @@ export async function insist(work, { signal, forMs = 120_000, onWait } = {}) {
   }
 }
 
-/** One gateway, one caller. */
+/** Calls one gateway for one caller. */
 export class Http {
   #base;
   #token;
@@ -95,9 +95,10 @@ export class Http {
 
   /**
    * @param {string} base address of the gateway, "" for the page's own
-   * @param {(rejected?: string) => string | Promise<string>} token the caller's token; asked again, with
-   *   the one that was refused, after a 401
-   * @param {import("./clock.js").ServerClock} clock learns from every answer
+   * @param {(rejected?: string) => string | Promise<string>} token returns the caller's token;
+   * after a
+   *   401 it is called with the rejected token
+   * @param {import("./clock.js").ServerClock} clock learns the server's time from every answer
    */
   constructor(base, token, clock) {
     this.#base = base.replace(/\/$/, "");
@@ -105,13 +106,13 @@ export class Http {
     this.#clock = clock;
   }
 
-  /** The decoded answer. Throws Problem or Unreachable. */
+  /** The answer's headers and decoded body. Throws Problem or Unreachable. */
   async json(method, path, { body, headers = {}, signal, anonymous = false } = {}) {
     const response = await this.response(method, path, { body, headers, signal, anonymous });
     return { headers: response.headers, body: await decoded(response) };
   }
 
-  /** The answer with its body still to be read, once it is a success. */
+  /** The response of a success, with its body unread. Throws Problem or Unreachable. */
   async response(method, path, { body, headers = {}, signal, anonymous = false, timeoutMs } = {}) {
     const token = anonymous ? null : await this.#token();
     let response = await this.#send(method, path, token, body, headers, signal, timeoutMs);

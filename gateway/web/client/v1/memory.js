@@ -1,9 +1,9 @@
-/** What outlives a reload of this tab: sessionStorage, or nothing where the browser forbids it. */
+/** Values that outlive a reload of this tab, in sessionStorage; else in the page's memory. */
 export class TabMemory {
   #prefix;
   #kept = new Map();
 
-  /** @param {string} prefix keeps sales apart */
+  /** @param {string} prefix separates the values of different sales */
   constructor(prefix) {
     this.#prefix = prefix;
   }
@@ -25,7 +25,7 @@ export class TabMemory {
       if (value === null) sessionStorage.removeItem(this.#prefix + name);
       else sessionStorage.setItem(this.#prefix + name, JSON.stringify(value));
     } catch {
-      // Private windows and full storage: this page's own memory serves until it is closed.
+      // In private windows and with full storage the values last as long as the page.
     }
   }
 }

@@ -1,11 +1,11 @@
-/** The waiting room: join, and follow one's place until it is decided. */
+/** The waiting room: joining, and following one's place until it is decided. */
 
 import { eventsOf } from "./event_stream.js";
 import { Problem, Unreachable, insist, pause, pauseAfter } from "./http.js";
 
 const SILENCE_MOST_MS = 45_000;
 const POLL_DEFAULT_SECONDS = 5;
-// Streams that failed one after the other before polling takes over; some networks cut every one.
+// Consecutive failures of event streams before polling takes over; some networks cut every stream.
 const STREAMS_FAILED_MOST = 3;
 const DECIDED = new Set(["admitted", "sold_out", "closed"]);
 
@@ -31,8 +31,8 @@ export class Queue {
   }
 
   /**
-   * Join; a buyer who has joined already keeps the place, and a place that has ended is left behind.
-   * Repeated until there is an answer.
+   * Join the queue. A buyer who has joined before keeps the place; an ended place is exchanged.
+   * Retried until there is an answer.
    */
   async join({ signal, onWait } = {}) {
     const ask = async () => {
@@ -43,20 +43,20 @@ export class Queue {
       return this.#kept(await insist(ask, { signal, onWait }));
     } catch (error) {
       if (error.code !== "not_admitted" || !this.joined) throw error;
-      this.forget(); // what the ticket stood for has ended
+      this.forget(); // the ticket's place has ended
       return this.#kept(await insist(ask, { signal, onWait }));
     }
   }
 
-  /** Forget the ticket of this tab; joining again finds the same place. */
+  /** Forget this tab's ticket; joining again finds the buyer's place. */
   forget() {
     this.#memory.set("ticket", null);
     this.#memory.set("last_event", null);
   }
 
   /**
-   * The place whenever it changes, the last time when it is decided (admitted, sold out, closed).
-   * By server-sent events; by polling where those do not get through.
+   * Yields the place whenever it changes, for the last time when it is decided (admitted, sold out,
+   * closed). Uses server-sent events, or polling where events do not get through.
    * @param {{signal?: AbortSignal, onWait?: (error: Error, waitMs: number) => void}} options
    */
   async *places({ signal, onWait } = {}) {
@@ -82,7 +82,7 @@ export class Queue {
       } catch (error) {
         if (signal?.aborted) throw error;
         if (error instanceof Problem && error.code === "not_admitted") {
-          place = await this.join({ signal, onWait }); // the ticket is of no more use
+          place = await this.join({ signal, onWait }); // the ticket is no longer valid
           yield place;
         } else if (error instanceof Problem && !error.passes && failed >= STREAMS_FAILED_MOST) {
           throw error;
@@ -95,7 +95,7 @@ export class Queue {
     }
   }
 
-  /** The place as it is now. */
+  /** The place in its current state. */
   async look({ signal } = {}) {
     const headers = this.#ticket();
     const { body } = await this.#http.json("GET", this.#path, { headers, signal });

@@ -1,0 +1,1 @@
+"""Reference designs that keep their stock in Postgres."""

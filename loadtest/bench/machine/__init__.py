@@ -1,0 +1,1 @@
+"""What reads and drives the machine, the stack under test, and wrk."""

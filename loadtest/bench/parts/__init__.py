@@ -1,0 +1,1 @@
+"""The parts of the benchmarks, one object each; table.py lists them."""

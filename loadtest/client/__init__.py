@@ -1,0 +1,1 @@
+"""What sends a request of the HTTP contract and remembers its answer."""

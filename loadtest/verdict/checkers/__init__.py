@@ -1,0 +1,1 @@
+"""One checker for each invariant; verdict/run.py lists them."""

@@ -1,0 +1,1 @@
+"""Dead letters after they are stored: published to their topic, replayed on request."""

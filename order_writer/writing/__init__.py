@@ -1,0 +1,1 @@
+"""Batches into the ledger until they are in: retries, poison, gaps, and what the log missed."""

@@ -1,0 +1,1 @@
+"""Redis beside the ledger at one number: what is read, how it is judged, what differs."""

@@ -1,0 +1,145 @@
+"""Records of a partition as they lie in Redis, together with the number they stand at.
+
+Read in one MULTI, so that the number belongs to the values; written by nobody. The arrays are those
+of lua/include/record.lua.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+import msgspec
+from redis.asyncio import Redis
+
+from gateway.inventory.errors import Recovering
+from gateway.inventory.events import Position
+from gateway.inventory.keys import PartitionId, partition_keys
+from gateway.inventory.types import Record, ReservationState
+
+SENTINEL = b""
+# Keys of a buyer's numbers beside those of items, as in lua/include/record.lua.
+ADMISSION, GIVEN_BACK, COOLS_UNTIL = 0, -1, -2
+SCAN_COUNT = 500
+_STATES = frozenset(state.value for state in ReservationState)
+
+
+class StoredRecord(Record, frozen=True, array_like=True):
+    """A reservation in whatever state; `deadline` is on the partition's clock, which stands still
+    in outages.
+    """
+
+    payment_reference: str | None = None
+    returned: tuple[int, ...] = ()
+    return_keys: tuple[str, ...] = ()
+
+    @property
+    def position(self) -> Position:
+        """The number of its last event."""
+        return Position(self.epoch, self.sequence)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Some records, or buyers, of a partition at `position`; missing ones are left out.
+
+    `unreadable`: tokens whose field is no reservation. `deadlines` by token, on the partition's
+    clock; `numbers` by buyer: item → held + sold, ADMISSION → highest spent, GIVEN_BACK → how many;
+    `buyers`: the same fields as they are stored.
+    """
+
+    position: Position
+    shift_ms: int
+    records: Mapping[str, StoredRecord] = field(default_factory=dict)
+    unreadable: frozenset[str] = frozenset()
+    deadlines: Mapping[str, float] = field(default_factory=dict)
+    numbers: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
+    buyers: Mapping[str, bytes] = field(default_factory=dict)
+
+
+_record = msgspec.msgpack.Decoder(StoredRecord)
+_buyer = msgspec.msgpack.Decoder(tuple[int | str, ...])
+
+
+async def read_records(reader: Redis, partition: PartitionId, tokens: Sequence[str]) -> Reading:
+    """The records of these tokens and their entries among the deadlines."""
+    meta, _, records, _, deadlines, _ = partition_keys(partition)
+    async with reader.pipeline(transaction=True) as pipeline:
+        pipeline.hmget(meta, ["epoch", "sequence", "shift"])
+        pipeline.hmget(records, list(tokens))
+        pipeline.zmscore(deadlines, list(tokens))
+        numbers, found, scores = await pipeline.execute()
+    position, shift_ms = _numbers(partition, numbers)
+    stored = {token: raw for token, raw in zip(tokens, found, strict=True) if raw is not None}
+    read = {token: _readable(raw) for token, raw in stored.items()}
+    return Reading(
+        position,
+        shift_ms,
+        records={token: record for token, record in read.items() if record is not None},
+        unreadable=frozenset(token for token, record in read.items() if record is None),
+        deadlines={
+            token: float(score)
+            for token, score in zip(tokens, scores, strict=True)
+            if score is not None
+        },
+    )
+
+
+async def read_buyers(reader: Redis, partition: PartitionId, buyers: Sequence[str]) -> Reading:
+    """What the partition remembers of these buyers."""
+    meta, _, _, known, _, _ = partition_keys(partition)
+    async with reader.pipeline(transaction=True) as pipeline:
+        pipeline.hmget(meta, ["epoch", "sequence", "shift"])
+        pipeline.hmget(known, list(buyers))
+        numbers, found = await pipeline.execute()
+    position, shift_ms = _numbers(partition, numbers)
+    stored = {buyer: raw for buyer, raw in zip(buyers, found, strict=True) if raw}
+    read = {buyer: _numbers_of(raw) for buyer, raw in stored.items()}
+    return Reading(position, shift_ms, numbers=read, buyers=stored)
+
+
+async def scan_tokens(reader: Redis, partition: PartitionId) -> AsyncIterator[list[str]]:
+    """All tokens of the partition, some at a time; a token may come more than once."""
+    _, _, records, _, _, _ = partition_keys(partition)
+    cursor = 0
+    while True:
+        cursor, found = cast(
+            "tuple[int, dict[bytes, bytes]]",
+            await reader.hscan(records, cursor=cursor, count=SCAN_COUNT),
+        )
+        tokens = [token.decode() for token in found if token != SENTINEL]
+        if tokens:
+            yield tokens
+        if cursor == 0:
+            return
+
+
+def _readable(raw: bytes) -> StoredRecord | None:
+    """None for bytes that the scripts did not write."""
+    try:
+        record = _record.decode(raw)
+    except msgspec.DecodeError:  # or its child ValidationError
+        return None
+    usable = record.state in _STATES and len(record.lines) % 2 == len(record.returned) % 2 == 0
+    return record if usable else None
+
+
+def _numbers_of(raw: bytes) -> dict[int, int]:
+    """A buyer is stored as {key, number, key, number, ..., token of an own hold, token, ...}.
+
+    Unreadable bytes hold no numbers, here as for the scripts.
+    """
+    try:
+        fields = _buyer.decode(raw)
+    except msgspec.DecodeError:
+        return {}
+    numbers = [number for number in fields if isinstance(number, int)]
+    by_key = dict(zip(numbers[::2], numbers[1::2], strict=False))
+    by_key.pop(COOLS_UNTIL, None)  # the ledger has no such number
+    return by_key
+
+
+def _numbers(partition: PartitionId, values: Sequence[bytes | None]) -> tuple[Position, int]:
+    epoch, sequence, shift = values
+    if epoch is None or sequence is None or shift is None:
+        raise Recovering(f"{partition}: meta is missing")
+    return Position(int(epoch), int(sequence)), int(shift)

@@ -1,0 +1,68 @@
+"""Duty: holds past their deadline return to stock, well within a second.
+
+Needs neither the ledger nor the lead: the script is one atomic step however many sweepers call it,
+and units must come back while Postgres is away. A partition gets one bounded batch a round, so a
+storm of due holds in one sale keeps no other waiting.
+"""
+
+import time
+from dataclasses import dataclass
+from typing import ClassVar
+
+from gateway.inventory.store import ReservationStore
+from reconciler.duties.directory import Directory, LivePartition
+from reconciler.keeping.notices import Notices
+from reconciler.keeping.periodic import for_each
+
+BATCH_MAX_HOLDS = 1000
+INTERVAL_MAX_SECONDS = 0.5
+# Just past a deadline rather than just before it.
+AFTER_DEADLINE_SECONDS = 0.002
+
+
+@dataclass(frozen=True, slots=True)
+class ExpireConfig:
+    """`interval_seconds`: longest pause between looks. `batch_holds`: most holds in one call."""
+
+    interval_seconds: float = 0.1
+    batch_holds: int = 500
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a configuration that cannot return holds within a second."""
+        if not 0 < self.interval_seconds <= INTERVAL_MAX_SECONDS:
+            raise ValueError(f"expire interval must be at most {INTERVAL_MAX_SECONDS} s")
+        if not 1 <= self.batch_holds <= BATCH_MAX_HOLDS:
+            raise ValueError(f"expire batch must be 1 to {BATCH_MAX_HOLDS} holds")
+
+
+class Expire:
+    """Returns due holds to stock."""
+
+    name: ClassVar[str] = "expire"
+    needs_lead: ClassVar[bool] = False
+    deadline_seconds: ClassVar[float] = 15.0
+
+    def __init__(self, store: ReservationStore, directory: Directory, config: ExpireConfig) -> None:
+        self._store = store
+        self._directory = directory
+        self._config = config
+        self._notices = Notices()
+        self.expired_holds = 0
+
+    async def run_once(self) -> float:
+        """One batch of every partition."""
+        pauses = await for_each(
+            self._directory.partitions, self._sweep, self._notices, "expire_waits"
+        )
+        return min(pauses, default=self._config.interval_seconds)
+
+    async def _sweep(self, live: LivePartition) -> float:
+        reply = await self._store.expire(live.partition, self._config.batch_holds)
+        self.expired_holds += reply.expired
+        if reply.still_due:
+            return 0.0
+        # Redis' clock may differ from ours; then the interval bounds what is lost by it.
+        until_next = reply.next_deadline / 1000 - time.time() + AFTER_DEADLINE_SECONDS
+        if reply.next_deadline and until_next > 0:
+            return min(until_next, self._config.interval_seconds)
+        return self._config.interval_seconds

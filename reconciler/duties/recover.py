@@ -1,0 +1,239 @@
+"""Duty: a partition goes on after its Redis server restarted, was replaced, or lost its data.
+
+The fence keeps everybody out of it meanwhile. The ledger must first have applied all that the
+outbox and the event log still hold, while no relay leads; then it closes the epoch, in one
+transaction. Where Sentinels may have replaced the primary, none of that begins before an old one
+that was cut off has stopped writing (reconciler/rebuilding/isolation.py). The server's data is
+trusted only where its last event is exactly the ledger's: same number, same bytes. Otherwise the
+partition is rebuilt from the ledger. Every step may be repeated after a crash at any point; a
+partition that has a void number, or that the writer has stopped, stays closed and is reported.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import asyncpg
+import structlog
+
+from gateway.inventory.errors import PartitionLost, Recovering
+from gateway.inventory.events import Position
+from gateway.inventory.keys import PartitionId
+from gateway.inventory.leases import Leases
+from gateway.inventory.opening import LedgerConnection
+from gateway.inventory.redis.outbox import OutboxEntry, fingerprint_of, read_run_id, read_tail
+from gateway.inventory.types import Snapshot
+from reconciler.context import QUERIES, Context
+from reconciler.duties.directory import LivePartition, read_partitions
+from reconciler.keeping.notices import Notices
+from reconciler.keeping.periodic import for_each
+from reconciler.rebuilding.isolation import Isolation
+from reconciler.rebuilding.log_end import require_log_applied
+from reconciler.rebuilding.rebuild import Rebuild, rebuild
+
+# How long a relay stays without its partition when this process dies in the middle of a recovery.
+RELAY_LEASE_MILLISECONDS = 10_000
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class RecoverConfig:
+    """`interval_seconds`: pause between looks at healthy partitions, and how stale `alive_at` may
+    be; `retry_seconds`: pause while one is being recovered.
+    """
+
+    interval_seconds: float = 1.0
+    retry_seconds: float = 0.2
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for impossible pauses."""
+        if not 0 < self.retry_seconds <= self.interval_seconds:
+            raise ValueError("recover: 0 < retry_seconds <= interval_seconds")
+
+
+class Recover:
+    """Recovers partitions, and notes which are alive."""
+
+    name: ClassVar[str] = "recover"
+    needs_lead: ClassVar[bool] = True
+    # A million reservations, on a machine that is busy otherwise: begun again it would never end.
+    deadline_seconds: ClassVar[float] = 600.0
+
+    def __init__(self, context: Context, config: RecoverConfig) -> None:
+        self._context = context
+        self._config = config
+        self._notices = Notices()
+        self._isolation = Isolation(context.redis)
+        self._relay = Leases(context.reader, RELAY_LEASE_MILLISECONDS)
+
+    async def recover_sale(self, sale_id: str) -> list[tuple[PartitionId, str]]:
+        """Look at each partition of one sale, by hand; returns what came of it."""
+        run_id = await read_run_id(self._context.reader)
+        report = []
+        for live in await read_partitions(self._context.ledger, sale_id):
+            try:
+                outcome = (await self._look(live, run_id))[1]
+            except Recovering as error:
+                outcome = f"stays closed: {error}"
+            report.append((live.partition, outcome))
+        return report
+
+    async def run_once(self) -> float:
+        """Every partition: note that it is alive, or recover it."""
+        run_id = await read_run_id(self._context.reader)
+        partitions = await read_partitions(self._context.ledger)
+
+        async def look(live: LivePartition) -> tuple[PartitionId, int] | None:
+            snapshot, _ = await self._look(live, run_id)
+            return None if snapshot is None else (live.partition, snapshot.read_at)
+
+        seen = await for_each(partitions, look, self._notices, "recovery_waits")
+        healthy = [found for found in seen if found is not None]
+        await self._context.ledger.execute(
+            QUERIES["note_alive"],
+            [partition.sale_id for partition, _ in healthy],
+            [partition.number for partition, _ in healthy],
+            [read_at for _, read_at in healthy],
+        )
+        all_healthy = len(healthy) == len(partitions)
+        return self._config.interval_seconds if all_healthy else self._config.retry_seconds
+
+    async def _look(self, live: LivePartition, run_id: str) -> tuple[Snapshot | None, str]:
+        """The partition's snapshot where it was healthy, and the outcome in a word."""
+        partition = live.partition
+        snapshot = await self._ask(partition, run_id)
+        if snapshot is None and not live.was_loaded:
+            raise Recovering(f"{partition} is being opened")
+        if snapshot is not None and snapshot.run_id == run_id:
+            return snapshot, "trusted"
+        await self._isolation.passed(run_id)
+        tail = await read_tail(self._context.reader, partition)
+        if self._context.event_log.kind == "outbox":
+            return None, await self._recover(partition, run_id, snapshot, tail)
+        # As long as the outbox has more than the ledger, a relay is of use.
+        await self._require_applied(partition, tail)
+        await self._relay.take_over(partition)
+        try:
+            await require_log_applied(self._context.event_log)
+            return None, await self._recover(partition, run_id, snapshot, tail)
+        finally:
+            await self._relay.release([partition])
+
+    async def _recover(
+        self,
+        partition: PartitionId,
+        run_id: str,
+        snapshot: Snapshot | None,
+        tail: OutboxEntry | None,
+    ) -> str:
+        if snapshot is not None and await self._trust(partition, run_id, snapshot, tail):
+            return "recovered"
+        plan = await self._plan_rebuild(partition, run_id, tail)
+        count = await rebuild(self._context.ledger, self._context.store, self._context.bounds, plan)
+        return f"rebuilt with {count} reservations"
+
+    async def _ask(self, partition: PartitionId, run_id: str) -> Snapshot | None:
+        """The partition's snapshot in this run of Redis; None where Redis lacks part of it.
+
+        Raises Recovering where it cannot be asked: others may well be using the partition.
+        """
+        try:
+            return await self._context.store.snapshot(partition, at_run=run_id)
+        except PartitionLost:
+            return None
+
+    async def _require_applied(self, partition: PartitionId, tail: OutboxEntry | None) -> None:
+        place = (partition.sale_id, partition.number)
+        row = await self._context.ledger.fetchrow(QUERIES["watermark"], *place)
+        if row is not None and tail is not None:
+            _require_at(partition, Position(row["epoch"], row["sequence"]), tail)
+
+    async def _trust(
+        self,
+        partition: PartitionId,
+        run_id: str,
+        snapshot: Snapshot,
+        tail: OutboxEntry | None,
+    ) -> bool:
+        """Go on with the data in Redis; False where it is not what the ledger closed with."""
+        last = Position(snapshot.epoch, snapshot.sequence)
+        place = (partition.sale_id, partition.number)
+        async with self._context.ledger.acquire() as connection, connection.transaction():
+            row = await self._lock_ready(connection, partition, run_id, tail)
+            same = (
+                tail is not None
+                and tail.position == last == Position(row["epoch"], row["sequence"])
+                and fingerprint_of(tail.raw) == row["fingerprint"]
+            )
+            if not same:
+                return False
+            next_epoch = await connection.fetchval(
+                QUERIES["close_epoch"], *place, last.epoch, last.sequence, row["fingerprint"]
+            )
+            alive_at = row["alive_at"]
+        outcome = await self._context.store.recover(
+            partition, next_epoch, last, alive_at, at_run=run_id
+        )
+        if outcome not in {"recovered", "already"}:
+            _log.warning("partition_not_trusted", partition=str(partition), outcome=outcome)
+            return False
+        _log.info("partition_recovered", partition=str(partition), epoch=next_epoch)
+        return True
+
+    async def _plan_rebuild(
+        self, partition: PartitionId, run_id: str, tail: OutboxEntry | None
+    ) -> Rebuild:
+        """Close the epoch where the ledger is, under a successor nobody has used yet."""
+        place = (partition.sale_id, partition.number)
+        seconds, microseconds = await self._context.reader.time()
+        now_ms = seconds * 1000 + microseconds // 1000
+        async with self._context.ledger.acquire() as connection, connection.transaction():
+            row = await self._lock_ready(connection, partition, run_id, tail)
+            closed = Position(row["epoch"], row["sequence"])
+            next_epoch = await connection.fetchval(
+                QUERIES["close_epoch_anew"],
+                *place,
+                closed.epoch,
+                closed.sequence,
+                row["fingerprint"],
+            )
+        last_alive = max(row["alive_at"], row["event_ms"] or 0)
+        return Rebuild(partition, run_id, next_epoch, closed, max(0, now_ms - last_alive))
+
+    async def _lock_ready(
+        self,
+        connection: LedgerConnection,
+        partition: PartitionId,
+        run_id: str,
+        tail: OutboxEntry | None,
+    ) -> asyncpg.Record:
+        """The partition's watermark, locked. Raises Recovering while the ledger lacks events of the
+        outbox, and where only a person can help.
+        """
+        place = (partition.sale_id, partition.number)
+        row = await connection.fetchrow(QUERIES["lock_watermark"], *place)
+        if row is None:
+            raise self._refused(partition, "not_in_ledger")
+        watermark = Position(row["epoch"], row["sequence"])
+        if row["stopped_reason"] is not None:
+            raise self._refused(partition, "ledger_stopped", reason=row["stopped_reason"])
+        if tail is not None:
+            _require_at(partition, watermark, tail)
+        if await connection.fetchrow(QUERIES["open_dead_letters"], *place, 1) is not None:
+            raise self._refused(partition, "dead_letters_open")
+        # The last look before the epoch is closed: what is written into it afterwards is fenced.
+        found = await self._ask(partition, run_id)
+        if found is not None and found.run_id == run_id:
+            raise Recovering(f"{partition}: somebody else has recovered it meanwhile")
+        return row
+
+    def _refused(self, partition: PartitionId, why: str, **facts: object) -> Recovering:
+        """The error for a state that no waiting heals, logged as an alarm."""
+        shown = {name: repr(fact) for name, fact in facts.items()}
+        self._notices.alarm("partition_stays_closed", str(partition), why=why, **shown)
+        return Recovering(f"{partition}: {why}")
+
+
+def _require_at(partition: PartitionId, watermark: Position, tail: OutboxEntry) -> None:
+    if watermark < tail.position:
+        raise Recovering(f"{partition}: the ledger is at {watermark}, Redis at {tail.position}")

@@ -1,0 +1,77 @@
+"""Duty: sales open and close at their times; a change of state that a crash cut short is finished.
+
+The ledger holds the intended state; a partition in another state, or unknown to Redis, is made to
+follow.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from gateway.inventory.errors import Recovering
+from gateway.inventory.opening import Verb, carry_state, intend_state
+from gateway.process.audit import AuditAction
+from reconciler.context import QUERIES, Context
+from reconciler.duties.audit import ACTOR, write_audit
+from reconciler.duties.directory import LivePartition, read_partitions
+from reconciler.keeping.notices import Notices
+from reconciler.keeping.periodic import for_each
+
+
+@dataclass(frozen=True, slots=True)
+class WindowConfig:
+    """`interval_seconds`: longest pause between looks; edges of windows are met more closely."""
+
+    interval_seconds: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a pause that is not positive."""
+        if self.interval_seconds <= 0:
+            raise ValueError("window interval must be positive")
+
+
+class Window:
+    """Opens and closes sales, and carries their states to the partitions."""
+
+    name: ClassVar[str] = "window"
+    needs_lead: ClassVar[bool] = True
+    deadline_seconds: ClassVar[float] = 30.0
+
+    def __init__(self, context: Context, config: WindowConfig) -> None:
+        self._context = context
+        self._config = config
+        self._notices = Notices()
+
+    async def run_once(self) -> float:
+        """Edges of windows first, then partitions that do not follow."""
+        for row in await self._context.ledger.fetch(QUERIES["due_sales"]):
+            await self._turn(row["sale_id"], Verb(row["verb"]))
+        partitions = await read_partitions(self._context.ledger)
+        lagging = await for_each(partitions, self._lagging, self._notices, "window_waits")
+        sales = sorted({sale_id for sale_id in lagging if sale_id is not None})
+        await for_each(sales, self._carry, self._notices, "carrying_waits")
+        until_edge = await self._context.ledger.fetchval(QUERIES["seconds_to_next_edge"])
+        interval = self._config.interval_seconds
+        return interval if until_edge is None else min(interval, max(0.0, until_edge))
+
+    async def _turn(self, sale_id: str, verb: Verb) -> None:
+        async with self._context.ledger.acquire() as connection, connection.transaction():
+            intention = await intend_state(connection, sale_id, verb)
+            if intention.outcome == "changed":
+                action = AuditAction(f"sale_{verb}")
+                await write_audit(connection, action, sale_id, version=intention.version)
+
+    async def _lagging(self, live: LivePartition) -> str | None:
+        """The sale whose partition is not in the intended state."""
+        try:
+            snapshot = await self._context.store.snapshot(live.partition)
+        except Recovering:
+            # Missing keys are a sale half opened only while Redis has never had them.
+            if live.was_loaded:
+                raise
+            return live.partition.sale_id
+        return None if snapshot.state == live.sale_state else live.partition.sale_id
+
+    async def _carry(self, sale_id: str) -> None:
+        context = self._context
+        async with context.ledger.acquire() as connection:
+            await carry_state(connection, context.store, sale_id, context.bounds, actor=ACTOR)

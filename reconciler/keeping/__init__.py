@@ -1,0 +1,1 @@
+"""How duties are kept running: the lead, pauses, repeated warnings, metrics."""

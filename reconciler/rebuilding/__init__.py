@@ -1,0 +1,1 @@
+"""Redis made from the ledger: a whole partition anew, or what a comparison found."""

@@ -1,0 +1,141 @@
+-- The ledger's side of a comparison, folded back to the number of a snapshot.
+
+-- name: accounts_at
+-- The partition's accounts as they were at ($3, $4): today's, minus what later events did.
+WITH effect (type, part, restock, available, held, sold, adjusted) AS (VALUES
+    ('reserve',      'lines',    NULL::boolean, -1,  1,  0,  0),
+    ('confirm',      'lines',    NULL,           0, -1,  1,  0),
+    ('confirm',      'released', NULL,           1, -1,  0,  0),
+    ('cancel',       'lines',    NULL,           1, -1,  0,  0),
+    ('expire',       'lines',    NULL,           1, -1,  0,  0),
+    ('return_units', 'lines',    true,           1,  0, -1,  0),
+    ('return_units', 'lines',    false,          0,  0, -1, -1)
+), later AS (
+    SELECT type, payload FROM ledger_events
+    WHERE sale_id = $1 AND partition = $2 AND (epoch, sequence) > ($3::int, $4::bigint)
+), moved AS (
+    SELECT line ->> 'sku' AS sku, line ->> 'location' AS location,
+        (line ->> 'quantity')::bigint * e.available AS available,
+        (line ->> 'quantity')::bigint * e.held AS held,
+        (line ->> 'quantity')::bigint * e.sold AS sold,
+        (line ->> 'quantity')::bigint * e.adjusted AS adjusted
+    FROM later
+    JOIN effect e ON e.type = later.type
+        AND (e.restock IS NULL OR e.restock = (payload ->> 'restock')::boolean)
+    CROSS JOIN LATERAL json_array_elements(payload -> e.part) AS line
+    UNION ALL
+    SELECT payload ->> 'sku', payload ->> 'location', (payload ->> 'delta')::bigint, 0, 0,
+        (payload ->> 'delta')::bigint
+    FROM later WHERE type = 'adjust'
+), undone AS (
+    SELECT sku, location, sum(available) AS available, sum(held) AS held, sum(sold) AS sold,
+        sum(adjusted) AS adjusted
+    FROM moved GROUP BY sku, location
+)
+SELECT a.sku, a.location, a.loaded, a.transferred, a.in_transit,
+    (a.adjusted - coalesce(u.adjusted, 0))::bigint AS adjusted,
+    (a.available - coalesce(u.available, 0))::bigint AS available,
+    (a.held - coalesce(u.held, 0))::bigint AS held,
+    (a.sold - coalesce(u.sold, 0))::bigint AS sold
+FROM stock_accounts a LEFT JOIN undone u USING (sku, location)
+WHERE a.sale_id = $1 AND a.partition = $2
+ORDER BY a.position
+
+-- name: reservations_at
+-- How many reservations had been accepted at ($3, $4); records stay until the sale is settled.
+SELECT count(*) FROM reservations
+WHERE sale_id = $1 AND partition = $2
+    AND (accepted_epoch, accepted_sequence) <= ($3::int, $4::bigint)
+
+-- name: reservations_page
+-- In the order of their acceptance, which no later change alters; up to ($5, $6), or a busy sale would
+-- be followed for as long as it sells.
+SELECT r.reservation_id, r.buyer_id, r.state, r.fingerprint,
+    (extract(epoch FROM r.deadline) * 1000)::bigint AS deadline_ms, r.extended_ms,
+    r.payment_reference, r.accepted_epoch, r.accepted_sequence, r.last_epoch, r.last_sequence,
+    lines.packed AS lines
+FROM reservations r
+CROSS JOIN LATERAL (
+    SELECT json_agg(json_build_array(sku, location, quantity, confirmed, returned))::text AS packed
+    FROM order_lines l
+    WHERE l.reservation_id = r.reservation_id AND l.sale_id = r.sale_id
+) AS lines
+WHERE r.sale_id = $1 AND r.partition = $2
+    AND (r.accepted_epoch, r.accepted_sequence) > ($3::int, $4::bigint)
+    AND (r.accepted_epoch, r.accepted_sequence) <= ($5::int, $6::bigint)
+ORDER BY r.accepted_epoch, r.accepted_sequence
+LIMIT $7
+
+-- name: reservations_by_id
+SELECT r.reservation_id, r.buyer_id, r.state, r.fingerprint,
+    (extract(epoch FROM r.deadline) * 1000)::bigint AS deadline_ms, r.extended_ms,
+    r.payment_reference, r.accepted_epoch, r.accepted_sequence, r.last_epoch, r.last_sequence,
+    lines.packed AS lines
+FROM reservations r
+CROSS JOIN LATERAL (
+    SELECT json_agg(json_build_array(sku, location, quantity, confirmed, returned))::text AS packed
+    FROM order_lines l
+    WHERE l.reservation_id = r.reservation_id AND l.sale_id = ANY(sales_of($1::text[]))
+) AS lines
+WHERE r.reservation_id = ANY($1::text[]) AND r.sale_id = ANY(sales_of($1::text[]))
+
+-- name: changed_between
+-- Reservations with an event in (($3, $4), ($5, $6)], in the order of the events, $7 at a time.
+SELECT e.epoch, e.sequence, e.reservation_id, r.buyer_id
+FROM ledger_events e JOIN reservations r USING (sale_id, reservation_id)
+WHERE e.sale_id = $1 AND e.partition = $2
+    AND (e.epoch, e.sequence) > ($3::int, $4::bigint)
+    AND (e.epoch, e.sequence) <= ($5::int, $6::bigint)
+ORDER BY e.epoch, e.sequence
+LIMIT $7
+
+-- name: known_reservations
+SELECT reservation_id FROM reservations
+WHERE reservation_id = ANY($1::text[]) AND sale_id = ANY(sales_of($1::text[]))
+
+-- name: buyers_page
+SELECT DISTINCT buyer_id FROM reservations
+WHERE sale_id = $1 AND partition = $2 AND buyer_id > $3
+    AND (accepted_epoch, accepted_sequence) <= ($4::int, $5::bigint)
+ORDER BY buyer_id
+LIMIT $6
+
+-- name: buyer_numbers_at
+-- What counts towards each buyer's limits at ($4, $5): units held or sold and not returned; and,
+-- without a SKU, the highest admission number spent (key 0) and how many reservations were given
+-- back unpaid (key -1).
+WITH effect (type, part, units) AS (VALUES
+    ('reserve', 'lines', 1), ('confirm', 'released', -1), ('cancel', 'lines', -1),
+    ('expire', 'lines', -1), ('return_units', 'lines', -1)
+), counted AS (
+    SELECT r.buyer_id, l.sku,
+        CASE r.state WHEN 'held' THEN l.quantity WHEN 'confirmed' THEN l.confirmed - l.returned
+            ELSE 0 END::bigint AS units
+    FROM reservations r JOIN order_lines l USING (sale_id, reservation_id)
+    WHERE r.sale_id = $1 AND r.partition = $2 AND r.buyer_id = ANY($3::text[])
+    UNION ALL
+    SELECT e.payload ->> 'buyer_id', line ->> 'sku',
+        -(line ->> 'quantity')::bigint * effect.units
+    FROM ledger_events e
+    JOIN effect ON effect.type = e.type
+    CROSS JOIN LATERAL json_array_elements(e.payload -> effect.part) AS line
+    WHERE e.sale_id = $1 AND e.partition = $2 AND (e.epoch, e.sequence) > ($4::int, $5::bigint)
+        AND e.payload ->> 'buyer_id' = ANY($3::text[])
+)
+SELECT buyer_id, sku, NULL::int AS key, sum(units)::bigint AS number
+FROM counted GROUP BY buyer_id, sku HAVING sum(units) <> 0
+UNION ALL
+SELECT buyer_id, NULL, -1, sum(given_back)::bigint FROM (
+    SELECT buyer_id, 1 AS given_back FROM reservations
+    WHERE sale_id = $1 AND partition = $2 AND buyer_id = ANY($3::text[])
+        AND state IN ('cancelled', 'expired')
+    UNION ALL
+    SELECT payload ->> 'buyer_id', -1 FROM ledger_events
+    WHERE sale_id = $1 AND partition = $2 AND (epoch, sequence) > ($4::int, $5::bigint)
+        AND type IN ('cancel', 'expire') AND payload ->> 'buyer_id' = ANY($3::text[])
+) resolved GROUP BY buyer_id HAVING sum(given_back) <> 0
+UNION ALL
+SELECT buyer_id, NULL, 0, max(admission) FROM reservations
+WHERE sale_id = $1 AND partition = $2 AND buyer_id = ANY($3::text[]) AND admission IS NOT NULL
+    AND (accepted_epoch, accepted_sequence) <= ($4::int, $5::bigint)
+GROUP BY buyer_id

@@ -1,0 +1,65 @@
+-- Reconciliations: asked for, planned, run, and kept with their differences.
+
+-- name: reopen_reconciliations
+-- Runs that a dead reconciler had begun are requested again; runs by hand are left to their callers.
+UPDATE reconciliations SET status = 'requested'
+WHERE status = 'running' AND requested_by <> 'by hand'
+
+-- name: plan_reconciliations
+-- Requests a comparison of each live sale that has had none for an interval; of a closed sale, for ten
+-- intervals.
+INSERT INTO reconciliations (sale_id, requested_by)
+SELECT s.sale_id, 'reconciler'
+FROM sales s
+WHERE s.state IN ('open', 'paused', 'closed')
+    AND NOT EXISTS (
+        SELECT FROM reconciliations r
+        WHERE r.sale_id = s.sale_id
+            AND (r.status IN ('requested', 'running')
+                OR r.requested_at > now() - CASE s.state WHEN 'closed' THEN 10 ELSE 1 END
+                    * make_interval(secs => $1::float8)))
+
+-- name: claim_reconciliation
+-- The oldest request; nobody else takes it meanwhile.
+UPDATE reconciliations SET status = 'running'
+WHERE reconciliation_id = (
+    SELECT reconciliation_id FROM reconciliations WHERE status = 'requested'
+    ORDER BY reconciliation_id LIMIT 1 FOR UPDATE SKIP LOCKED)
+RETURNING reconciliation_id, sale_id, apply, requested_by
+
+-- name: begin_reconciliation
+INSERT INTO reconciliations (sale_id, requested_by, status) VALUES ($1, 'by hand', 'running')
+RETURNING reconciliation_id
+
+-- name: restart_differences
+-- A reconciliation that repairs may have been cut short: repaired differences stay on record, the
+-- others are removed, to be found again. Returns the highest number in use.
+WITH found_again AS (
+    DELETE FROM reconciliation_differences WHERE reconciliation_id = $1 AND NOT repaired)
+SELECT coalesce(max(number), 0) FROM reconciliation_differences WHERE reconciliation_id = $1
+
+-- name: add_differences
+INSERT INTO reconciliation_differences (reconciliation_id, number, partition, kind, sku, location,
+    reservation_id, buyer_id, field, redis_value, ledger_value)
+SELECT $1, d.* FROM unnest($2::int[], $3::int[], $4::text[], $5::text[], $6::text[], $7::text[],
+    $8::text[], $9::text[], $10::text[], $11::text[]) AS d
+
+-- name: mark_repaired
+UPDATE reconciliation_differences SET repaired = true
+WHERE reconciliation_id = $1 AND number = ANY($2::int[])
+
+-- name: finish_reconciliation
+UPDATE reconciliations
+SET status = 'done', watermarks = $2::jsonb, finished_at = now(), balanced = NOT EXISTS (
+    SELECT FROM reconciliation_differences d WHERE d.reconciliation_id = $1)
+WHERE reconciliation_id = $1
+
+-- name: fail_reconciliation
+UPDATE reconciliations SET status = 'failed', failure = $2, finished_at = now()
+WHERE reconciliation_id = $1
+
+-- name: prune_reconciliations
+-- Periodic reconciliations that found nothing are kept for an hour; all others stay.
+DELETE FROM reconciliations
+WHERE requested_by = 'reconciler' AND (balanced OR failure IS NOT NULL)
+    AND finished_at < now() - interval '1 hour'

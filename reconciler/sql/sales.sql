@@ -1,0 +1,26 @@
+-- Which sales and partitions there are, and what their windows ask for.
+
+-- name: live_partitions
+-- Every partition whose sale Redis serves, with its watermark.
+SELECT w.sale_id, w.partition, s.state, w.epoch, w.sequence,
+    w.alive_at > 0 OR (w.epoch, w.sequence) <> (1, 0) AS was_loaded
+FROM watermarks w JOIN sales s USING (sale_id)
+WHERE s.state IN ('open', 'paused', 'closed')
+ORDER BY w.sale_id, w.partition
+
+-- name: due_sales
+-- Sales whose window asks for another state now.
+SELECT sale_id, CASE WHEN closes_at <= now() THEN 'close' ELSE 'open' END AS verb
+FROM sales
+WHERE (state IN ('scheduled', 'open', 'paused') AND closes_at <= now())
+   OR (state = 'scheduled' AND opens_at <= now())
+ORDER BY sale_id
+
+-- name: seconds_to_next_edge
+-- Until the next opening or closing; null where none is planned.
+SELECT extract(epoch FROM min(edge) - now())::float8
+FROM sales, LATERAL (VALUES (opens_at), (closes_at)) AS window_of (edge)
+WHERE state IN ('scheduled', 'open', 'paused') AND edge > now()
+
+-- name: write_audit
+INSERT INTO audit_log (sale_id, actor, action, detail) VALUES ($1, $2, $3, $4::jsonb)
