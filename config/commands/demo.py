@@ -12,8 +12,8 @@ import typer
 import uvloop
 
 from config.client import Api, ApiError, make_token
+from config.commands.options import EventLogKind
 from config.commands.shared import fail, output, settings_or_exit
-from config.commands.up import EventLogKind
 from config.ready import ReadyFile
 from config.runner import stop_on_signals
 from config.stack.process import POLL_SECONDS, Child, StackError, dropgate_command

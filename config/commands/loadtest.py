@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from config.commands.api import READY, Ready
+from config.commands.options import READY, Ready
 from config.commands.shared import fail
 from config.stack.process import POLL_SECONDS, Child, dropgate_command
 

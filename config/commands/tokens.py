@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from config.commands.api import READY, Ready
+from config.commands.options import READY, Ready
 from config.commands.shared import fail, settings_or_exit
 from config.commands.tools import with_ready_file
 

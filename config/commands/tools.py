@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from config.commands.api import READY, Ready, Sale
+from config.commands.options import READY, Ready, Sale
 from config.commands.shared import fail, output, servers_needed, settings_or_exit
 from config.logs import configure_logs
 from config.ready import ReadyFile

@@ -1,28 +1,19 @@
 """`dropgate up`: the local stack and all processes, until a signal stops them."""
 
 import asyncio
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from config.commands.options import DATA_FOLDER, READY_FILE, EventLogKind
 from config.commands.shared import fail, output, settings_or_exit
+from config.folder import DataFolder
 from config.logs import configure_logs
 from config.runner import stop_on_signals
 from config.settings import Settings
 from config.stack.process import StackError
 from config.up import LocalStack, UpOptions
-
-DATA_FOLDER = Path("var")
-READY_FILE = "ready.json"
-
-
-class EventLogKind(StrEnum):
-    """Where events go after the outbox."""
-
-    OUTBOX = "outbox"
-    KAFKA = "kafka"
 
 
 def up(
@@ -42,8 +33,6 @@ def up(
     ] = None,
 ) -> None:
     """Run the local servers and every process; what dies is restarted within a second."""
-    from config.up import UpOptions
-
     settings = settings_or_exit()
     configure_logs(settings.log, "up")
     options = UpOptions(
@@ -59,10 +48,7 @@ def up(
         fail(str(error))
 
 
-async def _up(settings: Settings, data_dir: Path, options: "UpOptions") -> int:
-    from config.folder import DataFolder
-    from config.up import LocalStack
-
+async def _up(settings: Settings, data_dir: Path, options: UpOptions) -> int:
     folder = DataFolder(data_dir)
     options.ready_file.unlink(missing_ok=True)
     stack = LocalStack(settings, folder, options)
@@ -84,7 +70,7 @@ async def _up(settings: Settings, data_dir: Path, options: "UpOptions") -> int:
     return 0
 
 
-def _announce(stack: "LocalStack") -> None:
+def _announce(stack: LocalStack) -> None:
     ready = stack.ready_file()
     lines = [
         "dropgate is serving",

@@ -14,25 +14,25 @@ from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from config.commands.api import READY, Ready, Sale, Token, Url, call, sale_path
-from config.commands.pace import Pace, pace_between
+from config.commands.operations.caller import Caller, over_api, sale_path
+from config.commands.operations.pace import Pace, pace_between
+from config.commands.operations.views import state_text, table
+from config.commands.options import Sale
 from config.commands.shared import output
-from config.commands.views import state_text, table
 
 HISTORY_READINGS = 60
 BAR_WIDTH_COLUMNS = 24
 SPARKS = "▁▂▃▄▅▆▇█"
 
 
+@over_api
 def top(
+    api: Caller,
     sale: Sale,
     interval: Annotated[float, typer.Option(min=0.2, help="Seconds between two readings.")] = 1.0,
     readings: Annotated[
         int | None, typer.Option(min=1, help="End after so many readings [default: never].")
     ] = None,
-    url: Url = None,
-    token: Token = None,
-    ready_file: Ready = READY,
 ) -> None:
     """Show a sale live: stock, rates, refusals, latency and the way to the ledger.
 
@@ -41,7 +41,7 @@ def top(
 
     def read() -> Iterator[dict[str, Any]]:
         for made in itertools.count(1):
-            yield call((url, token, ready_file), "GET", sale_path(sale, "/figures"))
+            yield api.call("GET", sale_path(sale, "/figures"))
             if made == readings:
                 return
             time.sleep(interval)

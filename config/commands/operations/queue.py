@@ -5,19 +5,16 @@ from typing import Annotated, Any
 
 import typer
 
-from config.commands.api import (
-    READY,
-    AsJson,
-    Ready,
-    Sale,
-    Token,
-    Url,
-    call,
+from config.commands.operations.caller import (
+    Caller,
+    ShowingCaller,
+    over_api,
     sale_command,
     sale_path,
 )
+from config.commands.operations.views import queue_view
+from config.commands.options import Sale
 from config.commands.shared import fail, output
-from config.commands.views import queue_view, show
 
 queue_app = typer.Typer(
     help="A sale's waiting room: show, pause, resume, queue-all, rate, revoke, audit."
@@ -44,54 +41,49 @@ for _name, _help in (
 
 
 @queue_app.command()
+@over_api
 def rate(
+    api: ShowingCaller,
     sale: Sale,
     per_second: Annotated[
         float | None, typer.Argument(help="Most buyers a second; leave it out for no bound.")
     ] = None,
-    url: Url = None,
-    token: Token = None,
-    ready_file: Ready = READY,
-    as_json: AsJson = False,
 ) -> None:
     """Bound how many buyers are let in a second; the room still slows by itself."""
     body = {"per_second": per_second}
-    figures = call((url, token, ready_file), "POST", sale_path(sale, "/queue/rate"), body)
-    show(figures, queue_view, as_json=as_json)
+    figures = api.call("POST", sale_path(sale, "/queue/rate"), body)
+    api.show(figures, queue_view)
 
 
 @queue_app.command()
+@over_api
 def revoke(
+    api: ShowingCaller,
     sale: Sale,
     buyer: Annotated[str, typer.Argument(help="The buyer's id.")],
     reason: Annotated[str, typer.Option(help="Why; kept in the audit log.")],
-    url: Url = None,
-    token: Token = None,
-    ready_file: Ready = READY,
-    as_json: AsJson = False,
 ) -> None:
     """Turn a buyer out: the place is gone, an admission is honoured no more."""
     body = {"buyer_id": buyer, "reason": reason}
-    figures = call((url, token, ready_file), "POST", sale_path(sale, "/queue/revoke"), body)
-    show(figures, queue_view, as_json=as_json)
+    figures = api.call("POST", sale_path(sale, "/queue/revoke"), body)
+    api.show(figures, queue_view)
 
 
 @queue_app.command()
+@over_api
 def audit(
+    api: Caller,
     sale: Sale,
     ticket: Annotated[
         str | None, typer.Option(help="A ticket, or the number on it: whose place to compute.")
     ] = None,
-    url: Url = None,
-    token: Token = None,
-    ready_file: Ready = READY,
 ) -> None:
     """Compute a draw anew and say whether it holds; exit status 1 if it does not.
 
     Checks that the seed is the one that was committed to, and that every number has a place of its
     own; with --ticket, says which place.
     """
-    found = call((url, token, ready_file), "GET", sale_path(sale, "/queue/draw"))
+    found = api.call("GET", sale_path(sale, "/queue/draw"))
     output.print(f"commitment  {found['commitment']}", markup=False)
     if found["seed"] is None:
         output.print("The draw is still to come; its seed is public after it.")
