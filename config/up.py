@@ -10,16 +10,17 @@ from pathlib import Path
 import structlog
 from pydantic import SecretStr
 
-from config.folder import DataFolder
 from config.ready import NAMES, ReadyFile
 from config.settings import Settings
 from config.sources import PREFIX, environment_of
+from config.stack.folder import DataFolder
 from config.stack.kafka import KafkaServer, check_available, create_topics
 from config.stack.postgres import PostgresServer
 from config.stack.process import POLL_SECONDS, Child, StackError, dropgate_command
 from config.stack.redis import RedisServer
 from config.stack.server import HOST, Server, free_port
-from config.supervisor import ProcessUnit, Supervisor
+from config.stack.supervisor import ProcessUnit, Supervisor
+from config.waiting import poll_until
 
 READY_TIMEOUT_SECONDS = 180.0
 PROBE_TIMEOUT_SECONDS = 2.0
@@ -186,19 +187,20 @@ class LocalStack:
         return ProcessUnit(name, child, stop_timeout_seconds=seconds)
 
     async def _wait_serving(self) -> None:
-        clock = asyncio.get_running_loop().time
-        deadline = clock() + READY_TIMEOUT_SECONDS
-        wanted = PROBES_PER_WORKER * self.options.workers
-        in_a_row = 0
         answer = "no answer"
-        while in_a_row < wanted or not self._supervisor.alive:
-            failing = self._supervisor.restarts >= MAX_EARLY_RESTARTS
-            if failing or clock() >= deadline:
-                raise StackError(self._why_not_serving(answer))
-            answer = await _probe(self._port)
-            in_a_row = in_a_row + 1 if answer.startswith("HTTP/1.1 200") else 0
-            if in_a_row == 0:
-                await asyncio.sleep(POLL_SECONDS)
+
+        async def serves() -> bool:
+            nonlocal answer
+            for _ in range(PROBES_PER_WORKER * self.options.workers):
+                if self._supervisor.restarts >= MAX_EARLY_RESTARTS:
+                    raise StackError(self._why_not_serving(answer))
+                answer = await _probe(self._port)
+                if not answer.startswith("HTTP/1.1 200"):
+                    return False
+            return self._supervisor.alive
+
+        if not await poll_until(serves, READY_TIMEOUT_SECONDS, first_seconds=POLL_SECONDS):
+            raise StackError(self._why_not_serving(answer))
 
     def _why_not_serving(self, answer: str) -> str:
         tails = [

@@ -13,19 +13,18 @@ import uvloop
 
 from config.client import Api, ApiError, make_token
 from config.commands.options import EventLogKind
+from config.commands.own_up import OwnUp
 from config.commands.shared import fail, output, settings_or_exit
 from config.ready import ReadyFile
 from config.runner import stop_on_signals
-from config.stack.process import POLL_SECONDS, Child, StackError, dropgate_command
+from config.stack.process import StackError
 
 SALES = Path(__file__).parent.parent / "sales"
 WORKERS = 2
-START_TIMEOUT_SECONDS = 300.0
-STOP_TIMEOUT_SECONDS = 15.0
 TOKEN_LIFE_SECONDS = 24 * 3600
 PLAY_SALE = "example"
 PLAY_BUYER = "you"
-# The crowd shares the machine with what it comes to: that alone shall not slow the waiting room.
+# The simulated buyers share the machine with the gateways: that alone must not slow the room.
 DEMO_SETTINGS = {"DROPGATE_WAITING_ROOM__QUICK_MILLISECONDS": "1000"}
 # A demo that should have ended by itself and was interrupted: what a shell says of Ctrl-C.
 EXIT_INTERRUPTED = 130
@@ -55,20 +54,17 @@ def demo(
 
 
 async def _demo(folder: Path, event_log: EventLogKind, *, buyers: int, once: bool) -> int:
-    ready_file = (folder / "ready.json").absolute()
-    up = Child(
-        dropgate_command(
-            *("up", "--port", "0", "--workers", str(WORKERS), "--event-log", event_log.value),
-            *("--data-dir", str(folder), "--ready-file", str(ready_file), "--demo-shop"),
-        ),
+    up = OwnUp(
+        folder,
+        folder / "ready.json",
+        *("--workers", str(WORKERS), "--event-log", event_log.value, "--demo-shop"),
         environment={**DEMO_SETTINGS, **os.environ},
-        log=folder / "up.log",
     )
     stopping = asyncio.create_task(stop_on_signals().wait())
     servers = "Redis, PostgreSQL" + (" and Kafka" if event_log is EventLogKind.KAFKA else "")
     output.print(f"Starting {servers} and {WORKERS} gateway workers in {folder} …", markup=False)
     up.start()
-    working = asyncio.create_task(_work(up, ready_file, buyers=buyers, once=once))
+    working = asyncio.create_task(_work(up, buyers=buyers, once=once))
     try:
         await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
         if working.done():
@@ -79,16 +75,16 @@ async def _demo(folder: Path, event_log: EventLogKind, *, buyers: int, once: boo
         stopping.cancel()
         await asyncio.gather(working, stopping, return_exceptions=True)
         output.print("Stopping …")
-        await up.stop(STOP_TIMEOUT_SECONDS)
+        await up.stop()
 
 
-async def _work(up: Child, ready_file: Path, *, buyers: int, once: bool) -> int:
-    """Wait for the system, run the drop, and without `once` serve for ever after."""
+async def _work(up: OwnUp, *, buyers: int, once: bool) -> int:
+    """Wait for the system, run the drop, and without `once` serve forever."""
     from loadtest.client.calls import RefusedError
     from loadtest.drop.demo import run_demo
 
     started_at = time.monotonic()
-    ready = await _wait_ready(up, ready_file)
+    ready = await up.wait_serving()
     seconds = time.monotonic() - started_at
     output.print(f"Serving on {ready.gateway} after {seconds:.1f} s.", markup=False)
     try:
@@ -109,16 +105,6 @@ async def _work(up: Child, ready_file: Path, *, buyers: int, once: bool) -> int:
         await asyncio.to_thread(_print_play, ready)
         await asyncio.Event().wait()
     return status
-
-
-async def _wait_ready(up: Child, ready_file: Path) -> ReadyFile:
-    """The ready file once it is there. Raises `StackError` when `up` ends or takes too long."""
-    deadline = asyncio.get_running_loop().time() + START_TIMEOUT_SECONDS
-    while not ready_file.exists():
-        if not up.alive or asyncio.get_running_loop().time() >= deadline:
-            raise StackError(f"dropgate up did not come up:\n{up.log_tail()}")
-        await asyncio.sleep(POLL_SECONDS)
-    return ReadyFile.read(ready_file)
 
 
 def _print_play(ready: ReadyFile) -> None:

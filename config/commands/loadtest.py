@@ -3,7 +3,6 @@
 import asyncio
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,13 +12,12 @@ from typing import Annotated
 import typer
 
 from config.commands.options import READY, Ready
+from config.commands.own_up import OwnUp
 from config.commands.shared import fail
-from config.stack.process import POLL_SECONDS, Child, dropgate_command
+from config.stack.process import StackError
 
 SCENARIO_FILES = Path(__file__).parent.parent.parent / "loadtest" / "scenarios"
 SCENARIOS = sorted(path.stem for path in SCENARIO_FILES.glob("*.toml"))
-UP_TIMEOUT_SECONDS = 300.0
-STOP_TIMEOUT_SECONDS = 15.0
 
 
 def loadtest(
@@ -65,24 +63,15 @@ def _stack_for(ready_file: Path, own_stack: bool) -> Iterator[Path]:
     with TemporaryDirectory(prefix="dropgate-load-") as name:
         folder = Path(name)
         folder.chmod(0o711)  # Postgres may run as another user below it
-        ready_path = folder / "ready.json"
-        up = Child(
-            dropgate_command(
-                *("up", "--port", "0", "--data-dir", str(folder / "data")),
-                *("--ready-file", str(ready_path)),
-            ),
-            log=folder / "up.log",
-        )
+        up = OwnUp(folder / "data", folder / "ready.json")
         up.start()
         try:
-            deadline = time.monotonic() + UP_TIMEOUT_SECONDS
-            while not ready_path.exists():
-                if not up.alive or time.monotonic() >= deadline:
-                    fail(f"dropgate up did not come up:\n{up.log_tail()}")
-                time.sleep(POLL_SECONDS)
-            yield ready_path
+            asyncio.run(up.wait_serving())
+            yield up.ready_path
+        except StackError as error:
+            fail(str(error))
         finally:
-            asyncio.run(up.stop(STOP_TIMEOUT_SECONDS))
+            asyncio.run(up.stop())
 
 
 def _run_to_its_end(command: Sequence[str]) -> int:

@@ -13,7 +13,7 @@ from config.runner import run_service
 from config.settings import Settings
 from config.sources import PREFIX, environment_of
 from config.stack.process import Child, dropgate_command
-from config.supervisor import ProcessUnit, Supervisor
+from config.stack.supervisor import ProcessUnit, Supervisor
 
 # How long a gateway worker may take to answer what it has accepted.
 STOP_WORKER_SECONDS = 10.0

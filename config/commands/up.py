@@ -8,10 +8,10 @@ import typer
 
 from config.commands.options import DATA_FOLDER, READY_FILE, EventLogKind
 from config.commands.shared import fail, output, settings_or_exit
-from config.folder import DataFolder
 from config.logs import configure_logs
 from config.runner import stop_on_signals
 from config.settings import Settings
+from config.stack.folder import DataFolder
 from config.stack.process import StackError
 from config.up import LocalStack, UpOptions
 
@@ -49,7 +49,7 @@ def up(
 
 
 async def _up(settings: Settings, data_dir: Path, options: UpOptions) -> int:
-    folder = DataFolder(data_dir)
+    folder = await DataFolder.take(data_dir)
     options.ready_file.unlink(missing_ok=True)
     stack = LocalStack(settings, folder, options)
     stop = stop_on_signals()

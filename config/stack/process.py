@@ -1,6 +1,5 @@
 """One child process: in its own process group, gone when its parent is gone, watched by polling."""
 
-import asyncio
 import os
 import signal
 import subprocess
@@ -8,6 +7,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+
+from config.waiting import poll_until
 
 LAUNCH = Path(__file__).with_name("launch.py")
 # How often an awaited condition of a child is looked at.
@@ -110,12 +111,11 @@ class Child:
 
     async def wait_exit(self, timeout_seconds: float) -> bool:
         """Wait for the end; False when the program still runs after the time."""
-        deadline = asyncio.get_running_loop().time() + timeout_seconds
-        while self.alive:
-            if asyncio.get_running_loop().time() >= deadline:
-                return False
-            await asyncio.sleep(POLL_SECONDS)
-        return True
+
+        async def ended() -> bool:
+            return not self.alive
+
+        return await poll_until(ended, timeout_seconds, first_seconds=POLL_SECONDS)
 
     async def stop(self, timeout_seconds: float, number: signal.Signals = signal.SIGTERM) -> None:
         """Ask the program to end by `number`; after the time kill it and its process group.

@@ -111,7 +111,6 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "config.hidden": (),
     "config.logs": (*BASE, "config.hidden"),
     "config.stack": BASE,
-    "config.supervisor": (*BASE, "config.stack"),
     "lua": BASE,
     "gateway.process": BASE,
     "gateway.inventory.redis": (
@@ -150,7 +149,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 # More modules than this side by side, and a stranger does not find the room.
 MODULES_MAX = 13
 # Nobody but the wiring itself imports the wiring.
-WIRING = ("config.cli", "config.commands", "config.up", "config.runner", "config.folder")
+WIRING = ("config.cli", "config.commands", "config.up", "config.runner")
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +250,7 @@ def test_imports_point_one_way() -> None:
         ("lua.loader", "import gateway.inventory.types"),
         ("config.settings", "import lua"),
         ("config.stack.redis", "import gateway.inventory"),
-        ("config.supervisor", "import config.cli"),
+        ("config.stack.supervisor", "import config.cli"),
         ("gateway.api.door.app", "import config.cli"),
         ("config.sources", "import config.commands.up"),
     ],

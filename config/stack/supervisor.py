@@ -10,6 +10,7 @@ from typing import Protocol
 import structlog
 
 from config.stack.process import Child, StackError
+from config.waiting import Backoff
 
 # How often every unit is looked at; far below the second within which it has to be back.
 WATCH_SECONDS = 0.05
@@ -127,17 +128,16 @@ class Supervisor:
 
     async def _keep(self, unit: Unit) -> None:
         clock = asyncio.get_running_loop().time
-        pause = FIRST_PAUSE_SECONDS
+        pauses = Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, jitter=False)
         started_at = clock()
         while True:
             if unit.alive:
                 if clock() - started_at >= STEADY_SECONDS:
-                    pause = FIRST_PAUSE_SECONDS
+                    pauses.reset()
                 await asyncio.sleep(WATCH_SECONDS)
                 continue
             _log.warning("died", action="supervise", unit=unit.name, pid=unit.pid)
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+            await pauses.pause()
             started_at = clock()
             await self._restart(unit)
 
