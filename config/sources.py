@@ -165,8 +165,19 @@ def _describe(error: ValidationError) -> list[str]:
         if mistake["type"] == "extra_forbidden":
             message = "no such setting"
         variable = DELIMITER.join(location)
-        problems.append(f"{'.'.join(location)} ({PREFIX}{variable.upper()}): {message}")
+        problems.append(
+            f"{'.'.join(location)} ({PREFIX}{variable.upper()}): {message}{_meaning(location)}"
+        )
     return problems
+
+
+def _meaning(location: list[str]) -> str:
+    """What the setting at a place in the tree means; empty where there is none."""
+    section, *names = location
+    if section not in _sections() or not names:
+        return ""
+    field = type(getattr(Settings(), section)).model_fields.get(names[0])
+    return f" (meaning: {field.description})" if field is not None else ""
 
 
 def _masked(value: object) -> str:
