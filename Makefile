@@ -69,7 +69,7 @@ luacheck: $(STAMP)
 docs: $(STAMP) ## Build the documentation as a site in build/site; a warning is an error
 	@$(BIN)/sphinx-build -q -W --keep-going -b html docs build/site
 
-reference: $(STAMP) ## Write the generated tables of docs/reference: settings, commands, make targets
+reference: $(STAMP) ## Write the generated tables of docs/reference: settings, commands
 	@$(BIN)/python -m config.reference
 
 bench: setup ## Side-by-side benchmarks

@@ -1,4 +1,4 @@
-"""Writes the tables of docs/reference from the code: settings, commands, make targets.
+"""Writes the tables of docs/reference from the code: settings and commands.
 
 `make reference` fills every block from `<!-- generated: … -->` to `<!-- end -->`; all other text of
 a page is written by hand. A test compares the pages with `filled`.
@@ -23,7 +23,6 @@ ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs" / "reference"
 
 _BLOCK = re.compile(r"(<!-- generated: (\w+)([^>]*) -->\n).*?(<!-- end -->)", re.DOTALL)
-_TARGET = re.compile(r"^([a-z-]+):.*?## (.+)$", re.MULTILINE)
 _DEFAULT = re.compile(r"\s*\[default: ([^\]]+)\]")
 # A bar inside a cell.
 BAR = r"\|"
@@ -75,6 +74,7 @@ def _commands(words: Sequence[str]) -> str:
         (f"`{name} {_spelt(parameter)}`", *_default_and_help(parameter))
         for name, command in found
         for parameter in _own(command)
+        if parameter.name != "sale"  # the page says once what SALE is
     ]
     tables = [_table(("command", "does"), does)]
     if rows:
@@ -91,12 +91,6 @@ def _options(_words: Sequence[str]) -> str:
         if parameter.name in SHARED
     )
     return _table(("option", "default", "meaning"), rows)
-
-
-def _targets(_words: Sequence[str]) -> str:
-    """The targets of the Makefile that describe themselves there."""
-    rows = _TARGET.findall((ROOT / "Makefile").read_text(encoding="utf-8"))
-    return _table(("target", "does"), ((f"`make {name}`", f"{does}.") for name, does in rows))
 
 
 def _group(command: object) -> TyperGroup:
@@ -178,7 +172,6 @@ _MAKERS = {
     "settings": _settings,
     "commands": _commands,
     "options": _options,
-    "targets": _targets,
 }
 
 

@@ -1,4 +1,4 @@
-"""`dropgate demo`: the whole system on this machine, a simulated drop, its verdict, then play."""
+"""`dropgate demo`: the whole system on this machine, simulated drops, the verdict, then play."""
 
 import asyncio
 import os
@@ -31,16 +31,22 @@ EXIT_INTERRUPTED = 130
 
 
 def demo(
-    once: Annotated[bool, typer.Option("--once", help="End after the verdict.")] = False,
+    once: Annotated[
+        bool,
+        typer.Option(
+            "--once", help="End after the verdict, with status 0 if every invariant held."
+        ),
+    ] = False,
     event_log: Annotated[
-        EventLogKind, typer.Option(help="Read the outbox directly, or through Kafka.")
+        EventLogKind, typer.Option(help="Read the outboxes directly, or Kafka.")
     ] = EventLogKind.OUTBOX,
-    buyers: Annotated[int, typer.Option(min=1, help="Simulated buyers.")] = 20_000,
+    buyers: Annotated[int, typer.Option(min=1, help="Number of simulated buyers.")] = 20_000,
     data_dir: Annotated[
-        Path | None, typer.Option(help="Where servers and logs live [default: temporary].")
+        Path | None,
+        typer.Option(help="Folder that keeps the servers' data and logs [default: temporary]."),
     ] = None,
 ) -> None:
-    """Run a simulated drop on real servers and judge it; then serve until Ctrl-C."""
+    """Simulate two drops on real servers and judge them; then serve a sale until Ctrl-C."""
     settings_or_exit()
     folder = data_dir or Path(tempfile.mkdtemp(prefix="dropgate-demo-"))
     try:
@@ -79,7 +85,7 @@ async def _demo(folder: Path, event_log: EventLogKind, *, buyers: int, once: boo
 
 
 async def _work(up: OwnUp, *, buyers: int, once: bool) -> int:
-    """Wait for the system, run the drop, and without `once` serve forever."""
+    """Wait for the system, run the drops, and without `once` serve forever."""
     from loadtest.client.calls import RefusedError
     from loadtest.drop.demo import run_demo
 

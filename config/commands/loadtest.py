@@ -23,18 +23,20 @@ SCENARIOS = sorted(path.stem for path in SCENARIO_FILES.glob("*.toml"))
 def loadtest(
     context: typer.Context,
     scenario: Annotated[
-        str, typer.Argument(help=f"One of {', '.join(SCENARIOS)}.", show_default=False)
+        str, typer.Argument(help=f"Scenario: one of {', '.join(SCENARIOS)}.", show_default=False)
     ],
     own_stack: Annotated[
-        bool, typer.Option("--up", help="Start dropgate up for it, and stop it afterwards.")
+        bool, typer.Option("--up", help="Start a dropgate up for the test, and stop it afterwards.")
     ] = False,
-    web: Annotated[bool, typer.Option("--web", help="Serve Locust's web UI instead.")] = False,
+    web: Annotated[
+        bool, typer.Option("--web", help="Serve Locust's web UI instead of starting the load.")
+    ] = False,
     ready_file: Ready = READY,
 ) -> None:
-    """Load a running `dropgate up` with Locust; then the verdict, a report, and their exit status.
+    """Load a running `dropgate up` with Locust; the verdict and the report set the exit status.
 
-    Everything else is for Locust: --users, --run-time, and what `locust -f FILE --help` lists under
-    its own and the scenario's options, such as --stock, --buyers, --rate and --shape.
+    All other options go to Locust: --users, --run-time, and the options of the scenario, such as
+    --stock, --buyers, --rate and --shape. `locust -f FILE --help` lists them.
     """
     if scenario not in SCENARIOS:
         fail(f"there is no scenario {scenario!r}; there are {', '.join(SCENARIOS)}")

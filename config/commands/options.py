@@ -20,4 +20,4 @@ class EventLogKind(StrEnum):
 
 
 Sale = Annotated[str, typer.Argument(help="The sale's id.")]
-Ready = Annotated[Path, typer.Option(help="Ready file of dropgate up, for address and token.")]
+Ready = Annotated[Path, typer.Option(help="Ready file of dropgate up, with addresses and secret.")]

@@ -30,16 +30,17 @@ KeyFile = Annotated[
 
 
 def token(
-    scope: Annotated[Scope, typer.Option(help="What the token allows.")],
-    sub: Annotated[str, typer.Option(help="Whose token; for scope buyer the buyer's id.")],
-    ttl: Annotated[int, typer.Option(min=1, help="Life in seconds.")] = 3600,
+    scope: Annotated[Scope, typer.Option(help="Scope: which calls the token allows.")],
+    sub: Annotated[str, typer.Option(help="Subject: the id of the buyer, shop or operator.")],
+    ttl: Annotated[int, typer.Option(min=1, help="Life of the token in seconds.")] = 3600,
     key: KeyFile = None,
     kid: Annotated[
-        str | None, typer.Option(help="Key id in the header [default: the key file's name].")
+        str | None,
+        typer.Option(help="Key id in the token's header [default: the key file's name]."),
     ] = None,
     ready_file: Ready = READY,
 ) -> None:
-    """Print a development token."""
+    """Print a development token, signed with the secret or with a private key."""
     import jwt
 
     settings = with_ready_file(settings_or_exit(), ready_file)

@@ -18,21 +18,36 @@ from config.up import LocalStack, UpOptions
 
 def up(
     event_log: Annotated[
-        EventLogKind | None, typer.Option(help="Read the outbox directly, or through Kafka.")
+        EventLogKind | None,
+        typer.Option(help="Read the outboxes directly, or Kafka [default: event_log.kind]."),
     ] = None,
-    workers: Annotated[int | None, typer.Option(min=1, max=64, help="Gateway processes.")] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=64, help="Worker processes of the gateway [default: gateway.workers]."
+        ),
+    ] = None,
     port: Annotated[
-        int | None, typer.Option(min=0, max=65535, help="Port of the gateway; 0: any free one.")
+        int | None,
+        typer.Option(
+            min=0,
+            max=65535,
+            help="Port of the gateway; 0 takes a free port [default: gateway.port].",
+        ),
     ] = None,
     demo_shop: Annotated[
-        bool, typer.Option("--demo-shop", help="Let visitors of the page buy without paying.")
+        bool,
+        typer.Option("--demo-shop", help="Let visitors of the storefront page buy without paying."),
     ] = False,
-    data_dir: Annotated[Path, typer.Option(help="Where servers and logs live.")] = DATA_FOLDER,
+    data_dir: Annotated[
+        Path, typer.Option(help="Folder of the servers' data and of all logs.")
+    ] = DATA_FOLDER,
     ready_file: Annotated[
-        Path | None, typer.Option(help="Written when all serves [default: DATA_DIR/ready.json].")
+        Path | None,
+        typer.Option(help="File written when everything serves [default: DATA_DIR/ready.json]."),
     ] = None,
 ) -> None:
-    """Run the local servers and every process; what dies is restarted within a second."""
+    """Run the local servers and every process; a process that dies is restarted within a second."""
     settings = settings_or_exit()
     configure_logs(settings.log, "up")
     options = UpOptions(

@@ -130,7 +130,16 @@ def test_every_command_is_described() -> None:
     text = reference("commands.md")
     names = command_names(typer.main.get_command(app), "dropgate")
     assert "dropgate up" in names
-    assert not [name for name in names if name not in text]
+    rows = [line for line in text.splitlines() if line.startswith("| `dropgate ")]
+    assert not [name for name in names if not any(row.startswith(f"| `{name}") for row in rows)]
+
+
+def test_a_row_of_a_command_has_what_its_help_says() -> None:
+    made = filled("<!-- generated: commands queue -->\n<!-- end -->")
+    assert "| `dropgate queue rate SALE [PER_SECOND]` | Bound how many buyers" in made
+    assert "| `dropgate queue rate PER_SECOND` | no bound | Most buyers per second. |" in made
+    assert "| `dropgate queue revoke --reason TEXT` | required | Reason;" in made
+    assert "--ready-file" not in made, "all commands over the HTTP API have it"
 
 
 def test_every_problem_code_is_described() -> None:

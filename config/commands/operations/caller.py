@@ -23,11 +23,19 @@ from config.commands.shared import fail, settings_or_exit
 class Caller:
     """Calls the API; what is None is looked for in the ready file, then in the settings."""
 
-    url: Annotated[str | None, typer.Option(envvar="DROPGATE_URL", help="Address of the API.")] = (
-        None
-    )
+    url: Annotated[
+        str | None,
+        typer.Option(
+            envvar="DROPGATE_URL",
+            help="Address of the API [default: from the ready file, else from the settings].",
+        ),
+    ] = None
     token: Annotated[
-        str | None, typer.Option(envvar="DROPGATE_TOKEN", help="Token with scope ops.")
+        str | None,
+        typer.Option(
+            envvar="DROPGATE_TOKEN",
+            help="Token with scope ops [default: made from the secret of ready file or settings].",
+        ),
     ] = None
     ready_file: Ready = READY
 
@@ -51,7 +59,7 @@ class Caller:
 class ShowingCaller(Caller):
     """Calls the API and shows answers: tables on a terminal, JSON elsewhere."""
 
-    as_json: Annotated[bool, typer.Option("--json", help="JSON, also on a terminal.")] = False
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, on a terminal, too.")] = False
 
     def show(self, answer: object, view: View) -> None:
         """Print `answer`, through `view` on a terminal."""

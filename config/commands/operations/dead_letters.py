@@ -23,8 +23,10 @@ def list_letters(
 @over_api
 def replay(
     api: ShowingCaller,
-    letter: Annotated[int, typer.Argument(help="Its id, from dropgate dead-letters list.")],
+    letter: Annotated[
+        int, typer.Argument(help="Id of the dead letter, from dropgate dead-letters list.")
+    ],
 ) -> None:
-    """Apply one of them, after what it failed of is mended."""
+    """Apply an event that was set aside, once the cause of its failure is mended."""
     done = api.call("POST", f"/v1/dead-letters/{letter}/replay")
     api.show({"dead_letters": [done]}, dead_letters_view)

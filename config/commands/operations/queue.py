@@ -19,7 +19,7 @@ from config.commands.shared import fail, output
 queue_app = typer.Typer(
     help="A sale's waiting room: show, pause, resume, queue-all, rate, revoke, audit."
 )
-# All places of a draw are computed where it has at most so many: some seconds.
+# Up to so many places, all places of a draw are computed: that takes some seconds.
 WHOLE_DRAW_MAX = 1_000_000
 TICKET_CHARACTERS = 28
 NUMBER_BYTES = 5
@@ -30,12 +30,12 @@ sale_command(
     "show",
     ("GET", "/queue/figures"),
     queue_view,
-    "Show who waits, the place being served, and how fast buyers are let in.",
+    "Show a waiting room: who waits, the last place called, how fast buyers are let in.",
 )
 for _name, _help in (
-    ("pause", "Let nobody in for now; those who were let in go on."),
-    ("queue-all", "Let nobody in, and make those wait who were let in."),
-    ("resume", "Let buyers in again; those made to wait get their time back."),
+    ("pause", "Let nobody in for now; admitted buyers go on."),
+    ("queue-all", "Let nobody in, and make admitted buyers wait, too."),
+    ("resume", "Let buyers in again; admitted buyers who had to wait get their time back."),
 ):
     sale_command(queue_app, _name, ("POST", f"/queue/{_name}"), queue_view, _help)
 
@@ -46,10 +46,10 @@ def rate(
     api: ShowingCaller,
     sale: Sale,
     per_second: Annotated[
-        float | None, typer.Argument(help="Most buyers a second; leave it out for no bound.")
+        float | None, typer.Argument(help="Most buyers per second [default: no bound].")
     ] = None,
 ) -> None:
-    """Bound how many buyers are let in a second; the room still slows by itself."""
+    """Bound how many buyers are let in per second; the room still slows down by itself."""
     body = {"per_second": per_second}
     figures = api.call("POST", sale_path(sale, "/queue/rate"), body)
     api.show(figures, queue_view)
@@ -61,9 +61,9 @@ def revoke(
     api: ShowingCaller,
     sale: Sale,
     buyer: Annotated[str, typer.Argument(help="The buyer's id.")],
-    reason: Annotated[str, typer.Option(help="Why; kept in the audit log.")],
+    reason: Annotated[str, typer.Option(help="Reason; kept in the audit log.")],
 ) -> None:
-    """Turn a buyer out: the place is gone, an admission is honoured no more."""
+    """Turn a buyer out: the buyer's place is lost, and an admission is no longer accepted."""
     body = {"buyer_id": buyer, "reason": reason}
     figures = api.call("POST", sale_path(sale, "/queue/revoke"), body)
     api.show(figures, queue_view)
@@ -75,13 +75,13 @@ def audit(
     api: Caller,
     sale: Sale,
     ticket: Annotated[
-        str | None, typer.Option(help="A ticket, or the number on it: whose place to compute.")
+        str | None, typer.Option(help="Ticket, or the number on it, whose place is printed.")
     ] = None,
 ) -> None:
-    """Compute a draw anew and say whether it holds; exit status 1 if it does not.
+    """Compute a draw again and check it; exit status 1 if it does not hold.
 
-    Checks that the seed is the one that was committed to, and that every number has a place of its
-    own; with --ticket, says which place.
+    The seed must match its commitment, and every number must have its own place. With --ticket the
+    place of that ticket is printed, too.
     """
     found = api.call("GET", sale_path(sale, "/queue/draw"))
     output.print(f"commitment  {found['commitment']}", markup=False)
@@ -92,7 +92,7 @@ def audit(
     problem = _judge(found)
     if problem is not None:
         fail(problem)
-    output.print("The seed is the one that was committed to.")
+    output.print("The seed matches its commitment.")
     if ticket is not None:
         _tell_place(found, ticket)
 
@@ -103,7 +103,7 @@ def _judge(found: dict[str, Any]) -> str | None:
 
     seed, count = bytes.fromhex(found["seed"]), int(found["count"])
     if commitment_of(seed).hex() != found["commitment"]:
-        return "the seed is not the one that was committed to"
+        return "the seed does not match its commitment"
     if count > WHOLE_DRAW_MAX:
         return None
     draw = Draw(seed, count)
@@ -130,4 +130,4 @@ def _number_on(ticket: str) -> int:
     try:
         return int.from_bytes(urlsafe_b64decode(ticket)[:NUMBER_BYTES], "big")
     except ValueError:
-        fail("that is no ticket: give it as the buyer was given it")
+        fail("that is no ticket: give the text that the buyer has")

@@ -38,9 +38,11 @@ def _stock() -> None:
 @over_api
 def create(
     api: ShowingCaller,
-    file: Annotated[Path, typer.Argument(help="JSON body of PUT /v1/sales/SALE.")],
+    file: Annotated[
+        Path, typer.Argument(help="JSON body of PUT /v1/sales/SALE; examples: config/sales.")
+    ],
     sale: Annotated[
-        str | None, typer.Option("--id", help="Sale id [default: file's name].")
+        str | None, typer.Option("--id", help="The sale's id [default: the file's name].")
     ] = None,
 ) -> None:
     """Create a sale from a file, or replace it while it is a draft."""
@@ -59,7 +61,7 @@ def create(
 def list_sales(
     api: ShowingCaller,
 ) -> None:
-    """List the newest sales."""
+    """List the newest sales with their states."""
     api.show(api.call("GET", "/v1/sales"), sales_view)
 
 
@@ -69,7 +71,7 @@ def show_sale(
     api: ShowingCaller,
     sale: Sale,
 ) -> None:
-    """Show a sale and its counters."""
+    """Show a sale, with its counters once it is open."""
     shown = api.call("GET", sale_path(sale))
     if isinstance(shown, dict) and shown.get("state") in {"open", "paused", "closed"}:
         shown = {**shown, "snapshot": api.call("GET", sale_path(sale, "/snapshot"))}
@@ -91,9 +93,9 @@ for _name, _help in (
 def accounting(
     api: ShowingCaller,
     sale: Sale,
-    csv: Annotated[bool, typer.Option("--csv", help="As CSV, for another system.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Print CSV, for another system.")] = False,
 ) -> None:
-    """Show what a settled sale came to, per SKU and location."""
+    """Show the final accounting of a settled sale, per SKU and location."""
     accept = "text/csv" if csv else "application/json"
     answer = api.call("GET", sale_path(sale, "/accounting"), accept=accept)
     if isinstance(answer, str):
@@ -108,10 +110,10 @@ def accounting(
 def adjust(
     api: ShowingCaller,
     sale: Sale,
-    sku: Annotated[str, typer.Argument(help="The item.")],
-    delta: Annotated[int, typer.Argument(help="Units to add, or to take with a minus sign.")],
-    reason: Annotated[str, typer.Option(help="Why; kept in the audit log.")],
-    location: Annotated[str | None, typer.Option(help="Which location's stock.")] = None,
+    sku: Annotated[str, typer.Argument(help="SKU of the item.")],
+    delta: Annotated[int, typer.Argument(help="Units to add; a negative number takes units out.")],
+    reason: Annotated[str, typer.Option(help="Reason; kept in the audit log.")],
+    location: Annotated[str | None, typer.Option(help="Location of the stock.")] = None,
 ) -> None:
     """Add units to a running sale or take some out, never below the floor."""
     body: dict[str, object] = {"sku": sku, "delta": delta, "reason": reason}
@@ -125,11 +127,11 @@ def adjust(
 def reconcile(
     api: ShowingCaller,
     sale: Sale,
-    apply: Annotated[bool, typer.Option("--apply", help="Repair what differs.")] = False,
+    apply: Annotated[bool, typer.Option("--apply", help="Repair Redis from the ledger.")] = False,
 ) -> None:
-    """Compare Redis and the ledger at one sequence number; exit status 1 if they differ.
+    """Compare Redis with the ledger at one sequence number; exit status 1 if they differ.
 
-    With --apply, if they still differ.
+    With --apply, exit status 1 means that a difference is left after the repair.
     """
     answer = api.call("POST", sale_path(sale, "/reconciliations"), {"apply": apply})
     api.show(answer, reconciliation_view)

@@ -31,12 +31,12 @@ def top(
     sale: Sale,
     interval: Annotated[float, typer.Option(min=0.2, help="Seconds between two readings.")] = 1.0,
     readings: Annotated[
-        int | None, typer.Option(min=1, help="End after so many readings [default: never].")
+        int | None, typer.Option(min=1, help="Number of readings [default: no end].")
     ] = None,
 ) -> None:
     """Show a sale live: stock, rates, refusals, latency and the way to the ledger.
 
-    On a terminal until Ctrl-C; elsewhere one line of JSON for each reading.
+    On a terminal it runs until Ctrl-C; elsewhere each reading is one line of JSON.
     """
 
     def read() -> Iterator[dict[str, Any]]:
