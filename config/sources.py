@@ -1,7 +1,7 @@
 """Where settings come from: environment over a TOML file over defaults, checked all at once.
 
 A `DROPGATE_…` variable that names no setting is a mistake, not something to ignore: a misspelt
-`DROPGATE_REDIS_URL` must not leave a process on its default.
+`DROPGATE_REDIS_URL` must not leave a process with the default.
 """
 
 import os
@@ -24,14 +24,14 @@ from config.settings import Settings
 PREFIX = "DROPGATE_"
 DELIMITER = "__"
 CONFIG_VARIABLE = "DROPGATE_CONFIG"
-# Read by commands and tests; they are not settings of a process.
+# Variables of commands and tests, which are not settings of a process.
 OTHER_VARIABLES = frozenset({CONFIG_VARIABLE, "DROPGATE_URL", "DROPGATE_TOKEN"})
 OTHER_PREFIX = "DROPGATE_TEST_"
 MASK = "********"
 
 
 class SettingsError(Exception):
-    """The settings are not usable; `problems` names every mistake, one a line."""
+    """The settings are not usable; `problems` has one line for each mistake."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))

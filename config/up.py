@@ -24,13 +24,13 @@ from config.waiting import poll_until
 
 READY_TIMEOUT_SECONDS = 180.0
 PROBE_TIMEOUT_SECONDS = 2.0
-# Connections that must find a ready worker, for each worker: the kernel spreads them by chance.
+# Connections per worker that must find a ready worker: the kernel spreads connections by chance.
 PROBES_PER_WORKER = 4
 # Bounds on the three steps of a stop; together below the 10 s that a stop may take.
 STOP_GATEWAY_SECONDS = 3.0
 STOP_PROCESS_SECONDS = 2.5
 STOP_SERVER_SECONDS = 3.5
-# Deaths before `up` has served once that mean "this will not work".
+# After so many restarts before `up` has served once, it gives up.
 MAX_EARLY_RESTARTS = 5
 
 _log = structlog.get_logger()
@@ -38,7 +38,7 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class UpOptions:
-    """What was asked for on the command line; port 0 means any free one."""
+    """The options of the command line; port 0 means any free port."""
 
     event_log: str
     workers: int
@@ -68,7 +68,7 @@ class LocalStack:
 
     @property
     def url(self) -> str:
-        """Where the gateway listens."""
+        """The address of the gateway."""
         return f"http://{HOST}:{self._port}"
 
     async def start(self) -> None:
@@ -109,7 +109,7 @@ class LocalStack:
         self._port_holder.close()
 
     def ready_file(self) -> ReadyFile:
-        """Addresses, secret and the pids of now."""
+        """Addresses, secret and the current pids."""
         pids = self._supervisor.pids()
         secret = self.settings.auth.secret
         return ReadyFile(
@@ -126,15 +126,15 @@ class LocalStack:
             self.ready_file().write(self.options.ready_file)
 
     def _hold_port(self, port: int) -> int:
-        # Bound and not listening: workers share the port with it (SO_REUSEPORT), and nobody else
-        # gets it while a worker is being restarted.
+        # The socket is bound and does not listen: workers share its port (SO_REUSEPORT), and no
+        # other program gets the port while a worker is restarted.
         self._port_holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         try:
             self._port_holder.bind((HOST, port or free_port()))
         except OSError as error:
             raise StackError(
                 f"port {port} cannot be used: {error.strerror}. "
-                "Choose another with --port (0: any free one)"
+                "Choose another with --port; 0 takes any free port"
             ) from error
         return int(self._port_holder.getsockname()[1])
 
@@ -158,7 +158,7 @@ class LocalStack:
                 "event_log": base.event_log.model_copy(update=event_log),
                 "gateway": base.gateway.model_copy(update=gateway),
                 "auth": base.auth.model_copy(update={"secret": secret}),
-                # One host and one setting for several processes: only one could have the port.
+                # All processes run on one host with one setting, and only one could have the port.
                 "metrics": base.metrics.model_copy(update={"port": 0}),
             }
         )
@@ -214,7 +214,7 @@ class LocalStack:
 
 
 def _redis_overrides(settings: Settings) -> dict[str, str]:
-    """What the durability asked for changes in redis.conf, which is written for fsync."""
+    """The lines of redis.conf, written for `fsync`, that another durability replaces."""
     if settings.redis.durability == "replica":
         raise StackError(
             "dropgate up has one Redis and no replica: set DROPGATE_REDIS__DURABILITY to fsync or "
@@ -229,7 +229,7 @@ def _redis_overrides(settings: Settings) -> dict[str, str]:
 
 
 async def _probe(port: int) -> str:
-    """What a fresh connection gets from /readyz: the head and body, or why there is none."""
+    """The answer of /readyz to a new connection, head and body; else why there is no answer."""
     request = f"GET /readyz HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n"
     try:
         async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):

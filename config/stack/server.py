@@ -1,4 +1,4 @@
-"""What the three servers have in common: start, readiness, stop, restart on the same address."""
+"""What all servers have in common: start, readiness, stop, and a restart on its address."""
 
 import abc
 import asyncio
@@ -13,7 +13,7 @@ from config.stack.process import POLL_SECONDS, Child, StackError
 from config.waiting import poll_until
 
 HOST = "127.0.0.1"
-# Where the kernel takes ports of outgoing connections from.
+# The file with the kernel's range of ports for outgoing connections.
 EPHEMERAL_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 LOWEST_PORT = 10_000
 EPHEMERAL_LOW_DEFAULT = 32_768
@@ -54,8 +54,8 @@ def free_port() -> int:
 class Server(abc.ABC):
     """A real server process on loopback with its data in `folder`.
 
-    The port is fixed by construction (0: any free one), so the address survives every restart.
-    `start` may be called again after the process ended in whatever way, kill -9 included.
+    The constructor fixes the port (0: any free port), so the address survives every restart.
+    `start` may be called again after any end of the process, kill -9 included.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Server(abc.ABC):
     retry_timeout_seconds: float = 30.0  # of a process that ends again after every start
     stop_timeout_seconds: float = 5.0
     stop_signal: signal.Signals = signal.SIGTERM
-    # File descriptors the server keeps open, such as the lock of the data folder it writes to.
+    # File descriptors that the server keeps open, such as the lock of its data folder.
     inherited: tuple[int, ...] = ()
 
     def __init__(self, folder: Path, port: int = 0) -> None:
@@ -157,7 +157,7 @@ class Server(abc.ABC):
         self.folder.mkdir(parents=True, exist_ok=True)
 
     async def after_ready(self) -> None:  # noqa: B027 - nothing to do is a fine answer
-        """What is to be made inside the serving server, once and idempotently."""
+        """Make what belongs into the serving server, such as a database. Idempotent."""
 
     async def between_tries(self) -> None:  # noqa: B027 - nothing to do is a fine answer
-        """What helps a start that ended at once to succeed next time."""
+        """Prepare the next try after a start that ended at once."""
