@@ -26,7 +26,7 @@ PLAY_SALE = "example"
 PLAY_BUYER = "you"
 # The simulated buyers share the machine with the gateways: that alone must not slow the room.
 DEMO_SETTINGS = {"DROPGATE_WAITING_ROOM__QUICK_MILLISECONDS": "1000"}
-# A demo that should have ended by itself and was interrupted: what a shell says of Ctrl-C.
+# The status of a demo with --once that a signal ended before its verdict, as shells have it.
 EXIT_INTERRUPTED = 130
 
 
@@ -114,7 +114,7 @@ async def _work(up: OwnUp, *, buyers: int, once: bool) -> int:
 
 
 def _print_play(ready: ReadyFile) -> None:
-    """Open a sale to play with and print a curl line for each call."""
+    """Open a sale to play with, and print a curl line for each call."""
     tokens = {
         scope: make_token(
             ready.auth_secret,

@@ -1,4 +1,4 @@
-"""`dropgate loadtest`: a scenario of loadtest/scenarios against a running system, or its own."""
+"""`dropgate loadtest`: a scenario of loadtest/scenarios, on a running stack or on its own."""
 
 import asyncio
 import subprocess
@@ -53,7 +53,7 @@ def loadtest(
 
 @contextmanager
 def _stack_for(ready_file: Path, own_stack: bool) -> Iterator[Path]:
-    """The ready file of a running stack: the one named, or one started for the block."""
+    """The ready file of a stack: of a running one, or of one that runs until the block ends."""
     if not own_stack:
         if not ready_file.exists():
             fail(
@@ -77,7 +77,7 @@ def _stack_for(ready_file: Path, own_stack: bool) -> Iterator[Path]:
 
 
 def _run_to_its_end(command: Sequence[str]) -> int:
-    """Ctrl-C reaches the program, too: it ends the load, and then it still judges."""
+    """The program's exit status. Ctrl-C ends its load, too, and the verdict still follows."""
     with subprocess.Popen(command) as process:
         while True:
             try:

@@ -15,7 +15,7 @@ from config.sources import PREFIX, environment_of
 from config.stack.process import Child, dropgate_command
 from config.stack.supervisor import ProcessUnit, Supervisor
 
-# How long a gateway worker may take to answer what it has accepted.
+# The time a gateway worker has to answer the requests that it has accepted.
 STOP_WORKER_SECONDS = 10.0
 
 
@@ -44,9 +44,9 @@ def gateway(
     settings = settings.model_copy(update={"gateway": settings.gateway.model_copy(update=changes)})
     if not settings.auth.hs256_keys and settings.auth.jwks is None:
         fail(
-            "no way to verify tokens: set DROPGATE_AUTH__SECRET to at least 32 bytes "
-            "(openssl rand -hex 32 makes one), or DROPGATE_AUTH__JWKS to the public keys of who "
-            "signs them"
+            "there is no key to verify tokens with: set DROPGATE_AUTH__SECRET to at least 32 bytes "
+            "(openssl rand -hex 32 makes one), or DROPGATE_AUTH__JWKS to the public keys of the "
+            "tokens' issuer"
         )
     if slot is None and settings.gateway.workers > 1:
         raise typer.Exit(run_service("gateway-supervisor", _supervise_workers, settings))

@@ -1,4 +1,4 @@
-"""`dropgate token · jwks`: tokens for development, and the public keys of one's own."""
+"""`dropgate token · jwks`: tokens for development, and the JWK Set of key files."""
 
 import json
 import time
@@ -16,7 +16,7 @@ RSA_BITS_MIN = 2048
 
 
 class Scope(StrEnum):
-    """What a token allows."""
+    """The scope of a token: which calls it allows."""
 
     BUYER = "buyer"
     STOREFRONT = "storefront"
@@ -113,6 +113,4 @@ def _algorithm_of(path: Path, key: Any) -> str:
         return "EdDSA"
     if isinstance(key, rsa.RSAPrivateKey | rsa.RSAPublicKey) and key.key_size >= RSA_BITS_MIN:
         return "RS256"
-    return fail(
-        f"{path}: Ed25519, or RSA of {RSA_BITS_MIN} bits or more, is what gateways verify with"
-    )
+    return fail(f"{path}: gateways verify with Ed25519, or with RSA of {RSA_BITS_MIN} bits or more")

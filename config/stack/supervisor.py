@@ -104,7 +104,7 @@ class Supervisor:
         return found
 
     async def start(self, units: Sequence[Unit]) -> None:
-        """Add a group and start it. Raises the first unit's `StackError`; call `stop` in any case."""
+        """Add a group and start it. Raises the first `StackError`; call `stop` in any case."""
         self._groups.append(list(units))
         try:
             async with asyncio.TaskGroup() as group:

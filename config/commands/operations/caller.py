@@ -21,7 +21,7 @@ from config.commands.shared import fail, settings_or_exit
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Calls the API; what is None is looked for in the ready file, then in the settings."""
+    """Calls the API. An address or token of None comes from the ready file, else the settings."""
 
     url: Annotated[
         str | None,
@@ -76,7 +76,7 @@ def over_api(command: Callable[..., None]) -> Callable[..., None]:
         caller = of_caller.annotation(**{name: values.pop(name) for name in options})
         command(caller, **values)
 
-    # What typer reads a command's options from.
+    # Typer reads a command's options from its signature.
     run.__signature__ = inspect.Signature([*own, *options.values()])  # type: ignore[attr-defined]
     return run
 
@@ -89,8 +89,9 @@ def sale_path(sale: str, suffix: str = "") -> str:
 def sale_command(
     app: typer.Typer, name: str, request: tuple[str, str], view: View, help_text: str
 ) -> None:
-    """Add a command of one sale that sends no body, its answer shown by `view`. `request`: method,
-    and the path behind the sale's.
+    """Add a command about one sale that sends no body and shows the answer by `view`.
+
+    `request`: the method, and the part of the path after the sale's.
     """
     method, suffix = request
 

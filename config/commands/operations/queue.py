@@ -94,11 +94,11 @@ def audit(
         fail(problem)
     output.print("The seed matches its commitment.")
     if ticket is not None:
-        _tell_place(found, ticket)
+        _print_place(found, ticket)
 
 
 def _judge(found: dict[str, Any]) -> str | None:
-    """What is wrong with a draw, None where it holds."""
+    """The fault of a draw; None where it holds."""
     from gateway.admission.waiting_room.draw import Draw, commitment_of
 
     seed, count = bytes.fromhex(found["seed"]), int(found["count"])
@@ -111,7 +111,7 @@ def _judge(found: dict[str, Any]) -> str | None:
     return None if len(places) == count else "two numbers have one place"
 
 
-def _tell_place(found: dict[str, Any], ticket: str) -> None:
+def _print_place(found: dict[str, Any], ticket: str) -> None:
     from gateway.admission.waiting_room.draw import Draw
 
     number = _number_on(ticket)

@@ -31,7 +31,7 @@ stock_app = typer.Typer()
 
 @stock_app.callback()
 def _stock() -> None:
-    """Stock of a running sale."""  # keeps `adjust` a subcommand although it is the only one
+    """Stock of a running sale."""  # keeps `adjust` a subcommand, although there is no other
 
 
 @sale_app.command()

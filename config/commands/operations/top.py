@@ -97,7 +97,7 @@ def _stock(now: dict[str, Any]) -> RenderableType:
 
 
 def _bar(sold: int, held: int, units: int) -> Text:
-    """How much of the item has gone, by width."""
+    """Sold and held units of an item as parts of a bar."""
     if units <= 0:
         return Text("")
     gone = round(BAR_WIDTH_COLUMNS * sold / units)
@@ -126,10 +126,10 @@ def _reserves(paces: list[Pace | None]) -> RenderableType:
     for code, rate in sorted(last.refused.items(), key=lambda pair: -pair[1]):
         history = [pace.refused.get(code, 0.0) if pace else 0.0 for pace in paces]
         rows.add_row(code, f"{rate:,.1f}", sparkline(history))
-    told = " · ".join(
+    times = " · ".join(
         f"p{part * 100:g} {_at_most(bound)}" for part, bound in last.percentiles_ms.items()
     )
-    rows.add_row("time to answer", "", told)
+    rows.add_row("time to answer", "", times)
     return rows
 
 
