@@ -16,7 +16,7 @@ LINTED_LUA := build/lua
 UV ?= uv
 TEST_WORKERS ?= 2
 
-.PHONY: help setup kafka-jars demo machine test check lint types luacheck docs bench load chaos screenshots lock clean
+.PHONY: help setup kafka-jars demo machine test check lint types luacheck docs reference bench load chaos screenshots lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -68,6 +68,9 @@ luacheck: $(STAMP)
 
 docs: $(STAMP) ## Build the documentation as a site in build/site; a warning is an error
 	@$(BIN)/sphinx-build -q -W --keep-going -b html docs build/site
+
+reference: $(STAMP) ## Write the generated tables of docs/reference: settings, commands
+	@$(BIN)/python -m config.reference
 
 bench: setup ## Side-by-side benchmarks
 	@$(BIN)/python -m loadtest.bench $(BENCH_ARGS)

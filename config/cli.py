@@ -6,12 +6,13 @@ from typing import Annotated
 
 import typer
 
-from config.commands import configuration, sales, services, tokens, tools
+from config.commands import configuration, services, tokens, tools
 from config.commands.demo import demo
-from config.commands.letters import letters_app
 from config.commands.loadtest import loadtest
-from config.commands.queue import queue_app
-from config.commands.top import top
+from config.commands.operations import sales
+from config.commands.operations.dead_letters import letters_app
+from config.commands.operations.queue import queue_app
+from config.commands.operations.top import top
 from config.commands.up import up
 from config.sources import CONFIG_VARIABLE
 

@@ -21,26 +21,26 @@ JSON = "application/json"
 
 # What to do about an answer, by its stable code.
 NEXT_STEPS = {
-    "malformed": "correct the request; /docs of the gateway shows what each call takes",
-    "idempotency_key_required": "send an Idempotency-Key, the same one for a repeat",
-    "unauthenticated": "check --token, or name the ready file of the running up with --ready-file",
-    "forbidden": "this needs a token of another scope; dropgate token makes one",
-    "not_admitted": "join the sale's queue and reserve with the admission token it gives",
-    "not_found": "check the id; dropgate sale list tells what there is",
-    "method_not_allowed": "check that --url is the gateway's address and its version this one's",
-    "request_timeout": "repeat; if it lasts, look at the network between here and the gateway",
-    "sold_out": "wait for holds to lapse, or put units in with dropgate stock adjust",
-    "limit_exceeded": "the buyer has what one may have; cancel a hold, or leave it",
-    "sale_not_open": "dropgate sale show tells the state; dropgate sale open or resume changes it",
-    "already_resolved": "nothing is left to do; the reservation says how it ended",
-    "invalid_state": "dropgate sale show tells the state; do what it still lacks, and repeat",
+    "malformed": "correct the request; the page /docs of the gateway describes each call",
+    "idempotency_key_required": "send an Idempotency-Key; a repeat sends the key of the first try",
+    "unauthenticated": "check --token, or name the ready file of dropgate up with --ready-file",
+    "forbidden": "use a token of another scope; dropgate token makes tokens",
+    "not_admitted": "join the sale's queue, and reserve with the admission that the queue gives",
+    "not_found": "check the id; dropgate sale list shows the sales",
+    "method_not_allowed": "check --url, and that gateway and command have one version",
+    "request_timeout": "repeat; if it fails again, check the network between here and the gateway",
+    "sold_out": "wait for holds to lapse, or add units with dropgate stock adjust",
+    "limit_exceeded": "the buyer is at the limit; cancel a hold first",
+    "sale_not_open": "dropgate sale show prints the state; dropgate sale open or resume changes it",
+    "already_resolved": "nothing is left to do; read the reservation to see how it ended",
+    "invalid_state": "dropgate sale show prints the state; change the state first, and repeat",
     "floor_violation": "the units are held or sold; wait for returns or adjust by less",
     "hold_expired": "reserve again while there is stock; refund a payment that came late",
-    "version_mismatch": "somebody else changed the sale; look at it again and repeat",
-    "too_large": "send less at a time; gateway.max_body_bytes is the bound",
+    "version_mismatch": "somebody else changed the sale; read it again and repeat",
+    "too_large": "send a smaller body; gateway.max_body_bytes is the bound",
     "unsupported_media_type": "send JSON, with Content-Type: application/json",
     "invalid": "correct what the message names; examples are in config/sales",
-    "idempotency_key_reused": "take another key for another request",
+    "idempotency_key_reused": "use a new key for another request",
     "rate_limited": "repeat after the time in Retry-After",
     "internal": "search the gateway's log for the request id",
     "recovering": "the partition is being restored; repeat in a few seconds",
@@ -50,9 +50,9 @@ NEXT_STEPS = {
 
 
 class ApiError(Exception):
-    """A call failed; the message says what the server said and what to do next.
+    """A call failed; the message has the server's answer and the next step.
 
-    `code` is the stable code of the problem, empty where the server gave none.
+    `code` is the stable code of the problem; empty where the answer has no code.
     """
 
     def __init__(self, message: str, code: str = "") -> None:
@@ -84,7 +84,10 @@ class Api:
     def find(
         cls, settings: Settings, *, url: str | None, token: str | None, ready_file: Path
     ) -> "Api":
-        """What was given, else the ready file, else the settings. Raises `ApiError`."""
+        """Address and token: as given, else of the ready file, else of the settings.
+
+        Raises `ApiError` where no token can be made, and for a file that is no ready file.
+        """
         ready = None
         if (url is None or token is None) and ready_file.exists():
             try:
@@ -117,7 +120,7 @@ class Api:
         return cls(url.rstrip("/"), token)
 
     def call(self, method: str, path: str, body: bytes | None = None, *, accept: str = JSON) -> Any:
-        """The decoded answer of one call, a string where it is no JSON.
+        """The decoded answer of one call; a string where the answer is not JSON.
 
         Raises `ApiError` for anything but a 2xx.
         """

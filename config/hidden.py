@@ -1,8 +1,8 @@
 """Keeps buyers' ids out of logs (`log.buyer_ids = hashed`).
 
-A keyed hash stands where an id would: the same id has the same hash in every process and log, and
-without the key nobody can try ids out. Where an id may be part of a text, the text goes: messages
-of exceptions in tracebacks (type and frames stay), and what errors quote.
+A keyed hash replaces an id: an id has one hash in all processes and logs, and nobody can try ids
+out without the key. A text that may contain an id is removed: messages of exceptions in tracebacks
+(types and frames stay), and texts that errors quote.
 """
 
 import re
@@ -15,16 +15,16 @@ from structlog.typing import EventDict, WrappedLogger
 # Names of fields that hold one id.
 ID_FIELDS = frozenset({"buyer_id", "buyer", "sub"})
 HASH_BYTES = 8
-# What Postgres adds to an error: rows and their values.
+# The lines that PostgreSQL adds to an error: they hold rows and their values.
 _ROWS = re.compile(r"\n\s*(DETAIL|HINT|CONTEXT|QUERY|STATEMENT|WHERE):.*", re.DOTALL)
 _QUOTED = re.compile(r"""'[^'\n]*'|"[^"\n]*"|=\([^)\n]*\)|<[^<>\n]*>""")
 
 
 class HideBuyers:
-    """A structlog processor; stands between the one that renders tracebacks and the last one."""
+    """A structlog processor: after the renderer of tracebacks, before the last processor."""
 
     def __init__(self, key: str) -> None:
-        """`key`: that of `log.hash_key`."""
+        """`key`: the value of `log.hash_key`."""
         self._key = key.encode()[: blake2b.MAX_KEY_SIZE]
 
     def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
@@ -32,7 +32,7 @@ class HideBuyers:
         return {name: self._without(name, value) for name, value in event.items()}
 
     def hash_of(self, text: str) -> str:
-        """What stands for an id."""
+        """The hash that replaces an id."""
         digest = blake2b(text.encode(errors="replace"), key=self._key, digest_size=HASH_BYTES)
         return f"#{digest.hexdigest()}"
 
@@ -55,7 +55,7 @@ class HideBuyers:
 
 
 def in_lines(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Tracebacks, of which types and places are left, as a terminal shows them."""
+    """The event with its tracebacks, reduced to types and places, as text for a terminal."""
     chain = event.get("exception")
     if isinstance(chain, list):
         event["exception"] = "\n".join(line for each in chain for line in _lines_of(each))

@@ -1,4 +1,4 @@
-"""How processes speak: events with an `action` and ids, as JSON lines or for a terminal."""
+"""How processes log: events with an `action` and ids, as JSON lines or for a terminal."""
 
 import logging
 import sys
@@ -17,7 +17,7 @@ _LEVELS = {
 }
 
 
-# Without the frames' variables: those hold tokens, secrets and buyers.
+# Tracebacks leave out the frames' variables, which hold tokens, secrets and buyers.
 _tracebacks = structlog.processors.ExceptionRenderer(
     structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
 )
@@ -26,7 +26,7 @@ _tracebacks = structlog.processors.ExceptionRenderer(
 def configure_logs(settings: LogSettings, process: str) -> None:
     """Set up structlog and, through it, the standard library's loggers; all goes to stderr.
 
-    Every event carries `process`, the kind of process that speaks.
+    Every event carries `process`, the kind of process that logs it.
     """
     level = _LEVELS[settings.level]
     as_json = settings.format == "json" or (settings.format == "auto" and not sys.stderr.isatty())
@@ -58,5 +58,5 @@ def configure_logs(settings: LogSettings, process: str) -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
         )
     )
-    # Libraries report what they cannot handle; their chatter below a warning is not ours.
+    # Libraries report what they cannot handle; their events below a warning are left out.
     logging.basicConfig(handlers=[handler], level=max(level, logging.WARNING), force=True)

@@ -1,4 +1,4 @@
-"""The ready file of `dropgate up`: where everything is, which pids it has, and the token secret."""
+"""The ready file of `dropgate up`: addresses, pids and the token secret of what it runs."""
 
 import os
 import tempfile
@@ -13,8 +13,8 @@ NAMES = ("redis", "postgres", "kafka", "gateway", "relay", "order_writer", "reco
 class ReadyFile(msgspec.Struct, frozen=True):
     """What `dropgate up --ready-file` writes once everything serves.
 
-    `pids` holds, by name, the pids of what runs; the first one is the server itself. Addresses
-    never change while `up` runs; pids change when something was restarted.
+    `pids` holds the pids of servers and processes by name; a server's main process comes first.
+    Addresses never change while `up` runs; pids change with every restart.
     """
 
     gateway: str
@@ -39,5 +39,5 @@ class ReadyFile(msgspec.Struct, frozen=True):
 
     @classmethod
     def read(cls, path: Path) -> "ReadyFile":
-        """Read a ready file. Raises OSError (none there) or msgspec.DecodeError (not one)."""
+        """Read a ready file. Raises OSError (no file) or msgspec.DecodeError (no ready file)."""
         return msgspec.json.decode(path.read_bytes(), type=cls)

@@ -1,4 +1,4 @@
-"""Runs one service until a signal asks it to stop: the same for every kind of process."""
+"""Runs the service of a process until a signal stops it; every kind of process starts here."""
 
 import asyncio
 import gc
@@ -19,7 +19,7 @@ _log = structlog.get_logger()
 
 
 def run_service(name: str, service: Service, settings: Settings) -> int:
-    """Run `service` on uvloop until it returns and tell the exit status.
+    """Run `service` on uvloop until it returns; returns the exit status.
 
     SIGTERM and SIGINT set the event it is given; a service then finishes what it has in hand and
     returns. A service that raises is logged with its traceback and gives status 1.
@@ -30,9 +30,9 @@ def run_service(name: str, service: Service, settings: Settings) -> int:
 
 
 def _calm_collector() -> None:
-    """Collect cycles rarely: requests and events leave hardly any, and looking for them took a
-    tenth of a gateway and a third of an order writer. What is imported lives as long as the process
-    and is not looked at again.
+    """Collect cycles rarely: requests and events leave hardly any, and the search for cycles took a
+    tenth of a gateway's time and a third of an order writer's. Imported modules live as long as the
+    process, so the search leaves them out.
     """
     gc.collect()
     gc.freeze()
@@ -44,7 +44,7 @@ async def _run(name: str, service: Service, settings: Settings) -> int:
     _log.info("started", action="start")
     try:
         await service(settings, stop)
-    except Exception as error:  # noqa: BLE001 - the last frame of the process: it can only say it
+    except Exception as error:  # noqa: BLE001 - the last frame of the process can only log it
         _log.exception("failed", action="stop", service=name, reason=str(error))
         return EXIT_FAILED
     _log.info("stopped", action="stop")

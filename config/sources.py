@@ -1,7 +1,7 @@
 """Where settings come from: environment over a TOML file over defaults, checked all at once.
 
 A `DROPGATE_…` variable that names no setting is a mistake, not something to ignore: a misspelt
-`DROPGATE_REDIS_URL` must not leave a process on its default.
+`DROPGATE_REDIS_URL` must not leave a process with the default.
 """
 
 import os
@@ -24,14 +24,14 @@ from config.settings import Settings
 PREFIX = "DROPGATE_"
 DELIMITER = "__"
 CONFIG_VARIABLE = "DROPGATE_CONFIG"
-# Read by commands and tests; they are not settings of a process.
+# Variables of commands and tests, which are not settings of a process.
 OTHER_VARIABLES = frozenset({CONFIG_VARIABLE, "DROPGATE_URL", "DROPGATE_TOKEN"})
 OTHER_PREFIX = "DROPGATE_TEST_"
 MASK = "********"
 
 
 class SettingsError(Exception):
-    """The settings are not usable; `problems` names every mistake, one a line."""
+    """The settings are not usable; `problems` has one line for each mistake."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
@@ -165,8 +165,19 @@ def _describe(error: ValidationError) -> list[str]:
         if mistake["type"] == "extra_forbidden":
             message = "no such setting"
         variable = DELIMITER.join(location)
-        problems.append(f"{'.'.join(location)} ({PREFIX}{variable.upper()}): {message}")
+        problems.append(
+            f"{'.'.join(location)} ({PREFIX}{variable.upper()}): {message}{_meaning(location)}"
+        )
     return problems
+
+
+def _meaning(location: list[str]) -> str:
+    """What the setting at a place in the tree means; empty where there is none."""
+    section, *names = location
+    if section not in _sections() or not names:
+        return ""
+    field = type(getattr(Settings(), section)).model_fields.get(names[0])
+    return f" (meaning: {field.description})" if field is not None else ""
 
 
 def _masked(value: object) -> str:

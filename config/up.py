@@ -10,26 +10,27 @@ from pathlib import Path
 import structlog
 from pydantic import SecretStr
 
-from config.folder import DataFolder
 from config.ready import NAMES, ReadyFile
 from config.settings import Settings
 from config.sources import PREFIX, environment_of
+from config.stack.folder import DataFolder
 from config.stack.kafka import KafkaServer, check_available, create_topics
 from config.stack.postgres import PostgresServer
 from config.stack.process import POLL_SECONDS, Child, StackError, dropgate_command
 from config.stack.redis import RedisServer
 from config.stack.server import HOST, Server, free_port
-from config.supervisor import ProcessUnit, Supervisor
+from config.stack.supervisor import ProcessUnit, Supervisor
+from config.waiting import poll_until
 
 READY_TIMEOUT_SECONDS = 180.0
 PROBE_TIMEOUT_SECONDS = 2.0
-# Connections that must find a ready worker, for each worker: the kernel spreads them by chance.
+# Connections per worker that must find a ready worker: the kernel spreads connections by chance.
 PROBES_PER_WORKER = 4
 # Bounds on the three steps of a stop; together below the 10 s that a stop may take.
 STOP_GATEWAY_SECONDS = 3.0
 STOP_PROCESS_SECONDS = 2.5
 STOP_SERVER_SECONDS = 3.5
-# Deaths before `up` has served once that mean "this will not work".
+# After so many restarts before `up` has served once, it gives up.
 MAX_EARLY_RESTARTS = 5
 
 _log = structlog.get_logger()
@@ -37,7 +38,7 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class UpOptions:
-    """What was asked for on the command line; port 0 means any free one."""
+    """The options of the command line; port 0 means any free port."""
 
     event_log: str
     workers: int
@@ -67,7 +68,7 @@ class LocalStack:
 
     @property
     def url(self) -> str:
-        """Where the gateway listens."""
+        """The address of the gateway."""
         return f"http://{HOST}:{self._port}"
 
     async def start(self) -> None:
@@ -108,7 +109,7 @@ class LocalStack:
         self._port_holder.close()
 
     def ready_file(self) -> ReadyFile:
-        """Addresses, secret and the pids of now."""
+        """Addresses, secret and the current pids."""
         pids = self._supervisor.pids()
         secret = self.settings.auth.secret
         return ReadyFile(
@@ -125,15 +126,15 @@ class LocalStack:
             self.ready_file().write(self.options.ready_file)
 
     def _hold_port(self, port: int) -> int:
-        # Bound and not listening: workers share the port with it (SO_REUSEPORT), and nobody else
-        # gets it while a worker is being restarted.
+        # The socket is bound and does not listen: workers share its port (SO_REUSEPORT), and no
+        # other program gets the port while a worker is restarted.
         self._port_holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         try:
             self._port_holder.bind((HOST, port or free_port()))
         except OSError as error:
             raise StackError(
                 f"port {port} cannot be used: {error.strerror}. "
-                "Choose another with --port (0: any free one)"
+                "Choose another with --port; 0 takes any free port"
             ) from error
         return int(self._port_holder.getsockname()[1])
 
@@ -157,7 +158,7 @@ class LocalStack:
                 "event_log": base.event_log.model_copy(update=event_log),
                 "gateway": base.gateway.model_copy(update=gateway),
                 "auth": base.auth.model_copy(update={"secret": secret}),
-                # One host and one setting for several processes: only one could have the port.
+                # All processes run on one host with one setting, and only one could have the port.
                 "metrics": base.metrics.model_copy(update={"port": 0}),
             }
         )
@@ -186,19 +187,20 @@ class LocalStack:
         return ProcessUnit(name, child, stop_timeout_seconds=seconds)
 
     async def _wait_serving(self) -> None:
-        clock = asyncio.get_running_loop().time
-        deadline = clock() + READY_TIMEOUT_SECONDS
-        wanted = PROBES_PER_WORKER * self.options.workers
-        in_a_row = 0
         answer = "no answer"
-        while in_a_row < wanted or not self._supervisor.alive:
-            failing = self._supervisor.restarts >= MAX_EARLY_RESTARTS
-            if failing or clock() >= deadline:
-                raise StackError(self._why_not_serving(answer))
-            answer = await _probe(self._port)
-            in_a_row = in_a_row + 1 if answer.startswith("HTTP/1.1 200") else 0
-            if in_a_row == 0:
-                await asyncio.sleep(POLL_SECONDS)
+
+        async def serves() -> bool:
+            nonlocal answer
+            for _ in range(PROBES_PER_WORKER * self.options.workers):
+                if self._supervisor.restarts >= MAX_EARLY_RESTARTS:
+                    raise StackError(self._why_not_serving(answer))
+                answer = await _probe(self._port)
+                if not answer.startswith("HTTP/1.1 200"):
+                    return False
+            return self._supervisor.alive
+
+        if not await poll_until(serves, READY_TIMEOUT_SECONDS, first_seconds=POLL_SECONDS):
+            raise StackError(self._why_not_serving(answer))
 
     def _why_not_serving(self, answer: str) -> str:
         tails = [
@@ -212,7 +214,7 @@ class LocalStack:
 
 
 def _redis_overrides(settings: Settings) -> dict[str, str]:
-    """What the durability asked for changes in redis.conf, which is written for fsync."""
+    """The lines of redis.conf, written for `fsync`, that another durability replaces."""
     if settings.redis.durability == "replica":
         raise StackError(
             "dropgate up has one Redis and no replica: set DROPGATE_REDIS__DURABILITY to fsync or "
@@ -227,7 +229,7 @@ def _redis_overrides(settings: Settings) -> dict[str, str]:
 
 
 async def _probe(port: int) -> str:
-    """What a fresh connection gets from /readyz: the head and body, or why there is none."""
+    """The answer of /readyz to a new connection, head and body; else why there is no answer."""
     request = f"GET /readyz HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n"
     try:
         async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):

@@ -1,6 +1,6 @@
 -- cancel: held → cancelled; every unit returns to stock.
--- Guarantees: a reservation is cancelled once; a repeated call gets the first reply and returns no
--- unit again.
+-- Guarantees: a reservation is cancelled once; a repeated call is answered `replayed` and returns
+-- no unit again.
 -- KEYS    1-6 the partition (include/partition.lua)
 -- ARGV    1 run_id  2 epoch  3 MessagePack {token, actor}
 -- RETURNS MessagePack {"ok", epoch, wall_ms, shift_ms, {outcome, reservation}}; outcomes cancelled,

@@ -1,7 +1,7 @@
 -- confirm: held → confirmed, whole or in part; units not confirmed return to stock in the same
 -- step.
 -- Guarantees: never after the deadline, swept or not; once; a repeated call with the first call's
--- payment reference gets the first reply.
+-- payment reference is answered `replayed`.
 -- KEYS    1-6 the partition (include/partition.lua)
 -- ARGV    1 run_id  2 epoch  3 MessagePack {token, payment_reference, {item, account or 0,
 --         quantity, ...}}; without lines the whole reservation

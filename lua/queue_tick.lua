@@ -1,6 +1,6 @@
 -- queue_tick: ends slots whose time is over, calls the next places, and adapts the rate.
--- Guarantees: at most one tick per interval, however many workers ask; at most `most active buyers`
--- active; places are called in order, and gone places are passed over.
+-- Guarantees: at most one tick per interval, however many workers ask; never more active buyers than
+-- ARGV allows; places are called in order, and gone places are passed over.
 -- KEYS    1 meta  2 gone
 -- ARGV    1 run_id  2 MessagePack {interval_ms, admission_ms, most active buyers, whether buyers
 --         may be called, whether the gateway and Redis are quick, highest rate, rate step,

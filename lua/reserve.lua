@@ -85,7 +85,8 @@ local function cooling_down(partition, buyer)
   return wait_ms > 0 and wait_ms or nil
 end
 
--- Counts the buyer's unpaid reservations (held, cancelled or expired): each occupies a record.
+-- Whether the buyer has reached the sale's limit of unpaid reservations (held, cancelled or
+-- expired), each of which occupies a record.
 local function too_many_unpaid(partition, buyer)
   if #buyer == 0 then return false end
   local holds = #buyer - first_hold(buyer) + 1

@@ -52,7 +52,8 @@ local function begin(request)
   return answer('begun')
 end
 
--- Adds the buyer's units of this reservation: held, or confirmed less returned.
+-- Adds the reservation to the buyer's numbers: its units held, or confirmed less returned; or, when
+-- it was cancelled or expired, one reservation given back.
 local function count_for_buyer(partition, buyer, record)
   local state, lines, returned = record[STATE], record[LINES], record[RETURNED]
   if state == CANCELLED or state == EXPIRED then

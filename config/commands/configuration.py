@@ -5,7 +5,7 @@ import typer
 from config.commands.shared import settings_or_exit
 from config.sources import explain
 
-app = typer.Typer(help="Settings.", no_args_is_help=True)
+app = typer.Typer(help="Settings: check.", no_args_is_help=True)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""`dropgate demo`: the whole system on this machine, a simulated drop, its verdict, then play."""
+"""`dropgate demo`: the whole system on this machine, simulated drops, the verdict, then play."""
 
 import asyncio
 import os
@@ -12,36 +12,41 @@ import typer
 import uvloop
 
 from config.client import Api, ApiError, make_token
+from config.commands.options import EventLogKind
+from config.commands.own_up import OwnUp
 from config.commands.shared import fail, output, settings_or_exit
-from config.commands.up import EventLogKind
 from config.ready import ReadyFile
 from config.runner import stop_on_signals
-from config.stack.process import POLL_SECONDS, Child, StackError, dropgate_command
+from config.stack.process import StackError
 
 SALES = Path(__file__).parent.parent / "sales"
 WORKERS = 2
-START_TIMEOUT_SECONDS = 300.0
-STOP_TIMEOUT_SECONDS = 15.0
 TOKEN_LIFE_SECONDS = 24 * 3600
 PLAY_SALE = "example"
 PLAY_BUYER = "you"
-# The crowd shares the machine with what it comes to: that alone shall not slow the waiting room.
+# The simulated buyers share the machine with the gateways: that alone must not slow the room.
 DEMO_SETTINGS = {"DROPGATE_WAITING_ROOM__QUICK_MILLISECONDS": "1000"}
-# A demo that should have ended by itself and was interrupted: what a shell says of Ctrl-C.
+# The status of a demo with --once that a signal ended before its verdict, as shells have it.
 EXIT_INTERRUPTED = 130
 
 
 def demo(
-    once: Annotated[bool, typer.Option("--once", help="End after the verdict.")] = False,
+    once: Annotated[
+        bool,
+        typer.Option(
+            "--once", help="End after the verdict, with status 0 if every invariant held."
+        ),
+    ] = False,
     event_log: Annotated[
-        EventLogKind, typer.Option(help="Read the outbox directly, or through Kafka.")
+        EventLogKind, typer.Option(help="Read the outboxes directly, or Kafka.")
     ] = EventLogKind.OUTBOX,
-    buyers: Annotated[int, typer.Option(min=1, help="Simulated buyers.")] = 20_000,
+    buyers: Annotated[int, typer.Option(min=1, help="Number of simulated buyers.")] = 20_000,
     data_dir: Annotated[
-        Path | None, typer.Option(help="Where servers and logs live [default: temporary].")
+        Path | None,
+        typer.Option(help="Folder that keeps the servers' data and logs [default: temporary]."),
     ] = None,
 ) -> None:
-    """Run a simulated drop on real servers and judge it; then serve until Ctrl-C."""
+    """Simulate two drops on real servers and judge them; then serve a sale until Ctrl-C."""
     settings_or_exit()
     folder = data_dir or Path(tempfile.mkdtemp(prefix="dropgate-demo-"))
     try:
@@ -55,20 +60,17 @@ def demo(
 
 
 async def _demo(folder: Path, event_log: EventLogKind, *, buyers: int, once: bool) -> int:
-    ready_file = (folder / "ready.json").absolute()
-    up = Child(
-        dropgate_command(
-            *("up", "--port", "0", "--workers", str(WORKERS), "--event-log", event_log.value),
-            *("--data-dir", str(folder), "--ready-file", str(ready_file), "--demo-shop"),
-        ),
+    up = OwnUp(
+        folder,
+        folder / "ready.json",
+        *("--workers", str(WORKERS), "--event-log", event_log.value, "--demo-shop"),
         environment={**DEMO_SETTINGS, **os.environ},
-        log=folder / "up.log",
     )
     stopping = asyncio.create_task(stop_on_signals().wait())
     servers = "Redis, PostgreSQL" + (" and Kafka" if event_log is EventLogKind.KAFKA else "")
     output.print(f"Starting {servers} and {WORKERS} gateway workers in {folder} …", markup=False)
     up.start()
-    working = asyncio.create_task(_work(up, ready_file, buyers=buyers, once=once))
+    working = asyncio.create_task(_work(up, buyers=buyers, once=once))
     try:
         await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
         if working.done():
@@ -79,16 +81,16 @@ async def _demo(folder: Path, event_log: EventLogKind, *, buyers: int, once: boo
         stopping.cancel()
         await asyncio.gather(working, stopping, return_exceptions=True)
         output.print("Stopping …")
-        await up.stop(STOP_TIMEOUT_SECONDS)
+        await up.stop()
 
 
-async def _work(up: Child, ready_file: Path, *, buyers: int, once: bool) -> int:
-    """Wait for the system, run the drop, and without `once` serve for ever after."""
+async def _work(up: OwnUp, *, buyers: int, once: bool) -> int:
+    """Wait for the system, run the drops, and without `once` serve forever."""
     from loadtest.client.calls import RefusedError
     from loadtest.drop.demo import run_demo
 
     started_at = time.monotonic()
-    ready = await _wait_ready(up, ready_file)
+    ready = await up.wait_serving()
     seconds = time.monotonic() - started_at
     output.print(f"Serving on {ready.gateway} after {seconds:.1f} s.", markup=False)
     try:
@@ -111,18 +113,8 @@ async def _work(up: Child, ready_file: Path, *, buyers: int, once: bool) -> int:
     return status
 
 
-async def _wait_ready(up: Child, ready_file: Path) -> ReadyFile:
-    """The ready file once it is there. Raises `StackError` when `up` ends or takes too long."""
-    deadline = asyncio.get_running_loop().time() + START_TIMEOUT_SECONDS
-    while not ready_file.exists():
-        if not up.alive or asyncio.get_running_loop().time() >= deadline:
-            raise StackError(f"dropgate up did not come up:\n{up.log_tail()}")
-        await asyncio.sleep(POLL_SECONDS)
-    return ReadyFile.read(ready_file)
-
-
 def _print_play(ready: ReadyFile) -> None:
-    """Open a sale to play with and print a curl line for each call."""
+    """Open a sale to play with, and print a curl line for each call."""
     tokens = {
         scope: make_token(
             ready.auth_secret,

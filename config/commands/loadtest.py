@@ -1,9 +1,8 @@
-"""`dropgate loadtest`: a scenario of loadtest/scenarios against a running system, or its own."""
+"""`dropgate loadtest`: a scenario of loadtest/scenarios, on a running stack or on its own."""
 
 import asyncio
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,31 +11,32 @@ from typing import Annotated
 
 import typer
 
-from config.commands.api import READY, Ready
+from config.commands.options import READY, Ready
+from config.commands.own_up import OwnUp
 from config.commands.shared import fail
-from config.stack.process import POLL_SECONDS, Child, dropgate_command
+from config.stack.process import StackError
 
 SCENARIO_FILES = Path(__file__).parent.parent.parent / "loadtest" / "scenarios"
 SCENARIOS = sorted(path.stem for path in SCENARIO_FILES.glob("*.toml"))
-UP_TIMEOUT_SECONDS = 300.0
-STOP_TIMEOUT_SECONDS = 15.0
 
 
 def loadtest(
     context: typer.Context,
     scenario: Annotated[
-        str, typer.Argument(help=f"One of {', '.join(SCENARIOS)}.", show_default=False)
+        str, typer.Argument(help=f"Scenario: one of {', '.join(SCENARIOS)}.", show_default=False)
     ],
     own_stack: Annotated[
-        bool, typer.Option("--up", help="Start dropgate up for it, and stop it afterwards.")
+        bool, typer.Option("--up", help="Start a dropgate up for the test, and stop it afterwards.")
     ] = False,
-    web: Annotated[bool, typer.Option("--web", help="Serve Locust's web UI instead.")] = False,
+    web: Annotated[
+        bool, typer.Option("--web", help="Serve Locust's web UI instead of starting the load.")
+    ] = False,
     ready_file: Ready = READY,
 ) -> None:
-    """Load a running `dropgate up` with Locust; then the verdict, a report, and their exit status.
+    """Load a running `dropgate up` with Locust; the verdict and the report set the exit status.
 
-    Everything else is for Locust: --users, --run-time, and what `locust -f FILE --help` lists under
-    its own and the scenario's options, such as --stock, --buyers, --rate and --shape.
+    All other options go to Locust: --users, --run-time, and the options of the scenario, such as
+    --stock, --buyers, --rate and --shape. `locust -f FILE --help` lists them.
     """
     if scenario not in SCENARIOS:
         fail(f"there is no scenario {scenario!r}; there are {', '.join(SCENARIOS)}")
@@ -53,7 +53,7 @@ def loadtest(
 
 @contextmanager
 def _stack_for(ready_file: Path, own_stack: bool) -> Iterator[Path]:
-    """The ready file of a running stack: the one named, or one started for the block."""
+    """The ready file of a stack: of a running one, or of one that runs until the block ends."""
     if not own_stack:
         if not ready_file.exists():
             fail(
@@ -65,28 +65,19 @@ def _stack_for(ready_file: Path, own_stack: bool) -> Iterator[Path]:
     with TemporaryDirectory(prefix="dropgate-load-") as name:
         folder = Path(name)
         folder.chmod(0o711)  # Postgres may run as another user below it
-        ready_path = folder / "ready.json"
-        up = Child(
-            dropgate_command(
-                *("up", "--port", "0", "--data-dir", str(folder / "data")),
-                *("--ready-file", str(ready_path)),
-            ),
-            log=folder / "up.log",
-        )
+        up = OwnUp(folder / "data", folder / "ready.json")
         up.start()
         try:
-            deadline = time.monotonic() + UP_TIMEOUT_SECONDS
-            while not ready_path.exists():
-                if not up.alive or time.monotonic() >= deadline:
-                    fail(f"dropgate up did not come up:\n{up.log_tail()}")
-                time.sleep(POLL_SECONDS)
-            yield ready_path
+            asyncio.run(up.wait_serving())
+            yield up.ready_path
+        except StackError as error:
+            fail(str(error))
         finally:
-            asyncio.run(up.stop(STOP_TIMEOUT_SECONDS))
+            asyncio.run(up.stop())
 
 
 def _run_to_its_end(command: Sequence[str]) -> int:
-    """Ctrl-C reaches the program, too: it ends the load, and then it still judges."""
+    """The program's exit status. Ctrl-C ends its load, too, and the verdict still follows."""
     with subprocess.Popen(command) as process:
         while True:
             try:

@@ -13,20 +13,26 @@ from config.runner import run_service
 from config.settings import Settings
 from config.sources import PREFIX, environment_of
 from config.stack.process import Child, dropgate_command
-from config.supervisor import ProcessUnit, Supervisor
+from config.stack.supervisor import ProcessUnit, Supervisor
 
-# How long a gateway worker may take to answer what it has accepted.
+# The time a gateway worker has to answer the requests that it has accepted.
 STOP_WORKER_SECONDS = 10.0
 
 
 def gateway(
     workers: Annotated[
-        int | None, typer.Option(min=1, max=64, help="Processes that share the port.")
+        int | None,
+        typer.Option(
+            min=1, max=64, help="Worker processes that share the port [default: gateway.workers]."
+        ),
     ] = None,
-    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port to listen on.")] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(min=1, max=65535, help="Port to listen on [default: gateway.port]."),
+    ] = None,
     slot: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """Serve the HTTP API; with several workers, as one process each on the same port."""
+    """Serve the HTTP API; several workers are processes that share the port."""
     settings = settings_or_exit()
     changes: dict[str, int] = {}
     if workers is not None:
@@ -38,9 +44,9 @@ def gateway(
     settings = settings.model_copy(update={"gateway": settings.gateway.model_copy(update=changes)})
     if not settings.auth.hs256_keys and settings.auth.jwks is None:
         fail(
-            "no way to verify tokens: set DROPGATE_AUTH__SECRET to at least 32 bytes "
-            "(openssl rand -hex 32 makes one), or DROPGATE_AUTH__JWKS to the public keys of who "
-            "signs them"
+            "there is no key to verify tokens with: set DROPGATE_AUTH__SECRET to at least 32 bytes "
+            "(openssl rand -hex 32 makes one), or DROPGATE_AUTH__JWKS to the public keys of the "
+            "tokens' issuer"
         )
     if slot is None and settings.gateway.workers > 1:
         raise typer.Exit(run_service("gateway-supervisor", _supervise_workers, settings))
@@ -50,7 +56,7 @@ def gateway(
 
 
 def relay() -> None:
-    """Carry events from the outboxes to Kafka."""
+    """Carry events from the outboxes to Kafka; needs event_log.kind = kafka."""
     settings = settings_or_exit()
     if settings.event_log.kind != "kafka":
         fail(
@@ -71,7 +77,7 @@ def order_writer() -> None:
 
 
 def reconciler() -> None:
-    """Run the duties: expire, compare, recover, trim and the sales' states."""
+    """Run the duties: expire, compare, recover, trim, and the states of sales."""
     settings = settings_or_exit()
     from reconciler.service import run
 
@@ -79,9 +85,9 @@ def reconciler() -> None:
 
 
 def migrate() -> None:
-    """Bring the ledger's schema to the newest version, and make Kafka's topics where it is used.
+    """Bring the ledger's schema to the newest version, and make the topics of a Kafka event log.
 
-    Safe to run at any time.
+    The command is safe at any time.
     """
     settings = settings_or_exit()
     from order_writer.schema import MigrationError

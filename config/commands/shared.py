@@ -1,4 +1,4 @@
-"""What commands have in common: the settings they run with and how they fail."""
+"""What commands have in common: their settings, their output and their failures."""
 
 import sys
 from collections.abc import Iterator
@@ -11,17 +11,13 @@ from rich.console import Console
 from config.settings import Settings
 from config.sources import SettingsError, load_settings
 
-# A file or a pipe has no width of its own; tables shall not be squeezed into a terminal's 80.
+# The width of tables in a file or a pipe, which have none: rich would take 80 columns.
 PIPE_WIDTH_COLUMNS = 120
 
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 output = Console(
     highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else PIPE_WIDTH_COLUMNS
 )
-
-
-class CommandError(Exception):
-    """A command cannot do what it was asked for; the message names the next step."""
 
 
 def settings_or_exit() -> Settings:
@@ -45,7 +41,7 @@ def fail(message: str) -> NoReturn:
 
 @contextmanager
 def servers_needed() -> Iterator[None]:
-    """Turn the errors of a Redis or Postgres that cannot be reached into a command's own."""
+    """End the command with status 1 and the next step where Redis or PostgreSQL fails."""
     from asyncpg import InterfaceError, PostgresError
     from redis.exceptions import RedisError
 
@@ -54,6 +50,6 @@ def servers_needed() -> Iterator[None]:
     except (OSError, RedisError, PostgresError, InterfaceError) as error:
         reason = str(error) or type(error).__name__
         fail(
-            f"a server does not do its part ({reason}): start dropgate up, "
+            f"Redis or PostgreSQL does not answer as it should ({reason}): start dropgate up, "
             "or check --ready-file and the settings (dropgate config check)"
         )

@@ -1,4 +1,4 @@
-"""`dropgate token · jwks`: tokens for development, and the public keys of one's own."""
+"""`dropgate token · jwks`: tokens for development, and the JWK Set of key files."""
 
 import json
 import time
@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from config.commands.api import READY, Ready
+from config.commands.options import READY, Ready
 from config.commands.shared import fail, settings_or_exit
 from config.commands.tools import with_ready_file
 
@@ -16,7 +16,7 @@ RSA_BITS_MIN = 2048
 
 
 class Scope(StrEnum):
-    """What a token allows."""
+    """The scope of a token: which calls it allows."""
 
     BUYER = "buyer"
     STOREFRONT = "storefront"
@@ -30,16 +30,17 @@ KeyFile = Annotated[
 
 
 def token(
-    scope: Annotated[Scope, typer.Option(help="What the token allows.")],
-    sub: Annotated[str, typer.Option(help="Whose token; for scope buyer the buyer's id.")],
-    ttl: Annotated[int, typer.Option(min=1, help="Life in seconds.")] = 3600,
+    scope: Annotated[Scope, typer.Option(help="Scope: which calls the token allows.")],
+    sub: Annotated[str, typer.Option(help="Subject: the id of the buyer, shop or operator.")],
+    ttl: Annotated[int, typer.Option(min=1, help="Life of the token in seconds.")] = 3600,
     key: KeyFile = None,
     kid: Annotated[
-        str | None, typer.Option(help="Key id in the header [default: the key file's name].")
+        str | None,
+        typer.Option(help="Key id in the token's header [default: the key file's name]."),
     ] = None,
     ready_file: Ready = READY,
 ) -> None:
-    """Print a development token."""
+    """Print a development token, signed with the secret or with a private key."""
     import jwt
 
     settings = with_ready_file(settings_or_exit(), ready_file)
@@ -112,6 +113,4 @@ def _algorithm_of(path: Path, key: Any) -> str:
         return "EdDSA"
     if isinstance(key, rsa.RSAPrivateKey | rsa.RSAPublicKey) and key.key_size >= RSA_BITS_MIN:
         return "RS256"
-    return fail(
-        f"{path}: Ed25519, or RSA of {RSA_BITS_MIN} bits or more, is what gateways verify with"
-    )
+    return fail(f"{path}: gateways verify with Ed25519, or with RSA of {RSA_BITS_MIN} bits or more")

@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from config.commands.api import READY, Ready, Sale
+from config.commands.options import READY, Ready, Sale
 from config.commands.shared import fail, output, servers_needed, settings_or_exit
 from config.logs import configure_logs
 from config.ready import ReadyFile
@@ -31,7 +31,7 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     ready_file: Ready = READY,
 ) -> None:
-    """Check every invariant of a sale; exit status 1 if one does not hold."""
+    """Check every invariant of a sale in Redis and ledger; exit status 1 if one does not hold."""
     from gateway.inventory.errors import Recovering
     from gateway.inventory.redis.primary import Primary
     from loadtest.verdict.ledger import UnknownSaleError
@@ -61,7 +61,7 @@ def verify(
 
 
 def duty(
-    name: Annotated[Duty, typer.Argument(help="Which duty.")],
+    name: Annotated[Duty, typer.Argument(help="The duty.")],
     sale: Sale,
     ready_file: Ready = READY,
 ) -> None:
@@ -75,7 +75,7 @@ def duty(
         with servers_needed():
             done = asyncio.run(run_once(settings, name.value, sale))
     except (ValueError, InventoryError) as error:
-        fail(f"{error}; dropgate sale show tells what there is")
+        fail(f"{error}; dropgate sale list shows the sales")
     print(done)
 
 

@@ -1,49 +1,53 @@
 """`dropgate up`: the local stack and all processes, until a signal stops them."""
 
 import asyncio
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from config.commands.options import DATA_FOLDER, READY_FILE, EventLogKind
 from config.commands.shared import fail, output, settings_or_exit
 from config.logs import configure_logs
 from config.runner import stop_on_signals
 from config.settings import Settings
+from config.stack.folder import DataFolder
 from config.stack.process import StackError
 from config.up import LocalStack, UpOptions
-
-DATA_FOLDER = Path("var")
-READY_FILE = "ready.json"
-
-
-class EventLogKind(StrEnum):
-    """Where events go after the outbox."""
-
-    OUTBOX = "outbox"
-    KAFKA = "kafka"
 
 
 def up(
     event_log: Annotated[
-        EventLogKind | None, typer.Option(help="Read the outbox directly, or through Kafka.")
+        EventLogKind | None,
+        typer.Option(help="Read the outboxes directly, or Kafka [default: event_log.kind]."),
     ] = None,
-    workers: Annotated[int | None, typer.Option(min=1, max=64, help="Gateway processes.")] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=64, help="Worker processes of the gateway [default: gateway.workers]."
+        ),
+    ] = None,
     port: Annotated[
-        int | None, typer.Option(min=0, max=65535, help="Port of the gateway; 0: any free one.")
+        int | None,
+        typer.Option(
+            min=0,
+            max=65535,
+            help="Port of the gateway; 0 takes a free port [default: gateway.port].",
+        ),
     ] = None,
     demo_shop: Annotated[
-        bool, typer.Option("--demo-shop", help="Let visitors of the page buy without paying.")
+        bool,
+        typer.Option("--demo-shop", help="Let visitors of the storefront page buy without paying."),
     ] = False,
-    data_dir: Annotated[Path, typer.Option(help="Where servers and logs live.")] = DATA_FOLDER,
+    data_dir: Annotated[
+        Path, typer.Option(help="Folder of the servers' data and of all logs.")
+    ] = DATA_FOLDER,
     ready_file: Annotated[
-        Path | None, typer.Option(help="Written when all serves [default: DATA_DIR/ready.json].")
+        Path | None,
+        typer.Option(help="File written when everything serves [default: DATA_DIR/ready.json]."),
     ] = None,
 ) -> None:
-    """Run the local servers and every process; what dies is restarted within a second."""
-    from config.up import UpOptions
-
+    """Run the local servers and every process; a process that dies is restarted within a second."""
     settings = settings_or_exit()
     configure_logs(settings.log, "up")
     options = UpOptions(
@@ -59,11 +63,8 @@ def up(
         fail(str(error))
 
 
-async def _up(settings: Settings, data_dir: Path, options: "UpOptions") -> int:
-    from config.folder import DataFolder
-    from config.up import LocalStack
-
-    folder = DataFolder(data_dir)
+async def _up(settings: Settings, data_dir: Path, options: UpOptions) -> int:
+    folder = await DataFolder.take(data_dir)
     options.ready_file.unlink(missing_ok=True)
     stack = LocalStack(settings, folder, options)
     stop = stop_on_signals()
@@ -84,7 +85,7 @@ async def _up(settings: Settings, data_dir: Path, options: "UpOptions") -> int:
     return 0
 
 
-def _announce(stack: "LocalStack") -> None:
+def _announce(stack: LocalStack) -> None:
     ready = stack.ready_file()
     lines = [
         "dropgate is serving",

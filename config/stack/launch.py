@@ -1,10 +1,10 @@
 """Runs one program that dies with the process that asked for it.
 
 Executed as a script (`python -I -S launch.py PARENT USER PROGRAM ARGUMENT…`), it takes on the USER
-(`uid:gid`, or `-` for none), arms PR_SET_PDEATHSIG and becomes PROGRAM, so the pid stays the same.
-A change of user disarms the signal, so the order matters; and all of it happens outside the
-parent's `fork`, where running Python code (`preexec_fn`) is not safe. The interpreter itself may
-lie where the USER cannot read.
+(`uid:gid`, or `-` for none), arms PR_SET_PDEATHSIG and becomes PROGRAM, so the pid stays.
+A change of user disarms the signal, so the order matters. All of it happens outside the parent's
+`fork`, where running Python code (`preexec_fn`) is not safe. The interpreter may lie in a folder
+that USER cannot read.
 """
 
 import ctypes

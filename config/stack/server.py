@@ -1,4 +1,4 @@
-"""What the three servers have in common: start, readiness, stop, restart on the same address."""
+"""What all servers have in common: start, readiness, stop, and a restart on its address."""
 
 import abc
 import asyncio
@@ -10,9 +10,10 @@ import subprocess
 from pathlib import Path
 
 from config.stack.process import POLL_SECONDS, Child, StackError
+from config.waiting import poll_until
 
 HOST = "127.0.0.1"
-# Where the kernel takes ports of outgoing connections from.
+# The file with the kernel's range of ports for outgoing connections.
 EPHEMERAL_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 LOWEST_PORT = 10_000
 EPHEMERAL_LOW_DEFAULT = 32_768
@@ -53,16 +54,16 @@ def free_port() -> int:
 class Server(abc.ABC):
     """A real server process on loopback with its data in `folder`.
 
-    The port is fixed by construction (0: any free one), so the address survives every restart.
-    `start` may be called again after the process ended in whatever way, kill -9 included.
+    The constructor fixes the port (0: any free port), so the address survives every restart.
+    `start` may be called again after any end of the process, kill -9 included.
     """
 
     name: str
-    start_timeout_seconds: float = 180.0  # for one that runs, and does not serve yet
-    retry_timeout_seconds: float = 30.0  # for one that ends again and again
+    start_timeout_seconds: float = 180.0  # of a process that runs and does not serve yet
+    retry_timeout_seconds: float = 30.0  # of a process that ends again after every start
     stop_timeout_seconds: float = 5.0
     stop_signal: signal.Signals = signal.SIGTERM
-    # File descriptors the server keeps open, such as the lock of the data folder it writes to.
+    # File descriptors that the server keeps open, such as the lock of its data folder.
     inherited: tuple[int, ...] = ()
 
     def __init__(self, folder: Path, port: int = 0) -> None:
@@ -99,24 +100,27 @@ class Server(abc.ABC):
         await self.prepare()
         loop = asyncio.get_running_loop()
         began_at = loop.time()
-        while True:
+
+        async def serves() -> bool:
             self._child = self.make_child()
             self._child.inherited = self.inherited
             self._child.start()
-            if await self._ready_or_ended(began_at + self.start_timeout_seconds):
-                await self.after_ready()
-                return
-            # Ended at once: leftovers of a killed run may still hold its port or its memory.
-            tried_seconds = loop.time() - began_at
-            if tried_seconds >= self.retry_timeout_seconds:
-                tail = self._child.log_tail()
-                await self.stop()
-                raise StackError(
-                    f"{self.name} did not start within {tried_seconds:.0f} s. "
-                    f"Its log is {self._child.log}; the end of it:\n{tail}"
-                )
+            if await self._serves_within(began_at + self.start_timeout_seconds - loop.time()):
+                return True
+            # It ended at once: leftovers of a killed run may still hold its port or its memory.
             await self.between_tries()
-            await asyncio.sleep(RETRY_START_SECONDS)
+            return False
+
+        if not await poll_until(
+            serves, self.retry_timeout_seconds, first_seconds=RETRY_START_SECONDS
+        ):
+            tail = self.child.log_tail()
+            await self.stop()
+            raise StackError(
+                f"{self.name} did not start within {loop.time() - began_at:.0f} s. "
+                f"Its log is {self.child.log}; the end of it:\n{tail}"
+            )
+        await self.after_ready()
 
     async def stop(self) -> None:
         """Stop the server cleanly, by force after `stop_timeout_seconds`. Idempotent."""
@@ -129,20 +133,16 @@ class Server(abc.ABC):
 
     async def wait_ready(self, timeout_seconds: float) -> None:
         """Wait until the server answers. Raises `StackError` after the time."""
-        deadline = asyncio.get_running_loop().time() + timeout_seconds
-        while not await self.ready():
-            if asyncio.get_running_loop().time() >= deadline:
-                raise StackError(f"{self.name} did not answer within {timeout_seconds:.0f} s")
-            await asyncio.sleep(POLL_SECONDS)
+        if not await poll_until(self.ready, timeout_seconds, first_seconds=POLL_SECONDS):
+            raise StackError(f"{self.name} did not answer within {timeout_seconds:.0f} s")
 
-    async def _ready_or_ended(self, deadline: float) -> bool:
-        while asyncio.get_running_loop().time() < deadline:
-            if not self.alive:
-                return False
-            if await self.ready():
-                return self.alive
-            await asyncio.sleep(POLL_SECONDS)
-        return False
+    async def _serves_within(self, timeout_seconds: float) -> bool:
+        """Whether the server just started answers within the time; False as soon as it ends."""
+
+        async def decided() -> bool:
+            return not self.alive or await self.ready()
+
+        return await poll_until(decided, timeout_seconds, first_seconds=POLL_SECONDS) and self.alive
 
     @abc.abstractmethod
     def make_child(self) -> Child:
@@ -157,7 +157,7 @@ class Server(abc.ABC):
         self.folder.mkdir(parents=True, exist_ok=True)
 
     async def after_ready(self) -> None:  # noqa: B027 - nothing to do is a fine answer
-        """What is to be made inside the serving server, once and idempotently."""
+        """Make what belongs into the serving server, such as a database. Idempotent."""
 
     async def between_tries(self) -> None:  # noqa: B027 - nothing to do is a fine answer
-        """What helps a start that ended at once to succeed next time."""
+        """Prepare the next try after a start that ended at once."""

@@ -102,7 +102,7 @@ class Load:
             self.in_flight += 1
 
     def note(self, late_seconds: float) -> None:
-        """Take in one look; `late_seconds`: how much later than planned it came."""
+        """Record a measurement: the event loop ran `late_seconds` later than planned."""
         self._late_seconds = max(late_seconds, LATENESS_KEPT * self._late_seconds)
         waits = max(self._late_seconds, self._queue_seconds())
         self.queue_share = waits / self._max_queue_seconds

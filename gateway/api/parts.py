@@ -6,7 +6,6 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import NamedTuple
 
-import redis.asyncio as redis_py
 import structlog
 from aiohttp import web
 
@@ -17,7 +16,7 @@ from gateway.admission.keyring import Keyring, keyring_of
 from gateway.admission.rate_limits import RateLimits
 from gateway.admission.shedding import Load
 from gateway.admission.tokens import Secret, TokenVerifier
-from gateway.admission.waiting_room.rooms import WaitingRooms
+from gateway.api.backends import Backends, open_backends
 from gateway.api.calls.demo_shop import DemoShopHandlers
 from gateway.api.calls.operations import OperationHandlers
 from gateway.api.calls.overview import OverviewHandlers
@@ -41,7 +40,6 @@ from gateway.api.door.cors import Cors
 from gateway.api.door.edge import Edge
 from gateway.api.door.ports import make_apps
 from gateway.api.door.traced import TracedReserve, traced
-from gateway.api.ledger.connections import Ledger
 from gateway.api.metrics.catalogue import GatewayMetrics
 from gateway.api.operations.dead_letters import DeadLetters
 from gateway.api.operations.gauges import Gauges
@@ -51,7 +49,7 @@ from gateway.api.operations.reconciliations import Reconciliations
 from gateway.api.operations.room_gauges import QueueGauges
 from gateway.api.queue.control import QueueOperations
 from gateway.api.queue.gate import QueueGate
-from gateway.api.queue.places import Queue, RoomFactsReader
+from gateway.api.queue.places import Queue
 from gateway.api.queue.streams import QueueStreams
 from gateway.api.reservations.changes import ReservationService
 from gateway.api.reservations.demo_shop import DemoShop
@@ -59,19 +57,13 @@ from gateway.api.reservations.orders import OrderBook
 from gateway.api.reservations.reserve import Reserve
 from gateway.api.reservations.settled import SettledReservations
 from gateway.api.sales.changes import SaleOperations
-from gateway.api.sales.directory import SaleDirectory
 from gateway.api.sales.public import PublicSales
-from gateway.api.sales.settlement import Settlement, keys_client
+from gateway.api.sales.settlement import Settlement
 from gateway.api.sales.snapshots import Snapshots
 from gateway.api.sales.stock_adjustments import StockAdjustments
 from gateway.inventory.batcher import BatcherBounds, ReserveBatcher
 from gateway.inventory.catalog import PartitionBounds
-from gateway.inventory.redis.pool import ScriptPool
-from gateway.inventory.store import ReservationStore
-from gateway.inventory.tracing import make_tracing
-from gateway.inventory.types import BuyerRate
-from gateway.process.postgres import create_pool
-from lua.loader import load_scripts
+from gateway.inventory.tracing import Tracing, make_tracing
 
 _log = structlog.get_logger()
 
@@ -96,90 +88,83 @@ def client_addresses(gateway: GatewaySettings) -> ClientAddresses:
 async def assemble(settings: Settings, parts: AsyncExitStack) -> Worker:
     """Build every part; `parts` closes them in reverse order."""
     verifier, keyring = await _verifier(settings.auth, parts)
-    gateway = settings.gateway
-    metrics = GatewayMetrics(gateway.run_dir, gateway.worker_slot)
-    parts.callback(metrics.close)
-    postgres = await create_pool(settings.postgres)
-    parts.callback(postgres.terminate)
-    ledger = Ledger(postgres, settings.postgres.acquire_timeout_seconds)
-    reading = await create_pool(settings.postgres, size=settings.postgres.read_pool_size)
-    parts.callback(reading.terminate)
-    # Reads have their own connections: slow or many reads never block calls that change state.
-    reads = Ledger(reading, settings.postgres.acquire_timeout_seconds)
-    pool = ScriptPool(settings.redis, load_scripts())
-    parts.push_async_callback(pool.stop)
-    await pool.start()
-    client = keys_client(settings.redis)
-    parts.push_async_callback(client.aclose)
-    directory = SaleDirectory(ledger, settings.postgres)
-    listener = asyncio.create_task(directory.listen())
-    parts.push_async_callback(cancelled, listener)
-    buyer_rate, buyer_quota = _buyer_rate(settings.rate_limit)
-    store = ReservationStore(pool, buyer_rate)
-    settled = SettledReservations(reads)
-    rooms = WaitingRooms(settings, pool, store, client, postgres, RoomFactsReader(directory))
-    parts.push_async_callback(cancelled, asyncio.create_task(rooms.watch()))
+    backends = await open_backends(settings, parts)
     tracing = make_tracing(settings.tracing, "gateway")
-    make_reserve: Callable[..., Reserve] = Reserve
     if tracing is not None:
         parts.callback(tracing.close)
-        make_reserve = partial(TracedReserve, tracing)
-    batcher = ReserveBatcher(store, _batcher_bounds(settings))
-    reserve = make_reserve(
-        directory,
-        batcher,
-        settled,
-        metrics,
-        QueueGate(rooms),
-        buyer_quota=buyer_quota,
-        deadline_seconds=gateway.request_deadline_seconds,
-    )
-    gauges = Gauges(reads, store, client)
-    load = Load(gateway.max_in_flight, gateway.max_queue_milliseconds / 1000, batcher.queue_seconds)
-    parts.push_async_callback(cancelled, asyncio.create_task(load.watch()))
-    limits = RateLimits(settings.rate_limit, gateway.workers)
-    edge = Edge(
-        verifier, metrics, load, limits if limits.enabled else None, client_addresses(gateway)
-    )
-    queue = Queue(directory, rooms)
+    settled = SettledReservations(backends.reads)
+    batcher = ReserveBatcher(backends.store, _batcher_bounds(settings))
+    reserve = _reserve(settings, backends, batcher, settled, tracing)
+    edge = _edge(settings, backends.metrics, verifier, batcher, parts)
+    queue = Queue(backends.directory, backends.rooms)
     streams = QueueStreams(
         queue,
         streams_max=settings.waiting_room.streams_max,
         heartbeat_seconds=settings.waiting_room.heartbeat_seconds,
     )
-    waiting = QueueOperations(queue, directory, ledger)
-    queue_handlers = QueueHandlers(queue, streams, waiting, gateway.max_body_bytes)
-    overview = Overview(
-        directory, reads, Snapshots(directory, store, reads), metrics, gauges, waiting
-    )
+    gauges = Gauges(backends.reads, backends.store, backends.client)
     endpoints = [
-        *queue_endpoints(queue_handlers),
-        *queue_operation_endpoints(queue_handlers),
-        *overview_endpoints(OverviewHandlers(overview)),
-        *_endpoints(settings, reserve, settled, ledger, reads, store, directory, client),
+        *_watching_endpoints(settings, backends, queue, streams, gauges),
+        *_selling_endpoints(settings, backends, reserve, settled),
     ]
     if tracing is not None:
         endpoints = [traced(endpoint, tracing) for endpoint in endpoints]
-    cors = Cors(gateway.cors_origins) if gateway.cors_origins else None
-    health = HealthCheck(pool, ledger, directory, keyring)
-    queue_gauges = QueueGauges(reads, rooms.store)
+    health = HealthCheck(backends.pool, backends.ledger, backends.directory, keyring)
+    queue_gauges = QueueGauges(backends.reads, backends.rooms.store)
+    cors = Cors(settings.gateway.cors_origins) if settings.gateway.cors_origins else None
     app, operators_app = make_apps(
-        gateway,
+        settings.gateway,
         edge,
         endpoints,
-        lambda: SystemHandlers(health, metrics, gauges, queue_gauges),
+        lambda: SystemHandlers(health, backends.metrics, gauges, queue_gauges),
         cors,
     )
-    return Worker(app, operators_app, edge, reserve, metrics, streams, cors)
+    return Worker(app, operators_app, edge, reserve, backends.metrics, streams, cors)
 
 
-def _buyer_rate(limits: RateLimitSettings) -> tuple[BuyerRate | None, Quota | None]:
-    """The rate limit of one buyer, for the scripts and for the answers' headers; None: no limit."""
+def _reserve(
+    settings: Settings,
+    backends: Backends,
+    batcher: ReserveBatcher,
+    settled: SettledReservations,
+    tracing: Tracing | None,
+) -> Reserve:
+    make: Callable[..., Reserve] = Reserve
+    if tracing is not None:
+        make = partial(TracedReserve, tracing)
+    return make(
+        backends.directory,
+        batcher,
+        settled,
+        backends.metrics,
+        QueueGate(backends.rooms),
+        buyer_quota=_buyer_quota(settings.rate_limit),
+        deadline_seconds=settings.gateway.request_deadline_seconds,
+    )
+
+
+def _edge(
+    settings: Settings,
+    metrics: GatewayMetrics,
+    verifier: TokenVerifier,
+    batcher: ReserveBatcher,
+    parts: AsyncExitStack,
+) -> Edge:
+    """The edge, with the load and the rate limits that it enforces."""
+    gateway = settings.gateway
+    load = Load(gateway.max_in_flight, gateway.max_queue_milliseconds / 1000, batcher.queue_seconds)
+    parts.push_async_callback(cancelled, asyncio.create_task(load.watch()))
+    limits = RateLimits(settings.rate_limit, gateway.workers)
+    return Edge(
+        verifier, metrics, load, limits if limits.enabled else None, client_addresses(gateway)
+    )
+
+
+def _buyer_quota(limits: RateLimitSettings) -> Quota | None:
+    """The rate limit of one buyer, as answers show it in their headers; None: no limit."""
     if not limits.buyer_per_second:
-        return None, None
-    requests, window_seconds = limits.buyer_requests, limits.buyer_window_seconds
-    rate = BuyerRate(requests, max(1, round(window_seconds * 1000)))
-    return rate, Quota("buyer", requests, window_seconds)
+        return None
+    return Quota("buyer", limits.buyer_requests, limits.buyer_window_seconds)
 
 
 async def _verifier(
@@ -204,15 +189,24 @@ def _batcher_bounds(settings: Settings) -> BatcherBounds:
     )
 
 
-def _endpoints(
-    settings: Settings,
-    reserve: Reserve,
-    settled: SettledReservations,
-    ledger: Ledger,
-    reads: Ledger,
-    store: ReservationStore,
-    directory: SaleDirectory,
-    client: redis_py.Redis,
+def _watching_endpoints(
+    settings: Settings, backends: Backends, queue: Queue, streams: QueueStreams, gauges: Gauges
+) -> list[AnyEndpoint]:
+    """The endpoints of the waiting room and of operators' lists and figures."""
+    directory, reads = backends.directory, backends.reads
+    waiting = QueueOperations(queue, directory, backends.ledger)
+    handlers = QueueHandlers(queue, streams, waiting, settings.gateway.max_body_bytes)
+    snapshots = Snapshots(directory, backends.store, reads)
+    overview = Overview(directory, reads, snapshots, backends.metrics, gauges, waiting)
+    return [
+        *queue_endpoints(handlers),
+        *queue_operation_endpoints(handlers),
+        *overview_endpoints(OverviewHandlers(overview)),
+    ]
+
+
+def _selling_endpoints(
+    settings: Settings, backends: Backends, reserve: Reserve, settled: SettledReservations
 ) -> list[AnyEndpoint]:
     """The endpoints of reservations, sales, operations and the demo shop."""
     most = settings.gateway.max_body_bytes
@@ -220,13 +214,14 @@ def _endpoints(
         outbox_bound=settings.inventory.outbox_bound_events,
         sweep_bound=settings.inventory.sweep_bound,
     )
-    snapshots = Snapshots(directory, store, reads)
-    service = ReservationService(directory, store, settled)
+    ledger, reads, directory = backends.ledger, backends.reads, backends.directory
+    snapshots = Snapshots(directory, backends.store, reads)
+    service = ReservationService(directory, backends.store, settled)
     reservations = ReservationHandlers(reserve, service, OrderBook(reads), most)
     sales = SaleHandlers(
-        SaleOperations(directory, ledger, store, bounds),
-        StockAdjustments(directory, ledger, store),
-        Settlement(directory, ledger, snapshots, client),
+        SaleOperations(directory, ledger, backends.store, bounds),
+        StockAdjustments(directory, ledger, backends.store),
+        Settlement(directory, ledger, snapshots, backends.client),
         snapshots,
         PublicSales(directory, snapshots),
         most,

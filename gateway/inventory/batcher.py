@@ -1,8 +1,8 @@
-"""Reserves of one event-loop turn and one partition go to Redis as one script call.
+"""Batches reserves: those of one event-loop turn and one partition go out as one script call.
 
-While `batches_in_flight` calls are under way for a partition, arrivals gather for the next one, so
-batches grow with load by themselves and an idle gateway adds no wait. A buyer who hangs
-up only leaves: the call goes on, and a retry finds its result.
+While `batches_in_flight` calls are under way for a partition, arrivals gather for the next call, so
+batches grow with the load, and an idle gateway adds no wait. When a buyer hangs up the call goes
+on, and a retry finds its result.
 """
 
 import asyncio
@@ -18,17 +18,17 @@ from gateway.inventory.store import ReservationStore
 from gateway.inventory.types import ReserveRequest
 
 NUMBERS_MAX = 2**31
-# Fewer than these are answered soon, or by an error of their own, whatever a batch takes.
+# A shorter queue is answered soon, however long a batch takes, so its wait is not estimated.
 BUSY_WAITING = 256
-# Of a batch's own time in the average that the next ones are expected to take.
+# Weight of the newest batch in the moving average of batch time.
 NEWEST_SHARE = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class BatcherBounds:
-    """`max_batch` requests in a call (the script takes 512), `batches_in_flight` calls a partition,
-    `max_in_flight` requests in all; who would wait longer than `max_queue_seconds` for its turn is
-    refused at once.
+    """Most requests per call (`max_batch`; the script accepts 512), calls under way per partition
+    (`batches_in_flight`) and requests in all (`max_in_flight`). A request that would wait longer
+    than `max_queue_seconds` for its turn is refused at once.
     """
 
     max_batch: int = 128
@@ -39,27 +39,27 @@ class BatcherBounds:
 
 @dataclass(slots=True)
 class _Lane:
-    """What waits and what is under way for one partition."""
+    """The requests of one partition, waiting and under way."""
 
     waiting: deque[tuple[ReserveRequest, asyncio.Future[ReserveReply]]] = field(
         default_factory=deque
     )
     in_flight: int = 0
     flush_due: bool = False
-    began: float = 0.0  # of the call under way, on the loop's clock
-    call_seconds: float = 0.0  # what a call takes, on average
+    began: float = 0.0  # start of the newest call, on the loop's clock
+    call_seconds: float = 0.0  # moving average of a call's time
 
     def queue_seconds(self, now: float, max_batch: int) -> float:
-        """How long a request that comes now waits until its call goes out, as far as is known."""
+        """Estimated seconds until the call of a request that comes now goes out."""
         ahead = len(self.waiting) / max_batch * self.call_seconds
         return max(ahead, now - self.began) if self.in_flight else ahead
 
 
 class ReserveBatcher:
-    """See the module."""
+    """Batches the reserves of one worker, for all partitions."""
 
     def __init__(self, store: ReservationStore, bounds: BatcherBounds) -> None:
-        """A batcher over `store`."""
+        """`store` runs the scripts."""
         self._store = store
         self._bounds = bounds
         self._lanes: dict[PartitionId, _Lane] = {}
@@ -69,21 +69,20 @@ class ReserveBatcher:
         self.batches = 0
 
     def queue_seconds(self) -> float:
-        """How long a request waits for its turn now, for the partition most behind."""
+        """Estimated seconds that a request waits for its turn now, in the slowest partition."""
         now, most = asyncio.get_running_loop().time(), self._bounds.max_batch
         busy = (lane for lane in self._lanes.values() if len(lane.waiting) >= BUSY_WAITING)
         return max((lane.queue_seconds(now, most) for lane in busy), default=0.0)
 
     def next_number(self) -> int:
-        """The number of the next request: no other request under way here has it."""
+        """The number of the next request, unique among the requests under way."""
         return next(self._numbers)
 
     def enqueue(
         self, partition: PartitionId, request: ReserveRequest
     ) -> asyncio.Future[ReserveReply]:
-        """A future with the script's answer to one request, or with Recovering or UnknownOutcome as
-        the store raises them. Raises Overloaded, nothing having been sent, when too many are under
-        way.
+        """A future of the script's reply to one request; it raises the store's errors. Raises
+        Overloaded, before anything is sent, when too many requests are under way or waiting.
         """
         if self.in_flight >= self._bounds.max_in_flight:
             raise Overloaded(f"{self.in_flight} reserves are under way")
@@ -141,6 +140,6 @@ class ReserveBatcher:
 
 
 def _numbers() -> Iterator[int]:
-    """Numbers that come again only after all of NUMBERS_MAX, far more than can be under way."""
+    """Numbers that repeat only after NUMBERS_MAX, far more than can be under way."""
     while True:
         yield from range(NUMBERS_MAX)

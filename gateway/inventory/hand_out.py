@@ -1,4 +1,4 @@
-"""Hands the replies of one script call to those who wait for them, one each."""
+"""Hands the replies of one script call to their waiters, one reply each."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -14,10 +14,10 @@ async def hand_out(
     waiters: Sequence[asyncio.Future[Reply]],
     ended: Callable[[], None],
 ) -> None:
-    """Await `call`; its replies, or its InventoryError, go to the waiters that are still there.
+    """Await `call`; its replies, or its InventoryError, go to the waiters that are not done.
 
-    `ended` is called first, so that the next call is under way while these are answered. Whatever
-    else `call` raises, a cancellation included, cancels all waiters and is raised again.
+    `ended` is called first, so that the next call is under way while waiters are answered. Any
+    other exception of `call`, a cancellation included, cancels all waiters and is raised again.
     """
     try:
         try:
@@ -28,7 +28,9 @@ async def hand_out(
             if not waiter.done():
                 waiter.set_result(reply)
     except InventoryError as error:
-        for waiter in waiters:  # each gets a copy: a traceback grows where it is raised
+        for (
+            waiter
+        ) in waiters:  # a copy for each waiter: a traceback grows whenever its error is raised
             if not waiter.done():
                 waiter.set_exception(type(error)(*error.args))
     except BaseException:

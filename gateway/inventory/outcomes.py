@@ -1,7 +1,6 @@
 """Outcomes of the scripts, as values: a refusal is an answer, not an error.
 
-The words are those of the Lua scripts. Errors, where nothing can be said about the outcome, are in
-errors.py.
+The words are those of the Lua scripts. Calls whose outcome is unknown raise errors (errors.py).
 """
 
 from enum import StrEnum
@@ -12,7 +11,7 @@ from gateway.inventory.types import Reservation
 
 
 class Outcome(StrEnum):
-    """Every word a script answers a request about a reservation with."""
+    """Every outcome of a request about a reservation, as the scripts name it."""
 
     ACCEPTED = "accepted"
     REPLAYED = "replayed"
@@ -40,14 +39,14 @@ class Outcome(StrEnum):
 
 
 class ReserveReply(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Reply to one request of a batch.
+    """The reply to one request of a batch.
 
     `detail`: the reservation (accepted, replayed), ms to wait (rate_limited, cooling_down), the
     sale's state (not_open), `missing`, `spent` or `expired` (not_admitted), the item's number
-    (limit_exceeded, where 0 is the number of unpaid reservations; sold_out). `more`: the limit, the
-    own holds following (limit_exceeded), the own holds (sold_out), the paused item's number
-    (not_open), the number given back (cooling_down). `remaining`, which the store fills in:
-    requests the buyer has left, -1 where this one did not count.
+    (sold_out; limit_exceeded, where 0 means the limit of unpaid reservations). `more`: the limit
+    (limit_exceeded; `holds` then has the own holds), the own holds (sold_out), the paused item's
+    number (not_open), the reservations given back (cooling_down). `remaining`, set by the store:
+    the requests the buyer has left, -1 for a request that did not count.
     """
 
     number: int
@@ -59,14 +58,14 @@ class ReserveReply(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class EdgeReply(msgspec.Struct, frozen=True, array_like=True):
-    """Reply of confirm, cancel, extend and return_units."""
+    """The reply of confirm, cancel, extend and return_units."""
 
     outcome: str
     reservation: Reservation | None = None
 
 
 class AdjustReply(msgspec.Struct, frozen=True, array_like=True):
-    """Counters an adjustment was decided on; `available` is the item's, over its locations."""
+    """The reply of adjust, with the counters afterwards; `available`: over the item's locations."""
 
     outcome: str
     available: int

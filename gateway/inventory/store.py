@@ -1,8 +1,8 @@
-"""The scripts as typed methods: one method, one script, one edge of the state machine.
+"""The scripts as typed methods: one method for each script and edge of the state machine.
 
-Every mutating call carries the server's run id (put in by the pool) and the epoch this store
-believes in. `fenced` from the trusted run teaches the store the newer epoch and the call is made
-once more; any other fence, and any missing key, is Recovering.
+Every mutating call carries the server's run id (the pool adds it) and the epoch this store knows.
+On `fenced` from the trusted run the store learns the newer epoch and repeats the call once; any
+other fence, and any missing key, raises Recovering.
 """
 
 from collections.abc import Callable, Sequence
@@ -35,8 +35,9 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 class _Envelope(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """`ok`: epoch, wall_ms, shift_ms, result, and under a rate limit what remains to each request.
-    `fenced`: epoch, whether the run is the trusted one. `recovering` and `malformed`: a word.
+    """A script's reply. `ok`: epoch, wall_ms, shift_ms, result and, under a rate limit, the
+    requests that each buyer has left. `fenced`: epoch, whether the run is the trusted one.
+    `recovering` and `malformed`: what is missing or wrong.
     """
 
     status: str
@@ -48,7 +49,7 @@ class _Envelope(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class ExpireReply(msgspec.Struct, frozen=True, array_like=True):
-    """`next_deadline` is on the wall clock, 0 where nothing is held."""
+    """The reply of expire; `next_deadline` is on the wall clock, 0 without a hold."""
 
     expired: int
     still_due: int
@@ -56,14 +57,14 @@ class ExpireReply(msgspec.Struct, frozen=True, array_like=True):
 
 
 class TrimReply(msgspec.Struct, frozen=True, array_like=True):
-    """Events dropped, and the ledger's sequence the partition now knows."""
+    """The reply of trim: events dropped, and the ledger's sequence as the partition has it."""
 
     trimmed: int
     ledger_sequence: int
 
 
 class RepairReply(msgspec.Struct, frozen=True, array_like=True):
-    """`repaired`, `already`, `moved` or `ledger_behind`, and the partition's sequence after it."""
+    """The reply of repair: its outcome, and the partition's sequence afterwards."""
 
     outcome: str
     sequence: int
@@ -94,25 +95,23 @@ _reservations = msgspec.msgpack.Decoder(tuple[Reservation | bool, ...])
 
 
 class ReservationStore:
-    """See the module. Safe for concurrent use by the tasks of one event loop."""
+    """Calls the scripts; safe for concurrent use by the tasks of one event loop."""
 
     def __init__(self, pool: ScriptPool, buyer_rate: BuyerRate | None = None) -> None:
-        """A store over started or starting connections; None: buyers may reserve as often as they
-        like.
-        """
+        """`pool` may still be connecting; `buyer_rate` None: no rate limit per buyer."""
         self._pool = pool
         self._buyer_rate = None if buyer_rate is None else _encode(buyer_rate)
         self._epochs: dict[PartitionId, int] = {}
 
     async def load(self, partition: PartitionId, config: bytes, epoch: int = FIRST_EPOCH) -> str:
-        """`loaded`, `already` (the same load was there) or `other` (another was)."""
+        """Load a partition; returns `loaded`, `already` (with this config) or `other` (another)."""
         envelope = await self._call("load", partition, epoch, config)
         return _words.decode(envelope.result)[0]
 
     async def reserve(
         self, partition: PartitionId, requests: Sequence[ReserveRequest]
     ) -> tuple[ReserveReply, ...]:
-        """Decide a batch; replies in the order of the requests, each checked to be its own."""
+        """Decide a batch; returns the replies in order, each checked by its request's number."""
 
         def decode(envelope: _Envelope) -> tuple[ReserveReply, ...]:
             replies = _reserve_replies.decode(envelope.result)
@@ -120,7 +119,7 @@ class ReservationStore:
                 raise MisroutedReply(f"{len(replies)} replies to {len(requests)} requests")
             for request, reply in zip(requests, replies, strict=True):
                 if request.number != reply.number:
-                    raise MisroutedReply(f"reply {reply.number} where {request.number} was due")
+                    raise MisroutedReply(f"reply {reply.number} instead of {request.number}")
             if envelope.remaining:
                 for reply, remaining in zip(replies, envelope.remaining, strict=True):
                     force_setattr(reply, "remaining", remaining)
@@ -140,15 +139,15 @@ class ReservationStore:
         payment_reference: str,
         lines: AskedLines = NO_LINES_ASKED,
     ) -> EdgeReply:
-        """From held to confirmed; `lines` for a part of the reservation, none for all of it."""
+        """Held → confirmed; `lines`: a part of the reservation, none for the whole."""
         return await self._edge("confirm", partition, token, payment_reference, lines)
 
     async def cancel(self, partition: PartitionId, token: str, actor: str) -> EdgeReply:
-        """From held to cancelled."""
+        """Held → cancelled."""
         return await self._edge("cancel", partition, token, actor)
 
     async def extend(self, partition: PartitionId, token: str, milliseconds: int) -> EdgeReply:
-        """A later deadline, within the sale's allowance."""
+        """Move the deadline later, within the sale's allowance."""
         return await self._edge("extend", partition, token, milliseconds)
 
     async def return_units(
@@ -162,7 +161,7 @@ class ReservationStore:
         reason: str,
         fingerprint: str,
     ) -> EdgeReply:
-        """Units of a confirmed reservation given back; no lines: all that is left."""
+        """Return units of a confirmed reservation; without lines all units not yet returned."""
         return await self._edge(
             "return_units", partition, token, return_key, lines, restock, reason, fingerprint
         )
@@ -177,9 +176,9 @@ class ReservationStore:
         *,
         preview: bool = False,
     ) -> AdjustReply:
-        """Units put into, or taken out of, an account. A repeated call adjusts again.
+        """Add units to an account, or take units out. A repeated call adjusts again.
 
-        A preview is decided alike and changes nothing: its outcome is `would_adjust`.
+        A preview makes the decision and changes nothing: its outcome is then `would_adjust`.
         """
         return await self._fenced(
             "adjust",
@@ -191,7 +190,7 @@ class ReservationStore:
     async def set_state(
         self, partition: PartitionId, to: str, item: int = 0, actor: str = "system"
     ) -> tuple[str, str]:
-        """`changed`, `unchanged` or `invalid_state`, and the state before."""
+        """Set a state; returns `changed`, `unchanged` or `invalid_state`, and the state before."""
         words = await self._fenced(
             "set_state",
             partition,
@@ -210,9 +209,9 @@ class ReservationStore:
         )
 
     async def snapshot(self, partition: PartitionId, *, at_run: str | None = None) -> Snapshot:
-        """Counters and position in one step; of any server run, trusted or not.
+        """Counters and position, read in one step from any server run, trusted or not.
 
-        `at_run`: what that run of a server has, else Recovering.
+        `at_run`: read only from this run of the server, else raise Recovering.
         """
         envelope = await self._call("snapshot", partition, self._epoch(partition), at_run=at_run)
         reply = _snapshot_reply.decode(envelope.result)
@@ -226,7 +225,7 @@ class ReservationStore:
     async def read(
         self, partition: PartitionId, tokens: Sequence[str]
     ) -> tuple[Reservation | None, ...]:
-        """Reservations by token, None for one that is not there; at most 1,000."""
+        """Reservations by token, at most 1,000; None for an unknown token."""
 
         def decode(envelope: _Envelope) -> tuple[Reservation | None, ...]:
             found = _reservations.decode(envelope.result)
@@ -237,7 +236,7 @@ class ReservationStore:
     async def trim(
         self, partition: PartitionId, ledger: Position, kept: Position | None = None
     ) -> TrimReply:
-        """Tell the partition how far the ledger is; drop the events below, none from `kept` on."""
+        """Store the ledger's position in the partition; drop events below it and `kept`."""
         kept = ledger if kept is None else kept
         envelope = await self._call(
             *("trim", partition, ledger.epoch),
@@ -254,7 +253,7 @@ class ReservationStore:
         *,
         at_run: str | None = None,
     ) -> str:
-        """Trust this run from `epoch` on: `recovered`, `already`, `differs` or `newer`."""
+        """Trust this run from `epoch` on; returns `recovered`, `already`, `differs` or `newer`."""
         request = _encode((closed.epoch, closed.sequence, alive_at))
         envelope = await self._call("recover", partition, epoch, request, at_run=at_run)
         return _words.decode(envelope.result)[0]
@@ -262,8 +261,8 @@ class ReservationStore:
     async def restore(
         self, partition: PartitionId, epoch: int, stage: RestoreStage, *, at_run: str | None = None
     ) -> str:
-        """One stage of a rebuild under `epoch`: `begun`, `stored`, `restored`, `already`, `newer`,
-        `not_begun` or `differs`.
+        """Run one stage of a rebuild under `epoch`; returns `begun`, `stored`, `restored`,
+        `already`, `newer`, `not_begun` or `differs`.
         """
         envelope = await self._call("restore", partition, epoch, _encode(stage), at_run=at_run)
         return _words.decode(envelope.result)[0]
@@ -271,7 +270,7 @@ class ReservationStore:
     async def repair(
         self, partition: PartitionId, epoch: int, request: RepairRequest
     ) -> RepairReply:
-        """Set one thing to what the ledger has, in the epoch it was compared in and in no other."""
+        """Set one value to the ledger's, only in the epoch in which it was compared."""
         envelope = await self._call("repair", partition, epoch, _encode(request))
         return _repair_reply.decode(envelope.result)
 
@@ -281,9 +280,7 @@ class ReservationStore:
         def decode(envelope: _Envelope) -> EdgeReply:
             reply = _edge_reply.decode(envelope.result)
             if reply.reservation is not None and reply.reservation.token != token:
-                raise MisroutedReply(
-                    f"reply about {reply.reservation.token} where {token} was asked for"
-                )
+                raise MisroutedReply(f"reply about {reply.reservation.token} instead of {token}")
             return reply
 
         return await self._fenced(name, partition, (_encode(request),), decode)
@@ -299,7 +296,7 @@ class ReservationStore:
         decode: Callable[[_Envelope], Result],
         more_keys: tuple[bytes, ...] = (),
     ) -> Result:
-        """Call under the epoch this store knows, once more under the one it is taught."""
+        """Call with the epoch this store knows, and once more with a newer epoch it learns."""
         try:
             return await self._call_decoded(
                 name, partition, self._epoch(partition), arguments, decode, more_keys=more_keys

@@ -33,11 +33,11 @@ class SpanIds(Protocol):
 
     @property
     def trace_id(self) -> int:
-        """128 bits."""
+        """The id of the trace, 128 bits."""
 
     @property
     def span_id(self) -> int:
-        """64 bits."""
+        """The id of the span, 64 bits."""
 
 
 class Span(Protocol):

@@ -1,6 +1,6 @@
-"""What the scripts are told and what they answer, as the arrays that cross the wire.
+"""Arguments and replies of the scripts, as the arrays that cross the wire.
 
-MessagePack arrays in the order of the fields; lua/include/record.lua writes and reads the same.
+Each is a MessagePack array in the order of the fields; lua/include/record.lua has the Lua side.
 Items and accounts are numbered from 1, in catalogue order. Instants are milliseconds since 1970 on
 the server's clock.
 """
@@ -12,9 +12,9 @@ from typing import NewType, Self
 
 import msgspec
 
-# Lines as a caller asks for them, flat: item, account or 0 for any, quantity, and again.
+# Requested lines, a flat list: item, account or 0 for any, quantity, item, ...
 AskedLines = NewType("AskedLines", tuple[int, ...])
-# Lines as a script placed them, flat: account, quantity, and again.
+# Placed lines, a flat list: account, quantity, account, ...
 PlacedLines = NewType("PlacedLines", tuple[int, ...])
 NO_LINES_ASKED = AskedLines(())
 NO_LINES_PLACED = PlacedLines(())
@@ -23,7 +23,7 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 class ReservationState(IntEnum):
-    """States of a reservation; the table of lua/include/status.lua."""
+    """States of a reservation; lua/include/status.lua has this table too."""
 
     HELD = 1
     CONFIRMED = 2
@@ -43,12 +43,11 @@ class SaleState(StrEnum):
 
 
 class ReserveRequest(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One reserve on its whole way, from the handler to the script.
+    """One reserve, from the handler to the script.
 
-    `number` tells the requests of one process apart that are under way at once; the reply echoes
-    it. `admission` is the number of the buyer's admission, 0 where there is none; it ends at
-    `admission_expires_at` on the server's clock. `metered`: the request counts towards the buyer's
-    rate limit, where there is one.
+    `number` is unique among the process's requests under way; the reply echoes it. `admission`: the
+    number of the buyer's admission, 0 without one; the admission ends at `admission_expires_at` on
+    the server's clock. `metered`: the request counts towards the buyer's rate limit.
     """
 
     number: int
@@ -62,7 +61,7 @@ class ReserveRequest(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class BuyerRate(msgspec.Struct, frozen=True, array_like=True):
-    """How often one buyer may reserve in a sale: so many at once, and as many again evenly over
+    """The rate limit of one buyer in a sale: `requests` at once, and as many again, evenly, over
     each window; the argument of lua/include/buckets.lua.
     """
 
@@ -71,7 +70,7 @@ class BuyerRate(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Reservation(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A reservation as a script tells it; `deadline` is on the wall clock."""
+    """A reservation as a script returns it; `deadline` is on the wall clock."""
 
     token: str
     state: int
@@ -103,7 +102,7 @@ class AccountCounters(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """A partition's counters and the (epoch, sequence) they stand at, read in one step."""
+    """A partition's counters with their (epoch, sequence), read in one step."""
 
     epoch: int
     sequence: int
@@ -135,44 +134,44 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
 
 
 class ConfirmedRecord(Record, frozen=True, array_like=True):
-    """One that was paid for."""
+    """The stored record of a confirmed reservation."""
 
     payment_reference: str
 
 
 class ReturnedRecord(ConfirmedRecord, frozen=True, array_like=True):
-    """One of which units came back; each return's key is kept as `key:fingerprint`."""
+    """The stored record of a reservation with returned units; keys are `key:fingerprint`."""
 
     returned: PlacedLines
     return_keys: tuple[str, ...]
 
 
 class RestoreBegin(msgspec.Struct, frozen=True, array_like=True, tag="begin"):
-    """`config` is that of `load`; `counters` per account: loaded, adjusted, transferred,
-    in_transit, available, held, sold.
+    """The first stage. `config`: that of `load`; `counters` per account: loaded, adjusted,
+    transferred, in_transit, available, held, sold.
     """
 
     config: msgspec.Raw
     counters: tuple[tuple[int, ...], ...]
 
 
-# A token, its record as `nested`, the admission it spent or 0.
+# A reservation to restore: its token, its record as `nested`, the admission it spent or 0.
 RestoreEntry = tuple[str, msgspec.Raw, int]
 
 
 class RestoreChunk(msgspec.Struct, frozen=True, array_like=True, tag="chunk"):
-    """Some reservations, at most 2,000: the values of their entries, one after the other."""
+    """At most 2,000 reservations: the values of their entries, one after the other."""
 
     values: tuple[object, ...]
 
     @classmethod
     def of(cls, entries: Iterable[RestoreEntry]) -> Self:
-        """A chunk of these."""
+        """A chunk of these entries."""
         return cls(tuple(chain.from_iterable(entries)))
 
 
 class RestoreCommit(msgspec.Struct, frozen=True, array_like=True, tag="commit"):
-    """What must be there now, where the ledger closed the last epoch, how long the outage was."""
+    """The last stage: the counts to check, the closing position, the state, the outage's length."""
 
     reservations: int
     active_holds: int
@@ -186,7 +185,7 @@ RestoreStage = RestoreBegin | RestoreChunk | RestoreCommit
 
 
 class RepairAccount(msgspec.Struct, frozen=True, array_like=True, tag="account"):
-    """What an account's counters lacked at `compared_sequence`: loaded, adjusted, transferred,
+    """Deltas of an account's counters at `compared_sequence`: loaded, adjusted, transferred,
     in_transit, available, held, sold. `repair_id` is `reconciliation:difference`.
     """
 
@@ -198,8 +197,8 @@ class RepairAccount(msgspec.Struct, frozen=True, array_like=True, tag="account")
 
 
 class RepairReservation(msgspec.Struct, frozen=True, array_like=True, tag="reservation"):
-    """A reservation as the ledger has it, False where it has none; compared at its last number,
-    (0, 0) where Redis had none.
+    """A reservation as the ledger has it, False without one; it was compared at its last number,
+    (0, 0) without a record in Redis.
     """
 
     repair_id: str
@@ -212,7 +211,7 @@ class RepairReservation(msgspec.Struct, frozen=True, array_like=True, tag="reser
 
 class RepairBuyer(msgspec.Struct, frozen=True, array_like=True, tag="buyer"):
     """A buyer's numbers: {item, held + sold, ...}, under key 0 the highest admission number spent,
-    under -1 the reservations given back; compared with the field whose SHA-1 in hex this is.
+    under -1 the reservations given back. `compared_sha1`: SHA-1 of the field compared, in hex.
     """
 
     repair_id: str
@@ -226,7 +225,7 @@ RepairRequest = RepairAccount | RepairReservation | RepairBuyer
 
 
 def nested(value: object) -> msgspec.Raw:
-    """`value` in MessagePack, inside a message as a string: cmsgpack knows no binary type."""
+    """`value` packed inside a message as a string, since cmsgpack has no binary type."""
     packed = _encode(value)
     size = len(packed)
     header = b"\xd9%c" % size if size < 256 else b"\xdb" + size.to_bytes(4, "big")

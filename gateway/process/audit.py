@@ -4,10 +4,10 @@ from enum import StrEnum
 
 
 class AuditAction(StrEnum):
-    """What was done, as `audit_log.action` has it.
+    """An operator's or a process' action, the value of `audit_log.action`.
 
-    `sale_settled` carries the final accounting, which the relay announces: its row must stay until
-    then.
+    A `sale_settled` row carries the final accounting, which the relay announces: the row must stay
+    until it was announced.
     """
 
     SALE_CREATED = "sale_created"

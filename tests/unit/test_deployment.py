@@ -15,7 +15,9 @@ from typer.core import TyperGroup
 from config.cli import app
 from config.settings import Settings
 from config.sources import PREFIX
+from gateway.api.contract.bodies import BODY_TIMEOUT_SECONDS, SPEC_MAX_BYTES
 from gateway.api.metrics.catalogue import GatewayMetrics, exposition
+from gateway.api.operations.asking import WAIT_SECONDS as RECONCILIATION_SECONDS
 from gateway.api.operations.gauges import Reading
 from gateway.relay.metrics import RelayMetrics
 from order_writer.metrics import WriterMetrics
@@ -31,6 +33,10 @@ PROMETHEUS: dict[str, Any] = yaml.safe_load(
     (CONFIG / "prometheus" / "prometheus.yml").read_text(encoding="utf-8")
 )
 DASHBOARD: dict[str, Any] = json.loads((CONFIG / "grafana" / "dropgate.json").read_text())
+NGINX = (CONFIG / "nginx" / "dropgate.conf").read_text(encoding="utf-8")
+HTTP_API = (ROOT / "docs" / "reference" / "http_api.md").read_text(encoding="utf-8")
+# Numbers as the pages spell them.
+NUMBERS = {2.0: "two", 5.0: "five", 10.0: "ten"}
 IMAGE = (CONFIG / "container" / "Dockerfile").read_text(encoding="utf-8")
 
 
@@ -148,3 +154,53 @@ def test_every_panel_says_what_it_shows() -> None:
     panels = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
     assert all(panel["title"] and panel["description"] for panel in panels)
     assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
+
+
+def directives(block: str) -> dict[str, str]:
+    """The directives that stand in the first block of nginx's configuration of that name."""
+    (body,) = re.findall(rf"^{block} {{\n(.*?)^}}", NGINX, re.MULTILINE | re.DOTALL)
+    return dict(re.findall(r"^ {4}(\w+) ([^;{]+);", body, re.MULTILINE))
+
+
+def seconds(value: str) -> float:
+    return float(value.removesuffix("s"))
+
+
+def test_the_bounds_of_nginx_suit_those_of_the_gateway() -> None:
+    gateway, nginx, upstream = (
+        Settings().gateway,
+        directives("server"),
+        directives("upstream dropgate"),
+    )
+    assert seconds(nginx["client_header_timeout"]) == gateway.head_timeout_seconds
+    assert seconds(nginx["keepalive_timeout"]) == gateway.keepalive_timeout_seconds
+    assert seconds(upstream["keepalive_timeout"]) < gateway.keepalive_timeout_seconds
+    assert seconds(nginx["client_body_timeout"]) > BODY_TIMEOUT_SECONDS
+    assert seconds(nginx["send_timeout"]) > gateway.unread_timeout_seconds
+    assert seconds(nginx["proxy_read_timeout"]) > RECONCILIATION_SECONDS
+    assert nginx["client_max_body_size"] == f"{SPEC_MAX_BYTES // 1024}k"
+    assert nginx["listen"] == f"80 backlog={gateway.backlog}"
+
+
+def test_the_comments_and_pages_say_the_bounds_there_are() -> None:
+    """A changed default is changed in each place that names it."""
+    gateway, upstream = Settings().gateway, directives("upstream dropgate")
+    for bound in (
+        f"gateway.keepalive_timeout_seconds ({gateway.keepalive_timeout_seconds:g})",
+        f"gateway.unread_timeout_seconds ({gateway.unread_timeout_seconds:g})",
+        f"{BODY_TIMEOUT_SECONDS:g} s for a whole body",
+        f"over {gateway.max_body_bytes // 1024} KiB",
+        f"the {RECONCILIATION_SECONDS:g} s that a reconciliation may take",
+    ):
+        assert bound in NGINX, bound
+    overload = (ROOT / "docs/operating/overload.md").read_text(encoding="utf-8")
+    assert f"`keepalive_timeout {upstream['keepalive_timeout']}`" in overload
+    kept = gateway.keepalive_timeout_seconds
+    assert f"`gateway.keepalive_timeout_seconds`, {kept:g})" in overload
+    assert f"idle for {kept:g} seconds" in HTTP_API
+    assert f"whole within {NUMBERS[gateway.head_timeout_seconds]} seconds" in HTTP_API
+    assert f"answers within {NUMBERS[gateway.unread_timeout_seconds]} seconds" in HTTP_API
+    sizes = f"{gateway.max_body_bytes // 1024} KiB (`PUT` of a sale: {SPEC_MAX_BYTES // 1024} KiB)"
+    assert sizes in HTTP_API
+    described = type(gateway).model_fields["max_body_bytes"].description
+    assert str(SPEC_MAX_BYTES) in (described or "")

@@ -10,10 +10,10 @@ from typing import get_args
 import msgspec
 import pytest
 import typer
-from pydantic import BaseModel
 from typer.core import TyperGroup
 
 from config.cli import app
+from config.reference import filled
 from config.settings import Settings
 from gateway.api.contract.endpoints import Endpoint
 from gateway.api.contract.problems import CATALOGUE
@@ -63,26 +63,8 @@ def reference(name: str) -> str:
     return (REFERENCE / name).read_text(encoding="utf-8")
 
 
-def shown_default(name: str, value: object) -> str:
-    """A default as the reference shows it."""
-    if name == "gateway.run_dir":
-        return "`dropgate-<uid>` in the folder for temporary files"
-    if value is None or value == "":
-        return "none"
-    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
-
-
-def setting_rows() -> dict[str, str]:
-    """Each setting by name, with the row of settings.md that describes it."""
-    rows = {}
-    defaults = Settings()
-    for section in Settings.model_fields:
-        values: BaseModel = getattr(defaults, section)
-        for field, info in type(values).model_fields.items():
-            name = f"{section}.{field}"
-            default = shown_default(name, getattr(values, field))
-            rows[name] = f"| `{name}` | {default} | {info.description} |"
-    return rows
+def setting_names() -> set[str]:
+    return {f"{section}.{name}" for section, of in Settings() for name in type(of).model_fields}
 
 
 def endpoint_rows() -> list[str]:
@@ -148,7 +130,16 @@ def test_every_command_is_described() -> None:
     text = reference("commands.md")
     names = command_names(typer.main.get_command(app), "dropgate")
     assert "dropgate up" in names
-    assert not [name for name in names if name not in text]
+    rows = [line for line in text.splitlines() if line.startswith("| `dropgate ")]
+    assert not [name for name in names if not any(row.startswith(f"| `{name}") for row in rows)]
+
+
+def test_a_row_of_a_command_has_what_its_help_says() -> None:
+    made = filled("<!-- generated: commands queue -->\n<!-- end -->")
+    assert "| `dropgate queue rate SALE [PER_SECOND]` | Bound how many buyers" in made
+    assert "| `dropgate queue rate PER_SECOND` | no bound | Most buyers per second. |" in made
+    assert "| `dropgate queue revoke --reason TEXT` | required | Reason;" in made
+    assert "--ready-file" not in made, "all commands over the HTTP API have it"
 
 
 def test_every_problem_code_is_described() -> None:
@@ -159,15 +150,23 @@ def test_every_problem_code_is_described() -> None:
     assert not missing
 
 
-def test_every_setting_is_described_as_it_is() -> None:
-    text = reference("settings.md")
-    missing = [row for row in setting_rows().values() if row not in text]
-    assert not missing, "\n".join(["settings.md lacks these rows:", *missing])
+@pytest.mark.parametrize("page", sorted(REFERENCE.glob("*.md")), ids=lambda page: page.name)
+def test_generated_tables_are_as_the_code_has_them(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert filled(text) == text, "make reference writes it anew"
 
 
-def test_no_setting_is_described_that_is_not_there() -> None:
+def test_every_setting_is_described_once() -> None:
     described = _SETTING.findall(reference("settings.md"))
-    assert sorted(described) == sorted(setting_rows())
+    assert sorted(described) == sorted(setting_names())
+
+
+def test_a_row_of_a_setting_has_its_default_and_its_description() -> None:
+    described = type(Settings().gateway).model_fields["backlog"].description
+    made = filled("<!-- generated: settings gateway -->\n<!-- end -->")
+    assert f"| `gateway.backlog` | `4096` | {described} |\n" in made
+    assert "| `gateway.cors_origins` | none |" in made
+    assert "| `gateway.pages` | `true` |" in made
 
 
 def test_every_metric_is_described(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def documented(column: int) -> Users:
 
 def test_writers() -> None:
     written = users(_WRITTEN, statements())
-    ledger = (ROOT / "order_writer" / "ledger.py").read_text(encoding="utf-8")
+    ledger = (ROOT / "order_writer" / "ledger" / "statements.py").read_text(encoding="utf-8")
     copied = set(_COPIED.findall(ledger))
     assert copied == {"ledger_events", "reservations", "order_lines"}
     for table in copied:

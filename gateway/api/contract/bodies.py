@@ -93,7 +93,7 @@ class Decoder(Generic[Body]):
             raise Problem("malformed", "The body is not JSON.") from error
 
     def decode_optional(self, headers: Mapping[str, str], raw: bytes) -> Body:
-        """The body as `decode` returns it; without a body that of an empty object."""
+        """The body as `decode` returns it; a missing body counts as an empty object."""
         return self.decode(headers, raw) if raw else self._decoder.decode(b"{}")
 
 

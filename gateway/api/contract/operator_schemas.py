@@ -211,7 +211,7 @@ class RebuildAnswer(msgspec.Struct, frozen=True):
 
 
 class ReconciliationAnswer(msgspec.Struct, frozen=True):
-    """One reconciliation of Redis and the ledger; `rebuilds`: those since the one before it."""
+    """One reconciliation of Redis and the ledger; `rebuilds`: rebuilt since the one before."""
 
     reconciliation_id: int
     sale_id: str

@@ -1,15 +1,16 @@
-"""A shorter way through the gateway for `POST /v1/sales/{sale}/reservations`.
+"""The hot path: a shorter way through the gateway for `POST /v1/sales/{sale}/reservations`.
 
-During a drop nearly every request is this one, and aiohttp's own way costs more than all of ours: a
-task, a request and a response object each time. So a connection that is idle and gets exactly one
-such request, complete and plainly written, answers it here: parsed by the same parser, judged by
-the same `Edge` and `Reserve`, but with callbacks and bytes. Everything else goes the general way:
-pipelined or partial requests, other paths, `Expect`, HTTP/1.0, a sale whose facts are not at hand.
-One conformance test runs over both ways; `make bench` measures them.
+During a drop nearly every request is a reserve, and aiohttp's general way (a task, a request and a
+response object per request) costs more than the gateway's own work. So an idle connection that gets
+exactly one such request, complete and plainly written, answers it here: aiohttp's parser, `Edge`
+and `Reserve` do their work as ever, but with callbacks and bytes. All other requests go the general
+way: pipelined or partial requests, other paths, `Expect`, HTTP/1.0, a sale whose facts are not
+cached. One conformance test runs over both ways; `make bench` measures them.
 
-This leans on the inside of aiohttp's RequestHandler: while a request is answered here, the
-connection's task is kept asleep by taking its waiter away (`_waiter`), so that the order of answers
-stays that of the requests. aiohttp is pinned, and the tests of this module fail where that changes.
+The module depends on internals of aiohttp's RequestHandler: while a request is answered here, the
+connection's task is kept asleep by removing its waiter (`_waiter`), so that answers stay in the
+order of their requests. aiohttp is pinned, and the tests of this module fail when the internals
+change.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ _PATH = re.compile(f"/v1/sales/({SALE_ID.pattern})/reservations")
 
 
 class HotPath:
-    """What the connections share."""
+    """The parts that all hot connections of a worker share."""
 
     def __init__(
         self, edge: Edge, reserve: Reserve, cors: Cors | None = None, *, max_body_bytes: int
@@ -54,7 +55,7 @@ class HotPath:
         self.insisting: set[asyncio.Task[None]] = set()
 
     def facts_for(self, message: object, payload: Any) -> SaleFacts | None:
-        """The sale's facts where this request can be answered here, else None."""
+        """The sale's facts when the hot path can answer this request, else None."""
         if not isinstance(message, RawRequestMessage) or message.method != "POST":
             return None
         match = _PATH.fullmatch(message.path)
@@ -70,7 +71,7 @@ class HotPath:
 
 
 class _Exchange:
-    """One request on its way to its answer."""
+    """One request on the hot path, from its headers to its answer."""
 
     __slots__ = ("_ask", "_began", "_line", "_path", "_permission", "_request_id")
 
@@ -84,7 +85,7 @@ class _Exchange:
         self._permission = () if cors is None else cors.headers(headers.get("Origin"))
 
     def start(self, facts: SaleFacts, headers: CIMultiDictProxy[str], body: bytes) -> None:
-        """Judge the request and hand it over; answers at once where that fails."""
+        """Check the request and send it to the batcher; a refusal is answered at once."""
         edge, reserve = self._path.edge, self._path.reserve
         edge.enter()
         try:
@@ -93,7 +94,7 @@ class _Exchange:
             ask = self._ask = reserve.ask(facts, headers, body, principal)
             try:
                 reply = reserve.send(ask)
-            except Overloaded:  # too many wait for their turn
+            except Overloaded:  # too many reserves wait for their turn
                 raise edge.shed(Work.RESERVING, principal, self._line.peer, headers) from None
             reply.add_done_callback(self._replied)
         except Exception as error:  # noqa: BLE001 - the boundary: everything becomes a problem
@@ -103,7 +104,7 @@ class _Exchange:
 
     def _replied(self, reply: asyncio.Future[ReserveReply]) -> None:
         path, ask = self._path, self._ask
-        assert ask is not None  # noqa: S101 - set before anything was sent
+        assert ask is not None  # noqa: S101 - set before the request was sent
         try:
             self._finish(path.reserve.answer(ask, reply.result()))
         except InventoryError as error:
@@ -131,7 +132,7 @@ _SCOPES = frozenset({Scope.BUYER, Scope.STOREFRONT})
 
 
 class HotProtocol(GuardedProtocol):
-    """One connection; see the module."""
+    """One connection, which answers plain reserves on the hot path."""
 
     __slots__ = ("_hot_path", "_parked")
 
@@ -147,7 +148,7 @@ class HotProtocol(GuardedProtocol):
         """Protocol callback."""
         waiter = self._waiter
         if waiter is None or waiter.done() or self._messages or self._paused:
-            super().data_received(data)  # busy, or its answers are not being read
+            super().data_received(data)  # a request is under way, or the caller does not read
             return
         self._waiter = None
         try:
@@ -164,13 +165,13 @@ class HotProtocol(GuardedProtocol):
             waiter.set_result(None)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Protocol callback; the connection's task ends as it does when idle."""
+        """Protocol callback; the connection's task ends like that of an idle connection."""
         if self._parked is not None:
             self._waiter, self._parked = self._parked, None
         super().connection_lost(exc)
 
     def _take(self, waiter: asyncio.Future[None]) -> bool:
-        """Answer the one waiting request here, if it is of the kind."""
+        """Answer the waiting request here, if it is a plain reserve; returns whether it is."""
         message, payload = self._messages[0]
         facts = self._hot_path.facts_for(message, payload)
         if facts is None or self._parser is None or self._manager is None:
@@ -186,7 +187,7 @@ class HotProtocol(GuardedProtocol):
         return True
 
     def respond(self, response: bytes, *, closing: bool) -> None:
-        """Send the answer to the request that was taken; ready for the next one."""
+        """Send the answer of the request under way, and make the connection idle again."""
         self._request_in_progress = False
         if self._handler_waiter is not None and not self._handler_waiter.done():
             self._handler_waiter.set_result(None)
@@ -219,10 +220,10 @@ class HotServer(ProblemServer):
         request_factory: Any,
         **options: Any,
     ) -> None:
-        """`handler` and `request_factory` are the general way's."""
+        """`handler` and `request_factory` are those of the general way."""
         super().__init__(connections, handler, request_factory, **options)
         self._hot_path = hot_path
 
     def __call__(self) -> web.RequestHandler:
-        """A connection's protocol."""
+        """The protocol of a new connection."""
         return HotProtocol(self._hot_path, self._guard, self, loop=self._loop, **self._options)

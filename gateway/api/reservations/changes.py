@@ -1,7 +1,7 @@
-"""What may be done with a reservation that is there: read, confirm, cancel, extend, return units.
+"""Calls on an existing reservation: read, confirm, cancel, extend, return units.
 
-Redis answers while the sale lives, the ledger once it is settled. Whoever may not see a reservation
-is told that there is none.
+Redis answers until the sale is settled, then the ledger does. A caller who may not see a
+reservation gets not_found.
 """
 
 from collections.abc import Awaitable, Callable
@@ -40,30 +40,30 @@ Result = TypeVar("Result")
 
 
 class _Target(msgspec.Struct, frozen=True):
-    """A reservation somebody names, in a sale that is there."""
+    """The reservation a call names, and its sale, which has been opened."""
 
     identifier: ReservationId
     facts: SaleFacts
 
 
 class ReservationService:
-    """See the module. Every method raises Problem."""
+    """Reads and changes reservations. Every method raises Problem."""
 
     def __init__(
         self, directory: SaleDirectory, store: ReservationStore, settled: SettledReservations
     ) -> None:
-        """Over Redis (`store`) and, for settled sales, the ledger."""
+        """`store` reaches Redis; `settled` reads settled sales in the ledger."""
         self._directory = directory
         self._store = store
         self._settled = settled
 
     async def read(self, reservation_id: str, principal: Principal) -> ReservationAnswer:
-        """The reservation as it is now."""
+        """The reservation in its current state."""
         target = await self._target(reservation_id)
         return await self._owned(target, principal)
 
     async def confirm(self, reservation_id: str, body: ConfirmBody) -> Resolution:
-        """Held → confirmed, whole or in part."""
+        """Held → confirmed, the whole reservation or a part."""
         target = await self._target(reservation_id)
         lines = numbered_lines(target.facts, body.lines) if body.lines else NO_LINES_ASKED
         partition, token = target.identifier.partition, target.identifier.token
@@ -88,11 +88,11 @@ class ReservationService:
         )
 
     async def extend(self, reservation_id: str, principal: Principal, seconds: int) -> Resolution:
-        """A later deadline, as far as the sale allows; at that cap the hold stays as it is."""
+        """Move the deadline later, up to the sale's cap; at the cap nothing changes."""
         target = await self._target(reservation_id)
         await self._owned(target, principal)
         partition, token = target.identifier.partition, target.identifier.token
-        # Not idempotent: an extend whose outcome is unknown is not made again here.
+        # Extend is not idempotent, so it is not repeated when its outcome is unknown.
         return await self._edge(
             target,
             lambda: self._store.extend(partition, token, seconds * 1000),
@@ -101,7 +101,7 @@ class ReservationService:
         )
 
     async def return_units(self, reservation_id: str, key: str, body: ReturnBody) -> Resolution:
-        """Units of a confirmed reservation given back, once per key."""
+        """Return units of a confirmed reservation, once per key."""
         target = await self._target(reservation_id)
         lines = numbered_lines(target.facts, body.lines) if body.lines else NO_LINES_ASKED
         partition, token = target.identifier.partition, target.identifier.token
@@ -173,7 +173,7 @@ class ReservationService:
         *,
         times: int = ASKED_AGAIN_TIMES,
     ) -> Resolution:
-        """Take one edge in Redis; of a settled sale only what was `done_before` is answered."""
+        """Change the state in Redis; in a settled sale only a call `done_before` succeeds."""
         if target.facts.state is not SaleState.SETTLED:
             try:
                 return resolution_of(
@@ -215,14 +215,14 @@ class ReservationService:
 
 
 def may_see(principal: Principal, buyer_id: str) -> bool:
-    """A buyer sees only what is theirs; services see all."""
+    """Whether the caller may see this buyer's reservations: buyers only their own, services all."""
     return principal.scope is not Scope.BUYER or principal.subject == buyer_id
 
 
 async def _asked_again(
     call: Callable[[], Awaitable[Result]], times: int = ASKED_AGAIN_TIMES
 ) -> Result:
-    """Make an idempotent call once more where its outcome was lost with the connection."""
+    """Make an idempotent call; at most `times` tries while its outcome is unknown."""
     for _ in range(times - 1):
         try:
             return await call()

@@ -1,4 +1,4 @@
-"""What a caller asks for, in the partition's terms: lines by number, and for which buyer."""
+"""Requested lines by number, as scripts take them; their fingerprint; the buyer of a request."""
 
 from base64 import urlsafe_b64encode
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from gateway.inventory.types import AskedLines
 
 
 def fingerprint_of(lines: Sequence[LineBody]) -> str:
-    """11 characters that are the same for every way to write the same lines."""
+    """11 characters, equal for requests of equal lines, in any order and any split."""
     sums: dict[tuple[str, str], int] = {}
     for line in lines:
         place = (line.sku, line.location or "")
@@ -47,11 +47,11 @@ def numbered_lines(facts: SaleFacts, lines: Sequence[LineBody]) -> AskedLines:
 
 
 def buyer_of(principal: Principal, given: str | None) -> str:
-    """For whom to act. Raises Problem invalid: a buyer acts for nobody else."""
+    """The buyer of a request. Raises Problem invalid when a buyer names another buyer."""
     if principal.scope is Scope.BUYER:
         if given is not None and given != principal.subject:
-            raise Problem("invalid", "buyer_id: leave it out, or give the token's own.")
+            raise Problem("invalid", "buyer_id: omit it, or give the buyer of the token.")
         return principal.subject
     if given is None:
-        raise Problem("invalid", "buyer_id: a storefront says for which buyer it acts.")
+        raise Problem("invalid", "buyer_id: required, the buyer for whom the storefront acts.")
     return check_text("buyer_id", given, SUBJECT_BYTES_MAX)

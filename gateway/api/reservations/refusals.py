@@ -1,4 +1,4 @@
-"""What a caller is told whose reserve was refused: a Problem for each outcome of the script."""
+"""The Problems of refused reserves, one for each refusing outcome of the script."""
 
 from collections.abc import Callable
 
@@ -9,14 +9,14 @@ from gateway.inventory.keys import PartitionId
 from gateway.inventory.outcomes import Outcome, ReserveReply
 
 _UNADMITTED = {
-    "missing": "An Admission-Token of this buyer for this sale is needed: join the queue.",
+    "missing": "An Admission-Token of this buyer for this sale is required: join the queue.",
     "spent": "The admission was spent by an earlier reservation: join the queue again.",
     "expired": "The admission has ended: join the queue again.",
 }
 
 
 def refusal(facts: SaleFacts, partition: PartitionId, reply: ReserveReply) -> Problem:
-    """The Problem of a reply that is no reservation. RuntimeError for one that is no refusal."""
+    """The Problem of a refusing reply. Raises RuntimeError for an outcome that is not a refusal."""
     tell = _TOLD.get(reply.outcome)
     if tell is None:
         raise RuntimeError(f"a reserve was answered {reply.outcome}: {reply.detail}")
@@ -24,12 +24,12 @@ def refusal(facts: SaleFacts, partition: PartitionId, reply: ReserveReply) -> Pr
 
 
 def not_open(state: str) -> Problem:
-    """The sale's state does not allow it."""
-    return Problem("sale_not_open", "The sale does not take reservations now.", state=str(state))
+    """The Problem when the sale's state does not allow reservations."""
+    return Problem("sale_not_open", "The sale does not accept reservations now.", state=str(state))
 
 
 def key_reused() -> Problem:
-    """The key is bound to another request."""
+    """The Problem when the Idempotency-Key is bound to another request."""
     return Problem("idempotency_key_reused", "This key was used with another request.")
 
 
@@ -44,7 +44,7 @@ def _cooling_down(_facts: SaleFacts, _partition: PartitionId, reply: ReserveRepl
     wait_seconds = -(-_number(reply.detail) // 1000)
     return Problem(
         "rate_limited",
-        f"{reply.more} holds of this buyer lapsed or were cancelled; the next one has to wait.",
+        f"{reply.more} holds of this buyer expired or were cancelled; the next hold must wait.",
         headers=(("Retry-After", str(wait_seconds)),),
         limit="given_back",
         given_back=reply.more,
@@ -59,7 +59,7 @@ def _not_admitted(_facts: SaleFacts, _partition: PartitionId, reply: ReserveRepl
 def _limit_exceeded(facts: SaleFacts, partition: PartitionId, reply: ReserveReply) -> Problem:
     shown, limit = own_holds(partition, reply.holds), _number(reply.more)
     if reply.detail == 0:
-        detail = f"A buyer may have {limit} reservations in a sale that were never paid for."
+        detail = f"A buyer may have {limit} unpaid reservations in a sale."
         return Problem("limit_exceeded", detail, limit=limit, own_holds=shown)
     sku = facts.catalog.item(_number(reply.detail)).sku
     detail = f"A buyer may have {limit} of SKU {sku}, held and bought."
@@ -75,7 +75,7 @@ def _sold_out(facts: SaleFacts, partition: PartitionId, reply: ReserveReply) -> 
 
 def _number(value: object) -> int:
     if not isinstance(value, int):
-        raise TypeError(f"{value!r} where a number was due")
+        raise TypeError(f"{value!r} is not a number")
     return value
 
 
@@ -85,9 +85,11 @@ _TOLD: dict[str, Callable[[SaleFacts, PartitionId, ReserveReply], Problem]] = {
     Outcome.COOLING_DOWN: _cooling_down,
     Outcome.NOT_ADMITTED: _not_admitted,
     Outcome.LEDGER_BEHIND: lambda *_: Problem(
-        "ledger_behind", "The ledger must catch up before more is promised."
+        "ledger_behind", "The ledger must catch up before more units are promised."
     ),
-    Outcome.OVERLOADED: lambda *_: Problem("overloaded", "Units are on their way back; ask again."),
+    Outcome.OVERLOADED: lambda *_: Problem(
+        "overloaded", "Expired holds are being returned to stock; ask again."
+    ),
     Outcome.LIMIT_EXCEEDED: _limit_exceeded,
     Outcome.SOLD_OUT: _sold_out,
 }

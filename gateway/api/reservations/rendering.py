@@ -1,4 +1,4 @@
-"""Reservations as the scripts give them, rendered for callers."""
+"""Renders reservations for callers, from the scripts' replies."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -20,13 +20,13 @@ STATE_NAMES = {state.value: cast("StateName", state.name.lower()) for state in R
 def _priced(
     catalog: Catalog, lines: PlacedLines, currency: str
 ) -> tuple[tuple[LineAnswer, ...], Total]:
-    """Lines and their total; in a drop nearly everybody's are the same."""
+    """Lines and their total, cached: in a drop nearly all reservations have equal lines."""
     answers = line_answers(catalog, lines)
     return answers, total_of(answers, currency)
 
 
 def line_answers(catalog: Catalog, lines: PlacedLines) -> tuple[LineAnswer, ...]:
-    """The lines by name and price."""
+    """The lines with SKU, location and unit price."""
     answers = []
     for index in range(0, len(lines), 2):
         account = catalog.account(lines[index])
@@ -36,7 +36,7 @@ def line_answers(catalog: Catalog, lines: PlacedLines) -> tuple[LineAnswer, ...]
 
 
 def total_of(lines: Sequence[LineAnswer], currency: str) -> Total:
-    """What the lines cost together."""
+    """The price of all lines together."""
     return Total(sum(line.quantity * line.unit_price for line in lines), currency)
 
 
@@ -63,7 +63,7 @@ def reservation_answer(
 
 
 def own_holds(partition: PartitionId, holds: Sequence[Reservation]) -> tuple[OwnHold, ...]:
-    """Holds of the caller that stand in the way."""
+    """The caller's own holds, which stand in the way of another hold."""
     return tuple(
         OwnHold(str(ReservationId(partition, hold.token)), instant_ms(hold.deadline))
         for hold in holds

@@ -1,7 +1,7 @@
 """The hot path: `POST /v1/sales/{sale}/reservations`, from header and body bytes to answer bytes.
 
-Nothing here knows a web framework, so that every way in shares it. What is the same for all
-requests is made once; a request that gets as far as Redis takes one script call, with others.
+The module is independent of the web framework, so that the hot path and aiohttp's way share it.
+Whatever requests have in common is made once; a request that reaches Redis shares a script call.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ from gateway.inventory.outcomes import Outcome, ReserveReply
 from gateway.inventory.types import Reservation, ReserveRequest, SaleState
 
 ASK_AGAIN_FIRST_SECONDS = 0.05
-# The number of a buyer's admission, and when it ends in ms on the server's clock.
+# The number of a buyer's admission, and the instant of its end in ms on Redis' clock.
 Admission = tuple[int, int]
 NO_ADMISSION: Admission = (0, 0)
 
@@ -53,8 +53,8 @@ def _shape(
 def _admission(
     gate: QueueGate, facts: SaleFacts, headers: Mapping[str, str], buyer_id: str
 ) -> Admission:
-    """What the buyer's token says, where the sale has a waiting room; whether it still lets anybody
-    in only the partition knows, and a replay passes without one.
+    """The admission in the request's token, in a sale with a waiting room. Only the partition knows
+    whether it is still valid, and a replay needs none, so a bad token gives NO_ADMISSION.
     """
     if facts.spec.waiting_room is None or not gate.lets(facts.sale_id, buyer_id):
         return NO_ADMISSION
@@ -66,7 +66,7 @@ def _admission(
 
 
 class Ask(msgspec.Struct, frozen=True, gc=False):
-    """A request that has the right shape: what to ask the partition for, and for whom."""
+    """A well-formed request: the sale, the partition, and the request for the script."""
 
     facts: SaleFacts
     partition: PartitionId
@@ -80,13 +80,13 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
 
 @lru_cache(maxsize=1024)
 def _known_body(raw: bytes) -> tuple[ReserveBody, str]:
-    """A body and its fingerprint; in a drop nearly everybody sends the same bytes."""
+    """A body and its fingerprint, cached: in a drop nearly all bodies are equal."""
     body = _body.decode_json(raw)
     return body, fingerprint_of(body.lines)
 
 
 class Reserve:
-    """The call. What needs no waiting is in `ask`, `send` and `answer`, for the hot path to use."""
+    """The call `reserve`. The hot path uses `ask`, `send` and `answer`, which never wait."""
 
     def __init__(
         self,
@@ -99,8 +99,8 @@ class Reserve:
         buyer_quota: Quota | None,
         deadline_seconds: float,
     ) -> None:
-        """`buyer_quota` is the limit the store was given; `deadline_seconds`: how long to ask again
-        when an outcome is unknown.
+        """`buyer_quota`: the store's rate limit per buyer; `deadline_seconds`: bound of the retries
+        while an outcome is unknown.
         """
         self._gate = gate
         self._directory = directory
@@ -115,11 +115,13 @@ class Reserve:
     ) -> Answer:
         """Check the shape, decide in Redis (after settlement: in the ledger), render.
 
-        Raises Problem for every answer that is no 201.
+        Raises Problem for every answer other than 201.
         """
         facts = self._directory.cached(sale_id)
         if facts is None:
-            _shape(headers, raw, principal)  # a bad request is told so, whatever the sale
+            _shape(
+                headers, raw, principal
+            )  # a malformed request is refused before the sale is read
             facts = await facts_or_problem(self._directory, sale_id)
         if self._must_see_room(facts):
             await self._gate.see(facts)
@@ -131,7 +133,7 @@ class Reserve:
             raise
 
     def facts_at_hand(self, sale_id: str) -> SaleFacts | None:
-        """Facts of a sale that Redis answers for, where they are known without waiting."""
+        """The sale's facts, when Redis answers for it and nothing must be read first; else None."""
         facts = self._directory.cached(sale_id)
         if facts is None or facts.state is SaleState.SETTLED or self._must_see_room(facts):
             return None
@@ -157,17 +159,17 @@ class Reserve:
             numbered_lines(facts, body.lines),
             admission,
             admission_expires_at,
-            # Shops have a limit of their own: theirs are the buyers of a whole storefront.
+            # A shop acts for many buyers and has a rate limit of its own.
             principal.scope is Scope.BUYER,
         )
         return Ask(facts, facts.home_of(buyer_id), request)
 
     def send(self, ask: Ask) -> asyncio.Future[ReserveReply]:
-        """Hand over to the batcher; its errors are in the future, Overloaded is raised at once."""
+        """Enqueue the request in the batcher; the future raises its errors. Raises Overloaded."""
         return self._batcher.enqueue(ask.partition, ask.request)
 
     def answer(self, ask: Ask, reply: ReserveReply) -> Answer | Problem:
-        """What the caller is told."""
+        """The answer or the Problem for a reply of the script; counts it."""
         detail, quota = reply.detail, self._buyer_quota
         told = () if quota is None or reply.remaining < 0 else rate_headers(quota, reply.remaining)
         if not isinstance(detail, Reservation):
@@ -188,14 +190,14 @@ class Reserve:
     def _refusal(self, ask: Ask, reply: ReserveReply) -> Problem:
         if reply.outcome == Outcome.RATE_LIMITED and isinstance(reply.detail, int):
             if self._buyer_quota is None:
-                raise RuntimeError("a limit was reached where there is none")
+                raise RuntimeError("a script refused by a rate limit that is not configured")
             detail = "This buyer reserves too often in this sale."
             return rate_limited(self._buyer_quota, reply.detail / 1000, detail)
         return refusal(ask.facts, ask.partition, reply)
 
     async def insist(self, ask: Ask, doubt: Exception) -> Answer | Problem:
-        """The answer although a first try ended in `doubt`: asks again with the same id within the
-        deadline where the outcome is unknown.
+        """The answer after a first try ended in `doubt`. An unknown outcome is asked for again,
+        with the reservation's id, until the deadline.
         """
         try:
             return self.answer(ask, await self._ask_again(ask, doubt))
@@ -224,7 +226,7 @@ class Reserve:
         return answer
 
     async def _ask_again(self, ask: Ask, doubt: Exception) -> ReserveReply:
-        """The script's reply at last. Raises `doubt` where nothing was sent, or time is up."""
+        """The script's reply. Raises the doubt when nothing was sent or the time is up."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._deadline_seconds
         pause_seconds = ASK_AGAIN_FIRST_SECONDS
@@ -236,7 +238,7 @@ class Reserve:
             except UnknownOutcome as error:
                 doubt = error
             except Recovering:
-                continue  # nothing was sent this time: the doubt is still the first one's
+                continue  # nothing was sent, so the earlier outcome is still unknown
         raise doubt
 
     async def _replay_settled(self, ask: Ask) -> Answer:

@@ -1,4 +1,4 @@
-"""What the scripts answer about one reservation, as a result or as a Problem."""
+"""Turns the scripts' replies about one reservation into a Resolution or a Problem."""
 
 import msgspec
 
@@ -13,14 +13,14 @@ from gateway.inventory.outcomes import EdgeReply, Outcome
 
 
 class Resolution(msgspec.Struct, frozen=True):
-    """A reservation after a call; `replayed` when the call had been made before."""
+    """A reservation after a call; `replayed`: the call had taken effect before."""
 
     reservation: ReservationAnswer
     replayed: bool = False
 
 
 def resolution_of(facts: SaleFacts, partition: PartitionId, reply: EdgeReply) -> Resolution:
-    """The reservation after the edge. Raises the Problem of a refusal."""
+    """The reservation after a change of state. Raises the Problem of a refusal."""
     if reply.reservation is None:
         raise _blind_refusal(partition, reply.outcome)
     answer = reservation_answer(facts, partition, reply.reservation)
@@ -32,45 +32,47 @@ def resolution_of(facts: SaleFacts, partition: PartitionId, reply: EdgeReply) ->
         case Outcome.NOT_RESERVED:
             raise Problem("invalid", "lines: more than was reserved.", lines=answer.lines)
         case Outcome.NOT_CONFIRMED:
-            raise Problem("invalid_state", "Only what was confirmed returns.", state=answer.state)
+            raise Problem(
+                "invalid_state", "Only confirmed units can be returned.", state=answer.state
+            )
         case Outcome.NOT_SOLD:
             raise Problem(
                 "invalid_state",
-                "More than is left of what was confirmed.",
+                "More units than were confirmed and not returned yet.",
                 lines=answer.lines,
                 returned=answer.returned,
             )
         case Outcome.TOO_MANY:
-            raise Problem("invalid_state", "No more returns are kept for one reservation.")
+            raise Problem("invalid_state", "The reservation has the most returns it can have.")
     return Resolution(answer, replayed=reply.outcome == Outcome.REPLAYED)
 
 
 def _blind_refusal(partition: PartitionId, outcome: str) -> Problem:
-    """The Problem of a refusal that tells nothing of the reservation."""
+    """The Problem of a reply without the reservation."""
     match outcome:
         case Outcome.UNKNOWN:
             return not_found("reservation")
         case Outcome.KEY_REUSED:
             return key_reused()
         case Outcome.LEDGER_BEHIND:
-            return Problem("ledger_behind", "The ledger must catch up before holds are longer.")
-    raise RuntimeError(f"{partition} answered {outcome} and no reservation")
+            return Problem("ledger_behind", "The ledger must catch up before holds are extended.")
+    raise RuntimeError(f"{partition} answered {outcome} without a reservation")
 
 
 def hold_expired(answer: ReservationAnswer) -> Problem:
-    """The deadline has passed."""
+    """The Problem of a hold whose deadline has passed."""
     return Problem("hold_expired", "The hold has expired.", expires_at=answer.expires_at)
 
 
 def already_resolved(answer: ReservationAnswer) -> Problem:
-    """It took another way."""
+    """The Problem of a reservation that was resolved in another way."""
     return Problem("already_resolved", f"The reservation is {answer.state}.", state=answer.state)
 
 
 def unavailable(error: InventoryError) -> Problem:
-    """The Problem of a call without an answer; raises the error again where it is a defect."""
+    """The Problem of a call without an answer. Raises an error that is a defect again."""
     if isinstance(error, Overloaded):
-        return Problem("overloaded", "Too much is under way.")
+        return Problem("overloaded", "Too many requests are under way.")
     if isinstance(error, Recovering | UnknownOutcome):
         return recovering()
     raise error

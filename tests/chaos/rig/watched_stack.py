@@ -11,12 +11,12 @@ from pathlib import Path
 
 import msgspec
 
-from config.folder import DataFolder
 from config.logs import configure_logs
 from config.ready import ReadyFile
 from config.runner import stop_on_signals
 from config.settings import RedisSettings, Settings
 from config.sources import load_settings
+from config.stack.folder import DataFolder
 from config.stack.server import HOST, Server
 from config.up import STOP_SERVER_SECONDS, LocalStack, UpOptions
 from tests.support.sentinel import (
@@ -127,7 +127,8 @@ def main() -> None:
     options = UpOptions(given.event_log, WORKERS, given.port, given.ready_file)
     pairs = (pair.split(":") for pair in given.redis)
     ways = {int(port): int(way) for port, way in pairs}
-    stack = WatchedStack(settings, DataFolder(given.data_dir), options, ways, given.sentinel_port)
+    folder = asyncio.run(DataFolder.take(given.data_dir))
+    stack = WatchedStack(settings, folder, options, ways, given.sentinel_port)
     asyncio.run(_run(stack))
 
 

@@ -70,6 +70,8 @@ def test_all_mistakes_are_reported_at_once(monkeypatch: pytest.MonkeyPatch, tmp_
     ):
         assert name in text, name
     assert len(caught.value.problems) == 8
+    meaning = RedisSettings.model_fields["connections"].description
+    assert f"greater than 0 (meaning: {meaning})" in text
     assert "short" not in text, "a refused secret is not printed"
 
 

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from rich.console import Console, RenderableType
 
-from config.commands.pace import pace_between
-from config.commands.top import sparkline, view
-from config.commands.views import reconciliation_view, sale_view
+from config.commands.operations.pace import pace_between
+from config.commands.operations.top import sparkline, view
+from config.commands.operations.views import reconciliation_view, sale_view
 
 
 def shown(renderable: RenderableType) -> str:

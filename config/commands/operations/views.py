@@ -1,4 +1,4 @@
-"""Answers of the API as an operator reads them: tables on a terminal, JSON for everything else."""
+"""Answers of the API as an operator reads them: tables on a terminal, JSON anywhere else."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -34,7 +34,7 @@ def table(*columns: str, title: str | None = None) -> Table:
 
 
 def sale_view(answer: dict[str, Any]) -> RenderableType:
-    """A sale: what it is, and its items, with their counters where it has some."""
+    """A sale and its items, with their counters once the sale is open."""
     snapshot = answer.get("snapshot")
     counters = {item["sku"]: item for item in snapshot["items"]} if snapshot else {}
     counted = ("available", "held", "sold") if snapshot else ()
@@ -66,7 +66,7 @@ def sales_view(answer: dict[str, Any]) -> RenderableType:
 
 
 def adjustment_view(answer: dict[str, Any]) -> RenderableType:
-    """What an adjustment left."""
+    """An adjustment, and the counters after it."""
     return Text(
         f"{answer['sku']} at {answer['location']}: {answer['delta']:+}; now "
         f"{answer['available']} available, {answer['held']} held, {answer['sold']} sold"
@@ -74,7 +74,7 @@ def adjustment_view(answer: dict[str, Any]) -> RenderableType:
 
 
 def accounting_view(answer: dict[str, Any]) -> RenderableType:
-    """What a settled sale came to."""
+    """The final accounting of a sale."""
     names = ("loaded", "adjusted", "confirmed", "restocked", "written_off", "sold", "unsold")
     rows = table("SKU", "location", *(f">{name.replace('_', ' ')}" for name in names))
     for line in answer["lines"]:
@@ -95,8 +95,8 @@ def reconciliation_view(answer: dict[str, Any]) -> RenderableType:
     )
     at = ", ".join(f"{w['partition']}:{w['epoch']}-{w['sequence']}" for w in answer["watermarks"])
     if answer["balanced"]:
-        told = f": Redis and the ledger agree at {at}{rebuilt}"
-        return Text.assemble(("balanced", "bold green"), told)
+        agreement = f": Redis and the ledger agree at {at}{rebuilt}"
+        return Text.assemble(("balanced", "bold green"), agreement)
     rows = table("kind", "item", "reservation", "field", ">Redis", ">ledger", "repaired")
     for each in answer["differences"]:
         place = ":".join(part for part in (each["sku"], each["location"]) if part)
@@ -127,7 +127,7 @@ def dead_letters_view(answer: dict[str, Any]) -> RenderableType:
 
 
 def money(amount: dict[str, Any]) -> str:
-    """Minor units and their currency, as they are: how many digits are cents differs."""
+    """An amount in minor units with its currency: currencies differ in their decimal places."""
     return f"{amount['amount']:,} {amount['currency']}"
 
 

@@ -5,24 +5,21 @@ from typing import Annotated, Any
 
 import typer
 
-from config.commands.api import (
-    READY,
-    AsJson,
-    Ready,
-    Sale,
-    Token,
-    Url,
-    call,
+from config.commands.operations.caller import (
+    Caller,
+    ShowingCaller,
+    over_api,
     sale_command,
     sale_path,
 )
+from config.commands.operations.views import queue_view
+from config.commands.options import Sale
 from config.commands.shared import fail, output
-from config.commands.views import queue_view, show
 
 queue_app = typer.Typer(
     help="A sale's waiting room: show, pause, resume, queue-all, rate, revoke, audit."
 )
-# All places of a draw are computed where it has at most so many: some seconds.
+# Up to so many places, all places of a draw are computed: that takes some seconds.
 WHOLE_DRAW_MAX = 1_000_000
 TICKET_CHARACTERS = 28
 NUMBER_BYTES = 5
@@ -33,65 +30,60 @@ sale_command(
     "show",
     ("GET", "/queue/figures"),
     queue_view,
-    "Show who waits, the place being served, and how fast buyers are let in.",
+    "Show a waiting room: who waits, the last place called, how fast buyers are let in.",
 )
 for _name, _help in (
-    ("pause", "Let nobody in for now; those who were let in go on."),
-    ("queue-all", "Let nobody in, and make those wait who were let in."),
-    ("resume", "Let buyers in again; those made to wait get their time back."),
+    ("pause", "Let nobody in for now; admitted buyers go on."),
+    ("queue-all", "Let nobody in, and make admitted buyers wait, too."),
+    ("resume", "Let buyers in again; admitted buyers who had to wait get their time back."),
 ):
     sale_command(queue_app, _name, ("POST", f"/queue/{_name}"), queue_view, _help)
 
 
 @queue_app.command()
+@over_api
 def rate(
+    api: ShowingCaller,
     sale: Sale,
     per_second: Annotated[
-        float | None, typer.Argument(help="Most buyers a second; leave it out for no bound.")
+        float | None, typer.Argument(help="Most buyers per second [default: no bound].")
     ] = None,
-    url: Url = None,
-    token: Token = None,
-    ready_file: Ready = READY,
-    as_json: AsJson = False,
 ) -> None:
-    """Bound how many buyers are let in a second; the room still slows by itself."""
+    """Bound how many buyers are let in per second; the room still slows down by itself."""
     body = {"per_second": per_second}
-    figures = call((url, token, ready_file), "POST", sale_path(sale, "/queue/rate"), body)
-    show(figures, queue_view, as_json=as_json)
+    figures = api.call("POST", sale_path(sale, "/queue/rate"), body)
+    api.show(figures, queue_view)
 
 
 @queue_app.command()
+@over_api
 def revoke(
+    api: ShowingCaller,
     sale: Sale,
     buyer: Annotated[str, typer.Argument(help="The buyer's id.")],
-    reason: Annotated[str, typer.Option(help="Why; kept in the audit log.")],
-    url: Url = None,
-    token: Token = None,
-    ready_file: Ready = READY,
-    as_json: AsJson = False,
+    reason: Annotated[str, typer.Option(help="Reason; kept in the audit log.")],
 ) -> None:
-    """Turn a buyer out: the place is gone, an admission is honoured no more."""
+    """Turn a buyer out: the buyer's place is lost, and an admission is no longer accepted."""
     body = {"buyer_id": buyer, "reason": reason}
-    figures = call((url, token, ready_file), "POST", sale_path(sale, "/queue/revoke"), body)
-    show(figures, queue_view, as_json=as_json)
+    figures = api.call("POST", sale_path(sale, "/queue/revoke"), body)
+    api.show(figures, queue_view)
 
 
 @queue_app.command()
+@over_api
 def audit(
+    api: Caller,
     sale: Sale,
     ticket: Annotated[
-        str | None, typer.Option(help="A ticket, or the number on it: whose place to compute.")
+        str | None, typer.Option(help="Ticket, or the number on it, whose place is printed.")
     ] = None,
-    url: Url = None,
-    token: Token = None,
-    ready_file: Ready = READY,
 ) -> None:
-    """Compute a draw anew and say whether it holds; exit status 1 if it does not.
+    """Compute a draw again and check it; exit status 1 if it does not hold.
 
-    Checks that the seed is the one that was committed to, and that every number has a place of its
-    own; with --ticket, says which place.
+    The seed must match its commitment, and every number must have its own place. With --ticket the
+    place of that ticket is printed, too.
     """
-    found = call((url, token, ready_file), "GET", sale_path(sale, "/queue/draw"))
+    found = api.call("GET", sale_path(sale, "/queue/draw"))
     output.print(f"commitment  {found['commitment']}", markup=False)
     if found["seed"] is None:
         output.print("The draw is still to come; its seed is public after it.")
@@ -100,18 +92,18 @@ def audit(
     problem = _judge(found)
     if problem is not None:
         fail(problem)
-    output.print("The seed is the one that was committed to.")
+    output.print("The seed matches its commitment.")
     if ticket is not None:
-        _tell_place(found, ticket)
+        _print_place(found, ticket)
 
 
 def _judge(found: dict[str, Any]) -> str | None:
-    """What is wrong with a draw, None where it holds."""
+    """The fault of a draw; None where it holds."""
     from gateway.admission.waiting_room.draw import Draw, commitment_of
 
     seed, count = bytes.fromhex(found["seed"]), int(found["count"])
     if commitment_of(seed).hex() != found["commitment"]:
-        return "the seed is not the one that was committed to"
+        return "the seed does not match its commitment"
     if count > WHOLE_DRAW_MAX:
         return None
     draw = Draw(seed, count)
@@ -119,7 +111,7 @@ def _judge(found: dict[str, Any]) -> str | None:
     return None if len(places) == count else "two numbers have one place"
 
 
-def _tell_place(found: dict[str, Any], ticket: str) -> None:
+def _print_place(found: dict[str, Any], ticket: str) -> None:
     from gateway.admission.waiting_room.draw import Draw
 
     number = _number_on(ticket)
@@ -138,4 +130,4 @@ def _number_on(ticket: str) -> int:
     try:
         return int.from_bytes(urlsafe_b64decode(ticket)[:NUMBER_BYTES], "big")
     except ValueError:
-        fail("that is no ticket: give it as the buyer was given it")
+        fail("that is no ticket: give the text that the buyer has")

@@ -1,4 +1,4 @@
-"""Keeps a few things running: starts what died, reports changed pids, stops all in order.
+"""Keeps servers and processes running: restarts, reports changed pids, stops all in order.
 
 Used by `dropgate up` (servers and processes) and by `dropgate gateway --workers N` (processes).
 """
@@ -10,24 +10,25 @@ from typing import Protocol
 import structlog
 
 from config.stack.process import Child, StackError
+from config.waiting import Backoff
 
-# How often every unit is looked at; far below the second within which it has to be back.
+# The pause between two looks at a unit; far below the second in which it must be back.
 WATCH_SECONDS = 0.05
-# The pause before the next start of a unit that keeps dying at once, doubled up to the last.
+# The pauses before restarts of a unit that keeps dying: doubled from the first to the longest.
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 0.8
-# A unit that ran this long has recovered: its next death is answered at once again.
+# A unit that ran this long has recovered: its next restart comes after the first pause.
 STEADY_SECONDS = 5.0
 
 _log = structlog.get_logger()
 
 
 class Unit(Protocol):
-    """Something that can be started, watched and stopped; a server of the stack is one."""
+    """Something that can be started, watched and stopped, such as a server of the stack."""
 
     @property
     def name(self) -> str:
-        """Its name in the ready file; several units may share one."""
+        """Its name in the ready file; several units may share a name."""
 
     @property
     def pid(self) -> int:
@@ -73,10 +74,10 @@ class ProcessUnit:
 
 
 class Supervisor:
-    """Watches units from `keep` until `stop`; `changed` is called whenever a pid is another.
+    """Watches units from `keep` until `stop`; `changed` is called whenever a pid changes.
 
     Units of one group are started and stopped together, groups in the order they were added;
-    stopping goes the other way round.
+    they are stopped in reverse order.
     """
 
     def __init__(self, changed: Callable[[], None] = lambda: None) -> None:
@@ -103,7 +104,7 @@ class Supervisor:
         return found
 
     async def start(self, units: Sequence[Unit]) -> None:
-        """Add a group and start it. Raises the first unit's `StackError`; `stop` is still due."""
+        """Add a group and start it. Raises the first `StackError`; call `stop` in any case."""
         self._groups.append(list(units))
         try:
             async with asyncio.TaskGroup() as group:
@@ -127,17 +128,16 @@ class Supervisor:
 
     async def _keep(self, unit: Unit) -> None:
         clock = asyncio.get_running_loop().time
-        pause = FIRST_PAUSE_SECONDS
+        pauses = Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, jitter=False)
         started_at = clock()
         while True:
             if unit.alive:
                 if clock() - started_at >= STEADY_SECONDS:
-                    pause = FIRST_PAUSE_SECONDS
+                    pauses.reset()
                 await asyncio.sleep(WATCH_SECONDS)
                 continue
             _log.warning("died", action="supervise", unit=unit.name, pid=unit.pid)
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+            await pauses.pause()
             started_at = clock()
             await self._restart(unit)
 
@@ -146,14 +146,14 @@ class Supervisor:
         previous = unit.pid
         starting = asyncio.create_task(unit.start())
         try:
-            # A server's start ends when it serves, but its pid is another from the spawn on.
+            # A server's start ends when it serves, but its pid changes with the spawn.
             while not starting.done():
                 if unit.pid != previous:
                     previous = unit.pid
                     self._changed()
                 await asyncio.wait([starting], timeout=WATCH_SECONDS)
             starting.result()
-        except Exception as error:  # noqa: BLE001 - whatever it was, the next try follows
+        except Exception as error:  # noqa: BLE001 - after any fault the next try follows
             _log.error("not restarted", action="supervise", unit=unit.name, reason=str(error))
         else:
             _log.info("restarted", action="supervise", unit=unit.name, pid=unit.pid)

@@ -9,7 +9,7 @@ PERCENTILES = (0.5, 0.99)
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Of one stretch of time: calls a second, and how long reserves took.
+    """Calls per second in a stretch of time, and how long reserves took in it.
 
     `percentiles_ms` has None where no reserve was answered, and infinity where it took longer than
     the last bound of the histogram.
@@ -21,8 +21,8 @@ class Pace:
 
 
 def pace_between(before: dict[str, Any], after: dict[str, Any]) -> Pace | None:
-    """The pace from one answer of GET …/figures to a later one; None where they are the same, or
-    where the counters were begun anew in between.
+    """The pace between two answers of GET …/figures; None where no time is between them, or where
+    the counters restarted.
     """
     seconds = (_read_at(after) - _read_at(before)).total_seconds()
     was, now = before["gateway"], after["gateway"]
@@ -43,7 +43,7 @@ def pace_between(before: dict[str, Any], after: dict[str, Any]) -> Pace | None:
 
 
 def _percentile(part: float, bounds: list[float], counts: list[int]) -> float | None:
-    """The bound that so great a part of the calls kept."""
+    """The bound of the histogram within which this part of the calls was answered."""
     wanted, seen = part * sum(counts), 0
     for bound, count in zip(bounds, counts, strict=True):
         seen += count

@@ -14,34 +14,34 @@ from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from config.commands.api import READY, Ready, Sale, Token, Url, call, sale_path
-from config.commands.pace import Pace, pace_between
+from config.commands.operations.caller import Caller, over_api, sale_path
+from config.commands.operations.pace import Pace, pace_between
+from config.commands.operations.views import state_text, table
+from config.commands.options import Sale
 from config.commands.shared import output
-from config.commands.views import state_text, table
 
 HISTORY_READINGS = 60
 BAR_WIDTH_COLUMNS = 24
 SPARKS = "▁▂▃▄▅▆▇█"
 
 
+@over_api
 def top(
+    api: Caller,
     sale: Sale,
     interval: Annotated[float, typer.Option(min=0.2, help="Seconds between two readings.")] = 1.0,
     readings: Annotated[
-        int | None, typer.Option(min=1, help="End after so many readings [default: never].")
+        int | None, typer.Option(min=1, help="Number of readings [default: no end].")
     ] = None,
-    url: Url = None,
-    token: Token = None,
-    ready_file: Ready = READY,
 ) -> None:
     """Show a sale live: stock, rates, refusals, latency and the way to the ledger.
 
-    On a terminal until Ctrl-C; elsewhere one line of JSON for each reading.
+    On a terminal it runs until Ctrl-C; elsewhere each reading is one line of JSON.
     """
 
     def read() -> Iterator[dict[str, Any]]:
         for made in itertools.count(1):
-            yield call((url, token, ready_file), "GET", sale_path(sale, "/figures"))
+            yield api.call("GET", sale_path(sale, "/figures"))
             if made == readings:
                 return
             time.sleep(interval)
@@ -97,7 +97,7 @@ def _stock(now: dict[str, Any]) -> RenderableType:
 
 
 def _bar(sold: int, held: int, units: int) -> Text:
-    """How much of the item has gone, by width."""
+    """Sold and held units of an item as parts of a bar."""
     if units <= 0:
         return Text("")
     gone = round(BAR_WIDTH_COLUMNS * sold / units)
@@ -126,10 +126,10 @@ def _reserves(paces: list[Pace | None]) -> RenderableType:
     for code, rate in sorted(last.refused.items(), key=lambda pair: -pair[1]):
         history = [pace.refused.get(code, 0.0) if pace else 0.0 for pace in paces]
         rows.add_row(code, f"{rate:,.1f}", sparkline(history))
-    told = " · ".join(
+    times = " · ".join(
         f"p{part * 100:g} {_at_most(bound)}" for part, bound in last.percentiles_ms.items()
     )
-    rows.add_row("time to answer", "", told)
+    rows.add_row("time to answer", "", times)
     return rows
 
 

@@ -1,0 +1,1 @@
+"""The operators' commands: calls of the HTTP API, and their answers on a terminal."""
