@@ -23,6 +23,8 @@ html_show_copyright = False
 
 # README is not what a web server shows first, so index.html leads there.
 _START = '<!doctype html><title>{0}</title><meta http-equiv="refresh" content="0; url={1}.html">\n'
+# A link that leaves this folder leads to no page of the site: only its text is kept.
+_OUTSIDE = re.compile(r"\[([^\]]+)\]\(\.\./[^)]+\)")
 _SECTION = re.compile(r"^\*\*(?P<caption>.+)\*\*$|\]\((?P<page>[^)#:]+\.md)\)", re.MULTILINE)
 
 
@@ -51,6 +53,8 @@ def navigation(text: str, *, is_root: bool) -> str:
 
 
 def _add_navigation(_app: Sphinx, page: str, source: list[str]) -> None:
+    if page == root_doc:
+        source[0] = _OUTSIDE.sub(r"\1", source[0])
     if Path(page).name == "README":
         source[0] += navigation(source[0], is_root=page == root_doc)
 
