@@ -7,6 +7,7 @@ difference.
 """
 
 from collections.abc import Iterable, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass
 
 import asyncpg
@@ -22,6 +23,7 @@ from reconciler.comparing.judging import Judge, Place
 from reconciler.comparing.limits import Limits
 from reconciler.comparing.paging import Scope
 from reconciler.comparing.records import Records
+from reconciler.comparing.whole import suspects_of_partition
 from reconciler.context import QUERIES, Context
 
 COUNTERS = ("loaded", "adjusted", "transferred", "in_transit", "available", "held", "sold")
@@ -37,7 +39,7 @@ class CompareConfig:
 
     interval_seconds: float = 30.0
     ledger_wait_seconds: float = 10.0
-    page_records: int = 500
+    page_records: int = 1000
     full_interval_seconds: float = 600.0
 
     def __post_init__(self) -> None:
@@ -91,18 +93,36 @@ async def compare_partition(
     await wait_for_ledger(context.ledger, partition, position, config.ledger_wait_seconds)
     view = await _read_ledger(context.ledger, partition, position)
     found = [*_compare_counters(partition, snapshot, view), *view.voids]
-    scope = Scope(context, partition, position, config.page_records, since)
+    scope = Scope(context, partition, position, config.page_records)
     places = tuple((account.sku, account.location) for account in snapshot.accounts)
     records = Records(scope, Judge(partition, places), config.ledger_wait_seconds)
-    await records.compare()
+    limits = Limits(scope, _skus(places), config.ledger_wait_seconds)
+    if since is None:
+        await _compare_all(scope, records, limits, places)
+    else:
+        await records.compare_changed(since)
+        await limits.compare_changed(since)
     if records.missing or snapshot.reservations != view.reservations:
         await records.find_unknown()
-    strangers = tuple(_strangers(records.differences))
-    limits = Limits(scope, _skus(places), config.ledger_wait_seconds, strangers)
-    await limits.compare()
+    await limits.compare(tuple(_strangers(records.differences)))
     found += [*records.differences, *limits.differences]
     # A reservation that changed twice is on two pages, and its differences are found twice.
     return Comparison(partition, position, tuple(dict.fromkeys(found))[:DIFFERENCES_MAX], places)
+
+
+async def _compare_all(
+    scope: Scope, records: Records, limits: Limits, places: tuple[Place, ...]
+) -> None:
+    """Every record and every buyer; what differs at first sight is looked at again on the way."""
+    items = {sku: number for number, sku in enumerate(_skus(places), start=1)}
+    item_of = {number: items[sku] for number, (sku, _) in enumerate(places, start=1)}
+    async with aclosing(suspects_of_partition(scope, item_of)) as pages:
+        async for suspects in pages:
+            await records.suspect(suspects.tokens)
+            await limits.compare(suspects.buyers)
+            if records.full or limits.full:
+                break
+    await records.settle()
 
 
 def _skus(places: tuple[Place, ...]) -> tuple[str, ...]:

@@ -39,7 +39,7 @@ class LedgerReservation:
 
     @classmethod
     def of(cls, row: asyncpg.Record) -> "LedgerReservation":
-        """From a row of `reservations_page` or `reservations_by_id`."""
+        """From a row of `reservations_by_id`."""
         lines = _lines.decode(row["lines"] or "[]")
         state = ReservationState[row["state"].upper()]
         confirmed = state is ReservationState.CONFIRMED

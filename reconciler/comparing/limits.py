@@ -49,14 +49,11 @@ async def read_numbers(
 
 @dataclass(slots=True)
 class Limits:
-    """One pass over a partition's buyers; `skus` in the order of the items' numbers. `strangers`:
-    buyers that only Redis may know.
-    """
+    """One pass over a partition's buyers; `skus` in the order of the items' numbers."""
 
     scope: Scope
     skus: tuple[str, ...]
     ledger_wait_seconds: float
-    strangers: tuple[str, ...] = ()
     differences: list[Difference] = field(default_factory=list)
 
     @property
@@ -69,14 +66,22 @@ class Limits:
         """The partition of the buyers."""
         return self.scope.partition
 
-    async def compare(self) -> None:
-        """All buyers of the scope, and the strangers. Raises LedgerBehind."""
-        async for buyers in self.scope.buyers():
-            await self._compare(buyers)
-            if len(self.differences) >= DIFFERENCES_MAX:
+    async def compare_changed(self, since: Position) -> None:
+        """The buyers of reservations with an event after `since`. Raises LedgerBehind."""
+        async for buyers in self.scope.changed_buyers(since):
+            await self.compare(buyers)
+            if self.full:
                 return
-        for start in range(0, len(self.strangers), self.scope.page_size):
-            await self._compare(self.strangers[start : start + self.scope.page_size])
+
+    @property
+    def full(self) -> bool:
+        """Whether as many differences were found as are kept."""
+        return len(self.differences) >= DIFFERENCES_MAX
+
+    async def compare(self, buyers: Sequence[str]) -> None:
+        """These buyers, a page at a time. Raises LedgerBehind."""
+        for start in range(0, len(buyers), self.scope.page_size):
+            await self._compare(buyers[start : start + self.scope.page_size])
 
     async def _compare(self, buyers: Sequence[str]) -> None:
         reading = await read_buyers(self.context.reader, self.partition, buyers)

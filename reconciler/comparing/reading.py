@@ -60,6 +60,34 @@ _record = msgspec.msgpack.Decoder(StoredRecord)
 _buyer = msgspec.msgpack.Decoder(tuple[int | str, ...])
 
 
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Fields as they are stored, in the order they were asked for; None where there is none."""
+
+    shift_ms: int
+    records: Sequence[bytes | None]
+    deadlines: Sequence[float | None]
+    buyers: Sequence[bytes | None]
+
+
+async def read_stored(
+    reader: Redis, partition: PartitionId, tokens: Sequence[str], buyers: Sequence[str]
+) -> Stored:
+    """Records, deadlines and buyers in one step, undecoded; no list may be empty of both."""
+    meta, _, records, known, deadlines, _ = partition_keys(partition)
+    async with reader.pipeline(transaction=True) as pipeline:
+        pipeline.hmget(meta, ["epoch", "sequence", "shift"])
+        if tokens:
+            pipeline.hmget(records, list(tokens))
+            pipeline.zmscore(deadlines, list(tokens))
+        if buyers:
+            pipeline.hmget(known, list(buyers))
+        numbers, *found = await pipeline.execute()
+    _, shift_ms = _numbers(partition, numbers)
+    fields, scores = (found[0], found[1]) if tokens else ((), ())
+    return Stored(shift_ms, fields, scores, found[-1] if buyers else ())
+
+
 async def read_records(reader: Redis, partition: PartitionId, tokens: Sequence[str]) -> Reading:
     """The records of these tokens and their entries among the deadlines."""
     meta, _, records, _, deadlines, _ = partition_keys(partition)
@@ -93,7 +121,7 @@ async def read_buyers(reader: Redis, partition: PartitionId, buyers: Sequence[st
         numbers, found = await pipeline.execute()
     position, shift_ms = _numbers(partition, numbers)
     stored = {buyer: raw for buyer, raw in zip(buyers, found, strict=True) if raw}
-    read = {buyer: _numbers_of(raw) for buyer, raw in stored.items()}
+    read = {buyer: numbers_of(raw) for buyer, raw in stored.items()}
     return Reading(position, shift_ms, numbers=read, buyers=stored)
 
 
@@ -123,7 +151,7 @@ def _readable(raw: bytes) -> StoredRecord | None:
     return record if usable else None
 
 
-def _numbers_of(raw: bytes) -> dict[int, int]:
+def numbers_of(raw: bytes) -> dict[int, int]:
     """A buyer is stored as {key, number, key, number, ..., token of an own hold, token, ...}.
 
     Unreadable bytes hold no numbers, here as for the scripts.

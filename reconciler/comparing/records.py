@@ -5,11 +5,12 @@ are done with. The others, about SUSPECTS_MAX at a time, are read again the othe
 first, then the ledger once it has reached that number.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import structlog
 
+from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId, ReservationId
 from reconciler.comparing.catching_up import wait_for_ledger
 from reconciler.comparing.differences import DIFFERENCES_MAX, Difference
@@ -35,6 +36,7 @@ class Records:
     ledger_wait_seconds: float
     differences: list[Difference] = field(default_factory=list)
     missing: int = 0
+    suspects: list[str] = field(default_factory=list)
 
     @property
     def context(self) -> Context:
@@ -46,19 +48,33 @@ class Records:
         """The partition of the records."""
         return self.scope.partition
 
-    async def compare(self) -> None:
-        """All reservations of the scope. Raises LedgerBehind."""
-        suspects: list[str] = []
-        async for page in self.scope.reservations():
+    @property
+    def full(self) -> bool:
+        """Whether as many differences were found as are kept."""
+        return len(self.differences) >= DIFFERENCES_MAX
+
+    async def compare_changed(self, since: Position) -> None:
+        """The reservations with an event after `since`. Raises LedgerBehind."""
+        async for page in self.scope.changed_reservations(since):
             reading = await read_records(self.context.reader, self.partition, list(page))
-            for token, row in page.items():
-                if self.judge.judge(token, reading, row, row.last) != SAME:
-                    suspects.append(token)
-            if len(suspects) >= SUSPECTS_MAX:
-                await self._look_again(suspects)
-                suspects = []
-            if len(self.differences) >= DIFFERENCES_MAX:
+            await self.suspect(
+                token
+                for token, row in page.items()
+                if self.judge.judge(token, reading, row, row.last) != SAME
+            )
+            if self.full:
                 break
+        await self.settle()
+
+    async def suspect(self, tokens: Iterable[str]) -> None:
+        """Note reservations that were not equal; looks again at once when there are many."""
+        self.suspects.extend(tokens)
+        if len(self.suspects) >= SUSPECTS_MAX:
+            await self.settle()
+
+    async def settle(self) -> None:
+        """Look again at all that is suspected: what is left then is a difference."""
+        suspects, self.suspects = self.suspects, []
         await self._look_again(suspects)
 
     async def find_unknown(self) -> None:
@@ -72,7 +88,7 @@ class Records:
             fresh = [ids[name] for name in sorted(unknown) if ids[name] not in found]
             found.update(fresh)
             await self._look_again(fresh)
-            if len(self.differences) >= DIFFERENCES_MAX:
+            if self.full:
                 return
 
     async def _look_again(self, suspects: Sequence[str]) -> None:

@@ -32,8 +32,8 @@ from gateway.inventory.types import (
     RestoreStage,
     nested,
 )
+from reconciler.comparing.ledger_records import FACTS, record_of, token_of
 from reconciler.context import QUERIES
-from reconciler.rebuilding.ledger_records import FACTS, record_of, token_of
 
 # A chunk costs Redis some milliseconds and a sync of the disk: chunks of half the size would need
 # twice as many syncs.

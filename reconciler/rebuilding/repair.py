@@ -31,10 +31,10 @@ from reconciler.comparing.catching_up import LedgerBehind, wait_for_ledger
 from reconciler.comparing.compare import COUNTERS, Comparison
 from reconciler.comparing.differences import Difference, Kind
 from reconciler.comparing.judging import SAME, Judge, LedgerReservation
+from reconciler.comparing.ledger_records import FACTS, record_of, token_of
 from reconciler.comparing.limits import read_numbers
 from reconciler.comparing.reading import Reading, read_buyers, read_records
 from reconciler.context import OUTAGES, QUERIES, Context
-from reconciler.rebuilding.ledger_records import FACTS, record_of, token_of
 
 # Attempts: re-reads of a record that keeps changing, and resends after a lost reply.
 TRIES_MAX = 3

@@ -47,24 +47,22 @@ SELECT count(*) FROM reservations
 WHERE sale_id = $1 AND partition = $2
     AND (accepted_epoch, accepted_sequence) <= ($3::int, $4::bigint)
 
--- name: reservations_page
--- In the order of their acceptance, which no later change alters; up to ($5, $6), or a busy sale would
--- be followed for as long as it sells.
-SELECT r.reservation_id, r.buyer_id, r.state, r.fingerprint,
-    (extract(epoch FROM r.deadline) * 1000)::bigint AS deadline_ms, r.extended_ms,
-    r.payment_reference, r.accepted_epoch, r.accepted_sequence, r.last_epoch, r.last_sequence,
-    lines.packed AS lines
+-- name: whole_partition
+-- A row for each line of what was accepted up to ($3, $4), in the order of the buyers; the columns
+-- are those of `rebuild_records`.
+SELECT r.reservation_id, r.state, r.last_epoch, r.last_sequence, r.accepted_epoch,
+    r.accepted_sequence, (date_part('epoch', r.deadline) * 1000)::bigint AS deadline_ms,
+    r.extended_ms, r.buyer_id, r.fingerprint, r.payment_reference,
+    l.position, l.quantity, l.confirmed, l.returned, r.admission
 FROM reservations r
-CROSS JOIN LATERAL (
-    SELECT json_agg(json_build_array(sku, location, quantity, confirmed, returned))::text AS packed
-    FROM order_lines l
-    WHERE l.reservation_id = r.reservation_id AND l.sale_id = r.sale_id
-) AS lines
+LEFT JOIN (
+    SELECT reservation_id, position, quantity, confirmed, returned
+    FROM order_lines JOIN stock_accounts USING (sale_id, sku, location)
+    WHERE sale_id = $1 AND partition = $2
+) l USING (reservation_id)
 WHERE r.sale_id = $1 AND r.partition = $2
-    AND (r.accepted_epoch, r.accepted_sequence) > ($3::int, $4::bigint)
-    AND (r.accepted_epoch, r.accepted_sequence) <= ($5::int, $6::bigint)
-ORDER BY r.accepted_epoch, r.accepted_sequence
-LIMIT $7
+    AND (r.accepted_epoch, r.accepted_sequence) <= ($3::int, $4::bigint)
+ORDER BY r.buyer_id, r.reservation_id
 
 -- name: reservations_by_id
 SELECT r.reservation_id, r.buyer_id, r.state, r.fingerprint,
@@ -92,13 +90,6 @@ LIMIT $7
 -- name: known_reservations
 SELECT reservation_id FROM reservations
 WHERE reservation_id = ANY($1::text[]) AND sale_id = ANY(sales_of($1::text[]))
-
--- name: buyers_page
-SELECT DISTINCT buyer_id FROM reservations
-WHERE sale_id = $1 AND partition = $2 AND buyer_id > $3
-    AND (accepted_epoch, accepted_sequence) <= ($4::int, $5::bigint)
-ORDER BY buyer_id
-LIMIT $6
 
 -- name: buyer_numbers_at
 -- What counts towards each buyer's limits at ($4, $5): units held or sold and not returned; and,

@@ -9,8 +9,9 @@ import asyncio
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
+import hiredis
 import structlog
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.connection import Connection, SSLConnection
@@ -18,6 +19,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
+from redis.typing import EncodableT
 
 from config.settings import RedisSettings, sentinel_addresses
 from gateway.inventory.errors import Recovering
@@ -117,6 +119,13 @@ class FollowingConnection(Connection):
         address = await self._primary.locate()
         self.host, self.port = address.host, address.port
         await super()._connect()  # type: ignore[no-untyped-call]
+
+    def pack_command(self, *args: EncodableT) -> list[bytes]:
+        """The command in the protocol's bytes, by hiredis: redis-py's own way is a third of the
+        work of a comparison.
+        """
+        words = str(args[0]).split()  # redis-py writes `CONFIG GET` as one word
+        return [hiredis.pack_command(cast("tuple[bytes]", (*words, *args[1:])))]
 
     async def check_health(self) -> None:
         """Called by redis-py before each command."""

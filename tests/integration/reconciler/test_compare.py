@@ -16,6 +16,7 @@ from reconciler.comparing.catching_up import LedgerBehind
 from reconciler.comparing.compare import CompareConfig, compare_partition
 from reconciler.comparing.differences import Difference
 from reconciler.comparing.paging import Scope
+from reconciler.comparing.whole import suspects_of_partition
 from reconciler.context import Context, open_context
 from tests.support.sales.judged_sale import JudgedSale, admitted
 from tests.support.sales.partitions import FINGERPRINT, ONE_UNIT, token_of
@@ -239,12 +240,29 @@ async def test_who_comes_after_the_number_is_not_looked_at(
     await judged_sale.apply()
     until = Position(taken.epoch, taken.sequence)
     scope = Scope(context, judged_sale.partition, until, page_size=2)
-    tokens = [token async for page in scope.reservations() for token in page]
-    buyers = [buyer async for page in scope.buyers() for buyer in page]
-    assert len(tokens) == taken.reservations
+    pages = [page async for page in suspects_of_partition(scope, {1: 1, 2: 2, 3: 2})]
+    assert sum(page.seen for page in pages) == taken.reservations
+    assert len(pages) > 2
+    since = Position(1, 0)
+    tokens = [token async for page in scope.changed_reservations(since) for token in page]
+    buyers = [buyer async for page in scope.changed_buyers(since) for buyer in page]
     assert token_of("late") not in tokens
     assert "late" not in buyers
     assert len(buyers) > 2
+
+
+async def test_what_is_equal_is_found_equal_by_its_bytes(
+    context: Context, judged_sale: JudgedSale
+) -> None:
+    """Whatever a script has packed: only what was returned is decoded, for the returns' keys."""
+    taken = await judged_sale.store.snapshot(judged_sale.partition)
+    until = Position(taken.epoch, taken.sequence)
+    for page_size in (1, 2, 1000):
+        scope = Scope(context, judged_sale.partition, until, page_size)
+        pages = [page async for page in suspects_of_partition(scope, {1: 1, 2: 2, 3: 2})]
+        assert [token for page in pages for token in page.tokens] == [token_of("payer")]
+        assert [buyer for page in pages for buyer in page.buyers] == []
+        assert sum(page.seen for page in pages) == taken.reservations
 
 
 async def test_an_event_the_ledger_passed_over_is_unapplied(

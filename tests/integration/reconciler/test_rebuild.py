@@ -9,8 +9,8 @@ from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId
 from gateway.inventory.redis.outbox import read_run_id
 from gateway.process.postgres import create_pool
+from reconciler.comparing.ledger_records import token_of
 from reconciler.rebuilding import rebuild as rebuilding
-from reconciler.rebuilding.ledger_records import token_of
 from reconciler.rebuilding.rebuild import Rebuild, rebuild
 from tests.support.sales.judged_sale import JudgedSale
 from tests.support.sales.partitions import BOUNDS
