@@ -94,39 +94,48 @@ WHERE reservation_id = ANY($1::text[]) AND sale_id = ANY(sales_of($1::text[]))
 -- name: buyer_numbers_at
 -- What counts towards each buyer's limits at ($4, $5): units held or sold and not returned; and,
 -- without a SKU, the highest admission number spent (key 0) and how many reservations were given
--- back unpaid (key -1).
+-- back unpaid (key -1). Each buyer is looked up alone, and the partition asked for afterwards: without
+-- statistics the planner takes the partition's index for the better one and reads the whole sale.
 WITH effect (type, part, units) AS (VALUES
     ('reserve', 'lines', 1), ('confirm', 'released', -1), ('cancel', 'lines', -1),
     ('expire', 'lines', -1), ('return_units', 'lines', -1)
+), own AS MATERIALIZED (
+    SELECT r.* FROM unnest($3::text[]) AS asked (buyer_id)
+    CROSS JOIN LATERAL (
+        SELECT reservation_id, buyer_id, state, admission, partition, accepted_epoch,
+            accepted_sequence
+        FROM reservations WHERE sale_id = $1 AND buyer_id = asked.buyer_id
+        OFFSET 0
+    ) r
+    WHERE r.partition = $2
+), later AS MATERIALIZED (
+    SELECT type, payload FROM ledger_events
+    WHERE sale_id = $1 AND partition = $2 AND (epoch, sequence) > ($4::int, $5::bigint)
+        AND payload ->> 'buyer_id' = ANY($3::text[])
 ), counted AS (
-    SELECT r.buyer_id, l.sku,
-        CASE r.state WHEN 'held' THEN l.quantity WHEN 'confirmed' THEN l.confirmed - l.returned
+    SELECT own.buyer_id, l.sku,
+        CASE own.state WHEN 'held' THEN l.quantity WHEN 'confirmed' THEN l.confirmed - l.returned
             ELSE 0 END::bigint AS units
-    FROM reservations r JOIN order_lines l USING (sale_id, reservation_id)
-    WHERE r.sale_id = $1 AND r.partition = $2 AND r.buyer_id = ANY($3::text[])
+    FROM own
+    CROSS JOIN LATERAL (
+        SELECT sku, quantity, confirmed, returned FROM order_lines
+        WHERE sale_id = $1 AND reservation_id = own.reservation_id
+        OFFSET 0
+    ) l
     UNION ALL
-    SELECT e.payload ->> 'buyer_id', line ->> 'sku',
-        -(line ->> 'quantity')::bigint * effect.units
-    FROM ledger_events e
-    JOIN effect ON effect.type = e.type
-    CROSS JOIN LATERAL json_array_elements(e.payload -> effect.part) AS line
-    WHERE e.sale_id = $1 AND e.partition = $2 AND (e.epoch, e.sequence) > ($4::int, $5::bigint)
-        AND e.payload ->> 'buyer_id' = ANY($3::text[])
+    SELECT payload ->> 'buyer_id', line ->> 'sku', -(line ->> 'quantity')::bigint * effect.units
+    FROM later JOIN effect USING (type)
+    CROSS JOIN LATERAL json_array_elements(payload -> effect.part) AS line
 )
 SELECT buyer_id, sku, NULL::int AS key, sum(units)::bigint AS number
 FROM counted GROUP BY buyer_id, sku HAVING sum(units) <> 0
 UNION ALL
 SELECT buyer_id, NULL, -1, sum(given_back)::bigint FROM (
-    SELECT buyer_id, 1 AS given_back FROM reservations
-    WHERE sale_id = $1 AND partition = $2 AND buyer_id = ANY($3::text[])
-        AND state IN ('cancelled', 'expired')
+    SELECT buyer_id, 1 AS given_back FROM own WHERE state IN ('cancelled', 'expired')
     UNION ALL
-    SELECT payload ->> 'buyer_id', -1 FROM ledger_events
-    WHERE sale_id = $1 AND partition = $2 AND (epoch, sequence) > ($4::int, $5::bigint)
-        AND type IN ('cancel', 'expire') AND payload ->> 'buyer_id' = ANY($3::text[])
+    SELECT payload ->> 'buyer_id', -1 FROM later WHERE type IN ('cancel', 'expire')
 ) resolved GROUP BY buyer_id HAVING sum(given_back) <> 0
 UNION ALL
-SELECT buyer_id, NULL, 0, max(admission) FROM reservations
-WHERE sale_id = $1 AND partition = $2 AND buyer_id = ANY($3::text[]) AND admission IS NOT NULL
-    AND (accepted_epoch, accepted_sequence) <= ($4::int, $5::bigint)
+SELECT buyer_id, NULL, 0, max(admission) FROM own
+WHERE admission IS NOT NULL AND (accepted_epoch, accepted_sequence) <= ($4::int, $5::bigint)
 GROUP BY buyer_id
