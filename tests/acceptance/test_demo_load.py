@@ -17,7 +17,7 @@ SALE = {
 }
 
 
-async def run_tool(*arguments: str) -> "subprocess.CompletedProcess[str]":
+async def run_tool(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a module of the load tools, as a user starts it."""
     return await asyncio.to_thread(
         subprocess.run,

@@ -25,7 +25,7 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest_asyncio.fixture
 async def judged_sale(
-    settings: Settings, redis_client: "redis.asyncio.Redis", sale_id: str
+    settings: Settings, redis_client: redis.asyncio.Redis, sale_id: str
 ) -> AsyncIterator[JudgedSale]:
     """An intact sale with every kind of reservation."""
     async with live_sale(settings, redis_client, sale_id) as sale:

@@ -27,7 +27,7 @@ async def _kill(server: RedisServer | PostgresServer | KafkaServer) -> int:
     return pid
 
 
-def _client(server: RedisServer) -> "redis.asyncio.Redis":
+def _client(server: RedisServer) -> redis.asyncio.Redis:
     return redis.asyncio.Redis.from_url(server.url, protocol=2, decode_responses=True)
 
 

@@ -124,7 +124,7 @@ class Replicated:
 @asynccontextmanager
 async def client_of(
     url: str, *, timeout_seconds: float = WAIT_SECONDS
-) -> AsyncIterator["redis.asyncio.Redis"]:
+) -> AsyncIterator[redis.asyncio.Redis]:
     """A plain client."""
     async with redis.asyncio.Redis.from_url(
         url, protocol=2, socket_timeout=timeout_seconds

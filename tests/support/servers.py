@@ -91,7 +91,7 @@ def each_redis_url(request: pytest.FixtureRequest) -> str:
 
 
 @pytest_asyncio.fixture
-async def redis_client(redis_url: str) -> AsyncIterator["redis.asyncio.Redis"]:
+async def redis_client(redis_url: str) -> AsyncIterator[redis.asyncio.Redis]:
     """A plain client of the empty Redis, for looking at keys; replies are bytes."""
     client = redis.asyncio.Redis.from_url(redis_url, protocol=2)
     yield client

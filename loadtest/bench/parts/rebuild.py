@@ -143,7 +143,7 @@ async def _lose_redis(stack: Stack, gate: Gate) -> tuple[tuple[float, float, flo
     return (whole, rebuilt.seconds, rebuilt.redis_wait_seconds), answers_ms
 
 
-async def _ask(redis: "Redis", answers_ms: list[float], enough: asyncio.Event) -> None:
+async def _ask(redis: Redis, answers_ms: list[float], enough: asyncio.Event) -> None:
     while not enough.is_set():
         asked = time.perf_counter()
         await redis.ping()

@@ -77,7 +77,7 @@ class _Crowd:
     ids: dict[str, set[str]] = field(default_factory=dict)
     unanswered: int = 0
     accepted: int = 0
-    _crash: "asyncio.Future[None] | None" = None
+    _crash: asyncio.Future[None] | None = None
 
     async def rush(self) -> None:
         """Let all buyers ask, a bounded number at a time."""

@@ -19,7 +19,7 @@ from tests.support.waiting import WAIT_SECONDS, wait_until
 @asynccontextmanager
 async def extra(
     up: Stage, command: str, *, log: str = "", **own: str
-) -> AsyncIterator["subprocess.Popen[bytes]"]:
+) -> AsyncIterator[subprocess.Popen[bytes]]:
     """`dropgate COMMAND` during the block; `own` adds settings such as `REDIS__URL`.
 
     It logs to `logs/extra-COMMAND.log`, or under the name `log`.
@@ -46,7 +46,7 @@ async def extra(
         await asyncio.to_thread(process.wait, WAIT_SECONDS)
 
 
-def _spawn(command: str, environment: dict[str, str], log: Path) -> "subprocess.Popen[bytes]":
+def _spawn(command: str, environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
     with log.open("wb") as file:
         return subprocess.Popen(
             [sys.executable, "-P", "-m", "config.cli", command],

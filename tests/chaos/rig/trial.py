@@ -156,7 +156,7 @@ class Trial(Processes):
             return 0
 
     @asynccontextmanager
-    async def redis(self) -> AsyncIterator["Redis"]:
+    async def redis(self) -> AsyncIterator[Redis]:
         """A plain client of the sale's Redis."""
         async with Redis.from_url(self.up.ready.redis, protocol=2) as client:
             yield client

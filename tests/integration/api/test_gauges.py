@@ -21,7 +21,7 @@ async def gauge_is(api: Api, name: str, sale: str, value: float) -> None:
 
 @pytest.mark.parametrize("floor", [-2, 1])
 async def test_the_margin_is_counted_from_the_configured_floor(
-    api: Api, redis_client: "redis.asyncio.Redis", floor: int
+    api: Api, redis_client: redis.asyncio.Redis, floor: int
 ) -> None:
     price = {"amount": 1, "currency": "EUR"}
     item = {"sku": "shirt", "price": price, "locations": {"a": 2, "b": 1}, "floor": floor}
@@ -41,7 +41,7 @@ async def test_the_margin_is_counted_from_the_configured_floor(
 
 
 async def test_a_partition_that_answers_nobody_is_shown(
-    api: Api, redis_client: "redis.asyncio.Redis"
+    api: Api, redis_client: redis.asyncio.Redis
 ) -> None:
     sale = await api.open_sale()
     await gauge_is(api, "dropgate_partition_recovering", sale, 0)
@@ -53,7 +53,7 @@ async def test_a_partition_that_answers_nobody_is_shown(
 
 
 async def test_how_full_the_outbox_is_and_what_the_ledger_cannot_apply(
-    api: Api, settings: Settings, redis_client: "redis.asyncio.Redis"
+    api: Api, settings: Settings, redis_client: redis.asyncio.Redis
 ) -> None:
     sale = await api.open_sale()
     await redis_client.hset(f"{{{sale}:0}}:meta", "outbox_bound", "4")

@@ -69,7 +69,7 @@ async def test_figures_before_a_sale_opens_are_unknown_not_zero(api: Api) -> Non
 
 
 async def test_figures_of_a_lost_partition_are_unknown_not_zero(
-    api: Api, redis_client: "redis.asyncio.Redis"
+    api: Api, redis_client: redis.asyncio.Redis
 ) -> None:
     sale = await api.open_sale()
     await redis_client.delete(f"{{{sale}:0}}:meta")

@@ -122,7 +122,7 @@ async def test_the_accounting_says_what_became_of_every_unit(api: Api, settings:
 
 
 async def test_nothing_of_a_settled_sale_stays_in_redis(
-    api: Api, settings: Settings, redis_client: "redis.asyncio.Redis"
+    api: Api, settings: Settings, redis_client: redis.asyncio.Redis
 ) -> None:
     async with pipeline(settings):
         sale = await api.open_sale()
@@ -134,7 +134,7 @@ async def test_nothing_of_a_settled_sale_stays_in_redis(
 
 
 async def test_the_waiting_room_of_a_settled_sale_goes_too(
-    api: Api, settings: Settings, redis_client: "redis.asyncio.Redis"
+    api: Api, settings: Settings, redis_client: redis.asyncio.Redis
 ) -> None:
     room = {"max_active_buyers": 1, "admission_seconds": 60}
     sale = await api.open_sale(waiting_room=room)
@@ -179,7 +179,7 @@ async def test_a_ledger_that_does_not_add_up_is_not_settled(api: Api, settings: 
 
 
 async def test_a_partition_that_moved_takes_the_settlement_back(
-    api: Api, settings: Settings, redis_client: "redis.asyncio.Redis"
+    api: Api, settings: Settings, redis_client: redis.asyncio.Redis
 ) -> None:
     sale = await api.open_sale()
     connection = await asyncpg.connect(settings.postgres.dsn)

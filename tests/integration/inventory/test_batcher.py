@@ -256,7 +256,7 @@ async def test_a_server_that_goes_silent_is_given_up_and_asked_again(
 
 
 async def test_a_lost_script_cache_costs_nobody_anything(
-    redis_url: str, redis_client: "redis.asyncio.Redis", sale_id: str
+    redis_url: str, redis_client: redis.asyncio.Redis, sale_id: str
 ) -> None:
     async with open_store(patient_redis(redis_url)) as (_, store):
         partition = await open_sale(store, sale_id, one_item(10))

@@ -54,7 +54,7 @@ async def some_history(store: ReservationStore, sale_id: str) -> PartitionId:
 
 
 async def stored(
-    client: "redis.asyncio.Redis", partition: PartitionId
+    client: redis.asyncio.Redis, partition: PartitionId
 ) -> tuple[dict[bytes, bytes], ...]:
     """Every field of the keys that outlive a rebuild: stock, reservations, buyers, deadlines."""
     keys = partition_keys(partition)
@@ -92,7 +92,7 @@ def commit(records: list[tuple[str, Record]], snapshot: Snapshot) -> RestoreComm
 
 
 async def test_a_partition_comes_back_field_by_field(
-    redis_url: str, redis_client: "redis.asyncio.Redis", sale_id: str
+    redis_url: str, redis_client: redis.asyncio.Redis, sale_id: str
 ) -> None:
     async with open_store(patient_redis(redis_url)) as (_, store):
         partition = await some_history(store, sale_id)
@@ -118,7 +118,7 @@ async def test_a_partition_comes_back_field_by_field(
 
 
 async def test_a_rebuild_that_lacks_a_record_is_not_trusted(
-    redis_url: str, redis_client: "redis.asyncio.Redis", sale_id: str
+    redis_url: str, redis_client: redis.asyncio.Redis, sale_id: str
 ) -> None:
     async with open_store(patient_redis(redis_url)) as (_, store):
         partition = await some_history(store, sale_id)

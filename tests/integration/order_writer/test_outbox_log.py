@@ -27,7 +27,7 @@ async def log(settings: Settings) -> AsyncIterator[OutboxLog]:
     await log.close()
 
 
-async def _put(client: "redis.asyncio.Redis", *lengths: int) -> None:
+async def _put(client: redis.asyncio.Redis, *lengths: int) -> None:
     for partition, length in zip(PARTITIONS, lengths, strict=False):
         pipeline = client.pipeline(transaction=False)
         for sequence in range(1, length + 1):
@@ -40,7 +40,7 @@ def _numbers(entries: list[LogEntry], partition: PartitionId) -> list[int]:
 
 
 async def test_a_batch_is_full_where_one_stream_alone_could_fill_it(
-    log: OutboxLog, redis_client: "redis.asyncio.Redis"
+    log: OutboxLog, redis_client: redis.asyncio.Redis
 ) -> None:
     await _put(redis_client, LONGEST)
     batch = await log.fetch(100, 0.0)
@@ -48,7 +48,7 @@ async def test_a_batch_is_full_where_one_stream_alone_could_fill_it(
 
 
 async def test_a_long_stream_does_not_keep_the_others_out(
-    log: OutboxLog, redis_client: "redis.asyncio.Redis"
+    log: OutboxLog, redis_client: redis.asyncio.Redis
 ) -> None:
     await _put(redis_client, LONGEST, 10, LONGEST, 30)
     batch = await log.fetch(100, 0.0)
@@ -60,7 +60,7 @@ async def test_a_long_stream_does_not_keep_the_others_out(
 
 
 async def test_everything_comes_once_and_in_order(
-    log: OutboxLog, redis_client: "redis.asyncio.Redis"
+    log: OutboxLog, redis_client: redis.asyncio.Redis
 ) -> None:
     lengths = (LONGEST, 10, 200, 30)
     await _put(redis_client, *lengths)

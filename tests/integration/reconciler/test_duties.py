@@ -82,7 +82,7 @@ async def test_a_due_hold_is_sellable_again_without_anybody_asking(
     ledger: asyncpg.Connection,
     store: ReservationStore,
     sale_id: str,
-    redis_client: "redis.asyncio.Redis",
+    redis_client: redis.asyncio.Redis,
 ) -> None:
     partition = await create_sale(ledger, sale_id, one_item(1))
     await open_sale(ledger, store, sale_id, BOUNDS, actor="test")
@@ -173,7 +173,7 @@ async def test_a_state_that_a_crash_left_in_the_ledger_alone_is_carried_to_redis
     ledger: asyncpg.Connection,
     store: ReservationStore,
     sale_id: str,
-    redis_client: "redis.asyncio.Redis",
+    redis_client: redis.asyncio.Redis,
     verbs: tuple[Verb, ...],
 ) -> None:
     partition = await create_sale(ledger, sale_id, one_item(5))
@@ -203,7 +203,7 @@ async def test_the_outbox_is_trimmed_to_the_ledgers_last_event(
     ledger: asyncpg.Connection,
     store: ReservationStore,
     sale_id: str,
-    redis_client: "redis.asyncio.Redis",
+    redis_client: redis.asyncio.Redis,
 ) -> None:
     partition = await create_sale(ledger, sale_id, one_item(50))
     await open_sale(ledger, store, sale_id, BOUNDS, actor="test")
@@ -228,7 +228,7 @@ async def test_what_a_waiting_room_has_not_read_stays_in_the_outbox(
     ledger: asyncpg.Connection,
     store: ReservationStore,
     sale_id: str,
-    redis_client: "redis.asyncio.Redis",
+    redis_client: redis.asyncio.Redis,
 ) -> None:
     """Otherwise a slot is lost until it lapses if its reservation is applied between two ticks."""
     spec = msgspec.structs.replace(one_item(5), waiting_room=WaitingRoomSpec(1, 600))
@@ -256,7 +256,7 @@ async def test_what_another_has_not_read_stays_but_not_without_end(
     ledger: asyncpg.Connection,
     store: ReservationStore,
     sale_id: str,
-    redis_client: "redis.asyncio.Redis",
+    redis_client: redis.asyncio.Redis,
     monkeypatch: pytest.MonkeyPatch,
     reader: str,
 ) -> None:
@@ -281,7 +281,7 @@ async def test_a_waiting_room_that_is_not_to_be_read_keeps_nothing_in_the_outbox
     ledger: asyncpg.Connection,
     store: ReservationStore,
     sale_id: str,
-    redis_client: "redis.asyncio.Redis",
+    redis_client: redis.asyncio.Redis,
 ) -> None:
     partition = await create_sale(ledger, sale_id, one_item(5))
     await open_sale(ledger, store, sale_id, BOUNDS, actor="test")
@@ -322,7 +322,7 @@ async def test_a_sale_is_compared_periodically_and_when_asked(
     ledger: asyncpg.Connection,
     store: ReservationStore,
     sale_id: str,
-    redis_client: "redis.asyncio.Redis",
+    redis_client: redis.asyncio.Redis,
 ) -> None:
     partition = await create_sale(ledger, sale_id, one_item(5))
     await open_sale(ledger, store, sale_id, BOUNDS, actor="test")

@@ -87,7 +87,7 @@ def relay_process(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
         process.wait()
 
 
-async def leader(client: "redis.asyncio.Redis", partition: PartitionId) -> int:
+async def leader(client: redis.asyncio.Redis, partition: PartitionId) -> int:
     """The process id of the relay that leads, 0 where none does."""
     owner = await client.hget(relay_key(partition), "owner")
     return int(bytes(owner).split(b"-")[-2]) if isinstance(owner, bytes) else 0
@@ -112,7 +112,7 @@ async def test_relays_that_are_stopped_in_turn_lose_and_double_nothing(
     on_kafka: Settings,
     ledger: asyncpg.Connection,
     store: ReservationStore,
-    redis_client: "redis.asyncio.Redis",
+    redis_client: redis.asyncio.Redis,
     partition: PartitionId,
 ) -> None:
     with relay_process(on_kafka) as one, relay_process(on_kafka) as other:
@@ -150,7 +150,7 @@ async def test_a_paused_leader_that_goes_on_sends_harmless_copies(
     on_kafka: Settings,
     ledger: asyncpg.Connection,
     store: ReservationStore,
-    redis_client: "redis.asyncio.Redis",
+    redis_client: redis.asyncio.Redis,
     partition: PartitionId,
 ) -> None:
     reader = create_reader(on_kafka.redis, connections=4)
@@ -188,7 +188,7 @@ async def test_a_paused_leader_that_goes_on_sends_harmless_copies(
 
 
 async def test_a_lease_is_taken_when_it_has_run_out_or_is_given_up(
-    settings: Settings, redis_client: "redis.asyncio.Redis", partition: PartitionId
+    settings: Settings, redis_client: redis.asyncio.Redis, partition: PartitionId
 ) -> None:
     reader = create_reader(settings.redis)
     long, short = Leases(reader, LONG_MILLISECONDS), Leases(reader, 1)
@@ -223,7 +223,7 @@ async def test_a_lease_is_taken_when_it_has_run_out_or_is_given_up(
 
 
 async def test_a_relay_that_stops_hands_over_and_a_settled_partition_has_no_lease(
-    settings: Settings, redis_client: "redis.asyncio.Redis", partition: PartitionId
+    settings: Settings, redis_client: redis.asyncio.Redis, partition: PartitionId
 ) -> None:
     reader = create_reader(settings.redis)
     leases = Leases(reader, LONG_MILLISECONDS)

@@ -53,7 +53,7 @@ async def open_partition(ledger: asyncpg.Connection, store: ReservationStore) ->
     return partition
 
 
-async def relayed(client: "redis.asyncio.Redis", partition: PartitionId, sequence: int) -> bool:
+async def relayed(client: redis.asyncio.Redis, partition: PartitionId, sequence: int) -> bool:
     return bool(await client.hget(relay_key(partition), "position") == b"1-%d" % sequence)
 
 
@@ -61,7 +61,7 @@ async def test_events_of_every_partition_arrive_in_order_and_untouched(
     on_kafka: Settings,
     ledger: asyncpg.Connection,
     store: ReservationStore,
-    redis_client: "redis.asyncio.Redis",
+    redis_client: redis.asyncio.Redis,
 ) -> None:
     partitions = [await open_partition(ledger, store) for _ in range(3)]
     async with running(run_relay, on_kafka):
@@ -80,7 +80,7 @@ async def test_a_relay_that_restarts_goes_on_without_a_gap(
     on_kafka: Settings,
     ledger: asyncpg.Connection,
     store: ReservationStore,
-    redis_client: "redis.asyncio.Redis",
+    redis_client: redis.asyncio.Redis,
 ) -> None:
     partition = await open_partition(ledger, store)
     async with running(run_relay, on_kafka):
@@ -99,7 +99,7 @@ async def test_events_wait_out_a_kafka_that_dies(
     on_kafka: Settings,
     ledger: asyncpg.Connection,
     store: ReservationStore,
-    redis_client: "redis.asyncio.Redis",
+    redis_client: redis.asyncio.Redis,
     kafka_server: KafkaServer,
 ) -> None:
     partition = await open_partition(ledger, store)
@@ -121,7 +121,7 @@ async def test_the_whole_way_through_kafka_ends_in_the_ledger(
     on_kafka: Settings,
     ledger: asyncpg.Connection,
     store: ReservationStore,
-    redis_client: "redis.asyncio.Redis",
+    redis_client: redis.asyncio.Redis,
 ) -> None:
     partition = await open_partition(ledger, store)
     async with (

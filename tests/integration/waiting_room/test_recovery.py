@@ -69,14 +69,14 @@ async def test_thousands_of_joins_over_several_workers_are_numbered_without_a_ho
     assert sorted(one for one, _ in pairs) == list(range(2, BUYERS + 2))
 
 
-async def commands(client: "redis.asyncio.Redis") -> dict[str, int]:
+async def commands(client: redis.asyncio.Redis) -> dict[str, int]:
     """How often each command was called."""
     stats = await client.info("commandstats")
     return {name: fields["calls"] for name, fields in stats.items()}
 
 
 async def test_a_thousand_polls_cost_redis_nothing(
-    settings: Settings, redis_client: "redis.asyncio.Redis", monkeypatch: pytest.MonkeyPatch
+    settings: Settings, redis_client: redis.asyncio.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Redis is read a few times a second however many buyers poll; these settings turn that off."""
     monkeypatch.setattr("gateway.admission.waiting_room.room.STALE_SECONDS", 3600.0)
@@ -121,7 +121,7 @@ async def checkpointed(settings: Settings, sale: str) -> int:
 
 
 async def test_numbers_survive_the_loss_of_redis(
-    api: Api, settings: Settings, redis_client: "redis.asyncio.Redis"
+    api: Api, settings: Settings, redis_client: redis.asyncio.Redis
 ) -> None:
     sale = await waiting_sale(api)
     ticket = (await place(api, sale, "buyer-2"))["ticket"]
@@ -154,7 +154,7 @@ async def test_numbers_survive_the_loss_of_redis(
 
 
 async def test_a_lost_room_is_recovering_and_never_empty(
-    settings: Settings, redis_client: "redis.asyncio.Redis"
+    settings: Settings, redis_client: redis.asyncio.Redis
 ) -> None:
     async with serving(settings) as api:
         sale = await waiting_sale(api)

@@ -55,7 +55,7 @@ class JudgedSale:
 
     partition: PartitionId
     store: ReservationStore
-    redis: "redis.asyncio.Redis"
+    redis: redis.asyncio.Redis
     ledger: "asyncpg.Connection[asyncpg.Record]"
     redis_url: str
     dsn: str
@@ -156,7 +156,7 @@ async def _live(sale: JudgedSale) -> None:
 
 @asynccontextmanager
 async def live_sale(
-    settings: Settings, client: "redis.asyncio.Redis", sale_id: str
+    settings: Settings, client: redis.asyncio.Redis, sale_id: str
 ) -> AsyncIterator[JudgedSale]:
     """The sale, intact, with its connections open."""
     dsn = settings.postgres.dsn

@@ -37,7 +37,7 @@ _record_encoder = msgspec.json.Encoder()
 _record_decoder = msgspec.json.Decoder(Record)
 
 
-def connect(url: str) -> "Redis":
+def connect(url: str) -> Redis:
     """A redis-py client as its documentation advises for a hot path: RESP2, hiredis, no retries."""
     pool = ConnectionPool.from_url(
         url,
@@ -57,7 +57,7 @@ def new_record(buyer_id: str, key: str, quantity: int, reservation_id: str | Non
     return Record(own, buyer_id, key, SKU, quantity, deadline)
 
 
-def add_record(commands: "Redis", record: Record) -> None:
+def add_record(commands: Redis, record: Record) -> None:
     """Queue the writes of an accepted reservation on a pipeline."""
     raw = _record_encoder.encode(record)
     commands.hset(RECORDS, record.reservation_id, raw)
@@ -75,13 +75,13 @@ def key_field(buyer_id: str, key: str) -> str:
     return f"{buyer_id} {key}"
 
 
-async def reset(redis: "Redis", stock: int) -> None:
+async def reset(redis: Redis, stock: int) -> None:
     """Drop all keys and load the stock."""
     await redis.unlink(STOCK, KEYS, OWNED, RECORDS, DEADLINES, OUTBOX)
     await redis.set(STOCK, stock)
 
 
-async def audit(redis: "Redis") -> Audit:
+async def audit(redis: Redis) -> Audit:
     """Count the books; small runs only, since every record is read."""
     records = [_record_decoder.decode(raw) for raw in await redis.hvals(RECORDS)]
     return Audit(
