@@ -67,8 +67,9 @@ def _http_problem(error: web.HTTPException) -> Problem:
     """The problem for a refusal by the router or by aiohttp itself."""
     if isinstance(error, web.HTTPMethodNotAllowed):
         allowed = ", ".join(sorted(error.allowed_methods))
-        detail = f"This resource accepts {allowed}."
-        return Problem("method_not_allowed", detail, headers=(("Allow", allowed),))
+        return Problem(
+            "method_not_allowed", f"This resource accepts {allowed}.", headers=(("Allow", allowed),)
+        )
     if isinstance(error, web.HTTPNotFound):
         return not_found("resource")
     return Problem("malformed", f"{error.reason}.")

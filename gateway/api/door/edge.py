@@ -200,6 +200,10 @@ def too_often(refusal: Refusal) -> Problem:
     """The problem rate_limited, for a limit that the worker itself keeps."""
     rate = refusal.rate
     quota = Quota(rate.name, rate.burst, rate.burst / rate.per_second)
-    detail = f"The limit of this {rate.name} is reached; ask again after Retry-After."
-    # Many callers share such a limit; callers refused together must not come back together.
-    return rate_limited(quota, refusal.wait_seconds, detail, spread_seconds=SPREAD_SECONDS)
+    return rate_limited(
+        quota,
+        refusal.wait_seconds,
+        f"The limit of this {rate.name} is reached; ask again after Retry-After.",
+        # Many callers share such a limit; callers refused together must not come back together.
+        spread_seconds=SPREAD_SECONDS,
+    )

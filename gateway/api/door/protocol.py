@@ -103,8 +103,9 @@ class GuardedProtocol(ProblemProtocol):
             self._head_since = self._loop.time()
         self._head_bytes += size
         if self._head_bytes > HEAD_MAX_BYTES:
-            detail = f"The request's head has more than {HEAD_MAX_BYTES} bytes."
-            self.refuse(Problem("malformed", detail))
+            self.refuse(
+                Problem("malformed", f"The request's head has more than {HEAD_MAX_BYTES} bytes.")
+            )
 
     def head_for(self, now: float) -> float:
         """Seconds since the first byte of an unfinished head; 0 when no head has begun."""

@@ -144,8 +144,11 @@ def _running(facts: SaleFacts) -> RoomFacts:
 
 
 def _settled() -> Problem:
-    detail = "The sale is settled: its waiting room is gone."
-    return Problem("invalid_state", detail, state=str(SaleState.SETTLED))
+    return Problem(
+        "invalid_state",
+        "The sale is settled: its waiting room is gone.",
+        state=str(SaleState.SETTLED),
+    )
 
 
 def _shown(passes: Passes, buyer_id: str, number: int, standing: Standing) -> QueueAnswer:
@@ -178,8 +181,9 @@ def _not_admitted(detail: str, reason: str) -> Problem:
 
 
 def _ended() -> Problem:
-    detail = "This place has ended: its slot is over, or it was used or given up. Join again."
-    return _not_admitted(detail, "ended")
+    return _not_admitted(
+        "This place has ended: its slot is over, or it was used or given up. Join again.", "ended"
+    )
 
 
 def _milliseconds(instant: datetime | None) -> int:

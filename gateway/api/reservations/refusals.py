@@ -59,11 +59,20 @@ def _not_admitted(_facts: SaleFacts, _partition: PartitionId, reply: ReserveRepl
 def _limit_exceeded(facts: SaleFacts, partition: PartitionId, reply: ReserveReply) -> Problem:
     shown, limit = own_holds(partition, reply.holds), _number(reply.more)
     if reply.detail == 0:
-        detail = f"A buyer may have {limit} unpaid reservations in a sale."
-        return Problem("limit_exceeded", detail, limit=limit, own_holds=shown)
+        return Problem(
+            "limit_exceeded",
+            f"A buyer may have {limit} unpaid reservations in a sale.",
+            limit=limit,
+            own_holds=shown,
+        )
     sku = facts.catalog.item(_number(reply.detail)).sku
-    detail = f"A buyer may have {limit} of SKU {sku}, held and bought."
-    return Problem("limit_exceeded", detail, sku=sku, limit=limit, own_holds=shown)
+    return Problem(
+        "limit_exceeded",
+        f"A buyer may have {limit} of SKU {sku}, held and bought.",
+        sku=sku,
+        limit=limit,
+        own_holds=shown,
+    )
 
 
 def _sold_out(facts: SaleFacts, partition: PartitionId, reply: ReserveReply) -> Problem:
