@@ -43,14 +43,14 @@ class Backoff:
 
     async def pause_unless(self, stop: asyncio.Event) -> bool:
         """Sleep for the next pause, or until `stop` is set; whether it is set."""
-        return await stopped_within(stop, self.next_seconds())
+        return await happened_within(stop, self.next_seconds())
 
 
-async def stopped_within(stop: asyncio.Event, seconds: float) -> bool:
-    """Wait for `stop`, at most `seconds`; whether it is set."""
+async def happened_within(event: asyncio.Event, seconds: float) -> bool:
+    """Wait for `event`, at most `seconds`; whether it is set."""
     try:
         async with asyncio.timeout(seconds):
-            await stop.wait()
+            await event.wait()
     except TimeoutError:
         return False
     return True

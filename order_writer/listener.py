@@ -5,7 +5,7 @@ import asyncio
 import asyncpg
 import structlog
 
-from config.waiting import stopped_within
+from config.waiting import happened_within
 from order_writer.ledger import statements
 from order_writer.writing.faults import PASSING, fault_backoff
 
@@ -37,7 +37,7 @@ class Listener:
                     self.sales_changed.set()
                     self.replay_asked.set()
                     backoff.reset()
-                    while not await stopped_within(self._stop, PROBE_SECONDS):
+                    while not await happened_within(self._stop, PROBE_SECONDS):
                         await connection.fetchval(statements.QUERIES["probe"])
                     await connection.remove_listener(SALES_CHANNEL, self._on_sale)
                     await connection.remove_listener(WRITER_CHANNEL, self._on_replay)

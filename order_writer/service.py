@@ -12,7 +12,7 @@ import asyncpg
 import structlog
 
 from config.settings import Settings
-from config.waiting import stopped_within
+from config.waiting import happened_within
 from gateway.inventory.redis.outbox import create_reader
 from gateway.inventory.tracing import Tracing, make_tracing, now_ns
 from gateway.process.postgres import CONNECTION_FAULTS
@@ -107,7 +107,7 @@ class Service:
         if (
             count == 0
             or count >= most
-            or await stopped_within(self._stop, self._batch_wait_seconds)
+            or await happened_within(self._stop, self._batch_wait_seconds)
         ):
             return first
         more = await log.fetch(most - count, 0.0)
@@ -131,7 +131,7 @@ class Service:
             listener.sales_changed.set()
             listener.replay_asked.set()
             _log.warning("duty_put_off", error=repr(error))
-            await stopped_within(self._stop, FETCH_WAIT_SECONDS)
+            await happened_within(self._stop, FETCH_WAIT_SECONDS)
 
 
 def create_log(settings: Settings) -> EventLog:

@@ -18,13 +18,14 @@ from pathlib import Path
 from jgo.constants import MAVEN_CENTRAL_URL
 
 from config.stack.process import StackError
+from config.waiting import Backoff
 
 KAFKA = Path(__file__).parent.parent / "kafka"
 JARS = KAFKA / "jars"
 LOCK = KAFKA / "jars.lock"
 POM = KAFKA / "pom.xml"
-# Before the second attempt at a jar and each later one.
-PAUSES_SECONDS = (1.0, 2.0, 4.0, 8.0)
+ATTEMPTS = 5
+FIRST_PAUSE_SECONDS, MOST_PAUSE_SECONDS = 1.0, 8.0
 TIMEOUT_SECONDS = 60.0
 CONNECTIONS = 4
 # Answers that another attempt may change.
@@ -139,7 +140,7 @@ def _fetch_jar(jar: Jar, repository: str, folder: Path) -> None:
 
 def _get(url: str) -> bytes:
     """The bytes at `url`. Raises `StackError` after the last attempt, or when none can help."""
-    pauses = iter(PAUSES_SECONDS)
+    backoff = Backoff(FIRST_PAUSE_SECONDS, MOST_PAUSE_SECONDS)
     while True:
         try:
             # Proxies and certificates are those of the environment; the hash judges the bytes.
@@ -151,10 +152,9 @@ def _get(url: str) -> bytes:
             if isinstance(error, urllib.error.HTTPError):
                 final = error.code not in PASSING_STATUSES
                 error.close()
-            pause = None if final else next(pauses, None)
-            if pause is None:
+            if final or backoff.failures + 1 == ATTEMPTS:
                 raise StackError(f"cannot fetch {url}: {error}") from error
-        time.sleep(pause)
+        time.sleep(backoff.next_seconds())
 
 
 def sha256_of(file: Path) -> str:

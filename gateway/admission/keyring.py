@@ -16,6 +16,7 @@ import aiohttp
 import structlog
 
 from config.settings import AuthSettings
+from config.waiting import happened_within
 from gateway.admission.key_set import SET_BYTES_MAX, KeySet, PublicKey, UnusableSet, parse_key_set
 
 FETCH_TIMEOUT_SECONDS = 5.0
@@ -117,11 +118,7 @@ class Keyring:
             pause = self._refresh_seconds if self.state == "fresh" else RETRY_PAUSE_SECONDS
             pause = min(pause, self._refresh_seconds)
             spread = pause * (1 + random.uniform(-JITTER_SHARE, JITTER_SHARE))  # noqa: S311
-            try:
-                async with asyncio.timeout(spread):
-                    await self._wanted.wait()
-            except TimeoutError:
-                pass
+            await happened_within(self._wanted, spread)
             await self.refresh()
 
 

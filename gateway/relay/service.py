@@ -14,7 +14,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from config.settings import Settings
-from config.waiting import Backoff, stopped_within
+from config.waiting import Backoff, happened_within
 from gateway.inventory.keys import PartitionId
 from gateway.inventory.redis.outbox import create_reader
 from gateway.inventory.tracing import make_tracing
@@ -96,7 +96,7 @@ async def _keep(relay: Relay, discovery: Discovery, stop: asyncio.Event) -> None
             await _give_up(relay)
             pause_seconds = pauses.next_seconds()
             _log.warning("relay_waits", error=trouble, seconds=round(pause_seconds, 3))
-            await stopped_within(stop, pause_seconds)
+            await happened_within(stop, pause_seconds)
     finally:
         stopping.cancel()
 

@@ -12,7 +12,7 @@ import structlog
 from aiokafka import AIOKafkaProducer
 
 from config.settings import EventLogSettings
-from config.waiting import stopped_within
+from config.waiting import happened_within
 from gateway.process.kafka import kafka_within, stop_client
 from order_writer.ledger import statements
 from order_writer.writing.faults import PASSING, fault_backoff
@@ -38,7 +38,7 @@ class DeadLetterTopic:
     async def run(self) -> None:
         """Publish until the process is to stop."""
         backoff = fault_backoff()
-        while not await stopped_within(self._stop, INTERVAL_SECONDS):
+        while not await happened_within(self._stop, INTERVAL_SECONDS):
             try:
                 while await self.publish() == MOST_LETTERS_PER_ROUND:
                     pass

@@ -13,7 +13,7 @@ import asyncpg
 import structlog
 
 from config.settings import PostgresSettings
-from config.waiting import Backoff, stopped_within
+from config.waiting import Backoff, happened_within
 from gateway.process.postgres import LEDGER_FAULTS
 from reconciler.context import QUERIES
 
@@ -72,7 +72,7 @@ class Leadership:
                 else:
                     leads = await connection.fetchval(QUERIES["try_lead"])
                     self._become(Role.ACTIVE if leads else Role.STANDBY)
-                await stopped_within(stop, POLL_SECONDS)
+                await happened_within(stop, POLL_SECONDS)
         finally:
             connection.terminate()  # the server ends the session, and the lock with it
 

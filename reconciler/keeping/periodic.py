@@ -7,7 +7,7 @@ from typing import ClassVar, Protocol, TypeVar
 
 import structlog
 
-from config.waiting import Backoff, stopped_within
+from config.waiting import Backoff, happened_within
 from reconciler.context import OUTAGES
 from reconciler.keeping.metrics import ReconcilerMetrics
 from reconciler.keeping.notices import Notices
@@ -98,7 +98,7 @@ class Keeper:
 
     async def _pause(self, seconds: float) -> None:
         if seconds > 0:
-            await stopped_within(self._woken, seconds)
+            await happened_within(self._woken, seconds)
         else:
             await asyncio.sleep(0)
         self._woken.clear()

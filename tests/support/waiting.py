@@ -1,9 +1,10 @@
 """Waiting for a condition instead of for a time."""
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar, overload
+
+from config.waiting import poll_until
 
 T = TypeVar("T")
 
@@ -31,15 +32,17 @@ async def wait_until(
 
     Fails the test, saying `what` it waited for, after `timeout_seconds`.
     """
-    deadline = time.monotonic() + timeout_seconds
-    while True:
+    value: T | None = None
+
+    async def holds() -> bool:
+        nonlocal value
         result = condition()
         value = await result if isinstance(result, Awaitable) else result
-        if value:
-            return value
-        if time.monotonic() >= deadline:
-            raise _not_in_time(condition, value, what, timeout_seconds)
-        await asyncio.sleep(POLL_SECONDS)
+        return bool(value)
+
+    if await poll_until(holds, timeout_seconds, first_seconds=POLL_SECONDS) and value is not None:
+        return value
+    raise _not_in_time(condition, value, what, timeout_seconds)
 
 
 def wait_until_blocking(

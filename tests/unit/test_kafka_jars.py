@@ -60,7 +60,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def repository(monkeypatch: pytest.MonkeyPatch) -> Iterator[Repository]:
-    monkeypatch.setattr(kafka_jars, "PAUSES_SECONDS", (0.0,) * 4)
+    monkeypatch.setattr(kafka_jars, "FIRST_PAUSE_SECONDS", 0.0)
     monkeypatch.setattr(kafka_jars, "CONNECTIONS", 1)
     server = Repository()
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))

@@ -10,6 +10,7 @@ from functools import lru_cache
 
 import msgspec
 
+from config.waiting import Backoff
 from gateway.admission.passes import InvalidPass, passes_of
 from gateway.admission.tokens import Principal, Scope
 from gateway.api.contract.bodies import Decoder, check_json, idempotency_key
@@ -191,8 +192,11 @@ class Reserve:
         if reply.outcome == Outcome.RATE_LIMITED and isinstance(reply.detail, int):
             if self._buyer_quota is None:
                 raise RuntimeError("a script refused by a rate limit that is not configured")
-            detail = "This buyer reserves too often in this sale."
-            return rate_limited(self._buyer_quota, reply.detail / 1000, detail)
+            return rate_limited(
+                self._buyer_quota,
+                reply.detail / 1000,
+                "This buyer reserves too often in this sale.",
+            )
         return refusal(ask.facts, ask.partition, reply)
 
     async def insist(self, ask: Ask, doubt: Exception) -> Answer | Problem:
@@ -229,10 +233,11 @@ class Reserve:
         """The script's reply. Raises the doubt when nothing was sent or the time is up."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._deadline_seconds
-        pause_seconds = ASK_AGAIN_FIRST_SECONDS
+        pauses = Backoff(ASK_AGAIN_FIRST_SECONDS, self._deadline_seconds, jitter=False)
+        pause_seconds = pauses.next_seconds()
         while isinstance(doubt, UnknownOutcome) and loop.time() + pause_seconds < deadline:
             await asyncio.sleep(pause_seconds)
-            pause_seconds *= 2
+            pause_seconds = pauses.next_seconds()
             try:
                 return await self.send(ask)
             except UnknownOutcome as error:

@@ -9,12 +9,13 @@ and requests that come together share one read. Unknown ids are remembered for a
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext, suppress
+from contextlib import asynccontextmanager, nullcontext
 
 import asyncpg
 import structlog
 
 from config.settings import PostgresSettings
+from config.waiting import happened_within
 from gateway.api.ledger.connections import Ledger, LedgerUnavailable
 from gateway.api.ledger.queries import QUERIES
 from gateway.api.sales.facts import SaleFacts, facts_of
@@ -131,9 +132,7 @@ class SaleDirectory:
             self.invalidate()
             self.listening = True
             while not lost.is_set():
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(LISTEN_CHECK_SECONDS):
-                        await lost.wait()
+                await happened_within(lost, LISTEN_CHECK_SECONDS)
                 await connection.execute(QUERIES["ledger_alive"])
         finally:
             connection.terminate()

@@ -5,7 +5,6 @@ executed, repeat it with its id; Overloaded - nothing was sent; ScriptFailure - 
 """
 
 import asyncio
-import random
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
@@ -13,6 +12,7 @@ import hiredis
 import structlog
 
 from config.settings import RedisSettings
+from config.waiting import Backoff
 from gateway.inventory.errors import InventoryError, Overloaded, Recovering, UnknownOutcome
 from gateway.inventory.keys import sync_key
 from gateway.inventory.redis.connection import ScriptConnection, open_connection
@@ -151,20 +151,19 @@ class ScriptPool:
 
     async def _keep(self, index: int) -> None:
         """Re-open connection `index` whenever it breaks, until cancelled."""
-        pause_seconds = RECONNECT_FIRST_SECONDS
+        backoff = Backoff(RECONNECT_FIRST_SECONDS, RECONNECT_MOST_SECONDS)
         while True:
             connection = self._connections[index]
             if connection is not None:
                 await self._end_of(connection)
                 self._connections[index] = None
                 self._waiting.pop(connection, None)
-                pause_seconds = RECONNECT_FIRST_SECONDS
+                backoff.reset()
             try:
                 self._connections[index] = await self._open()
             except (OSError, TimeoutError, InventoryError) as error:
                 _log.warning("redis_unreachable", error=str(error) or type(error).__name__)
-                await asyncio.sleep(pause_seconds * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
-                pause_seconds = min(2 * pause_seconds, RECONNECT_MOST_SECONDS)
+                await backoff.pause()
 
     async def _end_of(self, connection: ScriptConnection) -> None:
         """Return when the connection is closed, also after closing it to a replaced primary."""

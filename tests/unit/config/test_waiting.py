@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from config.waiting import Backoff, poll_until, stopped_within
+from config.waiting import Backoff, happened_within, poll_until
 
 
 def test_pauses_double_up_to_the_most_and_begin_anew_after_a_success() -> None:
@@ -24,7 +24,7 @@ async def test_a_pause_ends_as_soon_as_the_process_is_to_stop() -> None:
     waiting = asyncio.create_task(Backoff(3600.0, 3600.0).pause_unless(stop))
     stop.set()
     assert await waiting
-    assert not await stopped_within(asyncio.Event(), 0.0)
+    assert not await happened_within(asyncio.Event(), 0.0)
 
 
 async def test_polling_looks_again_until_the_condition_holds() -> None:
