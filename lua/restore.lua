@@ -6,7 +6,8 @@
 -- KEYS    1-6 the partition (include/partition.lua)
 -- ARGV    1 run_id of the current server  2 the new epoch  3 MessagePack, one of
 --         {"begin", configuration (include/catalog.lua), {{loaded, adjusted, transferred,
---          in_transit, available, held, sold}, ...}}
+--          in_transit, available, held, sold}, ...}, keys of adjustments
+--          (include/adjustments.lua)}
 --         {"chunk", {token, packed reservation (include/record.lua), admission spent or 0, ...}}
 --         {"commit", reservations, active holds, closed epoch, closed sequence, state, shift_ms}
 -- RETURNS MessagePack {"ok", epoch, wall_ms, 0, {"begun" | "stored" | "restored" | "already" |
@@ -19,6 +20,7 @@
 -- @include reservation
 -- @include catalog
 -- @include rebuilt
+-- @include adjustments
 
 local MOST_RECORDS = 2000
 local epoch = natural(ARGV[2])
@@ -39,15 +41,29 @@ local function are_counters(counters, accounts)
   return true
 end
 
+local function are_adjustments(made)
+  if type(made) ~= 'table' or #made % 3 ~= 0 or #made > 3 * MOST_KEYS then return false end
+  for i = 1, #made, 3 do
+    if type(made[i]) ~= 'string' or not is_token(made[i]:match('^(.-):'))
+       or not is_fingerprint(made[i]:match(':(.*)$')) or not is_integer(made[i + 1], 1, LATEST)
+       or not is_integer(made[i + 2], 0, LATEST) then
+      return false
+    end
+  end
+  return true
+end
+
 local function begin(request)
-  local config, counters = request[2], request[3]
-  if not is_config(config) or not are_counters(counters, config[11]) then
+  local config, counters, made = request[2], request[3], request[4] or {}
+  if not is_config(config) or not are_counters(counters, config[11])
+     or not are_adjustments(made) then
     return malformed('begin')
   end
   redis.call('UNLINK', unpack(KEYS))
   write_sentinels(KEYS)
   write_stock(KEYS, config, counters)
   in_chunks('HSET', KEYS[1], config_fields(config))
+  if #made > 0 then store_adjustments(KEYS, made) end
   redis.call('HSET', KEYS[1], 'restoring', text(epoch))
   return answer('begun')
 end

@@ -136,13 +136,17 @@ class ReturnUnits(
 
 
 class Adjust(_Numbered, frozen=True, kw_only=True, tag="adjust", forbid_unknown_fields=True):
-    """An operator put `delta` units into an account, or took them out (negative)."""
+    """An operator put `delta` units into an account, or took them out (negative). `adjust_key` and
+    `fingerprint` are those of a call with an Idempotency-Key, else None.
+    """
 
     sku: Text
     location: Text
     delta: Annotated[int, msgspec.Meta(ge=-1_000_000_000, le=1_000_000_000)]
     reason: Text
     actor: Text
+    adjust_key: Text | None = None
+    fingerprint: Text | None = None
 
 
 class Recover(_Numbered, frozen=True, kw_only=True, tag="recover", forbid_unknown_fields=True):

@@ -65,7 +65,9 @@ class EdgeReply(msgspec.Struct, frozen=True, array_like=True):
 
 
 class AdjustReply(msgspec.Struct, frozen=True, array_like=True):
-    """The reply of adjust, with the counters afterwards; `available`: over the item's locations."""
+    """The reply of adjust, with the counters afterwards; `available`: over the item's locations.
+    `sequence`: the number of the adjustment's event, also where the call is `replayed`.
+    """
 
     outcome: str
     available: int

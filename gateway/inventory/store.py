@@ -6,7 +6,7 @@ other fence, and any missing key, raises Recovering.
 """
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 from msgspec.structs import force_setattr
@@ -46,6 +46,18 @@ class _Envelope(msgspec.Struct, frozen=True, array_like=True, gc=False):
     shift_ms: int = 0
     result: msgspec.Raw = msgspec.Raw(b"")
     remaining: tuple[int, ...] = ()
+
+
+class AdjustKey(NamedTuple):
+    """What makes a repeated adjustment the same adjustment: the call's key (22 characters), and a
+    fingerprint of what the call asks for.
+    """
+
+    key: str
+    fingerprint: str
+
+
+NO_ADJUST_KEY = AdjustKey("", "")
 
 
 class ExpireReply(msgspec.Struct, frozen=True, array_like=True):
@@ -175,15 +187,17 @@ class ReservationStore:
         actor: str,
         *,
         preview: bool = False,
+        once: AdjustKey = NO_ADJUST_KEY,
     ) -> AdjustReply:
-        """Add units to an account, or take units out. A repeated call adjusts again.
+        """Add units to an account, or take units out. With a key a repeated call is `replayed`;
+        without a key a repeated call adjusts again.
 
         A preview makes the decision and changes nothing: its outcome is then `would_adjust`.
         """
         return await self._fenced(
             "adjust",
             partition,
-            (_encode((account, delta, reason, actor, preview)),),
+            (_encode((account, delta, reason, actor, preview, *once)),),
             lambda envelope: _adjust_reply.decode(envelope.result),
         )
 

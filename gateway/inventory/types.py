@@ -146,13 +146,20 @@ class ReturnedRecord(ConfirmedRecord, frozen=True, array_like=True):
     return_keys: tuple[str, ...]
 
 
+# Keys of adjustments that a partition keeps (lua/include/adjustments.lua).
+ADJUSTMENT_KEYS_MAX = 1000
+
+
 class RestoreBegin(msgspec.Struct, frozen=True, array_like=True, tag="begin"):
     """The first stage. `config`: that of `load`; `counters` per account: loaded, adjusted,
-    transferred, in_transit, available, held, sold.
+    transferred, in_transit, available, held, sold; `adjustments`: the newest adjustments that had a
+    key, oldest first, `key:fingerprint`, sequence and instant (ms) of each, at most
+    ADJUSTMENT_KEYS_MAX.
     """
 
     config: msgspec.Raw
     counters: tuple[tuple[int, ...], ...]
+    adjustments: tuple[str | int, ...] = ()
 
 
 # A reservation to restore: its token, its record as `nested`, the admission it spent or 0.

@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 from operator import itemgetter
 
 import asyncpg
@@ -25,6 +25,7 @@ from gateway.inventory.keys import PartitionId
 from gateway.inventory.specs import SaleSpec
 from gateway.inventory.store import ReservationStore
 from gateway.inventory.types import (
+    ADJUSTMENT_KEYS_MAX,
     RestoreBegin,
     RestoreChunk,
     RestoreCommit,
@@ -125,13 +126,16 @@ async def _begin(
     paused = frozenset(
         row["sku"] for row in await connection.fetch(QUERIES["paused_items"], partition.sale_id)
     )
-    accounts = await connection.fetch(
-        QUERIES["rebuild_accounts"], partition.sale_id, partition.number
+    place = (partition.sale_id, partition.number)
+    accounts = await connection.fetch(QUERIES["rebuild_accounts"], *place)
+    newest = await connection.fetch(
+        QUERIES["adjustments"], *place, ADJUSTMENT_KEYS_MAX, timeout=READ_TIMEOUT_SECONDS
     )
     spec = msgspec.json.decode(sale["spec"], type=SaleSpec)
     config = load_config(spec, partition, bounds, paused)
     counters = tuple(tuple(account.values()) for account in accounts)
-    return sale["state"], RestoreBegin(msgspec.Raw(config), counters)
+    adjustments = tuple(chain.from_iterable(reversed(newest)))
+    return sale["state"], RestoreBegin(msgspec.Raw(config), counters, adjustments)
 
 
 async def _send(

@@ -11,6 +11,14 @@ SELECT loaded, adjusted, transferred, in_transit, available, held, sold
 FROM stock_accounts WHERE sale_id = $1 AND partition = $2
 ORDER BY position
 
+-- name: adjustments
+-- The newest adjustments that had a key, newest first; a partition keeps $3.
+SELECT (payload ->> 'adjust_key') || ':' || (payload ->> 'fingerprint') AS key, sequence,
+    (payload ->> 'occurred_at')::bigint AS occurred_at_ms
+FROM ledger_events
+WHERE sale_id = $1 AND partition = $2 AND type = 'adjust' AND payload ->> 'adjust_key' IS NOT NULL
+ORDER BY epoch DESC, ledger_events.sequence DESC LIMIT $3
+
 -- name: return_keys
 -- What makes a repeated return the same return: `key:fingerprint`, as the record keeps it.
 SELECT reservation_id,

@@ -114,14 +114,19 @@ class Model(Reserving):
         claim.returned = {account: units for account, units in given.items() if units}
         return self._told("returned", claim, wall)
 
-    def adjust(self, wall: int, number: int, delta: int) -> AdjustReply:
-        """Units in or out."""
+    def adjust(self, wall: int, number: int, delta: int, once: tuple[str, str]) -> AdjustReply:
+        """Units in or out; `once`: key and fingerprint, the key empty for none."""
         account = self.accounts[number]
         floor = self.sale.items[account.item - 1].floor
         alone = sum(a.item == account.item for a in self.accounts.values()) == 1
         lowest = floor if alone else min(0, floor)
-        outcome = "adjusted"
-        if self.state == "closed":
+        key, fingerprint = once
+        outcome, sequence = "adjusted", self.sequence
+        if key in self.adjustments:
+            same = self.adjustments[key][0] == fingerprint
+            outcome = "replayed" if same else "key_reused"
+            sequence = self.adjustments[key][1] if same else sequence
+        elif self.state == "closed":
             outcome = "closed"
         elif self.is_behind():
             outcome = "ledger_behind"
@@ -131,11 +136,15 @@ class Model(Reserving):
             outcome = "floor_violation"
         if outcome == "adjusted":
             place = {"sku": account.sku, "location": account.location}
-            self.emit(Adjust, wall, **place, delta=delta, reason="recount", actor="ops")
+            about = {"adjust_key": token(key), "fingerprint": fingerprint} if key else {}
+            self.emit(Adjust, wall, **place, delta=delta, reason="recount", actor="ops", **about)
+            sequence = self.sequence
+            if key:
+                self.adjustments[key] = (fingerprint, sequence, wall)
             account.adjusted += delta
             account.available += delta
         counters = (self.available(account.item), account.held, account.sold)
-        return AdjustReply(outcome, *counters, floor, self.sequence)
+        return AdjustReply(outcome, *counters, floor, sequence)
 
     def set_state(self, wall: int, to: str, item: int) -> tuple[str, str]:
         """Change the state of the sale, or of one item."""

@@ -47,6 +47,9 @@ class Fold(Model):
             account = self.accounts[self.sale.account_number(event.sku, event.location)]
             account.adjusted += event.delta
             account.available += event.delta
+            if event.adjust_key is not None:
+                made = (event.fingerprint or "", event.sequence, event.occurred_at)
+                self.adjustments[event.adjust_key.rstrip("_")] = made
         elif isinstance(event, Reserve | Confirm | Cancel | Expire | Extend | ReturnUnits):
             self._apply_to_claim(event)
         else:

@@ -81,6 +81,7 @@ class Partition:
         }
         self.claims: dict[str, Claim] = {}
         self.cools_until: dict[str, int] = {}
+        self.adjustments: dict[str, tuple[str, int, int]] = {}  # key: fingerprint, sequence, time
         self.full_at: dict[str, int] = {}  # µs, by buyer: no part of what is folded
         self.outbox: list[Event] = []
         self.emit(
@@ -240,6 +241,11 @@ class Partition:
             *(self.last_time, self.shift, self.ledger_sequence),
             *(sale.outbox_bound, sale.sweep_bound, sale.fingerprint),
             StoredCatalog(items, accounts, sale.split, sale.rules),
+            adjustments=tuple(
+                value
+                for key, (fingerprint, sequence, wall) in self.adjustments.items()
+                for value in (f"{token(key)}:{fingerprint}", sequence, wall)
+            ),
         )
 
     def _buyers(self) -> dict[str, Buyer]:

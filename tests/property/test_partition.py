@@ -39,6 +39,8 @@ PROFILE = settings(
 MET = {
     ("adjust", "adjusted"),
     ("adjust", "floor_violation"),
+    ("adjust", "key_reused"),
+    ("adjust", "replayed"),
     ("cancel", "cancelled"),
     ("cancel", "hold_expired"),
     ("confirm", "already_resolved"),

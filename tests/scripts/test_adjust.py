@@ -4,8 +4,9 @@ import pytest
 
 from gateway.inventory.events import Adjust
 from gateway.inventory.outcomes import AdjustReply
-from tests.support.scripts.harness import Rig
-from tests.support.scripts.sale import Item, Sale
+from gateway.inventory.types import ADJUSTMENT_KEYS_MAX
+from tests.support.scripts.harness import HOUR_MS, Rig
+from tests.support.scripts.sale import Item, Sale, token
 
 DEFAULT = ("tee", "default")
 
@@ -79,6 +80,53 @@ def test_a_preview_tells_what_would_be_and_changes_nothing(rig: Rig, delta: int)
         assert done.available == told.available + delta
 
 
+def test_a_key_adjusts_once(rig: Rig) -> None:
+    rig.open(Sale())
+    with rig.step() as step:
+        first = rig.adjust("tee", 5, once=("delivery", "f1"))
+    assert first == AdjustReply("adjusted", 15, held=0, sold=0, floor=0, sequence=3)
+    (event,) = step.events
+    assert isinstance(event, Adjust)
+    assert (event.adjust_key, event.fingerprint) == (token("delivery"), "f1")
+    assert step.after.meta.adjustments == (f"{token('delivery')}:f1", 3, rig.clock)
+    rig.hold("a", (("tee", 3),))
+    with rig.unchanged():
+        again = rig.adjust("tee", 5, once=("delivery", "f1"))
+        other = rig.adjust("tee", 6, once=("delivery", "f2"))
+    assert again == AdjustReply("replayed", 12, held=3, sold=0, floor=0, sequence=3)
+    assert other.outcome == "key_reused"
+    assert rig.adjust("tee", 5, once=("another", "f1")).outcome == "adjusted"
+    assert rig.adjust("tee", 5).available == 22
+    rig.set_state("closed")
+    with rig.unchanged():
+        assert rig.adjust("tee", 5, once=("delivery", "f1")).outcome == "replayed"
+
+
+def test_a_refused_adjustment_binds_no_key(rig: Rig) -> None:
+    rig.open(Sale())
+    with rig.unchanged():
+        assert rig.adjust("tee", -11, once=("take", "f1")).outcome == "floor_violation"
+        assert rig.adjust("tee", -10, preview=True, once=("take", "f1")).outcome == "would_adjust"
+    assert rig.adjust("tee", -10, once=("take", "f1")).outcome == "adjusted"
+
+
+def test_no_key_is_forgotten_in_its_first_day(rig: Rig) -> None:
+    rig.open(Sale(outbox_bound=2 * ADJUSTMENT_KEYS_MAX))
+    for number in range(ADJUSTMENT_KEYS_MAX):
+        assert rig.adjust("tee", 1, once=(f"key-{number}", "f1")).outcome == "adjusted"
+    rig.advance(24 * HOUR_MS - 1)
+    with rig.unchanged():
+        assert rig.adjust("tee", 1, once=("one-more", "f1")).outcome == "too_many"
+        assert rig.adjust("tee", 1, once=("key-0", "f1")).outcome == "replayed"
+    assert rig.adjust("tee", 1).outcome == "adjusted"
+    rig.advance(1)
+    assert rig.adjust("tee", 1, once=("one-more", "f1")).outcome == "adjusted"
+    made = rig.state().meta.adjustments
+    assert len(made) == 3 * ADJUSTMENT_KEYS_MAX
+    assert made[0] == f"{token('key-1')}:f1"
+    assert made[-3] == f"{token('one-more')}:f1"
+
+
 def test_new_units_sell(rig: Rig) -> None:
     rig.open(Sale(items=(Item("tee", stock=(("default", 0),)),)))
     rig.adjust("tee", 1)
@@ -96,4 +144,7 @@ def test_never_above_what_counters_hold(rig: Rig) -> None:
     rig.open(Sale(items=(Item("tee", stock=(("default", 10**9 - 1),)),)))
     assert rig.adjust("tee", 1).available == 10**9
     with rig.unchanged():
-        assert rig.call("adjust", rig.pack((1, 1, "recount", "ops", False))).status == "malformed"
+        assert (
+            rig.call("adjust", rig.pack((1, 1, "recount", "ops", False, "", ""))).status
+            == "malformed"
+        )

@@ -49,6 +49,7 @@ PLACES: dict[str, tuple[Wrong, ...]] = {
         tuple(wrong for wrong in NO_QUANTITIES if wrong != -1),
         *(NO_TEXTS, (*NO_TEXTS, "x" * 129)),
         (None, 0, 1, "true", []),
+        *(tuple(wrong for wrong in NO_TOKENS if wrong != ""), NO_FINGERPRINTS),
     ),
     "cancel": (NO_TOKENS, (*NO_TEXTS, "x" * 129)),
     "confirm": (NO_TOKENS, NO_TEXTS, NO_SELECTION),

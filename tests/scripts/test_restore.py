@@ -26,7 +26,7 @@ def _word(rig: Rig, *request: object, epoch: int = 2, run_id: str = NEXT_RUN) ->
 def _begin(rig: Rig, state: PartitionState) -> tuple[object, ...]:
     """Begin a restore: the config packed by `load`, and each account's counters."""
     counters = [[getattr(account, name) for name in COUNTERS] for account in state.stock.values()]
-    return ("begin", rig.sale.fields(), counters)
+    return ("begin", rig.sale.fields(), counters, state.meta.adjustments)
 
 
 def _records(state: PartitionState) -> list[RestoreEntry]:
@@ -64,6 +64,7 @@ def _rich(rig: Rig) -> PartitionState:
     rig.hold("held-2", (("cap", 1),))
     rig.extend("held", 5000)
     rig.adjust("cap", -2)
+    rig.adjust("cap", 2, once=("delivery", "f1"))
     return rig.state()
 
 
@@ -87,6 +88,8 @@ def test_makes_the_partition_the_ledger_knows(rig: Rig, *, lost: bool) -> None:
     assert after.buyers == before.buyers
     assert after.deadlines == before.deadlines
     assert after.meta.catalog == before.meta.catalog
+    assert len(after.meta.adjustments) == 3
+    assert after.meta.adjustments == before.meta.adjustments
     assert (after.meta.run_id, after.meta.epoch, after.meta.sequence) == (NEXT_RUN, 2, 1)
     assert (after.meta.state, after.meta.shift, after.meta.ledger_sequence) == ("open", 0, 0)
     assert at <= after.meta.last_time <= rig.time_ms()

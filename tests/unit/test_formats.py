@@ -34,6 +34,7 @@ LATER = {
         "waiting_room", "unpaid_per_buyer", "cooldown_after", "cooldown_ms", "cooldown_max_ms",
     ),
     "reserve": ("admission",),
+    "adjust": ("adjust_key", "fingerprint"),
 }  # fmt: skip
 HELD = (1, 1, 3, 1, 3, 1795265123758, 0, "ann", "Zm9vYmFyYmF", (1, 2))
 PAID = (2, 1, 4, *HELD[3:], "pay-1")

@@ -4,11 +4,18 @@ from aiohttp import web
 
 from gateway.admission.tokens import Principal
 from gateway.api.calls.callers import REASON_BYTES_MAX, caller_of
-from gateway.api.contract.bodies import SPEC_MAX_BYTES, Decoder, check_json, check_text, read_body
+from gateway.api.contract.bodies import (
+    SPEC_MAX_BYTES,
+    Decoder,
+    check_json,
+    check_text,
+    optional_idempotency_key,
+    read_body,
+)
 from gateway.api.contract.endpoints import Call
 from gateway.api.contract.operator_schemas import SaleAnswer
 from gateway.api.contract.problems import Answer
-from gateway.api.contract.rendering import json_answer
+from gateway.api.contract.rendering import REPLAYED, json_answer
 from gateway.api.contract.requests import AdjustBody, EmptyBody
 from gateway.api.contract.versions import is_known, version_tag
 from gateway.api.sales.accounting import CSV, accounting_csv, prefers_csv
@@ -82,9 +89,10 @@ class SaleHandlers:
         raw = await read_body(request, self._max_body_bytes)
         body = _adjust.decode(request.headers, raw)
         check_text("reason", body.reason, REASON_BYTES_MAX)
+        key = optional_idempotency_key(request.headers)
         caller = caller_of(request, principal)
-        done = await self._adjustments.adjust(request.match_info["sale"], body, caller)
-        return json_answer(201, done)
+        done = await self._adjustments.adjust(request.match_info["sale"], key, body, caller)
+        return json_answer(201, done.answer, *((REPLAYED,) if done.replayed else ()))
 
     async def preview_adjustment(self, request: web.Request, principal: Principal) -> Answer:
         """POST /v1/sales/{sale}/stock-adjustments/preview."""

@@ -47,7 +47,8 @@ def reservation_endpoints(handlers: ReservationHandlers) -> tuple[Endpoint, ...]
             handlers.reserve, _OWNERS, reservation,
             (*_WRITE, "idempotency_key_required", "idempotency_key_reused", "sale_not_open",
              "rate_limited", "not_admitted", "limit_exceeded", "sold_out", "ledger_behind"),
-            status=201, body=requests.ReserveBody, headers=("Idempotency-Key", "Admission-Token"),
+            status=201, body=requests.ReserveBody, headers=("Admission-Token",),
+            required_headers=("Idempotency-Key",),
             answer_headers=("Location", "Idempotent-Replayed", "RateLimit", "RateLimit-Policy"),
         ),
         Endpoint(
@@ -73,7 +74,7 @@ def reservation_endpoints(handlers: ReservationHandlers) -> tuple[Endpoint, ...]
             "POST", f"{_RESERVATION}/returns", "returns", "Take sold units back",
             handlers.return_units, _STOREFRONT, reservation,
             (*_WRITE, "idempotency_key_required", "idempotency_key_reused", "invalid_state"),
-            status=201, body=requests.ReturnBody, headers=("Idempotency-Key",),
+            status=201, body=requests.ReturnBody, required_headers=("Idempotency-Key",),
             answer_headers=("Idempotent-Replayed",),
         ),
         Endpoint(
@@ -201,8 +202,9 @@ def sale_endpoints(handlers: SaleHandlers) -> tuple[Endpoint, ...]:
         Endpoint(
             "POST", f"{_SALE}/stock-adjustments", "adjust", "Put units in or take them out",
             handlers.adjust, _OPS, operator_schemas.AdjustmentAnswer,
-            (*_OPS_WRITE, "floor_violation", "ledger_behind"),
-            status=201, body=requests.AdjustBody, headers=("If-Match",),
+            (*_OPS_WRITE, "floor_violation", "ledger_behind", "idempotency_key_reused"),
+            status=201, body=requests.AdjustBody, headers=("If-Match", "Idempotency-Key"),
+            answer_headers=("Idempotent-Replayed",),
         ),
         Endpoint(
             "POST", f"{_SALE}/stock-adjustments/preview", "adjust_preview",

@@ -99,11 +99,19 @@ class Decoder(Generic[Body]):
 
 def idempotency_key(headers: Mapping[str, str]) -> str:
     """The Idempotency-Key; a quoted (RFC 8941) key equals the bare key. Raises Problem."""
-    given = headers.get("Idempotency-Key", "").strip()
-    if not given:
+    key = optional_idempotency_key(headers)
+    if key is None:
         raise Problem(
             "idempotency_key_required", "Send an Idempotency-Key; repeat it to repeat the request."
         )
+    return key
+
+
+def optional_idempotency_key(headers: Mapping[str, str]) -> str | None:
+    """The Idempotency-Key, None without one. Raises Problem malformed."""
+    given = headers.get("Idempotency-Key", "").strip()
+    if not given:
+        return None
     quoted = _QUOTED.fullmatch(given)
     key = _ESCAPE.sub(r"\1", quoted.group(1)) if quoted else given
     if not _KEY.fullmatch(key) or (given[0] == '"' and not quoted):

@@ -71,7 +71,6 @@ IN_HEADERS = {
         Key,
         "1 to 255 visible ASCII characters, bare or quoted. Repeat the request with this key "
         "until there is an answer: the request takes effect once.",
-        required=True,
     ),
     "If-Match": Parameter(
         Tag, "An ETag of the sale: change the sale only at this version. `*`: at any version."

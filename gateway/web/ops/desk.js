@@ -49,6 +49,11 @@ export class Desk extends EventTarget {
     return this.#call("POST", path, { body, headers });
   }
 
+  /** POST with an Idempotency-Key: repeated with the same key, it takes effect once. */
+  postOnce(path, body, key) {
+    return this.#call("POST", path, { body, headers: { "Idempotency-Key": key } });
+  }
+
   async #call(method, path, options) {
     try {
       return (await this.#http.json(method, path, options)).body;

@@ -29,9 +29,12 @@ export function adjusting(desk, saleId, item) {
     sku: item.sku, delta: Number(delta.value), reason: reason.value.trim(),
     ...(location.value.trim() && { location: location.value.trim() }),
   });
+  // One key for each adjustment that is typed: to submit it again after a lost answer repeats it.
+  let key = crypto.randomUUID();
   let latest = 0;
   const look = async () => {
     submit.disabled = true;
+    key = crypto.randomUUID();
     const mine = (latest += 1);
     if (!Number.isInteger(Number(delta.value)) || Number(delta.value) === 0) return;
     const wanted = { ...body(), reason: reason.value.trim() || "preview" };
@@ -52,7 +55,7 @@ export function adjusting(desk, saleId, item) {
     preview,
   ], submit, async () => {
     try {
-      await desk.post(saleUrl(saleId, "/stock-adjustments"), body());
+      await desk.postOnce(saleUrl(saleId, "/stock-adjustments"), body(), key);
       return true;
     } catch (error) {
       setText(preview, explained(error));

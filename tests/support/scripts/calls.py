@@ -50,7 +50,7 @@ def _repair(rig: Rig) -> tuple[object, ...]:
 
 
 _REST: dict[str, Callable[[Rig], object]] = {
-    "adjust": lambda _: (1, 1, "recount", "ops", False),
+    "adjust": lambda _: (1, 1, "recount", "ops", False, token("k"), "adjust-1"),
     "cancel": lambda _: (token("alone"), "bob"),
     "confirm": lambda rig: (token("held"), "pay-2", rig.sale.triples((("tee", 1),))),
     "extend": lambda _: (token("held"), 1000),

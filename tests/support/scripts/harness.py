@@ -158,13 +158,20 @@ class Rig:
         return self._edge("return_units", *arguments)
 
     def adjust(
-        self, sku: str, delta: int, location: str = "default", *, preview: bool = False
+        self,
+        sku: str,
+        delta: int,
+        location: str = "default",
+        *,
+        preview: bool = False,
+        once: tuple[str, str] = ("", ""),
     ) -> AdjustReply:
-        """As `ops`, because of a `recount`."""
+        """As `ops`, because of a `recount`; `once`: the call's key and fingerprint."""
         account = self.sale.account_number(sku, location)
-        return self.call("adjust", _pack((account, delta, "recount", "ops", preview))).read(
-            AdjustReply
-        )
+        key, fingerprint = once
+        named = token(key) if key else ""
+        request = (account, delta, "recount", "ops", preview, named, fingerprint)
+        return self.call("adjust", _pack(request)).read(AdjustReply)
 
     def set_state(self, to: str, sku: str | None = None) -> tuple[str, str]:
         """Returns the outcome and the state before."""

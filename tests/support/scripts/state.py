@@ -82,6 +82,7 @@ class Meta(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fingerprint: str
     catalog: StoredCatalog
     repairs: tuple[int | str, ...] = ()
+    adjustments: tuple[int | str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,10 +226,11 @@ def _meta(fields: Mapping[bytes, bytes]) -> Meta:
     raw: dict[str, object] = {
         name.decode(): value.decode()
         for name, value in fields.items()
-        if name not in {b"catalog", b"repairs"}
+        if name not in {b"catalog", b"repairs", b"adjustments"}
     }
-    if b"repairs" in fields:
-        raw["repairs"] = msgspec.msgpack.decode(fields[b"repairs"])
+    for name in ("repairs", "adjustments"):
+        if name.encode() in fields:
+            raw[name] = msgspec.msgpack.decode(fields[name.encode()])
     raw["catalog"] = msgspec.msgpack.decode(fields[b"catalog"], type=StoredCatalog)
     return msgspec.convert(raw, Meta, strict=False)
 
