@@ -119,17 +119,30 @@ class Api:
             )
         return cls(url.rstrip("/"), token)
 
-    def call(self, method: str, path: str, body: bytes | None = None, *, accept: str = JSON) -> Any:
-        """The decoded answer of one call; a string where the answer is not JSON.
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        *,
+        accept: str = JSON,
+        key: str | None = None,
+    ) -> Any:
+        """The decoded answer of one call; a string where the answer is not JSON. `key`: the call's
+        Idempotency-Key.
 
         Raises `ApiError` for anything but a 2xx.
         """
-        return asyncio.run(self._call(method, path, body, accept))
-
-    async def _call(self, method: str, path: str, body: bytes | None, accept: str) -> Any:
         headers = {"Authorization": f"Bearer {self.token}", "Accept": accept}
         if body is not None:
             headers["Content-Type"] = JSON
+        if key is not None:
+            headers["Idempotency-Key"] = key
+        return asyncio.run(self._call(method, path, body, headers))
+
+    async def _call(
+        self, method: str, path: str, body: bytes | None, headers: dict[str, str]
+    ) -> Any:
         timeout = aiohttp.ClientTimeout(total=CALL_TIMEOUT_SECONDS)
         try:
             async with (

@@ -18,6 +18,9 @@ from config.commands.operations.views import View, show
 from config.commands.options import READY, Ready, Sale
 from config.commands.shared import fail, settings_or_exit
 
+# Codes of the answers to a call that may have taken effect; empty: there was no answer.
+_OUTCOME_UNKNOWN = frozenset({"", "recovering", "internal"})
+
 
 @dataclass(frozen=True, slots=True)
 class Caller:
@@ -40,9 +43,17 @@ class Caller:
     ready_file: Ready = READY
 
     def call(
-        self, method: str, path: str, body: object = None, *, accept: str = "application/json"
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        accept: str = "application/json",
+        key: str | None = None,
     ) -> Any:
-        """The answer; an error ends the command with the next step."""
+        """The answer; an error ends the command with the next step. `key`: the call's
+        Idempotency-Key, which the error names where the call may have taken effect.
+        """
         from config.client import Api, ApiError
 
         content = None if body is None else msgspec.json.encode(body)
@@ -50,9 +61,11 @@ class Caller:
             api = Api.find(
                 settings_or_exit(), url=self.url, token=self.token, ready_file=self.ready_file
             )
-            return api.call(method, path, content, accept=accept)
+            return api.call(method, path, content, accept=accept, key=key)
         except ApiError as error:
-            fail(str(error))
+            if key is None or error.code not in _OUTCOME_UNKNOWN:
+                fail(str(error))
+            fail(f"{error}\nWhether the call took effect is unknown. Repeat it with --key {key}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 from typing import Annotated, Any
+from uuid import uuid4
 
 import msgspec
 import typer
@@ -114,13 +115,22 @@ def adjust(
     delta: Annotated[int, typer.Argument(help="Units to add; a negative number takes units out.")],
     reason: Annotated[str, typer.Option(help="Reason; kept in the audit log.")],
     location: Annotated[str | None, typer.Option(help="Location of the stock.")] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(help="Idempotency-Key of an earlier call, to repeat that call."),
+    ] = None,
 ) -> None:
-    """Add units to a running sale or take some out, never below the floor."""
+    """Add units to a running sale or take some out, never below the floor.
+
+    Where the outcome is unknown, the error names the key with which the call can be repeated: it
+    takes effect once.
+    """
     body: dict[str, object] = {"sku": sku, "delta": delta, "reason": reason}
     if location is not None:
         body["location"] = location
     path = sale_path(sale, "/stock-adjustments")
-    api.show(api.call("POST", path, body), adjustment_view)
+    answer = api.call("POST", path, body, key=key or str(uuid4()))
+    api.show(answer, adjustment_view)
 
 
 @over_api
