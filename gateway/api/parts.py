@@ -219,7 +219,7 @@ def _selling_endpoints(
     service = ReservationService(directory, backends.store, settled)
     reservations = ReservationHandlers(reserve, service, OrderBook(reads), most)
     sales = SaleHandlers(
-        SaleOperations(directory, ledger, backends.store, bounds),
+        SaleOperations(directory, ledger, backends.store, bounds, backends.rooms),
         StockAdjustments(directory, ledger, backends.store),
         Settlement(directory, ledger, snapshots, backends.client),
         snapshots,

@@ -68,6 +68,24 @@ def test_places_are_set_once(room: Room) -> None:
     assert room.reading.active == 10
 
 
+def test_a_room_takes_the_order_of_its_sale_until_a_place_is_called(room: Room) -> None:
+    assert room.draw(b"draw") == [-1, 1]
+    assert room.draw(b"fifo") == [0, 1]
+    assert room.draw(b"fifo") == [0, 1]
+    assert room.draw(b"draw") == [-1, 1]
+    room.draw(b"begin")
+    assert room.draw(b"fifo") == [10, 0]
+    room.draw(b"commit", b"10", b"\x00\x00")
+    assert room.draw(b"fifo") == room.draw(b"draw") == [10, 1]
+
+
+def test_a_room_that_calls_keeps_its_order(room: Room) -> None:
+    room.draw(b"fifo")
+    room.tick(most_active=1)
+    assert room.reading.serving == 1
+    assert room.draw(b"draw") == [0, 1]
+
+
 def test_a_place_that_ended_is_exchanged_after_a_draw_too(room: Room) -> None:
     room.draw(b"begin")
     room.draw(b"commit", b"10", b"\x00\x00")

@@ -19,6 +19,7 @@ from gateway.admission.waiting_room.facts import RoomFacts
 from gateway.admission.waiting_room.joins import JoinBatcher
 from gateway.admission.waiting_room.keys import BuyerDigest, buyer_digest
 from gateway.admission.waiting_room.store import (
+    NEVER_READ,
     NOT_DRAWN,
     JoinRequest,
     Moved,
@@ -77,7 +78,7 @@ class Room:
         self._view: RoomView | None = None
         self._seen_at = 0.0
         self._revoked: frozenset[bytes] = frozenset()
-        self._revision = -1
+        self._revision = NEVER_READ
         self._record: RoomRecord | None = None
         self._draw: Draw | None = None
         self._shown_again: set[int] = set()
@@ -290,6 +291,10 @@ class Room:
         view = self.view
         if not self._ticker.is_due(view.reading):
             return
+        if await self._order_differs(view.reading):
+            await self._store.set_order(self.facts.sale_id, draws=self.facts.draws)
+            await self.look()
+            view = self.view
         if self._draw_is_due(view.reading):
             record = await self.record()
             await hold_draw(self._store, self._checkpoints, self.facts.sale_id, record.seed)
@@ -297,6 +302,13 @@ class Room:
         if await self._ticker.tick(self.facts, self.view.reading, quick=quick):
             await self.look()
             await self._ticker.checkpoint(self.facts, self.view.reading)
+
+    async def _order_differs(self, reading: RoomReading) -> bool:
+        """Whether Redis has the order that the sale had before a PUT changed it."""
+        if not self.facts.draws:
+            return reading.drawn == NOT_DRAWN
+        # 0 is also the count of a draw that was held before anybody had joined.
+        return reading.drawn == 0 and bool(reading.placed) and (await self.record()).drawn is None
 
     def _draw_is_due(self, reading: RoomReading) -> bool:
         if not self.facts.draws or not self.facts.opened:

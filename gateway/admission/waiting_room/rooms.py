@@ -11,7 +11,7 @@ from config.settings import Settings
 from gateway.admission.waiting_room.checkpoints import Checkpoints
 from gateway.admission.waiting_room.facts import RoomFacts
 from gateway.admission.waiting_room.room import FactsOf, Room
-from gateway.admission.waiting_room.store import RoomStore
+from gateway.admission.waiting_room.store import NEVER_READ, RoomLost, RoomStore
 from gateway.admission.waiting_room.ticking import Ticker
 from gateway.inventory.errors import Overloaded
 from gateway.inventory.redis.pool import ScriptPool
@@ -72,6 +72,14 @@ class WaitingRooms:
             room.start()
         room.wanted_at = time.monotonic()
         return room
+
+    async def has_buyers(self, sale_id: str) -> bool:
+        """Whether anybody has ever joined the sale's room. Raises InventoryError."""
+        try:
+            return (await self.store.look(sale_id, NEVER_READ)).reading.issued > 0
+        except RoomLost:
+            record = await self.checkpoints.read(sale_id)
+            return record is not None and record.issued > 0
 
     async def watch(self) -> None:
         """Stop rooms that nobody used for IDLE_SECONDS, until cancelled; then stop all rooms."""

@@ -18,6 +18,7 @@ from gateway.inventory.redis.pool import ScriptPool
 
 Result = TypeVar("Result")
 NOT_DRAWN = -1
+NEVER_READ = -1  # the revision of a room that the caller has never read
 NEVER_MS = 99_999_999_999_999
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -215,6 +216,12 @@ class RoomStore:
         return await self._call(
             "queue_control", named, tuple[str, int], verb.encode(), b"%d" % rate
         )
+
+    async def set_order(self, sale_id: str, *, draws: bool) -> None:
+        """Make the room one with a draw to come, or one without; a room that calls stays."""
+        keys = room_keys(sale_id)
+        order = b"draw" if draws else b"fifo"
+        await self._call("queue_draw", (keys.meta, keys.gone), tuple[int, int], order)
 
     async def begin_draw(self, sale_id: str) -> tuple[int, bool]:
         """Begin the draw; returns its count of numbers, and whether places are set already."""

@@ -9,6 +9,7 @@ import secrets
 import msgspec
 from asyncpg.pool import PoolConnectionProxy
 
+from gateway.admission.waiting_room.rooms import WaitingRooms
 from gateway.api.contract.operator_schemas import SaleAnswer, WaitingRoomAnswer
 from gateway.api.contract.problems import Problem, not_found
 from gateway.api.contract.rendering import instant
@@ -47,12 +48,16 @@ class SaleOperations:
         ledger: Ledger,
         store: ReservationStore,
         bounds: PartitionBounds,
+        rooms: WaitingRooms,
     ) -> None:
-        """`bounds` are written into partitions when a sale is opened."""
+        """`bounds` are written into partitions when a sale is opened; `rooms` know whether a
+        waiting room has buyers.
+        """
         self._directory = directory
         self._ledger = ledger
         self._store = store
         self._bounds = bounds
+        self._rooms = rooms
 
     async def put(self, sale_id: str, raw: bytes, caller: Caller) -> PutResult:
         """Make the sale, or replace it while it was never open."""
@@ -145,8 +150,21 @@ class SaleOperations:
                 f"A sale that is {row['state']} cannot be replaced.",
                 state=row["state"],
             )
+        await self._check_room(sale_id, row["spec"], spec)
         await connection.execute(QUERIES["replace_sale"], *_columns(sale_id, spec))
         await connection.execute(QUERIES["delete_items"], sale_id)
+
+    async def _check_room(self, sale_id: str, stored: str, spec: SaleSpec) -> None:
+        """Raise Problem where buyers have joined under an order that would be another."""
+        before = msgspec.json.decode(stored, type=SaleSpec).waiting_room
+        if before is None or (spec.waiting_room and spec.waiting_room.order == before.order):
+            return
+        if await self._rooms.has_buyers(sale_id):
+            raise Problem(
+                "invalid_state",
+                f"Buyers have joined the waiting room: its order stays {before.order}.",
+                reason="buyers",
+            )
 
     async def _write_items(
         self, connection: PoolConnectionProxy, sale_id: str, spec: SaleSpec

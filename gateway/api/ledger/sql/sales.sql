@@ -24,7 +24,7 @@ ORDER BY created_at DESC, sale_id LIMIT $1
 
 -- name: lock_sale
 -- Locks the sale that a transaction is about to change.
-SELECT state, version FROM sales WHERE sale_id = $1 FOR NO KEY UPDATE
+SELECT state, version, spec FROM sales WHERE sale_id = $1 FOR NO KEY UPDATE
 
 -- name: insert_sale
 -- A new sale; no row when another request made it first.
