@@ -150,6 +150,10 @@ class Room:
             return False
         return not self.is_revoked(buyer_id)
 
+    def is_gone(self, place: int) -> bool:
+        """Whether a place that was called is given up or used, by the last view."""
+        return self._view is not None and self._view.is_gone(place)
+
     def is_revoked(self, buyer_id: str) -> bool:
         """Whether an operator has removed the buyer, by the last view."""
         return bool(self._revoked) and self.digest(buyer_id).field in self._revoked

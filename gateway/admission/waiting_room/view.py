@@ -98,7 +98,7 @@ class RoomView:
         reading = self.reading
         if place > reading.serving:
             return False
-        if place <= reading.lapsed or self._is_gone(place):
+        if place <= reading.lapsed or self.is_gone(place):
             return True
         return self._end_of(place) <= now_ms and reading.mode != "queue_all"
 
@@ -146,7 +146,10 @@ class RoomView:
                 return wave.expires_at
         return 0
 
-    def _is_gone(self, place: int) -> bool:
+    def is_gone(self, place: int) -> bool:
+        """Whether a place that was called, and whose slot is not over, is given up or used."""
+        if place > self.reading.serving:
+            return False  # called since this reading: the place was claimed after all
         byte, bit = divmod(place - self.reading.window_first, 8)
         return 0 <= byte < len(self._window) and bool(self._window[byte] & (0x80 >> bit))
 

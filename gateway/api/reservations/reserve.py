@@ -38,6 +38,7 @@ ASK_AGAIN_FIRST_SECONDS = 0.05
 # The number of a buyer's admission, and the instant of its end in ms on Redis' clock.
 Admission = tuple[int, int]
 NO_ADMISSION: Admission = (0, 0)
+ENDED_AT_MS = 0
 
 _body = Decoder(ReserveBody)
 
@@ -61,9 +62,13 @@ def _admission(
         return NO_ADMISSION
     try:
         passes = passes_of(facts.hash_key, facts.sale_id)
-        return passes.admitted(headers.get("Admission-Token", ""), buyer_id, now_ms=0)
+        admission = passes.admitted(headers.get("Admission-Token", ""), buyer_id, now_ms=0)
     except InvalidPass:
         return NO_ADMISSION
+    if gate.has_place(facts.sale_id, admission.number):
+        return admission
+    # The script tells whether the place was used or given up: it looks at the number first.
+    return admission.number, ENDED_AT_MS
 
 
 class Ask(msgspec.Struct, frozen=True, gc=False):

@@ -1,7 +1,9 @@
 """From the waiting room to the reservation: what an admission is good for, when a slot is free."""
 
+from config.settings import Settings
+from config.stack.server import free_port
 from gateway.admission.passes import Passes
-from tests.support.api import Api
+from tests.support.api import Api, serving
 from tests.support.waiting import wait_until
 from tests.support.waiting_room.places import (
     NARROW_ROOM,
@@ -79,3 +81,26 @@ async def test_the_negative_control_a_forged_admission_would_pass(api: Api) -> N
     sale = await api.open_sale(waiting_room=ROOM)
     forged = Passes(b"f" * 32, sale).admission("buyer-1", 1, 4_000_000_000_000)
     assert (await reserve(api, sale, "buyer-1", forged)).told == (403, "not_admitted")
+
+
+async def test_an_admission_ends_when_its_buyer_leaves(api: Api, settings: Settings) -> None:
+    """One slot, and never a second admission that lets anybody in; also by a new worker."""
+    sale = await api.open_sale(waiting_room=NARROW_ROOM)
+    tokens = []
+    for _ in range(3):
+        ticket = (await place(api, sale, "buyer-1"))["ticket"]
+        tokens.append(await admitted(api, sale, "buyer-1", ticket))
+        left = await api.buyer("buyer-1", "DELETE", f"/v1/sales/{sale}/queue")
+        assert left.body == {"left": True}
+    for number, token in enumerate(tokens):
+        refused = await reserve(api, sale, "buyer-1", token, f"left-{number}")
+        assert (refused.told, refused.body["reason"]) == ((403, "not_admitted"), "expired")
+    ticket = (await place(api, sale, "buyer-1"))["ticket"]
+    newest = await admitted(api, sale, "buyer-1", ticket)
+    changes = {"port": free_port(), "run_dir": settings.gateway.run_dir.with_name("other")}
+    gateway = settings.gateway.model_copy(update=changes)
+    async with serving(settings.model_copy(update={"gateway": gateway})) as other:
+        for number, token in enumerate(tokens):
+            refused = await reserve(other, sale, "buyer-1", token, f"again-{number}")
+            assert refused.told == (403, "not_admitted")
+        assert (await reserve(other, sale, "buyer-1", newest, "newest")).status == 201

@@ -68,6 +68,13 @@ def test_a_place_that_was_called_is_admitted_until_its_wave_ends() -> None:
     assert (late.state, late.expires_at_ms) == (QueueState.ADMITTED, NOW + 60_000)
 
 
+def test_only_a_place_called_by_this_reading_can_be_gone() -> None:
+    view = view_of(window="00" * 6 + "ff", serving=100)
+    assert [view.is_gone(place) for place in (95, 96, 100, 101, 103, 104)] == [
+        *(False, True, True, False, False, False),
+    ]
+
+
 @pytest.mark.parametrize(("number", "now"), [(50, NOW), (1, NOW), (80, NOW + 10_000)])
 def test_a_place_ends_with_its_time(number: int, now: int) -> None:
     with pytest.raises(Ended):
