@@ -1,7 +1,7 @@
 -- queue_leave: a buyer gives up the place, or an operator takes it away.
 -- Guarantees: the place needs no slot from now on; a slot it had is free at once. A revoked buyer
 -- stays revoked.
--- KEYS    1 meta  2 gone  3 the buyer's bucket  4 revoked
+-- KEYS    1 meta  2 gone  3 the buyer's bucket  4 revoked  5 ended
 -- ARGV    1 run_id  2 `drawn` of the room, as the caller knows it  3 digest of the buyer
 --         4 number  5 the number's place (before a draw the number itself); both 0 without a number
 --         6 "leave" or "revoke"
@@ -12,7 +12,7 @@
 local REVOKED_MOST = 1000
 
 local number, place = natural(ARGV[4]), natural(ARGV[5])
-if #KEYS ~= 4 or #(ARGV[3] or '') ~= 8 or not is_integer(number, 0, LATEST)
+if #KEYS ~= 5 or #(ARGV[3] or '') ~= 8 or not is_integer(number, 0, LATEST)
    or not is_integer(place, 0, LATEST) or (ARGV[6] ~= 'leave' and ARGV[6] ~= 'revoke') then
   return malformed('call')
 end
@@ -32,5 +32,6 @@ if revoke then redis.call('HSET', KEYS[4], ARGV[3], '1') end
 if has then
   redis.call('HDEL', KEYS[3], ARGV[3])
   set_gone(KEYS[2], place)
+  if place <= room.serving then note_ended(room, KEYS[5], {string.format('%.0f', place)}) end
 end
 return reply_room(revoke and 'revoked' or 'left')

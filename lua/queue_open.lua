@@ -2,7 +2,7 @@
 -- Guarantees: no number is given out twice. Where data is missing, or may not be whole, numbering
 -- continues above the ledger's checkpoint plus the margin; every waiting place then counts as gone
 -- until its buyer shows the ticket again, and nobody is called for hold_ms.
--- KEYS    1 meta  2 gone
+-- KEYS    1 meta  2 gone  3 ended
 -- ARGV    1 run_id  2 MessagePack {issued, serving, lapsed, hold_ms, admission_ms, rate, rate limit
 --         (thousandths of a buyer per second), drawn (-1: the draw is to come, 0: no draw), mode,
 --         whether the room was opened before, whether Redis has surely kept every answered write};
@@ -13,7 +13,7 @@
 -- @include places
 
 local given = unpacked(ARGV[2] or '')
-if #KEYS ~= 2 or not is_text(ARGV[1], 64) or not given or #given ~= 11
+if #KEYS ~= 3 or not is_text(ARGV[1], 64) or not given or #given ~= 11
    or not is_text(given[9], 16) then
   return malformed('call')
 end
@@ -57,6 +57,8 @@ for _, names in ipairs({ROOM_NUMBERS, ROOM_TEXTS}) do
   for _, name in ipairs(names) do fresh.changed[name] = true end
 end
 flush_room(fresh)
-redis.call('DEL', KEYS[2])
+redis.call('DEL', KEYS[2], KEYS[3])
+-- Far above what any worker may remember of a former room, so that each reads all called places.
+redis.call('HSET', KEYS[1], 'ended', string.format('%.0f', now * 100))
 if margin > 0 then set_all_gone(KEYS[2], serving + 1, resumed) end
 return reply_room(margin > 0 and 'resumed' or 'made')

@@ -1,7 +1,7 @@
 -- queue_tick: ends slots whose time is over, calls the next places, and adapts the rate.
--- Guarantees: at most one tick per interval, however many workers ask; never more active buyers than
--- ARGV allows; places are called in order, and gone places are passed over.
--- KEYS    1 meta  2 gone
+-- Guarantees: at most one tick per interval, however many workers ask; never more active buyers
+-- than ARGV allows; places are called in order, and gone places are passed over.
+-- KEYS    1 meta  2 gone  3 ended
 -- ARGV    1 run_id  2 MessagePack {interval_ms, admission_ms, most active buyers, whether buyers
 --         may be called, whether the gateway and Redis are quick, highest rate, rate step,
 --         units left, units that may return, last number in the ledger, {place used, ...},
@@ -13,7 +13,7 @@
 -- @include pace
 
 local given = unpacked(ARGV[2] or '')
-if #KEYS ~= 2 or not given or #given ~= 12 or type(given[11]) ~= 'table'
+if #KEYS ~= 3 or not given or #given ~= 12 or type(given[11]) ~= 'table'
    or type(given[12]) ~= 'table' or #given[11] > 20000 then
   return malformed('call')
 end
@@ -40,9 +40,14 @@ set_room(room, 'cursors', cmsgpack.pack(given[12]))
 if given[4] then set_room(room, 'opened', 1) end
 if due then set_room(room, 'checkpoint_at', room.now) end
 flush_room(room)
+local ended = {}
 for _, place in ipairs(given[11]) do
-  if place <= room.serving then set_gone(KEYS[2], place) end
+  if place <= room.serving then
+    set_gone(KEYS[2], place)
+    ended[#ended + 1] = string.format('%.0f', place)
+  end
 end
+note_ended(room, KEYS[3], ended)
 
 local waves = end_waves(room)
 adapt_rate(room, elapsed, given[5], given[6], given[7])

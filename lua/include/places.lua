@@ -32,6 +32,20 @@ local function next_present(gone, place)
   return math.max(found, place) -- beyond the end of the bitmap no place is gone
 end
 
+-- Appends places that were given up or used to `ended`, a list with its newest entries; field
+-- `ended` of meta is the number of all places ever appended. Looks of workers read what is new to
+-- them (room_state.lua).
+local ENDED_MOST = 65536
+
+local function note_ended(room, ended, places)
+  if #places == 0 then return end
+  for from = 1, #places, 1000 do
+    redis.call('RPUSH', ended, unpack(places, from, math.min(from + 999, #places)))
+  end
+  redis.call('LTRIM', ended, -ENDED_MOST, -1)
+  redis.call('HINCRBY', room.keys[1], 'ended', #places)
+end
+
 local function set_gone(gone, place)
   redis.call('SETBIT', gone, string.format('%.0f', place), 1)
 end

@@ -8,6 +8,7 @@ key                       type    holds
 `{sale:q}:meta`             hash    counters, pace, waves of called places, trusted run
 `{sale:q}:gone`             string  a bit for each place that needs no slot
 `{sale:q}:revoked`          hash    digests of buyers whom an operator has removed
+`{sale:q}:ended`            list    the newest places given up or used after they were called
 `{sale:q}:buyers:<bucket>`  hash    digest of a buyer → number; small, so that Redis packs it
 ========================  ======  =============================================================
 """
@@ -38,6 +39,7 @@ class RoomKeys(NamedTuple):
     meta: bytes
     gone: bytes
     revoked: bytes
+    ended: bytes
     buyers: bytes
 
     def bucket(self, number: int) -> bytes:
@@ -49,13 +51,15 @@ class RoomKeys(NamedTuple):
 def room_keys(sale_id: str) -> RoomKeys:
     """The keys of a sale's waiting room."""
     tag = f"{{{sale_id}:q}}:".encode()
-    return RoomKeys(tag + b"meta", tag + b"gone", tag + b"revoked", tag + b"buyers:")
+    return RoomKeys(
+        tag + b"meta", tag + b"gone", tag + b"revoked", tag + b"ended", tag + b"buyers:"
+    )
 
 
 def every_room_key(sale_id: str) -> list[bytes]:
     """Every key that a room may have in Redis, with the sync key of durability `replica`."""
     keys = room_keys(sale_id)
-    fixed = [keys.meta, keys.gone, keys.revoked, sync_key((keys.meta,))]
+    fixed = [keys.meta, keys.gone, keys.revoked, keys.ended, sync_key((keys.meta,))]
     return fixed + [keys.bucket(number) for number in range(BUCKETS)]
 
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 
 import structlog
 
+from gateway.admission.waiting_room.called import CalledPlaces
 from gateway.admission.waiting_room.checkpoints import Checkpoints, RoomRecord
 from gateway.admission.waiting_room.draw import Draw
 from gateway.admission.waiting_room.drawing import hold_draw
@@ -36,6 +37,8 @@ from gateway.inventory.types import SaleState
 FIRST_LOOK_SECONDS = 2.0
 # An older view is not used to answer.
 STALE_SECONDS = 5.0
+# Workers of another release may not note which places ended, so all are read again now and then.
+WHOLE_LOOK_SECONDS = 60.0
 # After a loss nobody is called until the buyers in front had time to show their tickets again.
 HOLD_SECONDS = 20
 LEAVE_TRIES = 3
@@ -76,6 +79,8 @@ class Room:
         self._poll_most_seconds = poll_most_seconds
         self._joins = JoinBatcher(store, facts.sale_id)
         self._view: RoomView | None = None
+        self._called = CalledPlaces()
+        self._whole_at = 0.0
         self._seen_at = 0.0
         self._revoked: frozenset[bytes] = frozenset()
         self._revision = NEVER_READ
@@ -228,8 +233,15 @@ class Room:
 
     async def look(self) -> None:
         """Read the room now and replace the view. Raises InventoryError."""
-        look = await self._store.look(self.facts.sale_id, self._revision)
+        if time.monotonic() - self._whole_at > WHOLE_LOOK_SECONDS:
+            self._called.forget()
+        look = await self._store.look(
+            self.facts.sale_id, self._revision, self._called.ended, self._called.serving
+        )
         reading = look.reading
+        if reading.whole:
+            self._whole_at = time.monotonic()
+        self._called.take(reading)
         self.looks += 1
         if look.revoked is not None:
             self._revoked = frozenset(bytes.fromhex(digest) for digest in look.revoked)
@@ -239,7 +251,9 @@ class Room:
         if self.facts.draws and reading.drawn > 0 and self._draw is None and reading.placed:
             self._draw = Draw((await self.record()).seed, reading.drawn)
         before = self._view
-        self._view = RoomView(self.facts, reading, self._draw, self._poll_most_seconds)
+        self._view = RoomView(
+            self.facts, reading, self._draw, self._poll_most_seconds, self._called
+        )
         self._seen_at = time.monotonic()
         self._seen.set()
         self._ring(self._view, all_told=before is None or before.told != self._view.told)

@@ -50,7 +50,10 @@ class GoneBlocks(msgspec.Struct, frozen=True, array_like=True):
 
 class RoomReading(msgspec.Struct, frozen=True, array_like=True):
     """A room at the instant `now` (lua/include/room_state.lua). Rates are thousandths of a buyer
-    per second; `drawn` is -1 before a draw, else the number of buyers in the draw.
+    per second; `drawn` is -1 before a draw, else the number of buyers in the draw. `window`: a bit
+    for each called place from `window_first` on, set where the place is gone; `whole`: it begins
+    with the first place not lapsed, else with the first place new to the caller, and
+    `ended_places` are the older places that ended since. `ended`: the count of all ended places.
     """
 
     now: int
@@ -78,6 +81,9 @@ class RoomReading(msgspec.Struct, frozen=True, array_like=True):
     cursors: tuple[str, ...]
     window_first: int
     window: str
+    ended: int = 0
+    whole: bool = True
+    ended_places: tuple[int, ...] = ()
 
 
 class Look(msgspec.Struct, frozen=True, array_like=True):
@@ -155,7 +161,8 @@ class RoomStore:
     async def open(self, sale_id: str, opening: Opening) -> str:
         """Make or adopt the room; returns `made`, `already`, `kept` or `resumed`."""
         keys = room_keys(sale_id)
-        return await self._call("queue_open", (keys.meta, keys.gone), str, _encode(opening))
+        named = (keys.meta, keys.gone, keys.ended)
+        return await self._call("queue_open", named, str, _encode(opening))
 
     async def join(
         self, sale_id: str, drawn: int, requests: Sequence[JoinRequest]
@@ -187,22 +194,25 @@ class RoomStore:
     ) -> str:
         """`verb`: leave or revoke; returns `left`, `revoked`, `unknown` or `too_many`."""
         keys = room_keys(sale_id)
-        named = (keys.meta, keys.gone, keys.bucket(digest.bucket), keys.revoked)
+        named = (keys.meta, keys.gone, keys.bucket(digest.bucket), keys.revoked, keys.ended)
         numbers = (b"%d" % number, b"%d" % place)
         return await self._call(
             "queue_leave", named, str, b"%d" % drawn, digest.field, *numbers, verb.encode()
         )
 
-    async def look(self, sale_id: str, revision: int) -> Look:
-        """The room's state; `revision`: that of the last read, -1 for none."""
+    async def look(
+        self, sale_id: str, revision: int, ended: int = NEVER_READ, serving: int = NEVER_READ
+    ) -> Look:
+        """The room's state; `revision`, `ended` and `serving`: those of the last read."""
         keys = room_keys(sale_id)
-        named = (keys.meta, keys.gone, keys.revoked)
-        return await self._call("queue_state", named, Look, b"%d" % revision)
+        named = (keys.meta, keys.gone, keys.revoked, keys.ended)
+        known = (b"%d" % revision, b"%d" % ended, b"%d" % serving)
+        return await self._call("queue_state", named, Look, *known)
 
     async def tick(self, sale_id: str, request: TickRequest) -> tuple[bool, bool]:
         """Tick the room; returns whether the tick was due and whether a checkpoint is due."""
         keys = room_keys(sale_id)
-        named = (keys.meta, keys.gone)
+        named = (keys.meta, keys.gone, keys.ended)
         return await self._call("queue_tick", named, tuple[bool, bool], _encode(request))
 
     async def note_checkpoint(self, sale_id: str, issued: int) -> None:

@@ -5,6 +5,7 @@ from enum import StrEnum
 
 import msgspec
 
+from gateway.admission.waiting_room.called import CalledPlaces
 from gateway.admission.waiting_room.draw import Draw
 from gateway.admission.waiting_room.facts import RoomFacts
 from gateway.admission.waiting_room.store import NOT_DRAWN, RoomReading
@@ -49,17 +50,22 @@ class Standing(msgspec.Struct, frozen=True):
 
 
 class RoomView:
-    """One reading of a room; immutable."""
+    """One reading of a room; immutable, except that `called` follows later readings."""
 
     def __init__(
-        self, facts: RoomFacts, reading: RoomReading, draw: Draw | None, poll_most_seconds: int
+        self,
+        facts: RoomFacts,
+        reading: RoomReading,
+        draw: Draw | None,
+        poll_most_seconds: int,
+        called: CalledPlaces,
     ) -> None:
-        """`draw`: None until it was held."""
+        """`draw`: None until it was held; `called` has taken the reading."""
         self.facts = facts
         self.reading = reading
         self._draw = draw
         self._poll_most_seconds = poll_most_seconds
-        self._window = bytes.fromhex(reading.window)
+        self._called = called
         self._gone_before = [0]
         for counted in reading.blocks.counts:
             self._gone_before.append(self._gone_before[-1] + counted)
@@ -150,8 +156,7 @@ class RoomView:
         """Whether a place that was called, and whose slot is not over, is given up or used."""
         if place > self.reading.serving:
             return False  # called since this reading: the place was claimed after all
-        byte, bit = divmod(place - self.reading.window_first, 8)
-        return 0 <= byte < len(self._window) and bool(self._window[byte] & (0x80 >> bit))
+        return self._called.is_gone(place)
 
     def _wait(self, ahead: int) -> tuple[int, int, int] | None:
         """Likely, least and most seconds, from the outflows of the last seconds and minute."""

@@ -78,7 +78,7 @@ class Room:
         return result
 
     def open(self, opening: Opening = OPENING, run: bytes = RUN) -> str:
-        keys = (self.keys.meta, self.keys.gone)
+        keys = (self.keys.meta, self.keys.gone, self.keys.ended)
         status, word = self.call("queue_open", keys, msgspec.msgpack.encode(opening), run=run)
         assert status == "ok", word
         self.client.hset(self.keys.meta, "tokens", RATE)
@@ -106,7 +106,8 @@ class Room:
         self, buyer: str, number: int, place: int, verb: str = "leave", drawn: int = 0
     ) -> list[Any]:
         digest = of(buyer)
-        keys = (self.keys.meta, self.keys.gone, self.keys.bucket(digest.bucket), self.keys.revoked)
+        known = (self.keys.meta, self.keys.gone, self.keys.bucket(digest.bucket))
+        keys = (*known, self.keys.revoked, self.keys.ended)
         numbers = (b"%d" % number, b"%d" % place)
         drawn_as = b"%d" % drawn
         return self.call("queue_leave", keys, drawn_as, digest.field, *numbers, verb.encode())
@@ -121,7 +122,9 @@ class Room:
     def tick(self, request: TickRequest = TICK, **changes: Any) -> list[bool]:
         asked = msgspec.structs.replace(request, **changes)
         reply = self.ok(
-            "queue_tick", (self.keys.meta, self.keys.gone), msgspec.msgpack.encode(asked)
+            "queue_tick",
+            (self.keys.meta, self.keys.gone, self.keys.ended),
+            msgspec.msgpack.encode(asked),
         )
         assert isinstance(reply, list)
         return reply
@@ -137,9 +140,10 @@ class Room:
     def draw(self, stage: bytes, *arguments: bytes) -> object:
         return self.ok("queue_draw", (self.keys.meta, self.keys.gone), stage, *arguments)
 
-    def look(self, revision: int = -1) -> Look:
-        keys = (self.keys.meta, self.keys.gone, self.keys.revoked)
-        return msgspec.convert(self.ok("queue_state", keys, b"%d" % revision), Look)
+    def look(self, revision: int = -1, ended: int = -1, serving: int = -1) -> Look:
+        keys = (self.keys.meta, self.keys.gone, self.keys.revoked, self.keys.ended)
+        known = (b"%d" % revision, b"%d" % ended, b"%d" % serving)
+        return msgspec.convert(self.ok("queue_state", keys, *known), Look)
 
     @property
     def reading(self) -> RoomReading:

@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from gateway.admission.waiting_room.called import CalledPlaces
 from gateway.admission.waiting_room.draw import Draw
 from gateway.admission.waiting_room.facts import RoomFacts
 from gateway.admission.waiting_room.store import GoneBlocks, RoomReading, Wave
@@ -55,7 +56,9 @@ READING = RoomReading(
 
 def view_of(facts: RoomFacts = FACTS, draw: Draw | None = None, **changes: object) -> RoomView:
     reading = msgspec.structs.replace(READING, **changes)
-    return RoomView(facts, reading, draw, poll_most_seconds=30)
+    called = CalledPlaces()
+    called.take(reading)
+    return RoomView(facts, reading, draw, poll_most_seconds=30, called=called)
 
 
 def facts_of(**changes: object) -> RoomFacts:
