@@ -36,6 +36,10 @@ from gateway.inventory.types import NO_LINES_ASKED, SaleState
 
 ASKED_AGAIN_TIMES = 2
 
+_EXTENSION_UNKNOWN = (
+    "Whether the hold was extended is unknown. Read the reservation before you extend it again."
+)
+
 Result = TypeVar("Result")
 
 
@@ -92,13 +96,15 @@ class ReservationService:
         target = await self._target(reservation_id)
         await self._owned(target, principal)
         partition, token = target.identifier.partition, target.identifier.token
-        # Extend is not idempotent, so it is not repeated when its outcome is unknown.
-        return await self._edge(
-            target,
-            lambda: self._store.extend(partition, token, seconds * 1000),
-            lambda _found: False,
-            times=1,
-        )
+
+        async def extend() -> EdgeReply:
+            try:
+                return await self._store.extend(partition, token, seconds * 1000)
+            except UnknownOutcome as error:
+                # Extend is not idempotent, so it is not repeated when its outcome is unknown.
+                raise Problem("recovering", _EXTENSION_UNKNOWN) from error
+
+        return await self._edge(target, extend, lambda _found: False, times=1)
 
     async def return_units(self, reservation_id: str, key: str, body: ReturnBody) -> Resolution:
         """Return units of a confirmed reservation, once per key."""

@@ -2,6 +2,10 @@ import asyncio
 
 import pytest
 
+from gateway.inventory.errors import UnknownOutcome
+from gateway.inventory.keys import PartitionId
+from gateway.inventory.outcomes import EdgeReply
+from gateway.inventory.store import ReservationStore
 from tests.support.api import Api, sale_body, token_of
 from tests.support.waiting import wait_until
 
@@ -79,6 +83,28 @@ async def test_a_limit_answer_shows_the_buyers_own_holds(api: Api) -> None:
             "expires_at": held.body["expires_at"],
         }
     ]
+
+
+async def test_a_lost_reply_to_an_extension_says_what_to_do(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A repeat would extend again, so the caller is not told to ask again."""
+    held = await api.held(await api.open_sale(), "ann")
+    extend = ReservationStore.extend
+
+    async def extend_and_lose(
+        store: ReservationStore, partition: PartitionId, token: str, milliseconds: int
+    ) -> EdgeReply:
+        await extend(store, partition, token, milliseconds)
+        raise UnknownOutcome("the connection was lost")
+
+    monkeypatch.setattr(ReservationStore, "extend", extend_and_lose)
+    path = f"/v1/reservations/{held}"
+    before = (await api.buyer("ann", "GET", path)).body["expires_at"]
+    told = await api.buyer("ann", "POST", f"{path}/extend", {"seconds": 60})
+    assert told.told == (503, "recovering")
+    assert "Read the reservation before you extend it again" in told.body["detail"]
+    assert (await api.buyer("ann", "GET", path)).body["expires_at"] != before
 
 
 async def test_a_sold_out_answer_shows_own_holds_only(api: Api) -> None:
