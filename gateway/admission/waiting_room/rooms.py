@@ -19,6 +19,8 @@ from gateway.inventory.store import ReservationStore
 
 ROOMS_MAX = 200
 IDLE_SECONDS = 300.0
+# At ROOMS_MAX a room may be dropped for another after this time; buyers in line poll more often.
+UNWANTED_SECONDS = 60.0
 SWEEP_SECONDS = 30.0
 
 
@@ -48,17 +50,20 @@ class WaitingRooms:
             stock_factor=self._settings.stock_factor,
         )
         self._rooms: dict[str, Room] = {}
+        self._stopping: set[asyncio.Task[None]] = set()
 
     def known(self, sale_id: str) -> Room | None:
         """The room, or None when this worker does not have it."""
         return self._rooms.get(sale_id)
 
     def room(self, facts: RoomFacts) -> Room:
-        """The sale's room; makes it at its first use. Raises Overloaded at ROOMS_MAX rooms."""
+        """The sale's room; makes it at its first use. Raises Overloaded at ROOMS_MAX rooms that
+        somebody wants.
+        """
         room = self._rooms.get(facts.sale_id)
         if room is None:
             if len(self._rooms) >= ROOMS_MAX:
-                raise Overloaded("this worker has too many waiting rooms")
+                self._drop_unwanted()
             room = self._rooms[facts.sale_id] = Room(
                 facts,
                 self._facts_of,
@@ -72,6 +77,20 @@ class WaitingRooms:
             room.start()
         room.wanted_at = time.monotonic()
         return room
+
+    def _drop_unwanted(self) -> None:
+        """Drop the room that was wanted the longest ago; the next who wants it makes it again."""
+        oldest = time.monotonic() - UNWANTED_SECONDS
+        unwanted = [
+            room for room in self._rooms.values() if room.wanted_at <= oldest and not room.alarms
+        ]
+        if not unwanted:
+            raise Overloaded("this worker has too many waiting rooms")
+        room = min(unwanted, key=lambda each: each.wanted_at)
+        del self._rooms[room.facts.sale_id]
+        stopping = asyncio.create_task(room.stop())
+        self._stopping.add(stopping)
+        stopping.add_done_callback(self._stopping.discard)
 
     async def has_buyers(self, sale_id: str) -> bool:
         """Whether anybody has ever joined the sale's room. Raises InventoryError."""
@@ -88,6 +107,8 @@ class WaitingRooms:
                 await asyncio.sleep(SWEEP_SECONDS)
                 oldest = time.monotonic() - IDLE_SECONDS
                 for sale_id, room in list(self._rooms.items()):
+                    if self._rooms.get(sale_id) is not room:
+                        continue  # dropped for another sale meanwhile
                     if room.wanted_at < oldest and not room.alarms:
                         del self._rooms[sale_id]
                         await room.stop()

@@ -1,5 +1,8 @@
 """The waiting room over HTTP, on a real gateway, Redis and Postgres."""
 
+import pytest
+
+from gateway.admission.waiting_room import rooms
 from tests.support.api import Api
 from tests.support.servers import unique
 from tests.support.waiting import wait_until
@@ -75,3 +78,15 @@ async def test_all_are_told_when_it_is_over(api: Api) -> None:
 
     await wait_until(state, "the buyer is told")
     assert (await join(api, sale, "buyer-3")).told == (409, "sale_not_open")
+
+
+async def test_a_worker_with_all_its_rooms_drops_one_that_nobody_wants(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rooms, "ROOMS_MAX", 1)
+    sales = [await api.open_sale(waiting_room=ROOM) for _ in range(2)]
+    assert (await join(api, sales[0], "buyer-1")).status == 200
+    assert (await join(api, sales[1], "buyer-1")).told == (503, "overloaded")
+    monkeypatch.setattr(rooms, "UNWANTED_SECONDS", 0.0)
+    for sale in (*reversed(sales), *sales):
+        assert (await place(api, sale, "buyer-1"))["position"] == 1
