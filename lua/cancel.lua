@@ -1,6 +1,7 @@
--- cancel: held → cancelled; every unit returns to stock.
--- Guarantees: a reservation is cancelled once; a repeated call is answered `replayed` and returns
--- no unit again.
+-- cancel: held → cancelled; every unit returns to stock. A hold that is due takes the edge `expire`
+-- instead.
+-- Guarantees: a reservation is cancelled once; a repeated call gets the first reply and returns no
+-- unit again; what is answered hold_expired has its event.
 -- KEYS    1-6 the partition (include/partition.lua)
 -- ARGV    1 run_id  2 epoch  3 MessagePack {token, actor}
 -- RETURNS MessagePack {"ok", epoch, wall_ms, shift_ms, {outcome, reservation}}; outcomes cancelled,
@@ -11,6 +12,7 @@
 -- @include partition
 -- @include stock
 -- @include reservation
+-- @include expiry
 
 local partition, refusal = open_partition(KEYS, ARGV[1], ARGV[2])
 if not partition then return refusal end
@@ -27,7 +29,9 @@ end
 if record[STATE] == CONFIRMED then
   return reply(partition, {'already_resolved', view(partition, token, record)})
 end
-if record[STATE] == EXPIRED or record[DEADLINE] <= partition.now then
+expire_if_due(partition, token, record)
+if record[STATE] == EXPIRED then
+  flush(partition)
   return reply(partition, {'hold_expired', view(partition, token, record)})
 end
 

@@ -1,7 +1,7 @@
 -- confirm: held → confirmed, whole or in part; units not confirmed return to stock in the same
--- step.
+-- step. A hold that is due takes the edge `expire` instead.
 -- Guarantees: never after the deadline, swept or not; once; a repeated call with the first call's
--- payment reference is answered `replayed`.
+-- payment reference gets the first reply; what is answered hold_expired has its event.
 -- KEYS    1-6 the partition (include/partition.lua)
 -- ARGV    1 run_id  2 epoch  3 MessagePack {token, payment_reference, {item, account or 0,
 --         quantity, ...}}; without lines the whole reservation
@@ -13,6 +13,7 @@
 -- @include partition
 -- @include stock
 -- @include reservation
+-- @include expiry
 -- @include selection
 
 local partition, refusal = open_partition(KEYS, ARGV[1], ARGV[2])
@@ -31,7 +32,9 @@ end
 if record[STATE] == CONFIRMED or record[STATE] == CANCELLED then
   return reply(partition, {'already_resolved', view(partition, token, record)})
 end
-if record[STATE] == EXPIRED or record[DEADLINE] <= partition.now then
+expire_if_due(partition, token, record)
+if record[STATE] == EXPIRED then
+  flush(partition)
   return reply(partition, {'hold_expired', view(partition, token, record)})
 end
 local confirmed, released = select_lines(partition, record[LINES], request[3])

@@ -1,6 +1,6 @@
--- extend: held → held, with a later deadline.
+-- extend: held → held, with a later deadline. A hold that is due takes the edge `expire` instead.
 -- Guarantees: a deadline never moves back; all extensions of a hold together stay within the sale's
--- allowance.
+-- allowance; what is answered hold_expired has its event.
 -- KEYS    1-6 the partition (include/partition.lua)
 -- ARGV    1 run_id  2 epoch  3 MessagePack {token, milliseconds}
 -- RETURNS MessagePack {"ok", epoch, wall_ms, shift_ms, {outcome, reservation}}; outcomes extended,
@@ -11,6 +11,7 @@
 -- @include partition
 -- @include stock
 -- @include reservation
+-- @include expiry
 
 local partition, refusal = open_partition(KEYS, ARGV[1], ARGV[2])
 if not partition then return refusal end
@@ -24,7 +25,9 @@ if not record then return reply(partition, {'unknown'}) end
 if record[STATE] == CONFIRMED or record[STATE] == CANCELLED then
   return reply(partition, {'already_resolved', view(partition, token, record)})
 end
-if record[STATE] == EXPIRED or record[DEADLINE] <= partition.now then
+expire_if_due(partition, token, record)
+if record[STATE] == EXPIRED then
+  flush(partition)
   return reply(partition, {'hold_expired', view(partition, token, record)})
 end
 local granted = math.min(request[2], partition.meta.extension_ms - record[EXTENDED_MS])

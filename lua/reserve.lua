@@ -2,7 +2,8 @@
 -- Guarantees: each request takes all its lines or none, never below the floor nor above the buyer's
 -- limit, once per reservation id; an accepted request and its event are one step. In a sale with a
 -- waiting room an accepted request spends the buyer's admission for good. Requests are decided in
--- order; each reply echoes its request's number. A refusal writes nothing and binds nothing.
+-- order; each reply echoes its request's number. A refusal binds nothing, and writes nothing but the
+-- expiry of due holds; a replay of a due hold takes the edge `expire` first.
 -- KEYS    1-6 the partition (include/partition.lua)  7-8 with a rate limit: its buckets
 -- ARGV    1 run_id  2 epoch
 --         3 MessagePack {{number, token, buyer, fingerprint, {item, account or 0, quantity,
@@ -156,6 +157,7 @@ local function decide(partition, request)
     if record[BUYER] ~= buyer_id or record[FINGERPRINT] ~= request[4] then
       return {number, 'key_reused'}
     end
+    expire_if_due(partition, token, record)
     return {number, 'replayed', view(partition, token, record)}
   end
   if buckets and request[8] then

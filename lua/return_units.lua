@@ -1,5 +1,5 @@
 -- return_units: confirmed → confirmed, with units given back after the sale, restocked or
--- written off.
+-- written off. A hold that is due takes the edge `expire` first.
 -- Guarantees: each unit at most once, never more than was confirmed; once per return key.
 -- KEYS    1-6 the partition (include/partition.lua)
 -- ARGV    1 run_id  2 epoch  3 MessagePack {token, return_key, {item, account or 0, quantity, ...},
@@ -12,6 +12,7 @@
 -- @include partition
 -- @include stock
 -- @include reservation
+-- @include expiry
 -- @include selection
 
 local MOST_RETURNS = 32 -- returns of one reservation; each return keeps its key in the record
@@ -58,6 +59,8 @@ for _, known in ipairs(record[RETURN_KEYS] or {}) do
   if known:sub(1, #key) == key then return reply(partition, {'key_reused'}) end
 end
 if record[STATE] ~= CONFIRMED then
+  expire_if_due(partition, token, record)
+  flush(partition)
   return reply(partition, {'not_confirmed', view(partition, token, record)})
 end
 local left, returned = remaining(record)

@@ -239,7 +239,10 @@ class ReservationStore:
     async def read(
         self, partition: PartitionId, tokens: Sequence[str]
     ) -> tuple[Reservation | None, ...]:
-        """Reservations by token, at most 1,000; None for an unknown token."""
+        """Reservations by token, None for a token without a reservation; at most 1,000.
+
+        Due holds among them are expired by this call: a state that is returned has its event.
+        """
 
         def decode(envelope: _Envelope) -> tuple[Reservation | None, ...]:
             found = _reservations.decode(envelope.result)

@@ -70,7 +70,9 @@ class BuyerRate(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Reservation(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A reservation as a script returns it; `deadline` is on the wall clock."""
+    """A reservation as a script returns it; `state` is that of its last event, `deadline` is on the
+    wall clock.
+    """
 
     token: str
     state: int

@@ -7,6 +7,13 @@ local function expire(partition, token, record)
   touch(partition, token, record)
 end
 
+-- Every script calls this before it answers about a hold. Only events survive a crash of Redis, and
+-- the partition's clock resumes at the last of them: without its event, an expiry that was answered
+-- could be taken back.
+local function expire_if_due(partition, token, record)
+  if is_due(partition, record) then expire(partition, token, record) end
+end
+
 -- Expires at most `limit` due holds; returns the number expired.
 local function expire_due(partition, limit)
   local tokens = redis.call('ZRANGEBYSCORE', partition.keys[5], '-inf',
@@ -30,7 +37,7 @@ local function expire_due_of(partition, buyer, limit)
   local more = last < #buyer
   for _, token in ipairs({unpack(buyer, first, last)}) do
     local record = record_of(partition, token)
-    if record and is_due(partition, record) then expire(partition, token, record) end
+    if record then expire_if_due(partition, token, record) end
   end
   return more
 end

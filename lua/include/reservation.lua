@@ -102,11 +102,11 @@ local function is_due(partition, record)
 end
 
 -- A reservation as scripts return it: the stored array behind its token, with the deadline on the
--- wall clock and a hold past its deadline as expired, swept or not.
+-- wall clock. The state is always that of the last event, see `expire_if_due`.
 local function view(partition, token, record)
   return {
-    token, is_due(partition, record) and EXPIRED or record[STATE], record[EPOCH],
-    record[SEQUENCE], record[ACCEPTED_EPOCH], record[ACCEPTED_SEQUENCE],
+    token, record[STATE], record[EPOCH], record[SEQUENCE], record[ACCEPTED_EPOCH],
+    record[ACCEPTED_SEQUENCE],
     record[DEADLINE] + partition.meta.shift, record[EXTENDED_MS], record[BUYER],
     record[FINGERPRINT], record[LINES], record[PAYMENT_REFERENCE], record[RETURNED],
   }

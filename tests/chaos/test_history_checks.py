@@ -47,6 +47,15 @@ LIES = {
     "a cancelled one is back": attempt("read", "ben", 72, state="held"),
     "a cancelled one confirmed": attempt("confirm", "ben", 72, state="confirmed"),
     "an accepted one forgotten": attempt("read", "eve", 72, 404),
+    "a lapsed one is back": attempt("read", "dan", 72, expires_at=IN_TWO_MINUTES),
+    "a lapsed one is paid for": attempt(
+        "confirm", "dan", 72, state="confirmed", expires_at=IN_TWO_MINUTES
+    ),
+    "a payment that was taken is late": attempt("confirm", "ann", 72, 410, code="hold_expired"),
+    "a cancelled one lapsed": attempt("extend", "ben", 72, 410, code="hold_expired"),
+    "a confirmed one was cancelled": attempt(
+        "cancel", "ann", 72, 409, code="already_resolved", state="cancelled"
+    ),
     "other units than before": attempt("read", "eve", 72, units=2),
     "held when the hold is over": attempt("read", "cleo", 72, expires_at=IN_A_MINUTE),
     "paid for when the hold was over": attempt(
@@ -65,6 +74,11 @@ TOLD = {
     "a cancelled one is back": "answered held after",
     "a cancelled one confirmed": "was answered as",
     "an accepted one forgotten": "404",
+    "a lapsed one is back": "answered held after expired",
+    "a lapsed one is paid for": "answered confirmed after expired",
+    "a payment that was taken is late": "answered expired after confirmed",
+    "a cancelled one lapsed": "answered expired after cancelled",
+    "a confirmed one was cancelled": "answered cancelled after confirmed",
     "other units than before": "different units",
     "held when the hold is over": "answered held, until",
     "paid for when the hold was over": "paid for, though",

@@ -11,7 +11,7 @@ from gateway.inventory.events import (
     SetState,
 )
 from gateway.inventory.outcomes import AdjustReply, EdgeReply
-from gateway.inventory.types import ReservationState
+from gateway.inventory.types import Reservation, ReservationState
 from tests.property.model import CONFIRMED, HELD, Claim
 from tests.property.reserving import Reserving
 from tests.support.scripts.sale import Lines, token
@@ -32,13 +32,13 @@ class Model(Reserving):
         """Held → confirmed."""
         claim = self.claims.get(name)
         if claim is not None and claim.state == CONFIRMED and claim.payment == payment:
-            return self._told("replayed", claim, wall)
+            return self._told("replayed", claim)
         refusal = self._not_held(claim, wall, {CONFIRMED, ReservationState.CANCELLED})
         if refusal or claim is None:
             return refusal or EdgeReply("unknown")
         sold = self._select(claim.lines, lines)
         if sold is None:
-            return self._told("not_reserved", claim, wall)
+            return self._told("not_reserved", claim)
         released = {a: left for a, n in claim.lines.items() if (left := n - sold.get(a, 0))}
         claim.lines, claim.state, claim.payment = sold, CONFIRMED, payment
         back = self.event_lines(released)
@@ -49,13 +49,13 @@ class Model(Reserving):
         for number, units in released.items():
             self.accounts[number].held -= units
             self.accounts[number].available += units
-        return self._told("confirmed", claim, wall)
+        return self._told("confirmed", claim)
 
     def cancel(self, wall: int, name: str, actor: str) -> EdgeReply:
         """Held → cancelled."""
         claim = self.claims.get(name)
         if claim is not None and claim.state == ReservationState.CANCELLED:
-            return self._told("replayed", claim, wall)
+            return self._told("replayed", claim)
         refusal = self._not_held(claim, wall, {CONFIRMED})
         if refusal or claim is None:
             return refusal or EdgeReply("unknown")
@@ -64,7 +64,7 @@ class Model(Reserving):
         for number, units in claim.lines.items():
             self.accounts[number].held -= units
             self.accounts[number].available += units
-        return self._told("cancelled", claim, wall)
+        return self._told("cancelled", claim)
 
     def extend(self, wall: int, name: str, milliseconds: int) -> EdgeReply:
         """A later deadline."""
@@ -74,14 +74,14 @@ class Model(Reserving):
             return refusal or EdgeReply("unknown")
         granted = min(milliseconds, self.sale.extension_ms - claim.extended_ms)
         if granted <= 0:
-            return self._told("at_cap", claim, wall)
+            return self._told("at_cap", claim)
         if self.is_behind():
             return EdgeReply("ledger_behind")
         claim.deadline += granted
         claim.extended_ms += granted
         deadline = claim.deadline + self.shift
         self.emit_for(Extend, wall, claim, deadline=deadline, extended_ms=claim.extended_ms)
-        return self._told("extended", claim, wall)
+        return self._told("extended", claim)
 
     def return_units(
         self, wall: int, name: str, key: str, lines: Lines, *, restock: bool, fingerprint: str
@@ -92,14 +92,15 @@ class Model(Reserving):
             return EdgeReply("unknown")
         if key in claim.return_keys:
             same = claim.return_keys[key] == fingerprint
-            return self._told("replayed", claim, wall) if same else EdgeReply("key_reused")
+            return self._told("replayed", claim) if same else EdgeReply("key_reused")
         if claim.state != CONFIRMED:
-            return self._told("not_confirmed", claim, wall)
+            self.expire_if_due(claim, wall)
+            return self._told("not_confirmed", claim)
         back = self._select(claim.left(), lines)
         if not back:
-            return self._told("not_sold", claim, wall)
+            return self._told("not_sold", claim)
         if len(claim.return_keys) >= MOST_RETURNS:
-            return self._told("too_many", claim, wall)
+            return self._told("too_many", claim)
         about = {"restock": restock, "reason": "refund", "return_key": token(key)}
         self.emit_for(ReturnUnits, wall, claim, back, **about, fingerprint=fingerprint)
         claim.return_keys[key] = fingerprint
@@ -112,7 +113,7 @@ class Model(Reserving):
                 account.adjusted -= units
         given = {a: claim.returned.get(a, 0) + back.get(a, 0) for a in claim.lines}
         claim.returned = {account: units for account, units in given.items() if units}
-        return self._told("returned", claim, wall)
+        return self._told("returned", claim)
 
     def adjust(self, wall: int, number: int, delta: int, once: tuple[str, str]) -> AdjustReply:
         """Units in or out; `once`: key and fingerprint, the key empty for none."""
@@ -195,8 +196,18 @@ class Model(Reserving):
         self.shift += outage
         return "recovered"
 
-    def _told(self, outcome: str, claim: Claim, wall: int) -> EdgeReply:
-        return EdgeReply(outcome, self.view(claim, wall))
+    def read(self, wall: int, names: list[str]) -> list[Reservation | bool]:
+        """Reservations by name, False for a name that nobody has used."""
+        found: list[Reservation | bool] = []
+        for name in names:
+            claim = self.claims.get(name)
+            if claim is not None:
+                self.expire_if_due(claim, wall)
+            found.append(claim is not None and self.view(claim))
+        return found
+
+    def _told(self, outcome: str, claim: Claim) -> EdgeReply:
+        return EdgeReply(outcome, self.view(claim))
 
     def _not_held(
         self, claim: Claim | None, wall: int, resolved: set[ReservationState]
@@ -204,9 +215,10 @@ class Model(Reserving):
         if claim is None:
             return EdgeReply("unknown")
         if claim.state in resolved:
-            return self._told("already_resolved", claim, wall)
-        if claim.state == ReservationState.EXPIRED or self.is_due(claim, wall):
-            return self._told("hold_expired", claim, wall)
+            return self._told("already_resolved", claim)
+        self.expire_if_due(claim, wall)
+        if claim.state == ReservationState.EXPIRED:
+            return self._told("hold_expired", claim)
         return None
 
     def _select(self, lines: dict[int, int], selection: Lines) -> dict[int, int] | None:

@@ -160,7 +160,9 @@ class PartitionMachine(RuleBasedStateMachine):
     # -- looking ----------------------------------------------------------------------------------
 
     def look(self, run_id: str, ahead: int) -> None:
-        """Calls that change nothing: of another run or epoch, a load, a read, a snapshot."""
+        """A caller of another run or epoch, a load and a snapshot change nothing; a read only
+        expires due holds.
+        """
         model = self.model
         if (run_id, ahead) != (model.run_id, 0):
             request = self.rig.pack_asks(self._known(Ask("eve", "eve", (("tee", 1),))))
@@ -172,8 +174,7 @@ class PartitionMachine(RuleBasedStateMachine):
         assert answer.read(tuple[str]) == ("already",)
         names = [*model.claims, "nobody"]
         answer = self.rig.call("read", self.rig.pack([token(name) for name in names]))
-        views = [model.view(claim, int(answer.wall_ms)) for claim in model.claims.values()]
-        assert answer.read(list[Reservation | bool]) == [*views, False]
+        assert answer.read(list[Reservation | bool]) == model.read(int(answer.wall_ms), names)
         answer = self.rig.raw("snapshot")
         state = model.as_state()
         assert answer.read(SnapshotAnswer) == SnapshotAnswer(

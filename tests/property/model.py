@@ -195,12 +195,11 @@ class Partition:
         """Units available over all locations."""
         return sum(a.available for a in self.accounts.values() if a.item == item)
 
-    def view(self, claim: Claim, wall: int) -> Reservation:
-        """The reservation as a caller sees it."""
-        state = ReservationState.EXPIRED if self.is_due(claim, wall) else claim.state
+    def view(self, claim: Claim) -> Reservation:
+        """A reservation as answers have it."""
         return Reservation(
             token(claim.name),
-            state,
+            claim.state,
             *(*claim.last, *claim.accepted, claim.deadline + self.shift, claim.extended_ms),
             *(claim.buyer, claim.fingerprint, _flat(claim.lines), claim.payment),
             _flat(claim.returned),

@@ -55,6 +55,21 @@ MUTANTS = (
         "local quantity = record[LINES][i + 1] - (returned[record[LINES][i]] or 0)",
         "local quantity = record[LINES][i + 1]",
     ),
+    Mutant(
+        "a late answer without its event",
+        "expire_if_due(partition, token, record)\nif record[STATE] == EXPIRED then",
+        "if record[STATE] == EXPIRED or is_due(partition, record) then",
+    ),
+    Mutant(
+        "a late replay without its event",
+        "expire_if_due(partition, token, record)\n    return {number, 'replayed'",
+        "return {number, 'replayed'",
+    ),
+    Mutant(
+        "a late read without its event",
+        "if record then expire_if_due(partition, token, record) end\n  found",
+        "found",
+    ),
     Mutant("an outage that eats holds", "meta.shift = meta.shift + outage", ""),
     Mutant("an event without what returns", "lines_json(partition, released)", "'[]'"),
     Mutant("any server run will do", "run_id ~= meta.run_id or", "", seed=4),

@@ -38,12 +38,18 @@ class Reserving(Partition):
             self.accounts[number].held -= units
             self.accounts[number].available += units
 
+    def expire_if_due(self, claim: Claim, wall: int) -> None:
+        """Whatever is answered about a due hold is answered after its event."""
+        if self.is_due(claim, wall):
+            self.expire_claim(claim, wall)
+
     def _decide(self, number: int, ask: Ask, batch: Batch) -> ReserveReply:
         known = self.claims.get(ask.name)
         if known is not None:
             if (known.buyer, known.fingerprint) != (ask.buyer, ask.fingerprint):
                 return ReserveReply(number, "key_reused")
-            return ReserveReply(number, "replayed", self.view(known, batch.wall))
+            self.expire_if_due(known, batch.wall)
+            return ReserveReply(number, "replayed", self.view(known))
         remaining, wait_ms = self._metered(ask, batch.wall)
         if wait_ms:
             return ReserveReply(number, "rate_limited", wait_ms, remaining=0)
@@ -70,7 +76,7 @@ class Reserving(Partition):
         refusal = self._cooling(number, ask.buyer, batch.wall)
         refusal = refusal or self._closed(number, wanted, batch.wall)
         refusal = refusal or self._unadmitted(number, ask, batch.wall)
-        refusal = refusal or self._unpaid(number, ask.buyer, batch.wall)
+        refusal = refusal or self._unpaid(number, ask.buyer)
         refusal = refusal or self._limited(number, ask.buyer, wanted, batch.wall)
         if refusal:
             return refusal
@@ -78,9 +84,9 @@ class Reserving(Partition):
         if isinstance(placed, int):
             if batch.swept and len(batch.due) > self.sale.sweep_bound:
                 return ReserveReply(number, "overloaded")
-            return ReserveReply(number, "sold_out", placed, self._shown(ask.buyer, batch.wall))
+            return ReserveReply(number, "sold_out", placed, self._shown(ask.buyer))
         claim = self._hold(ask, placed, batch.wall)
-        return ReserveReply(number, "accepted", self.view(claim, batch.wall))
+        return ReserveReply(number, "accepted", self.view(claim))
 
     def _closed(self, number: int, wanted: Wanted, wall: int) -> ReserveReply | None:
         sale = self.sale
@@ -103,16 +109,15 @@ class Reserving(Partition):
             return None
         return ReserveReply(number, "cooling_down", wait_ms, self.given_back(buyer))
 
-    def _unpaid(self, number: int, buyer: str, wall: int) -> ReserveReply | None:
+    def _unpaid(self, number: int, buyer: str) -> ReserveReply | None:
         most = self.sale.unpaid_per_buyer
         if self.given_back(buyer) + len(self.holds_of(buyer)) < most:
             return None
-        return ReserveReply(number, "limit_exceeded", 0, most, self._shown(buyer, wall))
+        return ReserveReply(number, "limit_exceeded", 0, most, self._shown(buyer))
 
     def _expire_own(self, buyer: str, wall: int) -> None:
         for claim in self.holds_of(buyer):
-            if self.is_due(claim, wall):
-                self.expire_claim(claim, wall)
+            self.expire_if_due(claim, wall)
 
     def _unadmitted(self, number: int, ask: Ask, wall: int) -> ReserveReply | None:
         if not self.sale.waiting_room:
@@ -133,10 +138,10 @@ class Reserving(Partition):
         if not over:
             return None
         limit = self.sale.items[over - 1].limit
-        return ReserveReply(number, "limit_exceeded", over, limit, self._shown(buyer, wall))
+        return ReserveReply(number, "limit_exceeded", over, limit, self._shown(buyer))
 
-    def _shown(self, buyer: str, wall: int) -> tuple[Reservation, ...]:
-        return tuple(self.view(claim, wall) for claim in self.holds_of(buyer)[-SHOWN_HOLDS:])
+    def _shown(self, buyer: str) -> tuple[Reservation, ...]:
+        return tuple(self.view(claim) for claim in self.holds_of(buyer)[-SHOWN_HOLDS:])
 
     def _hold(self, ask: Ask, placed: dict[int, int], wall: int) -> Claim:
         deadline = wall - self.shift + self.sale.hold_ms

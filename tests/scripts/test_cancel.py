@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.inventory.events import Cancel, EventLine
+from gateway.inventory.events import Cancel, EventLine, Expire
 from gateway.inventory.outcomes import EdgeReply
 from gateway.inventory.types import PlacedLines, Reservation, ReservationState
 from tests.support.scripts.harness import Rig
@@ -74,11 +74,14 @@ def test_an_expired_one_is_hold_expired_swept_or_not(rig: Rig, swept: bool) -> N
     rig.set_clock(deadline)
     if swept:
         rig.expire()
-    with rig.unchanged():
+    with rig.step() as step:
         reply = rig.cancel("a")
     assert reply.outcome == "hold_expired"
     assert reply.reservation is not None
     assert reply.reservation.state == ReservationState.EXPIRED
+    assert [type(event) for event in step.events] == ([] if swept else [Expire])
+    with rig.unchanged():
+        assert rig.cancel("a") == reply
 
 
 def test_just_before_the_deadline(rig: Rig) -> None:

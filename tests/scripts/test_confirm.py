@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.inventory.events import Confirm, EventLine
+from gateway.inventory.events import Confirm, EventLine, Expire
 from gateway.inventory.outcomes import EdgeReply
 from gateway.inventory.types import PlacedLines, Reservation, ReservationState
 from tests.support.scripts.harness import Rig
@@ -133,11 +133,15 @@ def test_until_the_deadline_and_never_after(rig: Rig) -> None:
     rig.set_clock(deadline - 1)
     assert rig.confirm("a").outcome == "confirmed"
     rig.set_clock(deadline)
-    with rig.unchanged():
+    with rig.step() as step:
         reply = rig.confirm("b")
     assert reply.outcome == "hold_expired"
     assert reply.reservation is not None
     assert reply.reservation.state == ReservationState.EXPIRED
+    assert [type(event) for event in step.events] == [Expire]
+    assert step.moved == {DEFAULT: {"available": 1, "held": -1}}
+    with rig.unchanged():
+        assert rig.confirm("b") == reply
 
 
 def test_a_swept_one_is_hold_expired(rig: Rig) -> None:

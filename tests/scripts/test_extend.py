@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.inventory.events import EventLine, Extend
+from gateway.inventory.events import EventLine, Expire, Extend
 from gateway.inventory.outcomes import EdgeReply
 from gateway.inventory.types import PlacedLines, Reservation, ReservationState
 from tests.support.scripts.harness import Rig
@@ -64,9 +64,9 @@ def test_until_the_deadline_and_never_after(rig: Rig) -> None:
     rig.set_clock(deadline - 1)
     assert rig.extend("a", 1).outcome == "extended"
     rig.set_clock(deadline + 1)
-    with rig.unchanged():
+    with rig.step() as step:
         assert rig.extend("a", 1).outcome == "hold_expired"
-    rig.expire()
+    assert [type(event) for event in step.events] == [Expire]
     with rig.unchanged():
         assert rig.extend("a", 1).outcome == "hold_expired"
 

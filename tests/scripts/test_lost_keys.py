@@ -17,7 +17,6 @@ NEEDS = {
     "adjust": {"meta", "stock", "outbox"},
     "extend": {"meta", "reservations", "deadlines", "outbox"},
     "load": {"meta"},
-    "read": {"meta", "reservations"},
     "recover": {"meta", "outbox"},
     "repair": {"meta", "reservations", "buyers", "deadlines", "outbox"},
     "set_state": {"meta", "outbox"},

@@ -1,5 +1,6 @@
-"""snapshot, read: they say what is there and write nothing."""
+"""snapshot, read: they answer what is there; read expires the due holds among it."""
 
+from gateway.inventory.events import Expire
 from gateway.inventory.types import AccountCounters, ReservationState
 from tests.support.scripts.answers import SnapshotAnswer
 from tests.support.scripts.harness import RUN_ID, Rig
@@ -77,10 +78,27 @@ class TestRead:
     def test_a_due_hold_is_expired_swept_or_not(self, rig: Rig) -> None:
         rig.open(Sale())
         rig.set_clock(rig.hold("a").deadline)
-        with rig.unchanged():
-            (found,) = rig.read("a")
+        rig.hold("b")
+        with rig.step() as step:
+            found, held = rig.read("a", "b")
         assert found is not None
-        assert found.state == ReservationState.EXPIRED
+        assert held is not None
+        assert (found.state, held.state) == (ReservationState.EXPIRED, ReservationState.HELD)
+        assert [type(event) for event in step.events] == [Expire]
+        assert found.sequence == step.events[0].sequence
+        with rig.unchanged():
+            assert rig.read("a", "b") == (found, held)
+
+    def test_many_due_holds_in_one_read(self, rig: Rig) -> None:
+        rig.open(Sale(items=(Item("tee", stock=(("default", 500),), limit=500),)))
+        names = [f"h{n}" for n in range(500)]
+        for name in names:
+            rig.hold(name)
+        rig.advance(600_000)
+        with rig.step() as step:
+            found = rig.read(*names, *names)
+        assert {r.state for r in found if r} == {ReservationState.EXPIRED}
+        assert len(step.events) == 500
 
     def test_a_thousand_at_once_and_no_more(self, rig: Rig) -> None:
         rig.open(Sale())

@@ -1,5 +1,6 @@
 """reserve: retries of a request, and many requests in one call."""
 
+from gateway.inventory.events import Expire
 from gateway.inventory.outcomes import ReserveReply
 from gateway.inventory.types import Reservation, ReservationState
 from tests.support.scripts.harness import Rig
@@ -33,6 +34,17 @@ class TestReplay:
         with rig.unchanged():
             (reply,) = rig.reserve(Ask("a"))
         assert reply == ReserveReply(0, "replayed", confirmed)
+
+    def test_of_a_due_hold_expires_it_before_the_answer(self, rig: Rig) -> None:
+        rig.open(Sale())
+        rig.set_clock(rig.hold("a").deadline)
+        with rig.step() as step:
+            first, second = rig.reserve(Ask("a"), Ask("a"))
+        assert isinstance(first.detail, Reservation)
+        assert (first.outcome, first.detail.state) == ("replayed", ReservationState.EXPIRED)
+        assert second.detail == first.detail
+        assert [type(event) for event in step.events] == [Expire]
+        assert step.moved == {DEFAULT: {"available": 1, "held": -1}}
 
     def test_another_payload_under_the_key_is_refused(self, rig: Rig) -> None:
         rig.open(Sale())

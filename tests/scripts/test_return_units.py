@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.inventory.events import EventLine, ReturnUnits
+from gateway.inventory.events import EventLine, Expire, ReturnUnits
 from gateway.inventory.outcomes import EdgeReply
 from gateway.inventory.types import PlacedLines, Reservation, ReservationState
 from tests.support.scripts.harness import Rig
@@ -126,7 +126,16 @@ def test_restocked_units_sell_again(rig: Rig) -> None:
     rig.hold("b")
 
 
-@pytest.mark.parametrize("state", ["held", "due", "cancelled", "expired"])
+def test_a_due_hold_is_expired_before_the_answer(rig: Rig) -> None:
+    rig.open(Sale())
+    rig.set_clock(rig.hold("a").deadline)
+    with rig.step() as step:
+        reply = rig.return_units("a")
+    assert reply == EdgeReply("not_confirmed", rig.read("a")[0])
+    assert [type(event) for event in step.events] == [Expire]
+
+
+@pytest.mark.parametrize("state", ["held", "cancelled", "expired"])
 def test_only_what_is_confirmed(rig: Rig, state: str) -> None:
     rig.open(Sale())
     rig.hold("a")

@@ -1,6 +1,6 @@
 """Every write command fails in turn: no unit moves without its event."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import redis
@@ -111,6 +111,7 @@ def test_refusals_and_replays_are_answered_where_memory_is_full(full: Rig) -> No
     rig = full
     prepare(rig)
     rig.set_state("closed")
+    rig.expire()
     run(rig.client, "CONFIG", "SET", "maxmemory", "1")
     with rig.unchanged():
         assert rig.confirm("sold").outcome == "replayed"
@@ -118,6 +119,21 @@ def test_refusals_and_replays_are_answered_where_memory_is_full(full: Rig) -> No
         assert rig.adjust("cap", 1).outcome == "closed"
         assert rig.read("held")[0] is not None
         assert rig.snapshot().state == "closed"
+
+
+@pytest.mark.parametrize("call", ["confirm", "cancel", "extend", "read"])
+def test_no_hold_is_called_expired_where_memory_is_full_for_its_event(full: Rig, call: str) -> None:
+    rig = full
+    prepare(rig)
+    calls: dict[str, Callable[[], object]] = {
+        "confirm": lambda: rig.confirm("due"),
+        "cancel": lambda: rig.cancel("due"),
+        "extend": lambda: rig.extend("due", 1),
+        "read": lambda: rig.read("due"),
+    }
+    run(rig.client, "CONFIG", "SET", "maxmemory", "1")
+    with rig.unchanged(), pytest.raises(redis.ResponseError, match="maxmemory"):
+        calls[call]()
 
 
 def test_an_outbox_that_ran_ahead_stops_everything(rig: Rig) -> None:

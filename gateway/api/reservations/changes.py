@@ -62,7 +62,7 @@ class ReservationService:
         self._settled = settled
 
     async def read(self, reservation_id: str, principal: Principal) -> ReservationAnswer:
-        """The reservation in its current state."""
+        """The reservation as it is now; a hold past its deadline is expired by the call."""
         target = await self._target(reservation_id)
         return await self._owned(target, principal)
 

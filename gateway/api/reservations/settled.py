@@ -1,7 +1,5 @@
 """Reservations of settled sales: Redis no longer has them, so the ledger answers."""
 
-from datetime import UTC, datetime
-
 import msgspec
 
 from gateway.api.contract.rendering import instant
@@ -61,9 +59,6 @@ def _answer(record: OrderRecord) -> ReservationAnswer:
         if line.confirmed or not confirmed
     )
     accepted = Position(record.accepted_epoch, record.accepted_sequence)
-    state = record.state
-    if state == "held" and record.deadline <= datetime.now(UTC):
-        state = "expired"
     return ReservationAnswer(
         reservation_id=record.reservation_id,
         order_id=record.reservation_id,
@@ -71,7 +66,7 @@ def _answer(record: OrderRecord) -> ReservationAnswer:
         buyer_id=record.buyer_id,
         lines=lines,
         total=total_of(lines, record.currency),
-        state=state,
+        state=record.state,
         expires_at=instant(record.deadline),
         event_id=event_id(record.sale_id, record.partition, accepted),
         payment_reference=record.payment_reference,

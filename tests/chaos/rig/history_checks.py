@@ -41,16 +41,17 @@ def shared_ids(history: History) -> list[str]:
 def changed_answers(history: History) -> list[str]:
     """What a reservation consists of does not change, and once resolved, neither does its state.
 
-    Only answers to requests that began after another answer had ended are compared with it: those
-    of concurrent requests may come in any order.
+    Refusals count: 410 says that a hold is over, 409 `already_resolved` how. Only answers to
+    requests that began after another answer had ended are compared with it: those of concurrent
+    requests may come in any order.
     """
     found = []
-    for identifier, attempts in _by_reservation(history).items():
+    for identifier, attempts in _by_reservation(history, _said).items():
         if len({a.units for a in attempts if a.units}) > 1:
             found.append(f"{identifier}: answered with different units")
         resolved, since = "", 0.0
         for a in sorted(attempts, key=_ended_at):
-            state = a.state or LEFT_BY.get(a.call, "")
+            state = _said(a)
             if resolved and state != resolved and a.started_at >= since:
                 found.append(f"{identifier}: {a.call} answered {state} after {resolved}")
             if state in RESOLVED and not resolved:
@@ -62,7 +63,7 @@ def resolved_otherwise(history: History) -> list[str]:
     """Of confirm, cancel and lapse only one ever succeeds."""
     ends: dict[str, set[str]] = {}
     for a in history.attempts:
-        if a.accepted and (state := a.state or LEFT_BY.get(a.call, "")) in RESOLVED:
+        if (state := _said(a)) in RESOLVED:
             ends.setdefault(a.reservation_id, set()).add(state)
     return [
         f"{i} was answered as {sorted(states)}" for i, states in ends.items() if len(states) > 1
@@ -165,11 +166,26 @@ def _kept_until(attempts: list[Attempt]) -> float:
     return max(told, default=0.0) - CLOCK_SECONDS
 
 
-def _by_reservation(history: History) -> dict[str, list[Attempt]]:
-    """The 2xx answers about each reservation."""
+def _said(attempt: Attempt) -> str:
+    """The state of its reservation that an answer states or implies, "" for none."""
+    if attempt.accepted:
+        return attempt.state or LEFT_BY.get(attempt.call, "")
+    if attempt.code == "already_resolved":
+        return attempt.state
+    return "expired" if attempt.code == "hold_expired" else ""
+
+
+def _is_accepted(attempt: Attempt) -> bool:
+    return attempt.accepted
+
+
+def _by_reservation(
+    history: History, of: Callable[[Attempt], object] = _is_accepted
+) -> dict[str, list[Attempt]]:
+    """The answers about each reservation, by default those with 2xx."""
     found: dict[str, list[Attempt]] = {}
     for a in history.attempts:
-        if a.accepted and a.reservation_id:
+        if of(a) and a.reservation_id:
             found.setdefault(a.reservation_id, []).append(a)
     return found
 

@@ -18,6 +18,7 @@ MUTATING = (
     "expire",
     "extend",
     "load",
+    "read",
     "recover",
     "repair",
     "reserve",
@@ -25,8 +26,8 @@ MUTATING = (
     "set_state",
     "trim",
 )
-FENCED = tuple(name for name in (*MUTATING, "read") if name != "recover")
-EVERY = (*MUTATING, "read", "snapshot")
+FENCED = tuple(name for name in MUTATING if name != "recover")
+EVERY = (*MUTATING, "snapshot")
 PARTITION_KEYS = ("meta", "stock", "reservations", "buyers", "deadlines", "outbox")
 
 
@@ -54,7 +55,7 @@ _REST: dict[str, Callable[[Rig], object]] = {
     "cancel": lambda _: (token("alone"), "bob"),
     "confirm": lambda rig: (token("held"), "pay-2", rig.sale.triples((("tee", 1),))),
     "extend": lambda _: (token("held"), 1000),
-    "read": lambda _: (token("held"),),
+    "read": lambda _: (token("held"), token("due")),
     "repair": _repair,
     "return_units": lambda _: (token("sold"), token("k"), (2, 0, 1), True, "refund", "return-1"),
     "set_state": lambda _: ("paused", 1, "ops"),
