@@ -121,7 +121,9 @@ class Snapshot(msgspec.Struct, frozen=True):
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True):
-    """A reservation as it is stored; its deadline is on the partition's clock."""
+    """A reservation as it is stored; its deadline is on the partition's clock while it is held,
+    afterwards on the wall clock.
+    """
 
     state: int
     epoch: int

@@ -20,7 +20,9 @@ STATES = {1: "held", 2: "confirmed", 3: "cancelled", 4: "expired"}
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True):
-    """A reservation as stored; `deadline` is on the partition's clock, lines are account pairs."""
+    """A reservation as stored; `deadline` of a hold is on the partition's clock, lines are account
+    pairs.
+    """
 
     state: int
     epoch: int

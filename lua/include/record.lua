@@ -2,7 +2,8 @@
 -- place as arrays. gateway/inventory/types.py reads these arrays; a test compares the two layouts.
 --
 -- The reservation array has its values at the places named here; the last three values are present
--- only once they exist. LINES and RETURNED are flat lists {account, quantity, ...}.
+-- only once they exist. LINES and RETURNED are flat lists {account, quantity, ...}. DEADLINE is on
+-- the partition's clock while the reservation is held, afterwards on the wall clock.
 local STATE, EPOCH, SEQUENCE, ACCEPTED_EPOCH, ACCEPTED_SEQUENCE = 1, 2, 3, 4, 5
 local DEADLINE, EXTENDED_MS, BUYER, FINGERPRINT, LINES = 6, 7, 8, 9, 10
 local PAYMENT_REFERENCE, RETURNED, RETURN_KEYS = 11, 12, 13

@@ -54,8 +54,9 @@ local function count_given_back(partition, buyer, at)
   end
 end
 
--- Ends a hold: the record keeps its result for retries; its deadline and its entry in the buyer's
--- array are removed.
+-- Ends a hold: the record keeps its result for retries; its entries among the deadlines and in the
+-- buyer's array are removed. The record's deadline stays as it was last answered, on the wall clock:
+-- later outages move the deadlines of holds only.
 local function resolve(partition, token, record, state)
   record[STATE] = state
   partition.deadlines[token] = false
@@ -66,6 +67,7 @@ local function resolve(partition, token, record, state)
     count_given_back(partition, buyer, at)
   end
   partition.changed_buyers[record[BUYER]] = true
+  record[DEADLINE] = record[DEADLINE] + partition.meta.shift
 end
 
 -- Batches repeat a few (account, quantity) pairs, so each pair is formatted once.
@@ -104,10 +106,11 @@ end
 -- A reservation as scripts return it: the stored array behind its token, with the deadline on the
 -- wall clock. The state is always that of the last event, see `expire_if_due`.
 local function view(partition, token, record)
+  local shift = record[STATE] == HELD and partition.meta.shift or 0
   return {
     token, record[STATE], record[EPOCH], record[SEQUENCE], record[ACCEPTED_EPOCH],
     record[ACCEPTED_SEQUENCE],
-    record[DEADLINE] + partition.meta.shift, record[EXTENDED_MS], record[BUYER],
+    record[DEADLINE] + shift, record[EXTENDED_MS], record[BUYER],
     record[FINGERPRINT], record[LINES], record[PAYMENT_REFERENCE], record[RETURNED],
   }
 end

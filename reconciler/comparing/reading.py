@@ -24,8 +24,8 @@ _STATES = frozenset(state.value for state in ReservationState)
 
 
 class StoredRecord(Record, frozen=True, array_like=True):
-    """A reservation in whatever state; `deadline` is on the partition's clock, which stands still
-    in outages.
+    """A reservation in whatever state; `deadline` of a hold is on the partition's clock, which
+    stands still in outages, that of a resolved reservation on the wall clock.
     """
 
     payment_reference: str | None = None

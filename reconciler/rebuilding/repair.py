@@ -152,7 +152,8 @@ class Repair:
             lines = list(zip(*row[FACTS : FACTS + 4], strict=True))
             token = token_of(self.partition, row["reservation_id"])
             keys = tuple(row["return_keys"])
-            records[token] = record_of(row, lines, -reading.shift_ms, keys)
+            shift_ms = -reading.shift_ms if row["state"] == "held" else 0
+            records[token] = record_of(row, lines, shift_ms, keys)
         judge = Judge(self.partition, self.comparison.places)
         well = []
         for token, repair_id in tokens.items():

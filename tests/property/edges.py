@@ -40,7 +40,8 @@ class Model(Reserving):
         if sold is None:
             return self._told("not_reserved", claim)
         released = {a: left for a, n in claim.lines.items() if (left := n - sold.get(a, 0))}
-        claim.lines, claim.state, claim.payment = sold, CONFIRMED, payment
+        claim.lines, claim.payment = sold, payment
+        self.resolve(claim, CONFIRMED)
         back = self.event_lines(released)
         self.emit_for(Confirm, wall, claim, released=back, payment_reference=payment)
         for number, units in sold.items():

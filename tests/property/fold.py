@@ -83,7 +83,8 @@ class Fold(Model):
         claim.last = at
         assert claim.buyer == event.buyer_id
         if isinstance(event, Confirm):
-            claim.state, claim.payment = ReservationState.CONFIRMED, event.payment_reference
+            self.resolve(claim, ReservationState.CONFIRMED)
+            claim.payment = event.payment_reference
             claim.lines = lines
             self._move(lines, "held", "sold")
             self._move(self._lines(event.released), "held", "available")

@@ -177,13 +177,18 @@ class Partition:
         over = {ReservationState.CANCELLED, ReservationState.EXPIRED}
         return sum(c.buyer == buyer and c.state in over for c in self.claims.values())
 
+    def resolve(self, claim: Claim, state: ReservationState) -> None:
+        """Held → resolved; from now on no outage moves the deadline, which is on the wall clock."""
+        claim.state = state
+        claim.deadline += self.shift
+
     def give_back(self, claim: Claim, state: ReservationState, wall: int) -> None:
         """Held → cancelled or expired, and what that means for the buyer's next hold."""
-        claim.state = state
+        begin = claim.deadline if state == ReservationState.EXPIRED else wall - self.shift
+        self.resolve(claim, state)
         after, first_ms, most_ms = self.sale.cooldown
         beyond = self.given_back(claim.buyer) - after
         if after and beyond >= 0:
-            begin = claim.deadline if state == ReservationState.EXPIRED else wall - self.shift
             until = begin + min(first_ms * 2**beyond, most_ms)
             self.cools_until[claim.buyer] = max(until, self.cools_until.get(claim.buyer, 0))
 
@@ -197,10 +202,11 @@ class Partition:
 
     def view(self, claim: Claim) -> Reservation:
         """A reservation as answers have it."""
+        deadline = claim.deadline + (self.shift if claim.state == HELD else 0)
         return Reservation(
             token(claim.name),
             claim.state,
-            *(*claim.last, *claim.accepted, claim.deadline + self.shift, claim.extended_ms),
+            *(*claim.last, *claim.accepted, deadline, claim.extended_ms),
             *(claim.buyer, claim.fingerprint, _flat(claim.lines), claim.payment),
             _flat(claim.returned),
         )

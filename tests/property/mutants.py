@@ -70,6 +70,16 @@ MUTANTS = (
         "if record then expire_if_due(partition, token, record) end\n  found",
         "found",
     ),
+    Mutant(
+        "an outage that moves what is resolved",
+        "record[STATE] == HELD and partition.meta.shift or 0",
+        "partition.meta.shift",
+    ),
+    Mutant(
+        "a resolved deadline on a clock that stops",
+        "record[DEADLINE] = record[DEADLINE] + partition.meta.shift\n",
+        "",
+    ),
     Mutant("an outage that eats holds", "meta.shift = meta.shift + outage", ""),
     Mutant("an event without what returns", "lines_json(partition, released)", "'[]'"),
     Mutant("any server run will do", "run_id ~= meta.run_id or", "", seed=4),

@@ -3,9 +3,10 @@
 import pytest
 
 from gateway.inventory.events import Position, Recover
-from tests.support.scripts.harness import RUN_ID, Rig
-from tests.support.scripts.sale import Sale, token
-from tests.support.scripts.state import run
+from gateway.inventory.types import ReservationState
+from tests.scripts.harness import RUN_ID, Rig
+from tests.scripts.sale import Sale, token
+from tests.scripts.state import run
 
 NEXT_RUN = "b" * 40
 
@@ -74,6 +75,32 @@ def test_the_clock_stands_still_during_the_outage(rig: Rig) -> None:
     (after,) = rig.read("a")
     assert after is not None
     assert after.deadline == int(answer.wall_ms) + time_left
+
+
+def test_an_outage_moves_the_deadlines_of_holds_alone(rig: Rig) -> None:
+    rig.open(Sale())
+    names = ("confirmed", "cancelled", "expired", "held")
+    for name in names:
+        rig.hold(name)
+    rig.confirm("confirmed")
+    rig.cancel("cancelled")
+    rig.extend("held", 100_000)
+    rig.advance(600_000)
+    before = rig.read(*names)
+    stopped_at = rig.time_ms() - 50_000
+    run(rig.client, "HINCRBY", rig.keys[0], "shift", stopped_at - rig.clock)
+    rig.set_clock(stopped_at)
+    last = rig.state().meta
+    answer = rig.recover(NEXT_RUN, 2, Position(1, last.sequence), 0)
+    outage = answer.shift_ms - last.shift
+    assert outage >= 50_000
+    rig.run_id, rig.epoch = NEXT_RUN, 2
+    moved = [
+        after.deadline - was.deadline - (last.shift if was.state == ReservationState.HELD else 0)
+        for was, after in zip(before, rig.read(*names), strict=True)
+        if was and after
+    ]
+    assert moved == [0, 0, 0, outage]
 
 
 def test_the_outage_begins_when_the_partition_was_last_alive(rig: Rig) -> None:
