@@ -1,9 +1,10 @@
 -- expire: held → expired, for holds that are due, oldest first.
--- Guarantees: at most ARGV 3 holds per call, each past its deadline on the partition's clock.
+-- Guarantees: at most ARGV 3 holds per call, each past its deadline on the partition's clock. A
+-- hold whose record is lost or damaged holds up no other: its deadline waits for a repair.
 -- KEYS    1-6 the partition (include/partition.lua)
 -- ARGV    1 run_id  2 epoch  3 most holds in this call
 -- RETURNS MessagePack {"ok", epoch, wall_ms, shift_ms, {holds expired, holds still due,
---         next deadline wall_ms or 0}}
+--         next deadline wall_ms or 0, holds without a usable record}}
 -- @include status
 -- @include arguments
 -- @include record
@@ -19,5 +20,6 @@ if not is_integer(most, 1, 1000) then return malformed('limit') end
 local expired = expire_due(partition, most)
 flush(partition)
 local first = redis.call('ZRANGE', KEYS[5], 0, 0, 'WITHSCORES')
-local next_deadline = first[1] ~= SENTINEL and tonumber(first[2]) + partition.meta.shift or 0
-return reply(partition, {expired, count_due(partition), next_deadline})
+local deadline = tonumber(first[2])
+local next_deadline = deadline < PARKED and deadline + partition.meta.shift or 0
+return reply(partition, {expired, count_due(partition), next_deadline, count_parked(partition)})

@@ -2,8 +2,8 @@
 -- Guarantees: each request takes all its lines or none, never below the floor nor above the buyer's
 -- limit, once per reservation id; an accepted request and its event are one step. In a sale with a
 -- waiting room an accepted request spends the buyer's admission for good. Requests are decided in
--- order; each reply echoes its request's number. A refusal binds nothing, and writes nothing but the
--- expiry of due holds; a replay of a due hold takes the edge `expire` first.
+-- order; each reply echoes its request's number. A refusal binds nothing, and writes nothing but
+-- the expiry of due holds; a replay of a due hold takes the edge `expire` first.
 -- KEYS    1-6 the partition (include/partition.lua)  7-8 with a rate limit: its buckets
 -- ARGV    1 run_id  2 epoch
 --         3 MessagePack {{number, token, buyer, fingerprint, {item, account or 0, quantity,
@@ -63,7 +63,8 @@ end
 local function own_holds(partition, buyer)
   local shown = {}
   for i = math.max(first_hold(buyer), #buyer - MOST_HOLDS_SHOWN + 1), #buyer do
-    shown[#shown + 1] = view(partition, buyer[i], record_of(partition, buyer[i]))
+    local record = usable_record(partition, buyer[i])
+    if record then shown[#shown + 1] = view(partition, buyer[i], record) end
   end
   return shown
 end

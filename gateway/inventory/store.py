@@ -61,11 +61,14 @@ NO_ADJUST_KEY = AdjustKey("", "")
 
 
 class ExpireReply(msgspec.Struct, frozen=True, array_like=True):
-    """The reply of expire; `next_deadline` is on the wall clock, 0 without a hold."""
+    """`next_deadline` is on the wall clock, 0 where nothing is held. `without_record`: holds whose
+    record is lost or damaged, which only a repair from the ledger brings back.
+    """
 
     expired: int
     still_due: int
     next_deadline: int
+    without_record: int
 
 
 class TrimReply(msgspec.Struct, frozen=True, array_like=True):

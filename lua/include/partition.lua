@@ -149,7 +149,10 @@ end
 -- has changed.
 local function flush(partition)
   local meta = partition.meta
-  if #partition.events == 0 then return end
+  if #partition.events == 0 then
+    flush_deadlines(partition) -- a sweep may have set some right, of which no event tells
+    return
+  end
   local id_format = string.format('%d-%%d', meta.epoch)
   for i, event in ipairs(partition.events) do
     local id = string.format(id_format, partition.first_sequence + i)

@@ -55,8 +55,8 @@ local function count_given_back(partition, buyer, at)
 end
 
 -- Ends a hold: the record keeps its result for retries; its entries among the deadlines and in the
--- buyer's array are removed. The record's deadline stays as it was last answered, on the wall clock:
--- later outages move the deadlines of holds only.
+-- buyer's array are removed. The record's deadline stays as it was last answered, on the wall
+-- clock: later outages move the deadlines of holds only.
 local function resolve(partition, token, record, state)
   record[STATE] = state
   partition.deadlines[token] = false

@@ -2,7 +2,8 @@
 
 Needs neither the ledger nor the lead: the script is one atomic step however many sweepers call it,
 and units must come back while Postgres is away. A partition gets one bounded batch a round, so a
-storm of due holds in one sale keeps no other waiting.
+storm of due holds in one sale keeps no other waiting. A hold whose record is lost is reported until
+a reconciliation repairs it; the sweep goes on without it.
 """
 
 import time
@@ -59,6 +60,10 @@ class Expire:
     async def _sweep(self, live: LivePartition) -> float:
         reply = await self._store.expire(live.partition, self._config.batch_holds)
         self.expired_holds += reply.expired
+        if reply.without_record:
+            self._notices.alarm(
+                "holds_without_record", str(live.partition), holds=reply.without_record
+            )
         if reply.still_due:
             return 0.0
         # Redis' clock may differ from ours; then the interval bounds what is lost by it.

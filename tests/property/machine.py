@@ -136,7 +136,7 @@ class PartitionMachine(RuleBasedStateMachine):
     def expire(self, most: int) -> None:
         answer = self.rig.call("expire", b"%d" % most)
         expected = self.model.expire(int(answer.wall_ms), most)
-        assert answer.read(tuple[int, int, int]) == expected
+        assert answer.read(tuple[int, int, int, int]) == (*expected, 0)
 
     def trim(self, behind: int) -> None:
         watermark = max(0, self.model.sequence - behind)

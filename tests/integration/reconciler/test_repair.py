@@ -21,12 +21,14 @@ from reconciler.comparing.compare import CompareConfig, compare_partition
 from reconciler.comparing.differences import Difference
 from reconciler.comparing.reading import ADMISSION, GIVEN_BACK
 from reconciler.context import Context, open_context
-from reconciler.duties.reconcile import Reconcile
-from reconciler.rebuilding.repair import Repair, RepairOrder
-from tests.support.sales.judged_sale import SHIRT, JudgedSale, admitted
-from tests.support.sales.partitions import FINGERPRINT, ONE_UNIT, token_of
-from tests.support.sales.pipeline import pipeline, running
-from tests.support.sales.reconciliations import reconciled
+from reconciler.differences import Difference
+from reconciler.reading import ADMISSION, GIVEN_BACK
+from reconciler.reconcile import Reconcile
+from reconciler.repair import Repair, RepairOrder
+from reconciler.service import run as run_reconciler
+from tests.support.judged_sale import SHIRT, JudgedSale, admitted
+from tests.support.partitions import FINGERPRINT, ONE_UNIT, token_of
+from tests.support.pipeline import pipeline, running
 from tests.support.servers import unique
 from tests.support.waiting import WAIT_SECONDS
 
@@ -65,6 +67,15 @@ async def two_counters_that_agree(sale: JudgedSale) -> None:
 async def a_lost_hold(sale: JudgedSale) -> None:
     await sale.redis.hdel(sale.key("reservations"), token_of("holder"))
     await sale.redis.zrem(sale.key("deadlines"), token_of("holder"))
+
+
+async def a_lost_record(sale: JudgedSale) -> None:
+    await sale.redis.hdel(sale.key("reservations"), token_of("holder"))
+
+
+async def a_lost_record_that_the_sweep_has_met(sale: JudgedSale) -> None:
+    await a_lost_record(sale)
+    await sale.redis.zadd(sale.key("deadlines"), {token_of("holder"): 99_999_999_999_999})
 
 
 async def a_lost_return(sale: JudgedSale) -> None:
@@ -160,6 +171,8 @@ PLANTS: dict[Plant, set[str]] = {
     a_counter: {"counter"},
     two_counters_that_agree: {"counter"},
     a_lost_hold: {"counter", "hold_missing"},
+    a_lost_record: {"counter", "hold_missing"},
+    a_lost_record_that_the_sweep_has_met: {"counter", "hold_missing"},
     a_lost_return: {"counter", "hold_missing"},
     a_lost_deadline: {"hold_leaked"},
     a_forged_hold: {"counter", "hold_leaked", "limit_count"},
@@ -294,6 +307,32 @@ async def _repair_everything(sale: JudgedSale) -> tuple[int, int]:
         again = await reconcile(sale, apply=False)
         assert (again["balanced"], await found_by(sale, again)) == (True, [])
     return report["reconciliation_id"], len(found)
+
+
+async def test_a_due_hold_without_its_record_stops_no_other_and_expires_once_repaired(
+    settings: Settings, judged_sale: JudgedSale
+) -> None:
+    async def expired(buyer: str) -> bool:
+        state = await judged_sale.ledger.fetchval(
+            "SELECT state FROM reservations WHERE reservation_id = $1", judged_sale.id_of(buyer)
+        )
+        return bool(state == "expired")
+
+    async with running(run_order_writer, settings):
+        for buyer in ("lost", "other"):
+            await judged_sale.reserve(buyer, SHIRT, 0, 1, hold_milliseconds=1)
+        await judged_sale.redis.hdel(judged_sale.key("reservations"), token_of("lost"))
+        async with running(run_reconciler, settings):
+            await wait_until(lambda: expired("other"), "the other hold is expired")
+            assert not await expired("lost")
+            report = await reconcile(judged_sale, apply=True)
+            missing = [f for f in await found_by(judged_sale, report) if f["reservation_id"]]
+            assert [(f["reservation_id"], f["kind"], f["repaired"]) for f in missing] == [
+                (judged_sale.id_of("lost"), "hold_missing", True)
+            ]
+            await wait_until(lambda: expired("lost"), "the repaired hold is expired")
+            verdict = await judged_sale.verdict(drain_timeout_seconds=WAIT_SECONDS)
+            assert verdict.holds, verdict
 
 
 async def test_everything_at_once_under_load(settings: Settings, judged_sale: JudgedSale) -> None:

@@ -179,8 +179,12 @@ class Rig:
         return self.call("set_state", _pack((to, item, "ops"))).read(tuple[str, str])
 
     def expire(self, most: int = 100) -> tuple[int, int, int]:
-        """Returns holds expired, holds still due, and the next deadline on the wall clock."""
-        return self.call("expire", b"%d" % most).read(tuple[int, int, int])
+        """Expired, still due, next deadline on the wall clock."""
+        return self.expire_reply(most)[:3]
+
+    def expire_reply(self, most: int) -> tuple[int, int, int, int]:
+        """As `expire`, and how many holds have lost their record."""
+        return self.call("expire", b"%d" % most).read(tuple[int, int, int, int])
 
     def trim(self, sequence: int) -> tuple[int, int]:
         """Returns the events trimmed and the watermark."""
