@@ -47,8 +47,10 @@ if is_behind(partition) then return answer('ledger_behind') end
 local breaks_floor = available_of(partition, item) + delta < floor
   or counters.available + delta < account_floor(partition, item)
 if delta < 0 and breaks_floor then return answer('floor_violation') end
-if counters.available + delta > LARGEST then return malformed('delta') end
-if not make_room(made, partition.wall) then return answer('too_many') end
+local given = counters.loaded + counters.adjusted + counters.transferred + delta
+if counters.available + delta > LARGEST or math.abs(given) > LARGEST_COUNTER - LARGEST then
+  return malformed('delta')
+end
 if request[5] then return answer('would_adjust') end
 
 append_event(partition, 'adjust', string.format(

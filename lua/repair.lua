@@ -35,7 +35,7 @@ local function are_deltas(deltas)
   if type(deltas) ~= 'table' or #deltas ~= #STOCK_FIELDS then return false end
   local some = false
   for _, delta in ipairs(deltas) do
-    if not is_integer(delta, -LARGEST, LARGEST) then return false end
+    if not is_integer(delta, -LARGEST_COUNTER, LARGEST_COUNTER) then return false end
     some = some or delta ~= 0
   end
   return some

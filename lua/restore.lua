@@ -34,7 +34,7 @@ local function are_counters(counters, accounts)
   for _, values in ipairs(counters) do
     if type(values) ~= 'table' or #values ~= #STOCK_FIELDS then return false end
     for _, value in ipairs(values) do
-      if not is_integer(value, -LARGEST, LARGEST) then return false end
+      if not is_integer(value, -LARGEST_COUNTER, LARGEST_COUNTER) then return false end
     end
     if values[1] + values[2] + values[3] ~= values[5] + values[6] + values[7] then return false end
   end

@@ -2,6 +2,9 @@
 -- whatever the caller asks for.
 local LARGEST = 1000000000 -- units, and milliseconds of any duration: far below 2^53
 local LATEST = 99999999999999 -- an instant in ms that %.14g still prints exactly
+-- A counter of an account: `adjust` keeps within it, `restore` and `repair` accept no other. Units
+-- that return are never refused, so counters outgrow LARGEST.
+local LARGEST_COUNTER = LATEST
 
 -- `% 1 == 0` is false for nan and inf and needs no call; a request is checked with it six times.
 local function is_integer(value, low, high)

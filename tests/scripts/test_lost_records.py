@@ -26,7 +26,7 @@ DAMAGES: dict[str, object] = {
 }
 
 
-@pytest.fixture(params=DAMAGES.values(), ids=DAMAGES.keys())
+@pytest.fixture(params=tuple(DAMAGES.values()), ids=tuple(DAMAGES))
 def damaged(rig: Rig, request: pytest.FixtureRequest) -> Rig:
     """Ten holds of as many units, all due, one of them damaged."""
     rig.open(SALE)

@@ -103,6 +103,19 @@ def test_makes_the_partition_the_ledger_knows(rig: Rig, *, lost: bool) -> None:
     )
 
 
+def test_brings_back_every_counter_that_the_scripts_can_reach(rig: Rig) -> None:
+    """A return is never refused, so it takes an account beyond what `adjust` may fill it to."""
+    most = 10**9
+    rig.open(Sale(items=(Item("tee", stock=(("default", most),), limit=most),)))
+    rig.hold("a", (("tee", most),))
+    rig.confirm("a")
+    assert rig.adjust("tee", most).outcome == "adjusted"
+    rig.return_units("a")
+    before = rig.state()
+    assert before.stock["tee", "default"].available == 2 * most
+    assert _restored(rig, before).stock == before.stock
+
+
 def test_brings_back_the_highest_admission_each_buyer_has_spent(rig: Rig) -> None:
     rig.open(Sale(waiting_room=True, items=(Item("tee"),)))
     for number, name in enumerate(("a", "b", "c"), start=1):

@@ -5,6 +5,8 @@ executed, repeat it with its id; Overloaded - nothing was sent; ScriptFailure - 
 """
 
 import asyncio
+import random
+import re
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
@@ -23,6 +25,14 @@ from lua.loader import Script
 
 _log = structlog.get_logger()
 Result = TypeVar("Result")
+
+# Codes of a server that is not able to serve for now; every other error is a defect.
+_REFUSED_BY_SERVER = frozenset(
+    {"LOADING", "READONLY", "BUSY", "MASTERDOWN", "NOREPLICAS", "MISCONF"}
+)
+# Redis 6.2 reports the error of a command as one of the script: `ERR Error running script (call to
+# f_…): @user_script:3: @user_script: 3: -OOM command not allowed …`. Later versions report `OOM …`.
+_RAISED_IN_SCRIPT = re.compile(r"^ERR Error running script .*@user_script: \d+: -([A-Z]+) ")
 
 RECONNECT_FIRST_SECONDS = 0.05
 RECONNECT_MOST_SECONDS = 1.0
@@ -185,8 +195,10 @@ def _refusal(script: str, reply: object) -> InventoryError:
     refuses the first write (memory, disk, replicas, loading) has changed nothing.
     """
     text = str(reply)
-    if text.startswith("OOM"):
+    raised = _RAISED_IN_SCRIPT.search(text)
+    code = raised.group(1) if raised else text.partition(" ")[0]
+    if code == "OOM":
         return Overloaded(text)
-    if not text.startswith(("LOADING", "READONLY", "BUSY", "MASTERDOWN", "NOREPLICAS", "MISCONF")):
+    if code not in _REFUSED_BY_SERVER:
         _log.error("script_failed", script=script, error=text)
     return Recovering(text)
