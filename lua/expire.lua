@@ -4,7 +4,8 @@
 -- KEYS    1-6 the partition (include/partition.lua)
 -- ARGV    1 run_id  2 epoch  3 most holds in this call
 -- RETURNS MessagePack {"ok", epoch, wall_ms, shift_ms, {holds expired, holds still due,
---         next deadline wall_ms or 0, holds without a usable record}}
+--         next deadline wall_ms or 0, holds without a usable record, ms by which the
+--         partition's wall clock is ahead of the server's}}
 -- @include status
 -- @include arguments
 -- @include record
@@ -22,4 +23,7 @@ flush(partition)
 local first = redis.call('ZRANGE', KEYS[5], 0, 0, 'WITHSCORES')
 local deadline = tonumber(first[2])
 local next_deadline = deadline < PARKED and deadline + partition.meta.shift or 0
-return reply(partition, {expired, count_due(partition), next_deadline, count_parked(partition)})
+return reply(partition, {
+  expired, count_due(partition), next_deadline, count_parked(partition),
+  math.max(0, partition.wall - wall_clock(0)),
+})

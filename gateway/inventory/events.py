@@ -161,6 +161,14 @@ class Recover(_Numbered, frozen=True, kw_only=True, tag="recover", forbid_unknow
     restored: bool
 
 
+class Rebase(_Numbered, frozen=True, kw_only=True, tag="rebase", forbid_unknown_fields=True):
+    """The server's clock was set back; every hold's deadline moved by `shift_ms`, a negative
+    number, so that it kept the time it had left.
+    """
+
+    shift_ms: Annotated[int, msgspec.Meta(ge=-99_999_999_999_999, le=-1)]
+
+
 class Repaired(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A value in Redis that differed from the ledger, as text; null: no value."""
 
@@ -197,6 +205,7 @@ Event = (
     | ReturnUnits
     | Adjust
     | Recover
+    | Rebase
     | Repair
 )
 

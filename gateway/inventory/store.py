@@ -62,13 +62,22 @@ NO_ADJUST_KEY = AdjustKey("", "")
 
 class ExpireReply(msgspec.Struct, frozen=True, array_like=True):
     """`next_deadline` is on the wall clock, 0 where nothing is held. `without_record`: holds whose
-    record is lost or damaged, which only a repair from the ledger brings back.
+    record is lost or damaged, which only a repair from the ledger brings back. `ahead_ms`: by how
+    much the partition's wall clock is ahead of the server's.
     """
 
     expired: int
     still_due: int
     next_deadline: int
     without_record: int
+    ahead_ms: int
+
+
+class RebaseReply(msgspec.Struct, frozen=True, array_like=True):
+    """`rebased` or `in_step`, and by how much the partition's wall clock was ahead."""
+
+    outcome: str
+    ahead_ms: int
 
 
 class TrimReply(msgspec.Struct, frozen=True, array_like=True):
@@ -102,6 +111,7 @@ _reserve_replies = msgspec.msgpack.Decoder(tuple[ReserveReply, ...])
 _edge_reply = msgspec.msgpack.Decoder(EdgeReply)
 _adjust_reply = msgspec.msgpack.Decoder(AdjustReply)
 _expire_reply = msgspec.msgpack.Decoder(ExpireReply)
+_rebase_reply = msgspec.msgpack.Decoder(RebaseReply)
 _trim_reply = msgspec.msgpack.Decoder(TrimReply)
 _repair_reply = msgspec.msgpack.Decoder(RepairReply)
 _snapshot_reply = msgspec.msgpack.Decoder(_SnapshotReply)
@@ -223,6 +233,15 @@ class ReservationStore:
             partition,
             (b"%d" % most,),
             lambda envelope: _expire_reply.decode(envelope.result),
+        )
+
+    async def rebase(self, partition: PartitionId, most_ms: int) -> RebaseReply:
+        """Take the server's clock again where the partition's is ahead by more than `most_ms`."""
+        return await self._fenced(
+            "rebase",
+            partition,
+            (b"%d" % most_ms,),
+            lambda envelope: _rebase_reply.decode(envelope.result),
         )
 
     async def snapshot(self, partition: PartitionId, *, at_run: str | None = None) -> Snapshot:

@@ -72,7 +72,7 @@ WHERE e.kind = 'adjust';
 -- Every event of a reservation, on the partition's clock.
 WITH clocked AS (
     SELECT partition, epoch, sequence, type, payload,
-           sum(CASE WHEN type = 'recover' THEN (payload ->> 'shift_ms')::bigint ELSE 0 END)
+           sum(CASE WHEN type IN ('recover', 'rebase') THEN (payload ->> 'shift_ms')::bigint ELSE 0 END)
                OVER (PARTITION BY partition ORDER BY epoch, sequence) AS shift
     FROM ledger_events WHERE sale_id = $1
 )

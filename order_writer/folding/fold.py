@@ -18,6 +18,7 @@ from gateway.inventory.events import (
     Expire,
     Extend,
     Load,
+    Rebase,
     Recover,
     Repair,
     Reserve,
@@ -37,7 +38,13 @@ from order_writer.folding.rows import (
     ShiftRow,
 )
 
-_TYPES: dict[type[Event], str] = {kind: str(kind.__struct_config__.tag) for kind in get_args(Event)}
+_TYPES = {
+    kind: str(kind.__struct_config__.tag)
+    for kind in (
+        Load, SetState, Reserve, Confirm, Cancel, Expire, Extend, ReturnUnits, Adjust, Recover,
+        Rebase, Repair,
+    )
+}  # fmt: skip
 
 
 class Fold:
@@ -146,6 +153,10 @@ class Fold:
             raise IntegrityViolation("recover is the first event of its epoch")
         self._out.shifts.append(ShiftRow(event.sale_id, event.partition, event.shift_ms))
 
+    def _rebase(self, event: Rebase) -> None:
+        """The first of its run, see plan.py."""
+        self._out.shifts.append(ShiftRow(event.sale_id, event.partition, event.shift_ms))
+
     def _repair(self, event: Repair) -> None:
         """Nothing to fold: Redis was made equal to the ledger."""
 
@@ -179,5 +190,6 @@ class Fold:
         ReturnUnits: _return_units,
         Adjust: _adjust,
         Recover: _recover,
+        Rebase: _rebase,
         Repair: _repair,
     }

@@ -7,9 +7,9 @@ A partition's history is contiguous within an epoch, and an epoch follows anothe
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from gateway.inventory.events import Position, Recover
-from order_writer.folding.items import Item
-from order_writer.log.event_log import Watermark, format_position
+from gateway.inventory.events import Position, Rebase, Recover
+from order_writer.items import Item
+from order_writer.log import Watermark
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,9 @@ def plan(mark: Watermark, closed: Mapping[int, ClosedEpoch], items: Sequence[Ite
         elif position.epoch == epoch and position.sequence <= sequence:
             result.repeated.append(item)
         elif position.epoch == epoch and position.sequence == sequence + 1:
+            if result.run and isinstance(item.event, Rebase):
+                result.rest = list(items[index:])
+                break  # deadlines move with it, so what was before is not folded together with it
             result.run.append(item)
             sequence += 1
         elif position.epoch == epoch:

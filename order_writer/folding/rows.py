@@ -114,7 +114,7 @@ class PausedRow(NamedTuple):
 
 
 class ShiftRow(NamedTuple):
-    """A partition whose holds got `shift_ms` more."""
+    """A partition whose holds' deadlines moved by `shift_ms`; negative: back."""
 
     sale_id: str
     partition: int

@@ -3,12 +3,15 @@
 Needs neither the ledger nor the lead: the script is one atomic step however many sweepers call it,
 and units must come back while Postgres is away. A partition gets one bounded batch a round, so a
 storm of due holds in one sale keeps no other waiting. A hold whose record is lost is reported until
-a reconciliation repairs it; the sweep goes on without it.
+a reconciliation repairs it; the sweep goes on without it. Where Redis' clock was set back, the
+sweep lets the partition's clock follow it.
 """
 
 import time
 from dataclasses import dataclass
 from typing import ClassVar
+
+import structlog
 
 from gateway.inventory.store import ReservationStore
 from reconciler.duties.directory import Directory, LivePartition
@@ -17,8 +20,13 @@ from reconciler.keeping.periodic import for_each
 
 BATCH_MAX_HOLDS = 1000
 INTERVAL_MAX_SECONDS = 0.5
+# A partition's wall clock may be ahead of the server's by this much: servers that replace each
+# other differ by less, and it stands still until the server's clock has caught up.
+CLOCK_AHEAD_MAX_MILLISECONDS = 2000
 # Just past a deadline rather than just before it.
 AFTER_DEADLINE_SECONDS = 0.002
+
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +72,12 @@ class Expire:
             self._notices.alarm(
                 "holds_without_record", str(live.partition), holds=reply.without_record
             )
+        if reply.ahead_ms > CLOCK_AHEAD_MAX_MILLISECONDS:
+            rebased = await self._store.rebase(live.partition, CLOCK_AHEAD_MAX_MILLISECONDS)
+            _log.warning(
+                "clock_was_set_back", partition=str(live.partition), outcome=rebased.outcome,
+                ahead_ms=rebased.ahead_ms,
+            )  # fmt: skip
         if reply.still_due:
             return 0.0
         # Redis' clock may differ from ours; then the interval bounds what is lost by it.

@@ -81,6 +81,7 @@ _WEIGHTED = (
             alive=st.integers(0, 600),
         ),
     ),
+    (1, _action("rebase", most=st.sampled_from((0, 0, 100, 2000)))),
     (1, _action("look", run_id=_runs, ahead=st.integers(-1, 1))),
     (2, _action("time_passes", milliseconds=st.sampled_from((1, 40, 300, 5000, 600_000)))),
     (3, _action("stop_at_a_deadline", which=_which, before=st.sampled_from((0, 0, 1)))),

@@ -6,6 +6,7 @@ from gateway.inventory.events import (
     Confirm,
     Extend,
     Position,
+    Rebase,
     Recover,
     ReturnUnits,
     SetState,
@@ -206,6 +207,11 @@ class Model(Reserving):
                 self.expire_if_due(claim, wall)
             found.append(claim is not None and self.view(claim))
         return found
+
+    def rebase(self, wall: int, ahead: int) -> None:
+        """The server's time again; the partition's own clock goes on from where it stood."""
+        self.emit(Rebase, wall, shift_ms=-ahead)
+        self.shift -= ahead
 
     def _told(self, outcome: str, claim: Claim) -> EdgeReply:
         return EdgeReply(outcome, self.view(claim))

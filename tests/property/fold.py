@@ -12,6 +12,7 @@ from gateway.inventory.events import (
     Extend,
     Load,
     Position,
+    Rebase,
     Recover,
     Reserve,
     ReturnUnits,
@@ -41,6 +42,8 @@ class Fold(Model):
             assert event.position == Position(self.epoch, self.sequence + 1)
         self.epoch, self.sequence = event.epoch, event.sequence
         self.last_time = event.occurred_at
+        if isinstance(event, Rebase):
+            self.shift += event.shift_ms
         if isinstance(event, SetState):
             self._apply_state(event)
         elif isinstance(event, Adjust):
@@ -53,7 +56,7 @@ class Fold(Model):
         elif isinstance(event, Reserve | Confirm | Cancel | Expire | Extend | ReturnUnits):
             self._apply_to_claim(event)
         else:
-            assert isinstance(event, Load | Recover)
+            assert isinstance(event, Load | Recover | Rebase)
 
     def _apply_state(self, event: SetState) -> None:
         if event.sku is None:

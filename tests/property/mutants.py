@@ -80,6 +80,9 @@ MUTANTS = (
         "record[DEADLINE] = record[DEADLINE] + partition.meta.shift\n",
         "",
     ),
+    Mutant(
+        "a clock set back that lengthens holds", "meta.shift = meta.shift - ahead", "local _ = meta"
+    ),
     Mutant("an outage that eats holds", "meta.shift = meta.shift + outage", ""),
     Mutant("an event without what returns", "lines_json(partition, released)", "'[]'"),
     Mutant("any server run will do", "run_id ~= meta.run_id or", "", seed=4),

@@ -17,6 +17,7 @@ NEEDS = {
     "adjust": {"meta", "stock", "outbox"},
     "extend": {"meta", "reservations", "deadlines", "outbox"},
     "load": {"meta"},
+    "rebase": {"meta", "outbox"},
     "recover": {"meta", "outbox"},
     "repair": {"meta", "reservations", "buyers", "deadlines", "outbox"},
     "set_state": {"meta", "outbox"},

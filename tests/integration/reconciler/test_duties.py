@@ -22,7 +22,7 @@ from gateway.inventory.opening import Verb, carry_state, intend_state, open_sale
 from gateway.inventory.redis.outbox import read_outbox
 from gateway.inventory.specs import WaitingRoomSpec
 from gateway.inventory.store import ReservationStore
-from gateway.inventory.types import ReserveRequest
+from gateway.inventory.types import Reservation, ReservationState, ReserveRequest
 from order_writer.service import run as run_order_writer
 from reconciler.by_hand import run_once
 from reconciler.service import run as run_reconciler
@@ -110,6 +110,41 @@ async def test_a_due_hold_is_sellable_again_without_anybody_asking(
 
         await wait_until(applied)
         assert snapshot.due_holds == 0
+
+
+async def test_a_step_of_redis_clock_pins_no_partition(
+    settings: Settings,
+    ledger: asyncpg.Connection,
+    store: ReservationStore,
+    sale_id: str,
+    redis_client: "redis.asyncio.Redis",
+) -> None:
+    """The server's clock was an hour ahead for a moment, and is right again."""
+    partition = await create_sale(ledger, sale_id, one_item(1, hold_seconds=1))
+    await open_sale(ledger, store, sale_id, BOUNDS, actor="test")
+    meta = f"{{{partition}}}:meta"
+    wrong = (await store.snapshot(partition)).read_at + 3_600_000
+    await redis_client.hset(meta, "last_time", str(wrong))
+    held = (await reserve(store, partition, "first")).detail
+    assert isinstance(held, Reservation)
+    assert held.deadline == wrong + 1000
+    async with pipeline(settings):
+
+        async def returned() -> bool:
+            return await available(store, partition) == 1
+
+        await wait_until(returned, "the hold of a second is over")
+        (over,) = await store.read(partition, [token_of("first")])
+        assert over is not None
+        assert over.state == ReservationState.EXPIRED
+        assert over.deadline < wrong
+        assert (await reserve(store, partition, "second")).outcome == "accepted"
+        await in_ledger(ledger, store, partition)
+        deadline_ms = await ledger.fetchval(
+            "SELECT (extract(epoch FROM deadline) * 1000)::bigint FROM reservations "
+            "WHERE buyer_id = 'first'"
+        )
+        assert deadline_ms == over.deadline
 
 
 async def test_due_holds_return_while_postgres_hangs(

@@ -107,6 +107,9 @@ class History:
         self.epoch, self.sequence = epoch, 0
         return self.event("recover", previous=closed, shift_ms=shift_ms, restored=False)
 
+    def rebase(self, ahead_ms: int) -> LogEntry:
+        return self.event("rebase", shift_ms=-ahead_ms)
+
     def _of(self, buyer: str, kind: str, quantity: int, **fields: object) -> LogEntry:
         common = {
             "reservation_id": self.reservation_id(buyer),

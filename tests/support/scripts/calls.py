@@ -19,6 +19,7 @@ MUTATING = (
     "extend",
     "load",
     "read",
+    "rebase",
     "recover",
     "repair",
     "reserve",
@@ -73,6 +74,8 @@ def arguments(rig: Rig, name: str) -> Arguments:
         return (run_id, epoch, rig.sale.config())
     if name == "expire":
         return (run_id, epoch, b"100")
+    if name == "rebase":
+        return (run_id, epoch, b"2000")
     if name == "trim":
         return (run_id, epoch, b"3")
     if name == "reserve":

@@ -57,6 +57,24 @@ def test_epochs_are_not_folded_together() -> None:
     assert _numbers(second.run) == [(3, 1), (3, 2)]
 
 
+def test_a_rebase_is_the_first_of_its_run() -> None:
+    history = _history(2)
+    history.rebase(1000)
+    history.reserve("late")
+    history.rebase(1000)
+    first = _plan(history.entries, at=(1, 0))
+    assert (_numbers(first.run), first.gap) == ([(1, 1), (1, 2)], False)
+    assert _numbers(first.rest) == [(1, 3), (1, 4), (1, 5)]
+    second = _plan(_rest(first), at=(1, 2))
+    assert _numbers(second.run) == [(1, 3), (1, 4)]
+    third = _plan(_rest(second), at=(1, 4))
+    assert (_numbers(third.run), third.rest) == ([(1, 5)], [])
+
+
+def _rest(decided: Plan) -> list[LogEntry]:
+    return [item.entry for item in decided.rest]
+
+
 def test_an_epoch_whose_end_is_missing_is_a_gap() -> None:
     history = _history(3)
     history.recover(2)
