@@ -51,6 +51,7 @@ local given = counters.loaded + counters.adjusted + counters.transferred + delta
 if counters.available + delta > LARGEST or math.abs(given) > LARGEST_COUNTER - LARGEST then
   return malformed('delta')
 end
+if not make_room(made, partition.wall) then return answer('too_many') end
 if request[5] then return answer('would_adjust') end
 
 append_event(partition, 'adjust', string.format(

@@ -38,13 +38,7 @@ from order_writer.folding.rows import (
     ShiftRow,
 )
 
-_TYPES = {
-    kind: str(kind.__struct_config__.tag)
-    for kind in (
-        Load, SetState, Reserve, Confirm, Cancel, Expire, Extend, ReturnUnits, Adjust, Recover,
-        Rebase, Repair,
-    )
-}  # fmt: skip
+_TYPES: dict[type[Event], str] = {kind: str(kind.__struct_config__.tag) for kind in get_args(Event)}
 
 
 class Fold:

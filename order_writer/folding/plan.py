@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gateway.inventory.events import Position, Rebase, Recover
-from order_writer.items import Item
-from order_writer.log import Watermark
+from order_writer.folding.items import Item
+from order_writer.log.event_log import Watermark, format_position
 
 
 @dataclass(frozen=True, slots=True)

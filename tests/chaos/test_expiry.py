@@ -7,8 +7,8 @@ import time
 from datetime import datetime
 
 from loadtest.client.history import Attempt
-from tests.chaos.load import insist
-from tests.chaos.rig import Trial, trial
+from tests.chaos.rig.trial import Trial, trial
+from tests.support.insisting import insist
 from tests.support.up import Up
 from tests.support.waiting import wait_until
 

@@ -4,9 +4,10 @@ import pytest
 
 from gateway.inventory.events import Adjust
 from gateway.inventory.outcomes import AdjustReply
-from tests.scripts.harness import Rig
-from tests.scripts.sale import Item, Sale
-from tests.scripts.state import run
+from gateway.inventory.types import ADJUSTMENT_KEYS_MAX
+from tests.support.scripts.harness import HOUR_MS, Rig
+from tests.support.scripts.sale import Item, Sale, token
+from tests.support.scripts.state import run
 
 DEFAULT = ("tee", "default")
 
@@ -144,7 +145,10 @@ def test_never_above_what_counters_hold(rig: Rig) -> None:
     rig.open(Sale(items=(Item("tee", stock=(("default", 10**9 - 1),)),)))
     assert rig.adjust("tee", 1).available == 10**9
     with rig.unchanged():
-        assert rig.call("adjust", rig.pack((1, 1, "recount", "ops", False))).status == "malformed"
+        assert (
+            rig.call("adjust", rig.pack((1, 1, "recount", "ops", False, "", ""))).status
+            == "malformed"
+        )
 
 
 def test_adjustments_add_up_to_no_more_than_can_be_rebuilt(rig: Rig) -> None:
@@ -153,7 +157,7 @@ def test_adjustments_add_up_to_no_more_than_can_be_rebuilt(rig: Rig) -> None:
     rig.open(Sale(items=(Item("tee", stock=(("default", 10),)),)))
     for counter in ("adjusted", "sold"):
         run(rig.client, "HINCRBY", rig.keys[1], f"tee:default:{counter}", most - 10 - 1)
-    request = rig.pack((1, 1, "recount", "ops", False))
+    request = rig.pack((1, 1, "recount", "ops", False, "", ""))
     answer = rig.call("adjust", request).read(tuple[str, int, int, int, int, int])
     assert answer[0] == "adjusted"
     with rig.unchanged():

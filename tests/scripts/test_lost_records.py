@@ -5,9 +5,9 @@ import pytest
 
 from gateway.inventory.outcomes import ReserveReply
 from gateway.inventory.types import Reservation, ReservationState
-from tests.scripts.harness import Rig
-from tests.scripts.sale import Ask, Item, Sale, token
-from tests.scripts.state import read_state, run
+from tests.support.scripts.harness import Rig
+from tests.support.scripts.sale import Ask, Item, Sale, token
+from tests.support.scripts.state import read_state, run
 
 HOLDS = 10
 LOST = "h3"

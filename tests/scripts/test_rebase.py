@@ -4,9 +4,9 @@ import pytest
 
 from gateway.inventory.events import Rebase
 from gateway.inventory.types import ReservationState
-from tests.scripts.harness import HOUR_MS, Rig
-from tests.scripts.sale import Ask, Sale
-from tests.scripts.state import run
+from tests.support.scripts.harness import HOUR_MS, Rig
+from tests.support.scripts.sale import Ask, Sale
+from tests.support.scripts.state import run
 
 MOST_MS = 2000
 

@@ -4,9 +4,9 @@ import pytest
 
 from gateway.inventory.events import Position, Recover
 from gateway.inventory.types import ReservationState
-from tests.scripts.harness import RUN_ID, Rig
-from tests.scripts.sale import Sale, token
-from tests.scripts.state import run
+from tests.support.scripts.harness import RUN_ID, Rig
+from tests.support.scripts.sale import Sale, token
+from tests.support.scripts.state import run
 
 NEXT_RUN = "b" * 40
 

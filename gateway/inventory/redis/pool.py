@@ -5,7 +5,6 @@ executed, repeat it with its id; Overloaded - nothing was sent; ScriptFailure - 
 """
 
 import asyncio
-import random
 import re
 from collections.abc import Callable, Mapping
 from typing import TypeVar

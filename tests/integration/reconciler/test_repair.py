@@ -21,16 +21,15 @@ from reconciler.comparing.compare import CompareConfig, compare_partition
 from reconciler.comparing.differences import Difference
 from reconciler.comparing.reading import ADMISSION, GIVEN_BACK
 from reconciler.context import Context, open_context
-from reconciler.differences import Difference
-from reconciler.reading import ADMISSION, GIVEN_BACK
-from reconciler.reconcile import Reconcile
-from reconciler.repair import Repair, RepairOrder
+from reconciler.duties.reconcile import Reconcile
+from reconciler.rebuilding.repair import Repair, RepairOrder
 from reconciler.service import run as run_reconciler
-from tests.support.judged_sale import SHIRT, JudgedSale, admitted
-from tests.support.partitions import FINGERPRINT, ONE_UNIT, token_of
-from tests.support.pipeline import pipeline, running
+from tests.support.sales.judged_sale import SHIRT, JudgedSale, admitted
+from tests.support.sales.partitions import FINGERPRINT, ONE_UNIT, token_of
+from tests.support.sales.pipeline import pipeline, running
+from tests.support.sales.reconciliations import reconciled
 from tests.support.servers import unique
-from tests.support.waiting import WAIT_SECONDS
+from tests.support.waiting import WAIT_SECONDS, wait_until
 
 GARBAGE = b"garbage"
 LANES = 2

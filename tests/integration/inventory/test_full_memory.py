@@ -8,8 +8,8 @@ import redis.asyncio
 from config.settings import Settings
 from config.stack.redis import RedisServer, embedded_binary
 from gateway.inventory.errors import Overloaded
-from tests.support.partitions import one_item, open_sale, open_store, token_of
-from tests.support.reserving import reserve
+from tests.support.sales.partitions import one_item, open_sale, open_store, token_of
+from tests.support.sales.reserving import reserve
 from tests.support.servers import patient_redis, unique
 
 

@@ -18,10 +18,10 @@ from gateway.inventory.opening import open_sale
 from gateway.inventory.store import ReservationStore
 from gateway.inventory.types import Reservation, ReservationState
 from order_writer.service import run as run_order_writer
-from reconciler.duty import run_once
-from tests.support.partitions import BOUNDS, one_item, open_store, token_of
-from tests.support.pipeline import create_sale, running
-from tests.support.reserving import reserve
+from reconciler.by_hand import run_once
+from tests.support.sales.partitions import BOUNDS, one_item, open_store, token_of
+from tests.support.sales.pipeline import create_sale, running
+from tests.support.sales.reserving import reserve
 from tests.support.servers import patient_redis, unique
 from tests.support.waiting import WAIT_SECONDS, wait_until
 
