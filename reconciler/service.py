@@ -1,10 +1,14 @@
 """The reconciler's process: all duties side by side, each at its own pace, until it is stopped."""
 
 import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 import structlog
 
 from config.settings import Settings
+from config.waiting import cancelled
+from gateway.inventory.redis.outbox import create_reader
 from gateway.process.scrape import scraped
 from reconciler.comparing.compare import CompareConfig
 from reconciler.context import Context, open_context
@@ -14,17 +18,21 @@ from reconciler.duties.reconcile import Reconcile
 from reconciler.duties.recover import Recover, RecoverConfig
 from reconciler.duties.trim import Trim, TrimConfig
 from reconciler.duties.window import Window, WindowConfig
-from reconciler.keeping.leadership import Leadership, Role
+from reconciler.keeping.leadership import Leadership
 from reconciler.keeping.metrics import ReconcilerMetrics
 from reconciler.keeping.periodic import Duty, Keeper
 
 # A duty that still runs this long after the stop is cancelled: every duty is repeatable.
 STOP_SECONDS = 3.0
+# A lead that cannot be given up in this time ends by itself soon after.
+GIVE_UP_SECONDS = 1.0
 
 _log = structlog.get_logger()
 
 
-def make_duties(settings: Settings, context: Context, directory: Directory) -> tuple[Duty, ...]:
+def make_duties(
+    settings: Settings, context: Context, directory: Directory, leads: Callable[[], bool]
+) -> tuple[Duty, ...]:
     """Every duty of the process. Raises ValueError for settings that a duty cannot keep."""
     own = settings.reconciler
     return (
@@ -33,6 +41,7 @@ def make_duties(settings: Settings, context: Context, directory: Directory) -> t
             context.store,
             directory,
             ExpireConfig(own.expire_interval_milliseconds / 1000, own.expire_batch),
+            leads,
         ),
         Trim(context, TrimConfig(own.trim_interval_seconds)),
         Window(context, WindowConfig()),
@@ -41,9 +50,25 @@ def make_duties(settings: Settings, context: Context, directory: Directory) -> t
     )
 
 
+def always() -> bool:
+    """What a duty that is safe in any number of processes may do."""
+    return True
+
+
+@asynccontextmanager
+async def redis_to_ask(settings: Settings) -> AsyncIterator[Callable[[], Awaitable[object]]]:
+    """Asks whether Redis answers, on a connection that no duty makes wait."""
+    client = create_reader(settings.redis, connections=1)
+    try:
+        # A timestamp is read where PING would do: the library's types know its reply.
+        yield client.time
+    finally:
+        await client.aclose()
+
+
 async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Run until `stop`. Raises DurabilityMismatch or ValueError where the settings do not fit."""
-    async with open_context(settings) as context:
+    async with open_context(settings) as context, redis_to_ask(settings) as ask_redis:
         directory = Directory(context.ledger)
         keepers: list[Keeper] = []
         metrics = ReconcilerMetrics()
@@ -52,21 +77,17 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             for keeper in keepers:
                 keeper.wake()
 
-        leadership = Leadership(settings.postgres, wake_all)
-        metrics.active.set_function(lambda: leadership.role is Role.ACTIVE)
-
-        def may_lead() -> bool:
-            return leadership.role is Role.ACTIVE
-
-        def may_sweep() -> bool:
-            return leadership.role is not Role.STANDBY
-
+        leadership = Leadership(settings.postgres, ask_redis, wake_all)
+        metrics.active.set_function(leads := lambda: leadership.leads)
+        metrics.lease_seconds.set_function(lambda: leadership.left_seconds)
         keepers += [
-            Keeper(duty, may_lead if duty.needs_lead else may_sweep, metrics)
-            for duty in make_duties(settings, context, directory)
+            Keeper(duty, leads if duty.needs_lead else always, metrics)
+            for duty in make_duties(settings, context, directory, leads)
         ]
         tasks = [asyncio.create_task(keeper.keep()) for keeper in keepers]
-        tasks.append(asyncio.create_task(leadership.keep(stop)))
+        # The lead is given up last: the next leader begins when this one has ended.
+        duties_ended = asyncio.Event()
+        leading = asyncio.create_task(leadership.keep(duties_ended))
         _log.info("reconciler_started", duties=len(keepers))
         with scraped(settings.metrics, metrics.registry):
             await stop.wait()
@@ -76,4 +97,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         for task in late:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        duties_ended.set()
+        await asyncio.wait((leading,), timeout=GIVE_UP_SECONDS)
+        await cancelled(leading)
         _log.info("reconciler_stopped")

@@ -1,13 +1,15 @@
 """Duty: holds past their deadline return to stock, well within a second.
 
 Needs neither the ledger nor the lead: the script is one atomic step however many sweepers call it,
-and units must come back while Postgres is away. A partition gets one bounded batch a round, so a
-storm of due holds in one sale keeps no other waiting. A hold whose record is lost is reported until
-a reconciliation repairs it; the sweep goes on without it. Where Redis' clock was set back, the
+and units must come back while Postgres is away, or while the leader hangs. Standbys sweep, too, but
+less often: they are there for what the leader leaves. A partition gets one bounded batch a round,
+so a storm of due holds in one sale keeps no other waiting. A hold whose record is lost is reported
+until a reconciliation repairs it; the sweep goes on without it. Where Redis' clock was set back, the
 sweep lets the partition's clock follow it.
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -25,6 +27,8 @@ INTERVAL_MAX_SECONDS = 0.5
 CLOCK_AHEAD_MAX_MILLISECONDS = 2000
 # Just past a deadline rather than just before it.
 AFTER_DEADLINE_SECONDS = 0.002
+# A standby's pause: units that the leader leaves are sellable again within a second.
+STANDBY_SECONDS = 0.5
 
 _log = structlog.get_logger()
 
@@ -51,7 +55,15 @@ class Expire:
     needs_lead: ClassVar[bool] = False
     deadline_seconds: ClassVar[float] = 15.0
 
-    def __init__(self, store: ReservationStore, directory: Directory, config: ExpireConfig) -> None:
+    def __init__(
+        self,
+        store: ReservationStore,
+        directory: Directory,
+        config: ExpireConfig,
+        leads: Callable[[], bool],
+    ) -> None:
+        """`leads`: whether this process leads now."""
+        self._leads = leads
         self._store = store
         self._directory = directory
         self._config = config
@@ -63,7 +75,8 @@ class Expire:
         pauses = await for_each(
             self._directory.partitions, self._sweep, self._notices, "expire_waits"
         )
-        return min(pauses, default=self._config.interval_seconds)
+        pause_seconds = min(pauses, default=self._config.interval_seconds)
+        return pause_seconds if self._leads() or not pause_seconds else STANDBY_SECONDS
 
     async def _sweep(self, live: LivePartition) -> float:
         reply = await self._store.expire(live.partition, self._config.batch_holds)

@@ -13,6 +13,11 @@ class ReconcilerMetrics:
             "1 where this process has the lead",
             registry=self.registry,
         )
+        self.lease_seconds = Gauge(
+            "dropgate_reconciler_lease_seconds",
+            "What is left of this process's lease of the lead",
+            registry=self.registry,
+        )
         self.runs = Counter(
             "dropgate_duty_runs_total",
             "Runs of each duty by how they ended",

@@ -1,4 +1,7 @@
-"""Keeps a duty running: again after the pause it asks for, at once when woken, whatever fails."""
+"""Keeps a duty running: again after the pause it asks for, at once when woken, whatever fails.
+
+A run ends with the lead, too, where the duty needs the lead: the next leader begins again.
+"""
 
 import asyncio
 import time
@@ -39,21 +42,28 @@ class Duty(Protocol):
 
 
 class Keeper:
-    """Runs one duty until it is stopped; `wake` cuts a pause short. Stopping is idempotent."""
+    """Runs one duty until it is stopped; `wake` cuts a pause short. Stopping is idempotent.
+
+    A run that is under way when the duty is no longer allowed is cut off by the next `wake`.
+    """
 
     def __init__(
         self, duty: Duty, is_allowed: Callable[[], bool], metrics: ReconcilerMetrics
     ) -> None:
-        """`is_allowed` is asked before each run."""
+        """`is_allowed` is asked before each run, and by each `wake`."""
         self._duty = duty
         self._metrics = metrics
         self._is_allowed = is_allowed
         self._woken = asyncio.Event()
         self._stopping = False
+        self._run: asyncio.Timeout | None = None
 
     def wake(self) -> None:
-        """Look again now."""
+        """Look again now; end a run that is no longer allowed."""
         self._woken.set()
+        run = self._run
+        if run is not None and not run.expired() and not self._is_allowed():
+            run.reschedule(0.0)
 
     def stop(self) -> None:
         """End after the run under way."""
@@ -70,8 +80,7 @@ class Keeper:
             began = time.monotonic()
             result = "done"
             try:
-                async with asyncio.timeout(self._duty.deadline_seconds):
-                    pause_seconds = await self._duty.run_once()
+                pause_seconds = await self._run_once()
                 pauses.reset()
             except OUTAGES as error:
                 result = "waits"
@@ -88,6 +97,15 @@ class Keeper:
                 pause_seconds = BACKOFF_MOST_SECONDS
             self._count(result, time.monotonic() - began)
             await self._pause(pause_seconds)
+
+    async def _run_once(self) -> float:
+        """Raises TimeoutError at the deadline, and when a `wake` finds the run not allowed."""
+        async with asyncio.timeout(self._duty.deadline_seconds) as run:
+            self._run = run
+            try:
+                return await self._duty.run_once()
+            finally:
+                self._run = None
 
     def _count(self, result: str, seconds: float) -> None:
         name = self._duty.name

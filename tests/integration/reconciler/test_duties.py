@@ -326,32 +326,6 @@ async def test_a_waiting_room_that_is_not_to_be_read_keeps_nothing_in_the_outbox
     assert await run_once(settings, "trim", sale_id) == f"{partition}: 1 events trimmed below 1-2"
 
 
-async def test_one_reconciler_leads_and_another_takes_over(
-    settings: Settings, ledger: asyncpg.Connection, store: ReservationStore, sale_id: str
-) -> None:
-    await create_sale(ledger, sale_id, one_item(5))
-    await open_sale(ledger, store, sale_id, BOUNDS, actor="test")
-
-    async def holders() -> list[int]:
-        rows = await ledger.fetch(
-            "SELECT pid FROM pg_locks JOIN pg_database d ON d.oid = database "
-            "WHERE locktype = 'advisory' AND granted AND d.datname = current_database()"
-        )
-        return [row["pid"] for row in rows]
-
-    async with running(run_order_writer, settings), running(run_reconciler, settings):
-        (first,) = await wait_until(holders)
-        async with running(run_reconciler, settings):
-            await ledger.execute("SELECT pg_terminate_backend($1)", first)
-
-            async def led_by_another() -> bool:
-                found = await holders()
-                return len(found) == 1 and found != [first]
-
-            await wait_until(led_by_another)
-            assert (await reconciled(ledger, sale_id))["balanced"]
-
-
 async def test_a_sale_is_compared_periodically_and_when_asked(
     settings: Settings,
     ledger: asyncpg.Connection,

@@ -90,6 +90,39 @@ async def test_a_duty_that_may_not_run_waits_until_it_may() -> None:
     await asyncio.wait_for(task, WAIT_SECONDS)
 
 
+async def test_a_run_ends_when_it_is_no_longer_allowed() -> None:
+    allowed = [True]
+    ended: list[str] = []
+
+    class Endless(Scripted):
+        async def run_once(self) -> float:
+            self.runs += 1
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.append("run")
+            return 0.0
+
+    duty = Endless()
+    keeper = Keeper(duty, lambda: bool(allowed), ReconcilerMetrics())
+    task = asyncio.create_task(keeper.keep())
+    await wait_until(lambda: duty.runs == 1)
+    keeper.wake()
+    keeper.wake()
+    await asyncio.sleep(0)
+    assert ended == []
+    allowed.clear()
+    keeper.wake()
+    keeper.wake()
+    await wait_until(lambda: ended == ["run"])
+    allowed.append(True)
+    keeper.wake()
+    await wait_until(lambda: duty.runs == 2)
+    allowed.clear()
+    keeper.stop()
+    await asyncio.wait_for(task, WAIT_SECONDS)
+
+
 async def test_one_in_trouble_holds_up_no_other() -> None:
     async def work(number: int) -> int:
         if number == 2:
