@@ -114,7 +114,7 @@ class Recover:
         await self._require_applied(partition, tail)
         await self._relay.take_over(partition)
         try:
-            await require_log_applied(self._context.event_log)
+            await require_log_applied(self._context.event_log, partition)
             return None, await self._recover(partition, run_id, snapshot, tail)
         finally:
             await self._relay.release([partition])

@@ -1,23 +1,36 @@
-"""Whether the ledger has everything the event log has: asked before an epoch is closed.
+"""Whether the ledger has all that the event log has of a partition: asked before a close.
 
 With the outbox as event log there is nothing beyond the outbox. Kafka may hold events that Redis
 has lost and the ledger has not applied yet; they must be applied first, or an acknowledged
 reservation would be fenced off. A Kafka that cannot be asked keeps the partition closed.
+
+Only the topic partition that has the key is looked at, up to its end as it was when the lead of the
+partition's relay had been taken: what other sales add afterwards is not waited for.
 """
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.partitioner import DefaultPartitioner
 
 from config.settings import EventLogSettings
+from config.waiting import poll_until
 from gateway.inventory.errors import Recovering
+from gateway.inventory.keys import PartitionId
 from gateway.process.kafka import FAULTS, kafka_within, stop_client
 
 ASK_SECONDS = 10.0
+# How long the writers may take to reach the end; after that the partition is tried again later.
+APPLY_SECONDS = 5.0
+LOOK_SECONDS = 0.05
+LOOK_MOST_SECONDS = 0.5
+
+_place_of_key = DefaultPartitioner()  # as the relay's producer has it
 
 
-async def require_log_applied(settings: EventLogSettings) -> None:
-    """Return where the writers have committed every offset up to the log's end.
+async def require_log_applied(settings: EventLogSettings, partition: PartitionId) -> None:
+    """Return where the writers have committed everything that the log has of `partition`.
 
-    Raises Recovering where they have not, or Kafka cannot be asked within ASK_SECONDS.
+    Waits up to APPLY_SECONDS for it. Raises Recovering where they have not by then, where the log
+    has lost its end, or where Kafka cannot be asked within ASK_SECONDS.
     """
     if settings.kind == "outbox":
         return
@@ -28,30 +41,46 @@ async def require_log_applied(settings: EventLogSettings) -> None:
         request_timeout_ms=settings.request_timeout_milliseconds,
     )
     try:
-        async with kafka_within(ASK_SECONDS):
+        async with kafka_within(ASK_SECONDS + APPLY_SECONDS):
             await consumer.start()
-            await _compare(consumer, settings.topic)
+            place = await _place(consumer, settings.topic, partition)
+            await _wait_for_end(consumer, place)
     except FAULTS as error:
         raise Recovering(f"the event log cannot be asked for its end: {error!r}") from error
     finally:
         await stop_client(consumer)
 
 
-async def _compare(consumer: AIOKafkaConsumer, topic: str) -> None:
+async def _place(consumer: AIOKafkaConsumer, topic: str, partition: PartitionId) -> TopicPartition:
+    """The topic partition that has the events of `partition`."""
     # `topics()` would ask the broker and keep the answer to itself.
     await consumer._client.force_metadata_update()  # noqa: SLF001
-    partitions = [
-        TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()
-    ]
-    if not partitions:
+    numbers = sorted(consumer.partitions_for_topic(topic) or ())
+    if not numbers:
         raise Recovering(f"the event log has no topic {topic}")
-    begins = await consumer.beginning_offsets(partitions)
-    ends = await consumer.end_offsets(partitions)
-    for partition, end in ends.items():
-        done = await consumer.committed(partition)
-        # A committed offset beyond the end belongs to a log that has lost its end since: other
-        # events lie there now, and the writers read them from the beginning.
-        if begins[partition] < end != done:
-            raise Recovering(
-                f"the ledger is at {done or 0} of {end} in {topic}/{partition.partition}"
-            )
+    return TopicPartition(topic, _place_of_key(str(partition).encode(), numbers, numbers))
+
+
+async def _wait_for_end(consumer: AIOKafkaConsumer, place: TopicPartition) -> None:
+    # In this order: the end may grow and the offset follow it, which is no loss.
+    done = await consumer.committed(place) or 0
+    begin = (await consumer.beginning_offsets([place]))[place]
+    end = (await consumer.end_offsets([place]))[place]
+    if begin == end:
+        return
+    if done > end:
+        # Other events lie now where committed ones lay: the writers read them from the beginning.
+        raise Recovering(
+            f"the log has lost its end: {place.topic}/{place.partition} ends at {end}, "
+            f"the ledger had {done}"
+        )
+
+    async def applied() -> bool:
+        nonlocal done
+        done = await consumer.committed(place) or 0
+        return bool(done >= end)
+
+    if done < end and not await poll_until(
+        applied, APPLY_SECONDS, first_seconds=LOOK_SECONDS, most_seconds=LOOK_MOST_SECONDS
+    ):
+        raise Recovering(f"the ledger is at {done} of {end} in {place.topic}/{place.partition}")
