@@ -16,6 +16,7 @@ from reconciler.duties.directory import Directory
 from reconciler.duties.expire import Expire, ExpireConfig
 from reconciler.duties.reconcile import Reconcile
 from reconciler.duties.recover import Recover, RecoverConfig
+from reconciler.duties.retire import Retire, RetireConfig
 from reconciler.duties.trim import Trim, TrimConfig
 from reconciler.duties.window import Window, WindowConfig
 from reconciler.keeping.leadership import Leadership
@@ -45,6 +46,7 @@ def make_duties(
         ),
         Trim(context, TrimConfig(own.trim_interval_seconds)),
         Window(context, WindowConfig()),
+        Retire(context, RetireConfig()),
         Recover(context, RecoverConfig()),
         Reconcile(context, CompareConfig(interval_seconds=own.compare_interval_seconds)),
     )

@@ -13,8 +13,8 @@ from gateway.api.ledger.connections import Ledger
 from gateway.api.metrics.catalogue import GatewayMetrics
 from gateway.api.queue.places import RoomFactsReader
 from gateway.api.sales.directory import SaleDirectory
-from gateway.api.sales.settlement import keys_client
 from gateway.inventory.redis.pool import ScriptPool
+from gateway.inventory.settled.retirement import keys_client
 from gateway.inventory.store import ReservationStore
 from gateway.inventory.types import BuyerRate
 from gateway.process.postgres import create_pool

@@ -1,6 +1,7 @@
 """Settled sales → event log: each final accounting on a topic of its own, at least once.
 
-A settlement is final once the sale's keys are gone from Redis; until then it may be taken back.
+A settlement is final once the sale's keys are gone from Redis, which the ledger notes; until then
+it may be taken back, and holds up no other.
 An announcement is noted in the ledger after Kafka's acknowledgement. A relay that dies in between
 announces again: a consumer recognizes a copy by its sale.
 """
@@ -9,11 +10,8 @@ import asyncio
 
 import asyncpg
 import structlog
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from config.settings import EventLogSettings
-from gateway.inventory.keys import PartitionId, partition_keys
 from gateway.process.audit import AuditAction
 from gateway.process.postgres import LEDGER_FAULTS
 from gateway.relay.producer import EventProducer, LogUnavailable
@@ -30,13 +28,11 @@ class SettlementAnnouncer:
     def __init__(
         self,
         ledger: asyncpg.Pool,
-        redis: Redis,
         producer: EventProducer,
         settings: EventLogSettings,
     ) -> None:
-        """`redis` shows whether a settlement is final; `producer` is used by nobody else."""
+        """`producer` is used by nobody else."""
         self._ledger = ledger
-        self._redis = redis
         self._producer = producer
         self._topic = settings.settlement_topic
 
@@ -45,7 +41,7 @@ class SettlementAnnouncer:
         while True:
             try:
                 announced = await self.announce()
-            except (*LEDGER_FAULTS, RedisError, LogUnavailable) as error:
+            except (*LEDGER_FAULTS, LogUnavailable) as error:
                 _log.warning("settlement_waits", error=str(error) or type(error).__name__)
                 announced = False
             await asyncio.sleep(0 if announced else LOOK_SECONDS)
@@ -53,20 +49,15 @@ class SettlementAnnouncer:
     async def announce(self) -> bool:
         """Announce one settlement that nobody has announced yet; False where there is none.
 
-        Raises LogUnavailable, and what a lost Redis or Postgres raises: it is tried again.
+        Raises LogUnavailable, and what a lost Postgres raises: it is tried again.
         """
         async with self._ledger.acquire() as connection, connection.transaction():
             row = await connection.fetchrow(
                 QUERIES["unannounced_settlement"], AuditAction.SALE_SETTLED
             )
-            if row is None or not await self._is_final(row["sale_id"], row["partitions"]):
+            if row is None:
                 return False
             await self._producer.send_one(self._topic, row["sale_id"], row["event"])
             await connection.execute(QUERIES["note_announcement"], row["sale_id"])
         _log.info("settlement_announced", sale_id=row["sale_id"], topic=self._topic)
         return True
-
-    async def _is_final(self, sale_id: str, partitions: int) -> bool:
-        keys = [partition_keys(PartitionId(sale_id, number))[0] for number in range(partitions)]
-        found = [await self._redis.exists(key) for key in keys]
-        return not any(found)

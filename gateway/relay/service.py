@@ -64,7 +64,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     discovery = Discovery(ledger)
     # Its own producer: a failed producer is replaced, and events must not wait for that.
     own_producer = EventProducer(settings.event_log)
-    announcer = SettlementAnnouncer(ledger, redis, own_producer, settings.event_log)
+    announcer = SettlementAnnouncer(ledger, own_producer, settings.event_log)
     announcing = asyncio.create_task(announcer.keep(), name="relay-settlements")
     _log.info("relay_started", topic=settings.event_log.topic)
     try:

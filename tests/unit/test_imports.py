@@ -140,6 +140,12 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "gateway.admission.waiting_room.outboxes",
         "reconciler.duties",
     ),
+    # Retiring a settled sale removes its waiting room, too.
+    "reconciler.duties.retire": (
+        *ROOMS_OF_RECONCILER["duties"],
+        "gateway.admission.waiting_room.keys",
+        "reconciler.duties",
+    ),
     "reconciler": DOMAIN,
     # A black box: it sees HTTP, Redis and Postgres, and shares the leaves alone.
     **{f"loadtest.{room}": (*LEAVES, *rule) for room, rule in ROOMS_OF_LOADTEST.items()},

@@ -2,15 +2,13 @@
 
 The order of steps makes a crash at any point safe: first the ledger must have every event, then the
 accounting and the state are written, then the keys are removed, in each partition only if nothing
-happened in it since the check. A repeated call finishes what a crash left.
+happened in it since the check. A repeated call finishes what a crash left, and so does the
+reconciler.
 """
 
-import asyncpg
 import redis.asyncio as redis_py
 from asyncpg.pool import PoolConnectionProxy
-from redis.exceptions import RedisError, WatchError
 
-from config.settings import RedisSettings
 from gateway.admission.waiting_room.keys import every_room_key
 from gateway.api.contract.operator_schemas import AccountingAnswer
 from gateway.api.contract.problems import Problem
@@ -23,21 +21,10 @@ from gateway.api.sales.directory import SaleDirectory
 from gateway.api.sales.facts import SaleFacts
 from gateway.api.sales.lookup import facts_or_problem
 from gateway.api.sales.snapshots import Snapshots
-from gateway.inventory.errors import Recovering
 from gateway.inventory.events import Position
-from gateway.inventory.keys import PartitionId, partition_keys, relay_key, sync_key
-from gateway.inventory.redis.primary import following_pool
+from gateway.inventory.settled.retirement import retire
 from gateway.inventory.types import SaleState
 from gateway.process.audit import AuditAction
-
-KEYS_CONNECTIONS = 4
-
-
-UNLINK_KEYS = 1000
-
-
-class _Moved(Exception):
-    """A partition has events after the ledger's watermark."""
 
 
 class Settlement:
@@ -132,57 +119,17 @@ class Settlement:
                     "invalid_state", "The ledger has not applied every event yet.", reason="behind"
                 )
 
-    async def _unlink_room(self, facts: SaleFacts) -> None:
-        """Remove the waiting room's keys, at most UNLINK_KEYS per command."""
-        if facts.spec.waiting_room is None:
-            return
-        keys = every_room_key(facts.sale_id)
-        for start in range(0, len(keys), UNLINK_KEYS):
-            await self._client.unlink(*keys[start : start + UNLINK_KEYS])
-
     async def _retire(self, facts: SaleFacts, caller: Caller) -> None:
-        """Remove the keys of every partition; undo the settlement when a partition has moved."""
-        places = await self._ledger.fetch(QUERIES["watermarks_of_sale"], facts.sale_id)
-        try:
-            for number, place in enumerate(places):
-                await self._unlink(facts.sale_id, place, first=number == 0)
-            await self._unlink_room(facts)
-        except _Moved as error:
-            async with self._ledger.transaction() as connection:
+        """Remove the keys; undo the settlement when a partition has moved. The reconciler does the
+        same where this process does not come to it.
+        """
+        async with self._ledger.transaction() as connection:
+            outcome = await retire(connection, self._client, facts.sale_id, every_room_key)
+            if outcome == "taken_back":
                 await write_audit(connection, caller, AuditAction.SALE_UNSETTLED, facts.sale_id)
-                await connection.execute(QUERIES["unsettle_sale"], facts.sale_id)
+        if outcome != "removed":
             raise Problem(
                 "invalid_state",
                 "An event came in meanwhile; settle the sale again.",
                 reason="behind",
-            ) from error
-        except RedisError as error:
-            raise Recovering(f"the keys of {facts.sale_id} are not removed yet: {error}") from error
-
-    async def _unlink(self, sale_id: str, place: asyncpg.Record, *, first: bool) -> None:
-        partition = PartitionId(sale_id, place["partition"])
-        applied = Position(place["epoch"], place["sequence"])
-        keys = partition_keys(partition)
-        async with self._client.pipeline(transaction=True) as pipeline:
-            # Every script that changes a partition writes its meta, so WATCH sees any change.
-            await pipeline.watch(keys[0])
-            epoch, sequence = await pipeline.hmget(keys[0], ["epoch", "sequence"])
-            if epoch is None:
-                return  # removed by an earlier call
-            moved = Position(int(epoch), int(sequence or 0)) != applied
-            if not moved:
-                pipeline.multi()  # type: ignore[no-untyped-call]
-                pipeline.unlink(*keys, sync_key(keys), relay_key(partition))
-                try:
-                    await pipeline.execute()
-                except WatchError:
-                    moved = True
-        if moved and not first:
-            raise Recovering(f"{partition} has moved while its sale was being settled")
-        if moved:
-            raise _Moved
-
-
-def keys_client(settings: RedisSettings) -> redis_py.Redis:
-    """A client for keys that no script touches: bounded waits, no retries."""
-    return redis_py.Redis.from_pool(following_pool(settings, KEYS_CONNECTIONS))
+            )

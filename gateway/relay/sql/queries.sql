@@ -6,13 +6,15 @@ WHERE s.state <> 'settled'
 ORDER BY w.sale_id, w.partition
 
 -- name: unannounced_settlement
--- The oldest settlement that is not in the event log yet, and the event that announces it: made of
--- the audit row ($1: its action) that was written with the settlement.
-SELECT s.sale_id, s.partitions,
+-- The oldest final settlement that is not in the event log yet, and the event that announces it: made of
+-- the audit row ($1: its action) that was written with the settlement. A settlement is final once the
+-- keys are gone; until then it may be taken back.
+SELECT s.sale_id,
        jsonb_build_object('v', 1, 'type', 'settle', 'sale_id', s.sale_id,
                           'accounting', a.detail -> 'accounting')::text AS event
 FROM settlements t
 JOIN sales s USING (sale_id)
+JOIN settlement_removals USING (sale_id)
 JOIN LATERAL (
     SELECT detail FROM audit_log
     WHERE sale_id = t.sale_id AND action = $1

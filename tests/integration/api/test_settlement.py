@@ -3,7 +3,13 @@
 import asyncio
 import csv
 import io
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
+import aiohttp
 import asyncpg
 import msgspec
 import pytest
@@ -11,9 +17,12 @@ import redis.asyncio
 from aiokafka import AIOKafkaConsumer
 
 from config.settings import EventLogSettings, Settings
+from config.sources import environment_of
 from gateway.admission.waiting_room.checkpoints import Checkpoints, RoomRecord
 from gateway.inventory.errors import Recovering
 from gateway.relay.service import run as run_relay
+from order_writer.service import run as run_order_writer
+from reconciler.service import run as run_reconciler
 from tests.support.api import Api, Reply, serving, token_of
 from tests.support.command import dropgate
 from tests.support.sales.pipeline import pipeline, running
@@ -233,3 +242,116 @@ async def test_a_settled_sale_is_announced_on_kafka(
 
 async def _is(ledger: asyncpg.Connection, query: str, value: str) -> bool:
     return bool(await ledger.fetchval(query) == value)
+
+
+@asynccontextmanager
+async def without_unlink(client: "redis.asyncio.Redis") -> AsyncIterator[None]:
+    """A Redis that removes nothing: what follows the settlement's commit stops there."""
+    await client.acl_setuser("default", enabled=True, nopass=True, commands=["-unlink"])
+    try:
+        yield
+    finally:
+        await client.acl_setuser("default", enabled=True, nopass=True, commands=["+unlink"])
+
+
+async def settled_with_its_keys(api: Api, client: "redis.asyncio.Redis") -> str:
+    """A sale that is settled in the ledger and still has its keys."""
+    sale = await api.open_sale()
+    await api.ops("POST", f"/v1/sales/{sale}/close")
+
+    async def committed() -> bool:
+        reply = await api.ops("POST", f"/v1/sales/{sale}/settle")
+        assert reply.status != 200, reply.raw
+        return reply.told == (503, "recovering")
+
+    async with without_unlink(client):
+        await wait_until(committed, "the settlement is committed, and the keys stay")
+    return sale
+
+
+@contextmanager
+def gateway_process(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
+    """A `dropgate gateway` of its own, killed at the end."""
+    clean = {name: value for name, value in os.environ.items() if "DROPGATE_" not in name}
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "config.cli", "gateway"],
+        env={**clean, **environment_of(settings)},
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def test_the_keys_that_a_killed_gateway_left_are_removed_by_the_reconciler(
+    settings: Settings, redis_client: "redis.asyncio.Redis"
+) -> None:
+    url = f"http://{settings.gateway.host}:{settings.gateway.port}"
+    async with aiohttp.ClientSession() as session, running(run_order_writer, settings):
+        with gateway_process(settings) as gateway:
+
+            async def ready() -> bool:
+                try:
+                    async with session.get(f"{url}/readyz") as reply:
+                        return reply.status == 200
+                except aiohttp.ClientConnectionError:
+                    return False
+
+            await wait_until(ready)
+            sale = await settled_with_its_keys(Api(session, url), redis_client)
+            gateway.kill()
+        assert await redis_client.keys(f"{{{sale}*")
+
+        async def removed() -> bool:
+            return not await redis_client.keys(f"{{{sale}*")
+
+        async with running(run_reconciler, settings):
+            await wait_until(removed)
+    async with serving(settings) as api:
+        assert (await api.ops("POST", f"/v1/sales/{sale}/settle")).status == 200
+
+
+async def test_the_reconciler_takes_back_a_settlement_whose_sale_has_moved(
+    api: Api, settings: Settings, redis_client: "redis.asyncio.Redis"
+) -> None:
+    async with running(run_order_writer, settings):
+        sale = await settled_with_its_keys(api, redis_client)
+    await redis_client.hincrby(f"{{{sale}:0}}:meta", "sequence", 1)
+    connection = await asyncpg.connect(settings.postgres.dsn)
+    try:
+        async with running(run_reconciler, settings):
+            state = "SELECT state FROM sales"
+            await wait_until(lambda: _is(connection, state, "closed"), "it is closed again")
+        assert await connection.fetchval("SELECT count(*) FROM settlements") == 0
+        last = "SELECT actor, action FROM audit_log ORDER BY audit_id DESC LIMIT 1"
+        rows = [tuple(row) for row in await connection.fetch(last)]
+        assert rows == [("reconciler", "sale_unsettled")]
+    finally:
+        await connection.close()
+    assert await redis_client.exists(f"{{{sale}:0}}:meta")
+
+
+async def test_a_settlement_that_is_not_final_holds_up_no_other(
+    settings: Settings, kafka_event_log: EventLogSettings, redis_client: "redis.asyncio.Redis"
+) -> None:
+    on_kafka = settings.model_copy(update={"event_log": kafka_event_log})
+    announced = (
+        "SELECT string_agg(sale_id, ' ' ORDER BY announced_at) FROM settlement_announcements"
+    )
+    ledger = await asyncpg.connect(settings.postgres.dsn)
+    try:
+        async with (
+            running(run_order_writer, on_kafka),
+            running(run_relay, on_kafka),
+            serving(on_kafka) as api,
+        ):
+            waits = await settled_with_its_keys(api, redis_client)
+            final = await api.open_sale()
+            await settled(api, final)
+            await wait_until(lambda: _is(ledger, announced, final), "the final one is announced")
+            async with running(run_reconciler, on_kafka):
+                both = f"{final} {waits}"
+                await wait_until(lambda: _is(ledger, announced, both), "the other one is, too")
+    finally:
+        await ledger.close()

@@ -8,15 +8,6 @@ UPDATE sales SET state = 'settled', version = version + 1, updated_at = now()
 FROM told WHERE sale_id = $1 AND state = 'closed'
 RETURNING version
 
--- name: unsettle_sale
--- Undoes a settlement because an event came in between: the sale is closed again, its accounting
--- gone.
-WITH told AS (SELECT pg_notify('dropgate_sales', $1)),
-     undone AS (DELETE FROM settlements WHERE sale_id = $1)
-UPDATE sales SET state = 'closed', version = version + 1, updated_at = now()
-FROM told WHERE sale_id = $1 AND state = 'settled'
-RETURNING version
-
 -- name: count_open_letters
 -- Dead letters that still hold a number of the sale's history.
 SELECT count(*) FROM dead_letters
