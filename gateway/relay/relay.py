@@ -9,7 +9,7 @@ read again. The relay never trims.
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -19,7 +19,7 @@ from redis.asyncio import Redis
 from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId, outbox_key
 from gateway.inventory.leases import Leases
-from gateway.inventory.redis.outbox import entries_of, read_tail, stream_id
+from gateway.inventory.redis.outbox import OutboxEntry, entries_of, read_tail, stream_id
 from gateway.relay.metrics import RelayMetrics
 from gateway.relay.producer import EventProducer, Outgoing
 
@@ -152,24 +152,52 @@ class Relay:
                 await asyncio.wait((producing,))
 
     async def _read_new(self) -> list[Outgoing]:
-        """New events of all partitions, in order within each; together at most `round_events`."""
-        by_key = {outbox_key(partition): partition for partition in self._positions}
-        streams = {key: stream_id(self._positions[by_key[key]]) for key in by_key}
-        found = await self._redis.xread(
-            cast("dict[Any, Any]", streams),
-            count=max(1, self._config.round_events // len(by_key)),
-            block=self._config.block_milliseconds,
-        )
+        """New events, in order within each partition; together at most `round_events`: an equal
+        share of each partition, then the rest from the partitions that have more.
+        """
+        cursors = dict(self._positions)
+        events: list[Outgoing] = []
+        longer = list(cursors)
+        block: int | None = self._config.block_milliseconds
+        while longer and len(events) < self._config.round_events:
+            most = self._config.round_events - len(events)
+            share = max(1, most // len(longer))
+            found = await self._read(cursors, longer, share, block)
+            longer = []
+            for partition, entries in found:
+                taken = entries[: self._config.round_events - len(events)]
+                events += [Outgoing(partition, entry) for entry in taken]
+                if taken:
+                    cursors[partition] = taken[-1].position
+                if len(taken) == share:
+                    longer.append(partition)
+            block = None
+        return events
+
+    async def _read(
+        self,
+        cursors: Mapping[PartitionId, Position],
+        partitions: Sequence[PartitionId],
+        share: int,
+        block: int | None,
+    ) -> list[tuple[PartitionId, list[OutboxEntry]]]:
+        """At most `share` events behind the cursor of each partition that has any."""
+        by_key = {outbox_key(partition): partition for partition in partitions}
+        streams = {key: stream_id(cursors[partition]) for key, partition in by_key.items()}
+        found = await self._redis.xread(cast("dict[Any, Any]", streams), count=share, block=block)
         # A list of pairs under the protocol in use; the library's types name every protocol.
         replies = cast("list[tuple[bytes, object]]", found or [])
-        return [Outgoing(by_key[key], entry) for key, rows in replies for entry in entries_of(rows)]
+        return [(by_key[key], entries_of(rows)) for key, rows in replies]
 
     async def _remember(self, acknowledged: Sequence[Outgoing]) -> None:
         last = {event.partition: event.entry.position for event in acknowledged}
         if not last:
             return
         taken_over = await self._leases.note(last)
-        self._positions.update(last)
+        for partition, position in last.items():
+            # What was read now is asked last in the next round.
+            self._positions.pop(partition, None)
+            self._positions[partition] = position
         for partition in taken_over:
             del self._positions[partition]
             _log.info("relay_lease_lost", partition=str(partition), owner=self.owner)
