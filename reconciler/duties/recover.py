@@ -7,8 +7,12 @@ that was cut off has stopped writing (reconciler/rebuilding/isolation.py). The s
 trusted only where its last event is exactly the ledger's: same number, same bytes. Otherwise the
 partition is rebuilt from the ledger. Every step may be repeated after a crash at any point; a
 partition that has a void number, or that the writer has stopped, stays closed and is reported.
+
+Partitions are recovered beside the looks at all others: a rebuild may take as long as it needs, and
+a partition that cannot be recovered yet pauses by itself.
 """
 
+import asyncio
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -25,7 +29,8 @@ from gateway.inventory.types import Snapshot
 from reconciler.context import QUERIES, Context
 from reconciler.duties.directory import LivePartition, read_partitions
 from reconciler.keeping.notices import Notices
-from reconciler.keeping.periodic import for_each
+from reconciler.keeping.periodic import CONCURRENCY_MAX, for_each
+from reconciler.keeping.under_way import UnderWay
 from reconciler.rebuilding.isolation import Isolation
 from reconciler.rebuilding.log_end import require_log_applied
 from reconciler.rebuilding.rebuild import Rebuild, rebuild
@@ -56,14 +61,17 @@ class Recover:
 
     name: ClassVar[str] = "recover"
     needs_lead: ClassVar[bool] = True
-    # A million reservations, on a machine that is busy otherwise: begun again it would never end.
-    deadline_seconds: ClassVar[float] = 600.0
+    # Of the looks: recoveries go on beside them, without a deadline of their own.
+    deadline_seconds: ClassVar[float] = 60.0
 
     def __init__(self, context: Context, config: RecoverConfig) -> None:
         self._context = context
         self._config = config
         self._notices = Notices()
         self._isolation = Isolation(context.redis)
+        self._recoveries = UnderWay("recovery_waits", CONCURRENCY_MAX)
+        # A rebuild keeps a connection for as long as it lasts; the other duties need some, too.
+        self._rebuilds = asyncio.Semaphore(max(1, context.ledger.get_max_size() // 2))
         self._relay = Leases(context.reader, RELAY_LEASE_MILLISECONDS)
 
     async def recover_sale(self, sale_id: str) -> list[tuple[PartitionId, str]]:
@@ -72,20 +80,25 @@ class Recover:
         report = []
         for live in await read_partitions(self._context.ledger, sale_id):
             try:
-                outcome = (await self._look(live, run_id))[1]
+                outcome = await self._look(live, run_id)
             except Recovering as error:
                 outcome = f"stays closed: {error}"
             report.append((live.partition, outcome))
         return report
 
     async def run_once(self) -> float:
-        """Every partition: note that it is alive, or recover it."""
+        """Every partition: note that it is alive, or begin to recover it."""
         run_id = await read_run_id(self._context.reader)
         partitions = await read_partitions(self._context.ledger)
 
         async def look(live: LivePartition) -> tuple[PartitionId, int] | None:
-            snapshot, _ = await self._look(live, run_id)
-            return None if snapshot is None else (live.partition, snapshot.read_at)
+            if self._recoveries.has(live.partition):
+                return None
+            snapshot = await self._see(live, run_id)
+            if snapshot is not None and snapshot.run_id == run_id:
+                return live.partition, snapshot.read_at
+            self._recoveries.begin(live.partition, lambda: self._look_again(live))
+            return None
 
         seen = await for_each(partitions, look, self._notices, "recovery_waits")
         healthy = [found for found in seen if found is not None]
@@ -98,24 +111,37 @@ class Recover:
         all_healthy = len(healthy) == len(partitions)
         return self._config.interval_seconds if all_healthy else self._config.retry_seconds
 
-    async def _look(self, live: LivePartition, run_id: str) -> tuple[Snapshot | None, str]:
-        """The partition's snapshot where it was healthy, and the outcome in a word."""
-        partition = live.partition
-        snapshot = await self._ask(partition, run_id)
+    async def end_work(self) -> None:
+        """Cut off the recoveries; each may be repeated after an end at any step."""
+        await self._recoveries.end()
+
+    async def _see(self, live: LivePartition, run_id: str) -> Snapshot | None:
+        """The partition's snapshot, as `_ask`. Raises Recovering also before the first load."""
+        snapshot = await self._ask(live.partition, run_id)
         if snapshot is None and not live.was_loaded:
-            raise Recovering(f"{partition} is being opened")
+            raise Recovering(f"{live.partition} is being opened")
+        return snapshot
+
+    async def _look_again(self, live: LivePartition) -> None:
+        """Recover the partition, unless it is healthy now: this may have waited for its turn."""
+        await self._look(live, await read_run_id(self._context.reader))
+
+    async def _look(self, live: LivePartition, run_id: str) -> str:
+        """Recover the partition where it needs that; returns the outcome in words."""
+        partition = live.partition
+        snapshot = await self._see(live, run_id)
         if snapshot is not None and snapshot.run_id == run_id:
-            return snapshot, "trusted"
+            return "trusted"
         await self._isolation.passed(run_id)
         tail = await read_tail(self._context.reader, partition)
         if self._context.event_log.kind == "outbox":
-            return None, await self._recover(partition, run_id, snapshot, tail)
+            return await self._recover(partition, run_id, snapshot, tail)
         # As long as the outbox has more than the ledger, a relay is of use.
         await self._require_applied(partition, tail)
         await self._relay.take_over(partition)
         try:
             await require_log_applied(self._context.event_log, partition)
-            return None, await self._recover(partition, run_id, snapshot, tail)
+            return await self._recover(partition, run_id, snapshot, tail)
         finally:
             await self._relay.release([partition])
 
@@ -128,8 +154,10 @@ class Recover:
     ) -> str:
         if snapshot is not None and await self._trust(partition, run_id, snapshot, tail):
             return "recovered"
-        plan = await self._plan_rebuild(partition, run_id, tail)
-        count = await rebuild(self._context.ledger, self._context.store, self._context.bounds, plan)
+        context = self._context
+        async with self._rebuilds:
+            plan = await self._plan_rebuild(partition, run_id, tail)
+            count = await rebuild(context.ledger, context.store, context.bounds, plan)
         return f"rebuilt with {count} reservations"
 
     async def _ask(self, partition: PartitionId, run_id: str) -> Snapshot | None:

@@ -6,7 +6,7 @@ A run ends with the lead, too, where the duty needs the lead: the next leader be
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from typing import ClassVar, Protocol, TypeVar
+from typing import ClassVar, Protocol, TypeVar, runtime_checkable
 
 import structlog
 
@@ -41,6 +41,15 @@ class Duty(Protocol):
         ...
 
 
+@runtime_checkable
+class GoesOn(Protocol):
+    """A duty that begins work which goes on between its runs."""
+
+    async def end_work(self) -> None:
+        """Cut that work off: the lead has ended, or the process stops."""
+        ...
+
+
 class Keeper:
     """Runs one duty until it is stopped; `wake` cuts a pause short. Stopping is idempotent.
 
@@ -72,9 +81,16 @@ class Keeper:
 
     async def keep(self) -> None:
         """Run until stopped. After an outage or a defect, which is logged whole, it runs again."""
+        try:
+            await self._keep()
+        finally:
+            await self._end_work()
+
+    async def _keep(self) -> None:
         pauses = Backoff(BACKOFF_FIRST_SECONDS, BACKOFF_MOST_SECONDS)
         while not self._stopping:
             if not self._is_allowed():
+                await self._end_work()
                 await self._pause(BACKOFF_MOST_SECONDS)
                 continue
             began = time.monotonic()
@@ -97,6 +113,10 @@ class Keeper:
                 pause_seconds = BACKOFF_MOST_SECONDS
             self._count(result, time.monotonic() - began)
             await self._pause(pause_seconds)
+
+    async def _end_work(self) -> None:
+        if isinstance(self._duty, GoesOn):
+            await self._duty.end_work()
 
     async def _run_once(self) -> float:
         """Raises TimeoutError at the deadline, and when a `wake` finds the run not allowed."""

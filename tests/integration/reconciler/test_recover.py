@@ -1,8 +1,10 @@
 """A Redis that restarts: the same history goes on under the next epoch, another is rebuilt."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import asyncpg
@@ -14,6 +16,7 @@ from aiokafka.errors import KafkaError
 
 from config.settings import EventLogSettings, Settings
 from config.stack.redis import RedisServer
+from gateway.inventory.catalog import PartitionBounds
 from gateway.inventory.errors import InventoryError, Recovering
 from gateway.inventory.keys import PartitionId, partition_keys, relay_key
 from gateway.inventory.opening import open_sale
@@ -27,6 +30,7 @@ from reconciler.by_hand import run_once
 from reconciler.context import open_context
 from reconciler.duties.recover import Recover, RecoverConfig
 from reconciler.rebuilding.log_end import require_log_applied
+from reconciler.rebuilding.rebuild import Rebuild, rebuild
 from reconciler.service import run as run_reconciler
 from tests.support.sales.partitions import BOUNDS, one_item, open_store, token_of
 from tests.support.sales.pipeline import create_sale, pipeline, running
@@ -446,3 +450,58 @@ async def test_a_recovery_does_not_wait_for_ever_for_an_offset_that_was_not_comm
         await restart(server)  # and nobody buys: no new event would move the offsets
         assert (await recovered(store, partition)).epoch == 2
     assert failures < 0
+
+
+async def test_a_rebuild_takes_as_long_as_it_needs_and_holds_up_no_other(
+    own: Settings,
+    ledger: asyncpg.Connection,
+    store: ReservationStore,
+    partition: PartitionId,
+    server: RedisServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Longer than the duty's deadline, while another sale is lost twice, and seen to be alive."""
+    monkeypatch.setattr(Recover, "deadline_seconds", 2.0)
+    slow = await create_sale(ledger, unique("slow"), one_item(5))
+    await open_sale(ledger, store, slow.sale_id, BOUNDS, actor="test")
+    begun: list[Rebuild] = []
+    go_on = asyncio.Event()
+
+    async def held_back(
+        pool: asyncpg.Pool, scripts: ReservationStore, bounds: PartitionBounds, plan: Rebuild
+    ) -> int:
+        if plan.partition == slow:
+            begun.append(plan)
+            await go_on.wait()
+        return await rebuild(pool, scripts, bounds, plan)
+
+    monkeypatch.setattr("reconciler.duties.recover.rebuild", held_back)
+    client = redis.asyncio.Redis.from_url(server.url)
+
+    async def applied() -> bool:
+        return bool(await ledger.fetchval("SELECT min(sequence) >= 2 FROM watermarks"))
+
+    async def in_epoch(place: PartitionId, epoch: int) -> bool:
+        try:
+            return (await store.snapshot(place)).epoch == epoch
+        except InventoryError:
+            return False
+
+    async def alive_after(moment: int) -> bool:
+        alive = "SELECT alive_at FROM watermarks WHERE sale_id = $1"
+        return bool(await ledger.fetchval(alive, partition.sale_id) > moment)
+
+    async with pipeline(own):
+        await wait_until(applied)
+        await client.delete(f"{{{slow}}}:stock")
+        await wait_until(lambda: len(begun) == 1, "the slow rebuild is under way")
+        for epoch in (2, 3):
+            await client.delete(f"{{{partition}}}:stock")
+            await wait_until(partial(in_epoch, partition, epoch), "the other recovers")
+        moment = (await store.snapshot(partition)).read_at
+        for later in (1000, 3000, 5000):
+            await wait_until(partial(alive_after, moment + later), "it is alive")
+        go_on.set()
+        await wait_until(lambda: in_epoch(slow, 2), "the slow one recovers")
+    assert len(begun) == 1
+    await client.aclose()
