@@ -7,24 +7,35 @@ WHERE status = 'running' AND requested_by <> 'by hand'
 
 -- name: plan_reconciliations
 -- Requests a comparison of each live sale that has had none for an interval; of a closed sale, for ten
--- intervals.
+-- intervals. A sale whose comparisons fail keeps the others waiting each time: every failure among its
+-- last three doubles the interval.
+WITH due AS MATERIALIZED (
+    SELECT s.sale_id, CASE s.state WHEN 'closed' THEN 10 ELSE 1 END * make_interval(secs => $1::float8)
+        AS every
+    FROM sales s
+    WHERE s.state IN ('open', 'paused', 'closed')
+        AND NOT EXISTS (
+            SELECT FROM reconciliations r
+            WHERE r.sale_id = s.sale_id
+                AND (r.status IN ('requested', 'running')
+                    OR r.requested_at > now() - CASE s.state WHEN 'closed' THEN 10 ELSE 1 END
+                        * make_interval(secs => $1::float8)))
+)
 INSERT INTO reconciliations (sale_id, requested_by)
-SELECT s.sale_id, 'reconciler'
-FROM sales s
-WHERE s.state IN ('open', 'paused', 'closed')
-    AND NOT EXISTS (
-        SELECT FROM reconciliations r
-        WHERE r.sale_id = s.sale_id
-            AND (r.status IN ('requested', 'running')
-                OR r.requested_at > now() - CASE s.state WHEN 'closed' THEN 10 ELSE 1 END
-                    * make_interval(secs => $1::float8)))
+SELECT due.sale_id, 'reconciler'
+FROM due CROSS JOIN LATERAL (
+    SELECT max(requested_at) AS at, count(*) FILTER (WHERE status = 'failed') AS failures
+    FROM (SELECT requested_at, status FROM reconciliations r WHERE r.sale_id = due.sale_id
+          ORDER BY reconciliation_id DESC LIMIT 3) newest
+) last
+WHERE last.failures = 0 OR last.at <= now() - due.every * 2 ^ last.failures
 
 -- name: claim_reconciliation
--- The oldest request; nobody else takes it meanwhile.
+-- The oldest request of a person, else the oldest periodic one; nobody else takes it meanwhile.
 UPDATE reconciliations SET status = 'running'
 WHERE reconciliation_id = (
     SELECT reconciliation_id FROM reconciliations WHERE status = 'requested'
-    ORDER BY reconciliation_id LIMIT 1 FOR UPDATE SKIP LOCKED)
+    ORDER BY requested_by = 'reconciler', reconciliation_id LIMIT 1 FOR UPDATE SKIP LOCKED)
 RETURNING reconciliation_id, sale_id, apply, requested_by
 
 -- name: begin_reconciliation
@@ -59,7 +70,16 @@ UPDATE reconciliations SET status = 'failed', failure = $2, finished_at = now()
 WHERE reconciliation_id = $1
 
 -- name: prune_reconciliations
--- Periodic reconciliations that found nothing are kept for an hour; all others stay.
-DELETE FROM reconciliations
-WHERE requested_by = 'reconciler' AND (balanced OR failure IS NOT NULL)
-    AND finished_at < now() - interval '1 hour'
+-- Periodic reconciliations that found nothing are kept for an hour, and so are those with differences
+-- beyond the newest hundred of their sale; all others stay.
+WITH old AS (
+    SELECT reconciliation_id FROM reconciliations r
+    WHERE r.requested_by = 'reconciler' AND r.finished_at < now() - interval '1 hour'
+        AND (r.balanced OR r.failure IS NOT NULL OR r.reconciliation_id <= (
+            SELECT k.reconciliation_id FROM reconciliations k
+            WHERE k.sale_id = r.sale_id AND k.requested_by = 'reconciler' AND NOT k.balanced
+            ORDER BY k.reconciliation_id DESC OFFSET 100 LIMIT 1))
+), gone AS (
+    DELETE FROM reconciliation_differences WHERE reconciliation_id IN (SELECT * FROM old)
+)
+DELETE FROM reconciliations WHERE reconciliation_id IN (SELECT * FROM old)
