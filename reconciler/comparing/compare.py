@@ -6,7 +6,7 @@ not agree at first sight is read again, at a number the ledger has reached, befo
 difference.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -81,8 +81,11 @@ async def compare_partition(
     config: CompareConfig,
     *,
     since: Position | None = None,
+    compared: Callable[[int], None] = lambda _seen: None,
 ) -> Comparison:
     """Compare all counters, and all records; with `since`, records that changed beyond it.
+
+    Without `since`, calls `compared` with the number of reservations of each page it is done with.
 
     Raises LedgerBehind, or Recovering where the partition is not trusted.
     """
@@ -98,7 +101,7 @@ async def compare_partition(
     records = Records(scope, Judge(partition, places), config.ledger_wait_seconds)
     limits = Limits(scope, _skus(places), config.ledger_wait_seconds)
     if since is None:
-        await _compare_all(scope, records, limits, places)
+        await _compare_all(scope, records, limits, places, compared)
     else:
         await records.compare_changed(since)
         await limits.compare_changed(since)
@@ -111,7 +114,11 @@ async def compare_partition(
 
 
 async def _compare_all(
-    scope: Scope, records: Records, limits: Limits, places: tuple[Place, ...]
+    scope: Scope,
+    records: Records,
+    limits: Limits,
+    places: tuple[Place, ...],
+    compared: Callable[[int], None],
 ) -> None:
     """Every record and every buyer; what differs at first sight is looked at again on the way."""
     items = {sku: number for number, sku in enumerate(_skus(places), start=1)}
@@ -120,6 +127,7 @@ async def _compare_all(
         async for suspects in pages:
             await records.suspect(suspects.tokens)
             await limits.compare(suspects.buyers)
+            compared(suspects.seen)
             if records.full or limits.full:
                 break
     await records.settle()

@@ -1,5 +1,6 @@
 """Duty: reconciliations, requested by a row or periodic, stored with their differences."""
 
+import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from reconciler.comparing.differences import DIFFERENCES_MAX, Difference
 from reconciler.context import OUTAGES, QUERIES, Context
 from reconciler.duties.audit import write_audit
 from reconciler.duties.directory import read_partitions
+from reconciler.duties.progress import Progress, written
 from reconciler.rebuilding.repair import Repair, RepairOrder
 
 # Requests wake the duty; this pause is for a request whose notification was lost.
@@ -25,6 +27,13 @@ LOOK_SECONDS = 1.0
 RUNS_MAX = 100
 # `requested_by` of periodic reconciliations; `plan_reconciliations` has the same name.
 PERIODIC = "reconciler"
+# That of reconciliations by hand; `begin_reconciliation` has the same name.
+BY_HAND = "by hand"
+# A run whose reconciler died is repeated only if somebody waited for it this long ago at most. More
+# than a call waits, and than the time until a caller looks again.
+ABANDONED_SECONDS = 60.0
+# A run that takes longer has failed, and is not repeated.
+RUN_SECONDS = 1800.0
 
 _log = structlog.get_logger()
 _COLUMNS = Difference.__struct_fields__
@@ -36,6 +45,16 @@ class _Clean:
 
     position: Position
     whole_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """A reconciliation to make, as its row says."""
+
+    identifier: int
+    sale_id: str
+    requested_by: str
+    apply: bool = False
 
 
 class Reconcile:
@@ -53,54 +72,88 @@ class Reconcile:
     async def run_once(self) -> float:
         """Run every reconciliation that is requested, or due by the interval."""
         ledger = self._context.ledger
+        began = time.monotonic()
         # Only the lead runs them, one at a time: a row that says running has lost its reconciler.
-        await ledger.execute(QUERIES["reopen_reconciliations"])
+        await ledger.execute(QUERIES["reopen_reconciliations"], ABANDONED_SECONDS)
         await ledger.execute(QUERIES["plan_reconciliations"], self._config.interval_seconds)
         for _ in range(RUNS_MAX):
+            if time.monotonic() - began > self.deadline_seconds - RUN_SECONDS:
+                return 0.0  # the next run has to end, or fail, before the duty's deadline
             row = await ledger.fetchrow(QUERIES["claim_reconciliation"])
             if row is None:
                 return LOOK_SECONDS
             await ledger.execute(QUERIES["prune_reconciliations"])
-            periodic = row["requested_by"] == PERIODIC
             await self._run(
-                row["reconciliation_id"],
-                row["sale_id"],
-                actor=row["requested_by"] if row["apply"] else None,
-                periodic=periodic,
+                _Run(row["reconciliation_id"], row["sale_id"], row["requested_by"], row["apply"])
             )
         return 0.0
 
     async def run_by_hand(self, sale_id: str) -> str:
         """Compare a sale at once, without repairs; returns the outcome as a line."""
         identifier = await self._context.ledger.fetchval(QUERIES["begin_reconciliation"], sale_id)
-        return await self._run(identifier, sale_id, actor=None, periodic=False)
+        return await self._run(_Run(identifier, sale_id, BY_HAND))
 
-    async def _run(
-        self, identifier: int, sale_id: str, *, actor: str | None, periodic: bool
-    ) -> str:
-        """Compare; with an `actor`, who asked for a repair, also repair. Returns the outcome."""
+    async def _run(self, run: _Run) -> str:
+        """Compare, and repair where that was asked for. Returns the outcome.
+
+        A run that takes RUN_SECONDS, or meets a defect, has failed: it would only do so again.
+        """
+        progress, limit = Progress(), asyncio.timeout(RUN_SECONDS)
+        shown = written(
+            self._context, run.identifier, progress, by_hand=run.requested_by == BY_HAND
+        )
         try:
-            partitions = await read_partitions(self._context.ledger, sale_id)
-            found = [await self._compare(live.partition, periodic) for live in partitions]
+            async with limit, shown:
+                return await self._attempt(run, progress)
+        except OUTAGES as error:
+            if isinstance(error, TimeoutError) and limit.expired():
+                return await self._fail(run, "timed_out", f"took {RUN_SECONDS:g} s")
+            raise
+        except Exception:
+            await self._fail(run, "internal")
+            raise
+
+    async def _attempt(self, run: _Run, progress: Progress) -> str:
+        try:
+            found = await self._compare_sale(run, progress)
         except LedgerBehind as error:
-            return await self._fail(identifier, sale_id, "ledger_behind", str(error))
+            return await self._fail(run, "ledger_behind", str(error))
         except Recovering as error:
-            return await self._fail(identifier, sale_id, "recovering", str(error))
+            return await self._fail(run, "recovering", str(error))
         except OUTAGES as error:
             # Stored if it can be: a request must not wait for what will not come.
-            reason = str(error) or type(error).__name__
-            return await self._fail(identifier, sale_id, "recovering", reason)
-        return await self._store(identifier, sale_id, found, actor)
+            return await self._fail(run, "recovering", str(error) or type(error).__name__)
+        return await self._store(run, found, progress)
 
-    async def _compare(self, partition: PartitionId, periodic: bool) -> Comparison:
-        """Compare a partition: only changes, where a periodic run follows a recent whole one.
+    async def _compare_sale(self, run: _Run, progress: Progress) -> list[Comparison]:
+        ledger, periodic = self._context.ledger, run.requested_by == PERIODIC
+        live = await read_partitions(ledger, run.sale_id)
+        since = {each.partition: self._since(each.partition, periodic) for each in live}
+        whole = [partition.number for partition in since if since[partition] is None]
+        if whole:
+            progress.expected = await ledger.fetchval(
+                QUERIES["reservations_to_compare"], run.sale_id, whole
+            )
+        return [await self._compare(each, since[each], progress) for each in since]
+
+    def _since(self, partition: PartitionId, periodic: bool) -> Position | None:
+        """Where a periodic run goes on that follows a recent whole one; None: compare it whole.
 
         Nothing may have differed since then.
         """
+        clean = self._clean.get(partition)
+        if clean is None or not periodic:
+            return None
+        recent = time.monotonic() - clean.whole_at < self._config.full_interval_seconds
+        return clean.position if recent else None
+
+    async def _compare(
+        self, partition: PartitionId, since: Position | None, progress: Progress
+    ) -> Comparison:
         clean, now = self._clean.get(partition), time.monotonic()
-        recent = clean is not None and now - clean.whole_at < self._config.full_interval_seconds
-        since = clean.position if clean is not None and recent and periodic else None
-        found = await compare_partition(self._context, partition, self._config, since=since)
+        found = await compare_partition(
+            self._context, partition, self._config, since=since, compared=progress.add
+        )
         if found.differences:
             self._clean.pop(partition, None)
         else:
@@ -108,14 +161,12 @@ class Reconcile:
             self._clean[partition] = _Clean(found.position, whole_at)
         return found
 
-    async def _fail(self, identifier: int, sale_id: str, failure: str, reason: str = "") -> str:
-        _log.warning("reconciliation_failed", sale_id=sale_id, failure=failure, reason=reason)
-        await self._context.ledger.execute(QUERIES["fail_reconciliation"], identifier, failure)
-        return f"reconciliation {identifier} of {sale_id}: failed, {failure} {reason}".rstrip()
+    async def _fail(self, run: _Run, failure: str, reason: str = "") -> str:
+        _log.warning("reconciliation_failed", sale_id=run.sale_id, failure=failure, reason=reason)
+        await self._context.ledger.execute(QUERIES["fail_reconciliation"], run.identifier, failure)
+        return f"{_name(run)}: failed, {failure} {reason}".rstrip()
 
-    async def _store(
-        self, identifier: int, sale_id: str, found: Sequence[Comparison], actor: str | None
-    ) -> str:
+    async def _store(self, run: _Run, found: Sequence[Comparison], progress: Progress) -> str:
         """The differences first, so that a repair that is cut short is on record."""
         marks = [
             {
@@ -126,34 +177,40 @@ class Reconcile:
             for one in found
         ]
         watermarks = msgspec.json.encode(marks).decode()
-        differences = await self._add_differences(identifier, found)
+        differences = await self._add_differences(run.identifier, found)
         repaired = 0
-        if actor is not None:
-            order = RepairOrder(identifier, actor, self._config.ledger_wait_seconds)
+        if run.apply:
+            order = RepairOrder(run.identifier, run.requested_by, self._config.ledger_wait_seconds)
             repaired = await self._repair(order, found, differences)
         async with self._context.ledger.acquire() as connection, connection.transaction():
-            await connection.execute(QUERIES["finish_reconciliation"], identifier, watermarks)
+            await connection.execute(
+                QUERIES["finish_reconciliation"],
+                run.identifier,
+                watermarks,
+                progress.compared,
+                progress.to_compare,
+            )
             if repaired:
                 await write_audit(
                     connection,
                     AuditAction.RECONCILIATION_REPAIRED,
-                    sale_id,
-                    reconciliation_id=identifier,
-                    requested_by=actor,
+                    run.sale_id,
+                    reconciliation_id=run.identifier,
+                    requested_by=run.requested_by,
                     differences=len(differences),
                     repaired=repaired,
                 )
         level = _log.error if differences else _log.info
         level(
             "reconciled",
-            sale_id=sale_id,
+            sale_id=run.sale_id,
             at=marks,
             differences=len(differences),
             repaired=repaired,
         )
         outcome = f"{len(differences)} differences" if differences else "balanced"
         places = ", ".join(f"{m['partition']}@{m['epoch']}-{m['sequence']}" for m in marks)
-        return f"reconciliation {identifier} of {sale_id}: {outcome} at {places or 'no partition'}"
+        return f"{_name(run)}: {outcome} at {places or 'no partition'}"
 
     async def _add_differences(
         self, identifier: int, found: Sequence[Comparison]
@@ -187,3 +244,7 @@ class Reconcile:
             )
             repaired += len(repair.repaired)
         return repaired
+
+
+def _name(run: _Run) -> str:
+    return f"reconciliation {run.identifier} of {run.sale_id}"

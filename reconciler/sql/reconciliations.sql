@@ -1,9 +1,15 @@
 -- Reconciliations: asked for, planned, run, and kept with their differences.
 
 -- name: reopen_reconciliations
--- Runs that a dead reconciler had begun are requested again; runs by hand are left to their callers.
-UPDATE reconciliations SET status = 'requested'
-WHERE status = 'running' AND requested_by <> 'by hand'
+-- Runs that a dead reconciler had begun: requested again where somebody waits for the result, or did
+-- within $1 seconds; the others are over. A run by hand is left to its caller, who keeps it fresh.
+UPDATE reconciliations
+SET status = CASE WHEN abandoned THEN 'failed' ELSE 'requested' END,
+    failure = CASE WHEN abandoned THEN 'abandoned' END,
+    finished_at = CASE WHEN abandoned THEN now() END
+FROM (SELECT reconciliation_id AS id, waited_at < now() - make_interval(secs => $1) AS abandoned
+      FROM reconciliations WHERE status = 'running') begun
+WHERE reconciliation_id = id AND status = 'running' AND (abandoned OR requested_by <> 'by hand')
 
 -- name: plan_reconciliations
 -- Requests a comparison of each live sale that has had none for an interval; of a closed sale, for ten
@@ -32,7 +38,7 @@ WHERE last.failures = 0 OR last.at <= now() - due.every * 2 ^ last.failures
 
 -- name: claim_reconciliation
 -- The oldest request of a person, else the oldest periodic one; nobody else takes it meanwhile.
-UPDATE reconciliations SET status = 'running'
+UPDATE reconciliations SET status = 'running', compared = 0, to_compare = NULL
 WHERE reconciliation_id = (
     SELECT reconciliation_id FROM reconciliations WHERE status = 'requested'
     ORDER BY requested_by = 'reconciler', reconciliation_id LIMIT 1 FOR UPDATE SKIP LOCKED)
@@ -41,6 +47,15 @@ RETURNING reconciliation_id, sale_id, apply, requested_by
 -- name: begin_reconciliation
 INSERT INTO reconciliations (sale_id, requested_by, status) VALUES ($1, 'by hand', 'running')
 RETURNING reconciliation_id
+
+-- name: reservations_to_compare
+-- How many reservations these partitions have, for the display of progress.
+SELECT count(*) FROM reservations WHERE sale_id = $1 AND partition = ANY($2::int[])
+
+-- name: show_progress
+UPDATE reconciliations
+SET compared = $2, to_compare = $3, waited_at = CASE WHEN $4::boolean THEN now() ELSE waited_at END
+WHERE reconciliation_id = $1 AND status = 'running'
 
 -- name: restart_differences
 -- A reconciliation that repairs may have been cut short: repaired differences stay on record, the
@@ -61,8 +76,9 @@ WHERE reconciliation_id = $1 AND number = ANY($2::int[])
 
 -- name: finish_reconciliation
 UPDATE reconciliations
-SET status = 'done', watermarks = $2::jsonb, finished_at = now(), balanced = NOT EXISTS (
-    SELECT FROM reconciliation_differences d WHERE d.reconciliation_id = $1)
+SET status = 'done', failure = NULL, watermarks = $2::jsonb, compared = $3, to_compare = $4,
+    finished_at = now(), balanced = NOT EXISTS (
+        SELECT FROM reconciliation_differences d WHERE d.reconciliation_id = $1)
 WHERE reconciliation_id = $1
 
 -- name: fail_reconciliation
