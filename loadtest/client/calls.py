@@ -227,10 +227,13 @@ class Calls:
         return msgspec.json.decode(response.body, type=SnapshotAnswer)
 
     async def reconcile(self) -> ReconciliationAnswer | None:
-        """A comparison at one sequence number, or None where there was none in time (503)."""
+        """A comparison at one sequence number, or None where there was none in time (503).
+
+        None also for a comparison that goes on (202): the next call joins it.
+        """
         path = f"/v1/sales/{self._sale_id}/reconciliations"
         response = await self._operate("POST", path, b'{"apply":false}')
-        if response.status == 503:
+        if response.status in {202, 503}:
             return None
         if response.status not in {200, 201}:
             raise RefusedError(f"reconciliation: {response.status} {response.body.decode()}")

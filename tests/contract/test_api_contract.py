@@ -32,6 +32,7 @@ LIFE = ("reserve", "reservation", "confirm", "cancel", "extend", "returns", "ord
 OF_SALES = (
     *("open_sale", "pause_sale", "resume_sale", "close_sale", "settle_sale", "pause_item"),
     *("resume_item", "adjust", "snapshot", "accounting", "sale", "reconcile", "reconciliations"),
+    "reconciliation",
 )
 # Without leaving: a place that was given up is seen to have ended a moment later.
 IN_LINE = ("queue_join", "queue", "queue_events", "reserve")

@@ -232,11 +232,16 @@ def operation_endpoints(handlers: OperationHandlers) -> tuple[Endpoint, ...]:
             "POST", f"{_SALE}/reconciliations", "reconcile", "Compare Redis with the ledger",
             handlers.reconcile, _OPS, operator_schemas.ReconciliationAnswer,
             (*_WRITE, "invalid_state", "ledger_behind"),
-            status=201, body=requests.ReconcileBody, body_optional=True,
+            status=201, body=requests.ReconcileBody, body_optional=True, headers=("Prefer",),
+            also_statuses=(202,),
         ),
         Endpoint(
             "GET", f"{_SALE}/reconciliations", "reconciliations", "The latest reconciliations",
             handlers.reconciliations, _OPS, operator_schemas.ReconciliationsAnswer, _READ,
+        ),
+        Endpoint(
+            "GET", f"{_SALE}/reconciliations/{{id}}", "reconciliation", "How far a comparison is",
+            handlers.reconciliation, _OPS, operator_schemas.ReconciliationAnswer, _READ,
         ),
         Endpoint(
             "GET", "/v1/dead-letters", "dead_letters", "Events that could not be applied",

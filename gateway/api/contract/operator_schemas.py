@@ -211,7 +211,11 @@ class RebuildAnswer(msgspec.Struct, frozen=True):
 
 
 class ReconciliationAnswer(msgspec.Struct, frozen=True):
-    """One reconciliation of Redis and the ledger; `rebuilds`: rebuilt since the one before."""
+    """One reconciliation of Redis and the ledger; `rebuilds`: rebuilt since the one before.
+
+    `status`: requested, running, done or failed. `compared` of `to_compare` reservations were seen;
+    `to_compare` is null until a comparison of all records begins.
+    """
 
     reconciliation_id: int
     sale_id: str
@@ -219,6 +223,8 @@ class ReconciliationAnswer(msgspec.Struct, frozen=True):
     apply: bool
     balanced: bool | None
     failure: str | None
+    compared: int
+    to_compare: int | None
     differences: tuple[DifferenceAnswer, ...]
     watermarks: tuple[WatermarkAnswer, ...]
     rebuilds: tuple[RebuildAnswer, ...]

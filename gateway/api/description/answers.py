@@ -24,7 +24,8 @@ _SECONDS: Json = {"type": "integer", "minimum": 0}
 _HEADERS: dict[str, tuple[str, Json]] = {
     "X-Request-Id": ("The caller's own id if well-formed, else a new id; the logs name it.",
                      {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,64}$"}),
-    "Location": ("The URL of what was made.", {"type": "string", "format": "uri-reference"}),
+    "Location": ("The URL of what was made, or goes on.",
+                 {"type": "string", "format": "uri-reference"}),
     "ETag": ("The sale's version; send it as If-Match.",
              {"type": "string", "pattern": '^"[0-9]+(-[A-Za-z0-9_-]*)?"$'}),
     "Idempotent-Replayed": ("Present when the request had taken effect before.", {"const": "true"}),
@@ -43,7 +44,14 @@ _OF_STATUS = {
     429: ("Retry-After", "RateLimit", "RateLimit-Policy"),
     503: ("Retry-After",),
 }
-_SAID = {200: "Done", 201: "Created", 304: "The caller's copy is current"}
+# Headers of a success by its status, besides those of the endpoint.
+_OF_SUCCESS = {202: ("Location", "Retry-After")}
+_SAID = {
+    200: "Done",
+    201: "Created",
+    202: "It goes on: ask at `Location` how far it is",
+    304: "The caller's copy is current",
+}
 
 
 def header_components() -> Json:
@@ -93,7 +101,7 @@ def responses(endpoint: AnyEndpoint) -> Json:
 
 
 def _done(endpoint: AnyEndpoint, status: int) -> Json:
-    names = ("X-Request-Id", *endpoint.answer_headers)
+    names = ("X-Request-Id", *endpoint.answer_headers, *_OF_SUCCESS.get(status, ()))
     answer: Json = {
         "description": _SAID.get(status, endpoint.summary),
         "headers": {name: _header(name) for name in names},
@@ -106,7 +114,7 @@ def _done(endpoint: AnyEndpoint, status: int) -> Json:
     content: Json = {endpoint.media_type: {"schema": schema}}
     if endpoint.answer is not None:
         content[endpoint.media_type]["schema"] = ref(endpoint.answer.__name__)
-        example = example_of(endpoint.answer)
+        example = example_of(endpoint.answer, status)
         if example is not None:
             content[endpoint.media_type]["example"] = example
     for media_type in endpoint.also_as if isinstance(endpoint, Endpoint) else ():

@@ -65,12 +65,23 @@ _RECONCILIATION = ops.ReconciliationAnswer(
     apply=False,
     balanced=True,
     failure=None,
+    compared=20000,
+    to_compare=20000,
     differences=(),
     watermarks=(ops.WatermarkAnswer(0, 1, 7),),
     rebuilds=(),
     requested_by="alice",
     requested_at=_DEADLINE,
     finished_at=_DEADLINE,
+)
+
+_UNDER_WAY = msgspec.structs.replace(
+    _RECONCILIATION,
+    status="running",
+    balanced=None,
+    compared=8000,
+    watermarks=(),
+    finished_at=None,
 )
 
 _EXAMPLES: dict[type, object] = {
@@ -171,8 +182,14 @@ _EXAMPLES: dict[type, object] = {
     ops.DeadLetterAnswer: _LETTER,
     ops.DeadLettersAnswer: ops.DeadLettersAnswer((_LETTER,), None),
 }
+# Examples of answers whose status says more than the type.
+_OF_STATUS: dict[tuple[type, int], object] = {(ops.ReconciliationAnswer, 202): _UNDER_WAY}
 
 
-def example_of(type_: type) -> Any:
-    """The example of a body or an answer as JSON values; None without an example."""
-    return msgspec.to_builtins(_EXAMPLES[type_]) if type_ in _EXAMPLES else None
+def example_of(type_: type, status: int = 200) -> Any:
+    """The example of a body, or of an answer with this status, as JSON values.
+
+    None without an example.
+    """
+    example = _OF_STATUS.get((type_, status), _EXAMPLES.get(type_))
+    return None if example is None else msgspec.to_builtins(example)

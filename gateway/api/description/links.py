@@ -68,7 +68,16 @@ LINKS: dict[str, tuple[Link, ...]] = {
     "settle_sale": _links(_SALE, "accounting", "sale"),
     "pause_item": _links(_ITEM, "resume_item"),
     "adjust": _links(_SALE, "snapshot"),
-    "reconcile": _links(_SALE, "reconciliations"),
+    "reconcile": (
+        *_links(_SALE, "reconciliations"),
+        Link("reconciliation", {**_SALE, "id": "$response.body#/reconciliation_id"}),
+    ),
+    "reconciliations": (
+        Link(
+            "reconciliation",
+            {**_SALE, "id": "$response.body#/reconciliations/0/reconciliation_id"},
+        ),
+    ),
     "dead_letters": (
         Link("dead_letter_replay", {"id": "$response.body#/dead_letters/0/dead_letter_id"}),
         Link("dead_letters", {"query.cursor": "$response.body#/next_cursor"}),

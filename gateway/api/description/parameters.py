@@ -52,6 +52,7 @@ IN_PATH = {
     "items": Parameter(Sku, "A SKU of the sale."),
     "reservations": Parameter(Reservation, "The reservation's id."),
     "orders": Parameter(Reservation, "The reservation's id: an accepted reservation is an order."),
+    "reconciliations": Parameter(Number, "The reconciliation's number."),
     "dead-letters": Parameter(Number, "The dead letter's number."),
     "buyers": Parameter(
         BuyerId, f"The buyer's id, at most {SUBJECT_BYTES_MAX} bytes, percent-encoded."
@@ -78,6 +79,9 @@ IN_HEADERS = {
     "If-None-Match": Parameter(str, "ETags of the caller's copies; 304 when one is current."),
     "Admission-Token": Parameter(
         str, "The admission token from the waiting room; required in a sale with a waiting room."
+    ),
+    "Prefer": Parameter(
+        str, "`wait=SECONDS` (RFC 7240) shortens the wait for the result; 0: no wait at all."
     ),
     "Queue-Ticket": Parameter(str, "The ticket from joining the queue."),
     "Last-Event-ID": Parameter(Number, "The id of the last event received; later events follow."),

@@ -14,7 +14,7 @@ from gateway.api.contract.problems import Answer, Header
 PREFLIGHT_SECONDS = 7200
 _MAY_SEND = (
     "Authorization, Content-Type, Idempotency-Key, Admission-Token, Queue-Ticket, Last-Event-ID, "
-    "If-Match, If-None-Match, X-Request-Id"
+    "If-Match, If-None-Match, Prefer, X-Request-Id"
 )
 _MAY_READ = (
     "Location, ETag, Idempotent-Replayed, Retry-After, RateLimit, RateLimit-Policy, X-Request-Id, "

@@ -34,8 +34,9 @@ class Ended(StrEnum):
 ROUTES = (
     "reserve", "reservation", "confirm", "cancel", "extend", "returns", "order", "orders",
     "sale_put", "sale", "sale_state", "item_state", "adjust", "snapshot", "accounting", "reconcile",
-    "reconciliations", "dead_letters", "dead_letter_replay", "adjust_preview", "sales", "figures",
-    "audit_log", "queue", "queue_join", "queue_leave", "queue_events", "queue_figures",
+    "reconciliations", "reconciliation", "dead_letters", "dead_letter_replay", "adjust_preview",
+    "sales", "figures", "audit_log", "queue", "queue_join", "queue_leave", "queue_events",
+    "queue_figures",
     "queue_control", "queue_draw", "queue_audit", "demo_shop", "page", "system", "other",
 )  # fmt: skip
 OUTCOMES = ("accepted", "replayed", *CATALOGUE)

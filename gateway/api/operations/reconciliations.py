@@ -12,7 +12,7 @@ from gateway.api.contract.operator_schemas import (
     ReconciliationsAnswer,
     WatermarkAnswer,
 )
-from gateway.api.contract.problems import Problem
+from gateway.api.contract.problems import Problem, not_found
 from gateway.api.contract.rendering import instant
 from gateway.api.ledger.audit import Caller, write_audit
 from gateway.api.ledger.connections import Ledger
@@ -24,12 +24,12 @@ from gateway.process.audit import AuditAction
 
 RECONCILIATIONS_SHOWN = 20
 DIFFERENCES_SHOWN = 10_000
-
-
+UNFINISHED = frozenset({"requested", "running"})
 # Failures of the reconciler that keep their code; any other becomes `recovering`.
 _FAILURES = {
     "ledger_behind": "ledger_behind",
     "overloaded": "overloaded",
+    "internal": "internal",
 }
 
 
@@ -42,10 +42,13 @@ class Reconciliations:
         self._ledger = ledger
         self._reads = reads
 
-    async def run(self, sale_id: str, caller: Caller, *, apply: bool) -> ReconciliationAnswer:
-        """Request a reconciliation and wait for it.
+    async def run(
+        self, sale_id: str, caller: Caller, *, apply: bool, wait_seconds: float | None
+    ) -> ReconciliationAnswer:
+        """Request a reconciliation, or join one that does as much, and wait for it.
 
-        Raises Problem: the reconciler's reason, or recovering when it does not answer in time.
+        Returns a run that is done, or that goes on after the wait (`operations/asking.py`).
+        Raises Problem: the reconciler's reason why it failed.
         """
         facts = await facts_or_problem(self._directory, sale_id)
         if not facts.opened:
@@ -54,8 +57,31 @@ class Reconciliations:
                 f"A sale that is {facts.state} has nothing to compare.",
                 state=facts.state,
             )
+        identifier = await self._request(sale_id, caller, apply=apply)
+
+        async def finished() -> bool:
+            status = await self._reads.fetchval(QUERIES["reconciliation_status"], identifier)
+            return status not in UNFINISHED
+
+        await answered(finished, wait_seconds)
+        answer = await self.one(sale_id, identifier)
+        if answer.status == "failed":
+            code = _FAILURES.get(answer.failure or "", "recovering")
+            raise Problem(
+                code,
+                f"The reconciliation failed: {answer.failure}.",
+                reconciliation_id=identifier,
+            )
+        return answer
+
+    async def _request(self, sale_id: str, caller: Caller, *, apply: bool) -> int:
+        """The number of a run under way, which goes on whether its callers wait or not."""
         async with self._ledger.transaction() as connection:
-            identifier: int = await connection.fetchval(
+            await connection.execute(QUERIES["lock_reconciliations"], sale_id)
+            joined: int | None = await connection.fetchval(
+                QUERIES["join_reconciliation"], sale_id, apply
+            )
+            identifier: int = joined or await connection.fetchval(
                 QUERIES["request_reconciliation"], sale_id, apply, caller.subject
             )
             await write_audit(
@@ -65,27 +91,22 @@ class Reconciliations:
                 sale_id,
                 reconciliation_id=identifier,
                 apply=apply,
+                joined=joined is not None,
             )
+        return identifier
 
-        async def finished() -> bool:
-            status = await self._reads.fetchval(QUERIES["reconciliation_status"], identifier)
-            return status in {"done", "failed"}
+    async def one(self, sale_id: str, identifier: int) -> ReconciliationAnswer:
+        """A reconciliation of the sale as it is now; to look at one is to wait for it.
 
-        if not await answered(finished):
-            raise Problem(
-                "recovering",
-                "The reconciler has not answered yet; the result will be in the list later.",
-                reconciliation_id=identifier,
-            )
+        Raises Problem.
+        """
+        await facts_or_problem(self._directory, sale_id)
         rows = await self._reads.fetch(QUERIES["reconciliation"], identifier)
-        (answer,) = await self._answers(rows)
-        if answer.status == "failed":
-            code = _FAILURES.get(answer.failure or "", "recovering")
-            raise Problem(
-                code,
-                f"The reconciliation failed: {answer.failure}.",
-                reconciliation_id=identifier,
-            )
+        (answer,) = await self._answers(rows) or (None,)
+        if answer is None or answer.sale_id != sale_id:
+            raise not_found("reconciliation")
+        if answer.status in UNFINISHED:
+            await self._ledger.fetchval(QUERIES["wait_for_reconciliation"], identifier)
         return answer
 
     async def of_sale(self, sale_id: str) -> ReconciliationsAnswer:
@@ -122,6 +143,8 @@ class Reconciliations:
                 apply=row["apply"],
                 balanced=row["balanced"],
                 failure=row["failure"],
+                compared=row["compared"],
+                to_compare=row["to_compare"],
                 differences=tuple(differences[row["reconciliation_id"]]),
                 watermarks=msgspec.json.decode(row["watermarks"], type=tuple[WatermarkAnswer, ...]),
                 rebuilds=tuple(rebuilds[row["reconciliation_id"]]),

@@ -36,6 +36,8 @@ async def reconciliation(api: Api, sale: str, body: object = None) -> Reply:
 
     async def told() -> Reply | None:
         reply = await api.ops("POST", f"/v1/sales/{sale}/reconciliations", body)
+        if reply.status == 202:  # the next call joins it
+            return None
         undecided = reply.status == 503 and reply.code in {"ledger_behind", "recovering"}
         return None if undecided else reply
 

@@ -1,5 +1,20 @@
 -- Reconciliations of Redis with the ledger: the gateway requests them, the reconciler makes them.
 
+-- name: lock_reconciliations
+-- Asks about one sale follow each other, so that the second one sees the first one's row.
+SELECT pg_advisory_xact_lock(hashtextextended('dropgate.reconciliations.' || $1::text, 0))
+
+-- name: join_reconciliation
+-- The oldest run of the sale that has not ended and does all that is asked for; with $2, a repair.
+-- Periodic runs, which may look at changes only, and runs by hand are left alone.
+UPDATE reconciliations SET waited_at = now()
+WHERE status IN ('requested', 'running') AND reconciliation_id = (
+    SELECT reconciliation_id FROM reconciliations
+    WHERE sale_id = $1 AND status IN ('requested', 'running') AND apply >= $2
+        AND requested_by NOT IN ('reconciler', 'by hand')
+    ORDER BY reconciliation_id LIMIT 1)
+RETURNING reconciliation_id
+
 -- name: request_reconciliation
 WITH asked AS (
     INSERT INTO reconciliations (sale_id, apply, requested_by) VALUES ($1, $2, $3)
@@ -9,6 +24,11 @@ SELECT reconciliation_id, pg_notify('dropgate_reconciler', reconciliation_id::te
 
 -- name: reconciliation_status
 SELECT status FROM reconciliations WHERE reconciliation_id = $1
+
+-- name: wait_for_reconciliation
+-- Somebody waits for this run: a reconciler that finds it cut short makes it again.
+UPDATE reconciliations SET waited_at = now()
+WHERE reconciliation_id = $1 AND status IN ('requested', 'running')
 
 -- name: reconciliation
 SELECT * FROM reconciliations WHERE reconciliation_id = $1
