@@ -127,17 +127,20 @@ class Api:
         *,
         accept: str = JSON,
         key: str | None = None,
+        prefer: str | None = None,
     ) -> Any:
         """The decoded answer of one call; a string where the answer is not JSON. `key`: the call's
-        Idempotency-Key.
+        Idempotency-Key; `prefer`: the call's Prefer header.
 
         Raises `ApiError` for anything but a 2xx.
         """
         headers = {"Authorization": f"Bearer {self.token}", "Accept": accept}
-        if body is not None:
-            headers["Content-Type"] = JSON
+        if prefer is not None:
+            headers["Prefer"] = prefer
         if key is not None:
             headers["Idempotency-Key"] = key
+        if body is not None:
+            headers["Content-Type"] = JSON
         return asyncio.run(self._call(method, path, body, headers))
 
     async def _call(

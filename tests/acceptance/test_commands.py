@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -138,6 +138,60 @@ async def test_a_sale_is_run_from_the_command_line(up: Up, tmp_path: Path) -> No
     assert verified.status == 0, verified.errors
     assert json.loads(verified.output)["holds"] is True
     await sale_is("closed", "close", sale)
+
+
+@contextmanager
+def _stopped(pids: Sequence[int]) -> Iterator[None]:
+    """Processes that do nothing for the life of the block."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+async def _opened(up: Up) -> str:
+    """A new, open sale."""
+    sale = unique("compared")
+    file = up.folder / f"{sale}.json"
+    file.write_text(json.dumps(SPEC))
+    for arguments in (("create", str(file)), ("open", sale)):
+        done = await dropgate("sale", *arguments, "--ready-file", str(up.ready_path))
+        assert done.status == 0, done.errors
+    return sale
+
+
+def _reconciling(up: Up, sale: str) -> subprocess.Popen[str]:
+    """`dropgate reconcile`, once it has said that the comparison goes on."""
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-P", "-m", "config.cli", "reconcile", sale),
+            *("--ready-file", str(up.ready_path)),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    line = process.stderr.readline()
+    assert "goes on: waiting for its end" in line, line + process.stderr.read()
+    return process
+
+
+async def test_a_long_comparison_is_followed_joined_and_left_going(up: Up) -> None:
+    sale = await _opened(up)
+    with _stopped(up.ready.pids["reconciler"]):
+        first, second = [await asyncio.to_thread(_reconciling, up, sale) for _ in range(2)]
+        second.send_signal(signal.SIGINT)
+        _, said = await asyncio.to_thread(second.communicate, timeout=WAIT_SECONDS)
+        assert second.returncode == 130, said
+        assert f"dropgate reconcile {sale} joins it" in said
+    output, said = await asyncio.to_thread(first.communicate, timeout=WAIT_SECONDS)
+    assert first.returncode == 0, said
+    answer = json.loads(output)
+    assert (answer["status"], answer["balanced"]) == ("done", True)
 
 
 @pytest.mark.parametrize("command", [("verify",), ("duty", "expire"), ("sale", "show")])

@@ -50,6 +50,7 @@ class Caller:
         *,
         accept: str = "application/json",
         key: str | None = None,
+        prefer: str | None = None,
     ) -> Any:
         """The answer; an error ends the command with the next step. `key`: the call's
         Idempotency-Key, which the error names where the call may have taken effect.
@@ -61,7 +62,7 @@ class Caller:
             api = Api.find(
                 settings_or_exit(), url=self.url, token=self.token, ready_file=self.ready_file
             )
-            return api.call(method, path, content, accept=accept, key=key)
+            return api.call(method, path, content, accept=accept, key=key, prefer=prefer)
         except ApiError as error:
             if key is None or error.code not in _OUTCOME_UNKNOWN:
                 fail(str(error))

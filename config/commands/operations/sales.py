@@ -14,6 +14,7 @@ from config.commands.operations.caller import (
     sale_command,
     sale_path,
 )
+from config.commands.operations.comparing import reconciled
 from config.commands.operations.views import (
     accounting_view,
     adjustment_view,
@@ -141,11 +142,12 @@ def reconcile(
 ) -> None:
     """Compare Redis with the ledger at one sequence number; exit status 1 if they differ.
 
-    With --apply, exit status 1 means that a difference is left after the repair.
+    With --apply, exit status 1 means that a difference is left after the repair. A comparison that
+    takes long is shown as it goes on, and joined where one is under way; Ctrl-C leaves it going.
     """
-    answer = api.call("POST", sale_path(sale, "/reconciliations"), {"apply": apply})
+    answer = reconciled(api, sale, apply=apply)
     api.show(answer, reconciliation_view)
-    if not (isinstance(answer, dict) and _agree(answer)):
+    if not _agree(answer):
         raise typer.Exit(1)
 
 
