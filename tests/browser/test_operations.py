@@ -3,10 +3,11 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Locator, expect
+from playwright.async_api import Locator, Route, expect
 
 from tests.browser.shop import Shop
 from tests.browser.visitor import NewVisitor, Visitor, answered
@@ -170,6 +171,53 @@ async def test_reconciliation_and_repair(operator: Operator) -> None:
     await operator.types_to_confirm("Repair")
     await expect(operator.page.get_by_role("row", name="alice")).to_have_count(2)
     await expect(operator.tile("Drift")).to_have_text("0")
+
+
+async def test_a_long_comparison_shows_how_far_it_is(operator: Operator) -> None:
+    run: dict[str, Any] = {
+        "reconciliation_id": 77, "sale_id": operator.sale, "status": "requested", "apply": False,
+        "balanced": None, "failure": None, "compared": 0, "to_compare": None, "differences": [],
+        "watermarks": [], "rebuilds": [], "requested_by": "alice",
+        "requested_at": "2026-11-21T12:50:53.312Z", "finished_at": None,
+    }  # fmt: skip
+    page, runs = operator.page, list[dict[str, Any]]()
+
+    async def asked_or_listed(route: Route) -> None:
+        if route.request.method == "POST":
+            runs[:] = [run]
+            await route.fulfill(status=202, json=run)
+        else:
+            await route.fulfill(json={"reconciliations": runs})
+
+    async def shows(words: str) -> None:
+        await expect(
+            page.get_by_role("progressbar", name=f"Comparison 77: {words}")
+        ).to_be_visible()
+
+    await page.route("**/reconciliations", asked_or_listed)
+    await page.route("**/reconciliations/77", lambda route: route.fulfill(json=run))
+    await operator.opens("Reconciliation")
+    await page.get_by_role("button", name="Compare now").click()
+    await shows("waits for the reconciler")
+    run |= {"status": "running", "compared": 8000, "to_compare": 20000}
+    await shows("8,000 of 20,000 reservations")
+    await expect(page.get_by_role("progressbar")).to_have_attribute("value", "8000")
+    await operator.visitor.accessible()
+    run |= {"status": "failed", "failure": "timed_out"}
+    await operator.is_told("Comparison 77 failed: timed_out.")
+    await expect(page.get_by_role("progressbar")).to_have_count(0)
+    run |= {"status": "running", "failure": None}
+    await page.reload()
+    await operator.opens("Reconciliation")
+    await shows("8,000 of 20,000 reservations")
+    await operator.opens("Items")  # it goes on without the page, and is there again
+    await operator.opens("Reconciliation")
+    await shows("8,000 of 20,000 reservations")
+    run |= {"compared": 20000}
+    await shows("20,000 of 20,000 reservations")
+    run |= {"status": "done", "balanced": True}
+    await expect(page.get_by_role("row", name="77")).to_contain_text("balanced")
+    await expect(page.get_by_role("progressbar")).to_have_count(0)
 
 
 async def test_a_buyers_holds_are_found(shop: Shop, operator: Operator) -> None:

@@ -43,15 +43,18 @@ export class Desk extends EventTarget {
     return this.#call("GET", path, options);
   }
 
-  /** `version`: change the sale only at this version. */
-  post(path, body = {}, version = null) {
-    const headers = version === null ? {} : { "If-Match": `"${version}"` };
+  post(path, body = {}, headers = {}) {
     return this.#call("POST", path, { body, headers });
   }
 
   /** POST with an Idempotency-Key: repeated with the same key, it takes effect once. */
   postOnce(path, body, key) {
-    return this.#call("POST", path, { body, headers: { "Idempotency-Key": key } });
+    return this.post(path, body, { "Idempotency-Key": key });
+  }
+
+  /** Change the sale, but only at this version. */
+  change(path, version) {
+    return this.post(path, {}, { "If-Match": `"${version}"` });
   }
 
   async #call(method, path, options) {

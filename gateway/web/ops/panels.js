@@ -6,10 +6,13 @@
 import { h } from "/web/shared/dom.js";
 import { count, dayAndTime, money, timeOfDay } from "/web/shared/format.js";
 
+import { Comparing, goesOn } from "./comparing.js";
 import { saleUrl } from "./desk.js";
 import { adjusting, typed } from "./dialogs.js";
 import { folded, inline, small, table } from "./table.js";
 
+/** Who asks for periodic comparisons; they are short, and nobody here waits for them. */
+const PERIODIC = "reconciler";
 const NUMBER = (text) => ({ text, number: true });
 
 export const PANELS = [
@@ -45,25 +48,32 @@ async function items({ desk, saleId, act }) {
 
 async function reconciliations({ desk, saleId, act, again }) {
   const { reconciliations: runs } = await desk.get(saleUrl(saleId, "/reconciliations"));
+  const comparing = new Comparing(desk, saleId);
+  const ended = (done) => {
+    if (done === null) return false; // looked away: the list will have it
+    again();
+    return done;
+  };
   const compare = (apply) => act(async () => {
     if (apply && !(await typed({
       title: "Compare and repair", word: saleId, action: "Repair",
       text: "Each difference is repaired in Redis from the ledger, and written to the audit log.",
     }))) return false;
-    const done = await desk.post(saleUrl(saleId, "/reconciliations"), { apply });
-    again();
-    return done;
+    return ended(await comparing.ask(apply));
   }, (done) => (done.balanced ? "Redis and the ledger agree." : `${done.differences.length} differences.`));
   const verdict = (run) => {
     if (run.balanced === null) return h("span", {}, run.failure ?? run.status);
     return run.balanced ? h("span.good", {}, "balanced") : h("span.bad", {}, `${run.differences.length} differences`);
   };
+  const underWay = runs.find((run) => goesOn(run) && run.requested_by !== PERIODIC);
+  if (underWay) act(async () => ended(await comparing.follow(underWay)));
   const differences = runs.find((run) => run.differences.length > 0);
   return {
     parts: [
       h("div.row", {},
         h("button.button.small", { type: "button", onclick: () => compare(false) }, "Compare now"),
         h("button.button.small.danger", { type: "button", onclick: () => compare(true) }, "Compare and repair …")),
+      comparing.place,
       table("The latest comparisons", ["Number", "Verdict", "At", "Asked by"], runs.map((run) =>
         [run.reconciliation_id, verdict(run), dayAndTime(run.requested_at), run.requested_by]),
       "Nothing was compared yet. The reconciler does it by itself while the sale is open."),

@@ -117,7 +117,7 @@ export class SaleView {
         title: `${verb.charAt(0).toUpperCase()}${verb.slice(1)} the sale`, text: FINAL[verb],
         word: this.#saleId, action: `${verb.charAt(0).toUpperCase()}${verb.slice(1)} it`,
       }))) return false;
-      return this.#desk.post(saleUrl(this.#saleId, `/${verb}`), {}, version);
+      return this.#desk.change(saleUrl(this.#saleId, `/${verb}`), version);
     }, DONE[verb]);
   }
 
