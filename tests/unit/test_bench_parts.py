@@ -25,7 +25,7 @@ def test_results_written_so_far_can_still_be_read_by_the_parts_names() -> None:
     # README.md of docs/benchmarks and results.jsonl use these names.
     assert {part.name for part in PARTS} == {
         *("http", "engine", "ledger", "headline", "waiting", "overload", "rebuild"),
-        *("waiting_room", "verdicts"),
+        *("waiting_room", "verdicts", "comparison"),
     }
 
 

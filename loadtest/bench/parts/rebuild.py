@@ -1,23 +1,19 @@
 """The part `rebuild`: an empty Redis, rebuilt from a ledger of a million reservations.
 
-The ledger is filled by SQL, with what the order writer would have stored: half of the reservations
-confirmed, three tenths held, the rest expired. Then Redis is emptied while a reader goes on sending
-PING; the time is from the emptying until the sale answers again.
+The ledger is filled by SQL. Then Redis is emptied while a reader goes on sending PING; the time is
+from the emptying until the sale answers again.
 """
 
 import asyncio
 import signal
 import time
-from functools import partial
 
-import asyncpg
 import msgspec
 from redis.asyncio import Redis
 
-from config.waiting import poll_until
 from loadtest.bench.machine.cpu import cpu_seconds
+from loadtest.bench.machine.filled import STOCK, fill, stop_when_compared
 from loadtest.bench.machine.gate import Gate
-from loadtest.bench.machine.queries import QUERIES
 from loadtest.bench.machine.stack import Stack, StackError, run_stack
 from loadtest.bench.options import Options
 from loadtest.bench.parts.part import Part
@@ -28,15 +24,12 @@ from loadtest.bench.say import Say
 
 PART, CONTESTANT = "rebuild", "from the ledger"
 RESERVATIONS = 1_000_000
-STOCK = 2_000_000
 SKUS = 4  # of the second run: with several SKUs the ledger is read in another order
 SALE = "rebuild"
 TIMEOUT_SECONDS = 120.0
 ASK_SECONDS = 0.005
-POLL_SECONDS = 0.05
 ANSWER_SECONDS = 10.0
 PROCESSES = ("reconciler", "postgres", "redis")
-FILLED_TABLES = ("fill_reservations", "fill_order_lines", "fill_ledger_events")
 
 
 class _Rebuilt(msgspec.Struct, frozen=True):
@@ -69,8 +62,8 @@ async def _run_once(count: int, skus: int, results: Results, say: Say) -> None:
         await gate.open_sale(SALE, STOCK, limit=1, skus=skus)
         if not await gate.wait_for_ledger(SALE, TIMEOUT_SECONDS):
             raise StackError("the ledger never had the sale's first events")
-        await _stop_when_compared(stack)
-        await _fill(stack.running.postgres, count)
+        await stop_when_compared(stack, SALE)
+        await fill(stack.running.postgres, SALE, count)
         used = {name: cpu_seconds(stack.pids(name)) for name in PROCESSES}
         seconds, answers_ms = await _lose_redis(stack, gate)
         cpu_us = {
@@ -87,38 +80,6 @@ async def _run_once(count: int, skus: int, results: Results, say: Say) -> None:
     )  # fmt: skip
     whole, rebuilding, _ = seconds
     say(f"  {setting}: open after {whole:.1f} s, {rebuilding:.1f} s of it to rebuild")
-
-
-async def _stop_when_compared(stack: Stack) -> None:
-    """Stop reconciler and order writer once the new sale's first comparison has ended.
-
-    A comparison stopped in the middle would go on beside the rebuild, over a million new events.
-    """
-    connection = await asyncpg.connect(stack.running.postgres)
-    try:
-        is_compared = partial(connection.fetchval, QUERIES["compared"], SALE)
-        if not await poll_until(is_compared, TIMEOUT_SECONDS, first_seconds=POLL_SECONDS):
-            raise StackError("the new sale was never compared")
-    finally:
-        await connection.close()
-    for process in ("reconciler", "order_writer"):
-        stack.signal(process, signal.SIGSTOP)
-
-
-async def _fill(dsn: str, count: int) -> None:
-    connection = await asyncpg.connect(dsn)
-    try:
-        await connection.execute(QUERIES["wait_for_ever"])
-        async with connection.transaction():
-            first = await connection.fetchval(QUERIES["applied"], SALE) + 1
-            for name in FILLED_TABLES:
-                await connection.execute(QUERIES[name], SALE, count, first)
-            await connection.execute(QUERIES["fill_accounts"], SALE)
-            await connection.execute(QUERIES["fill_watermark"], SALE, first + count - 1)
-        await connection.execute(QUERIES["gather_statistics"])
-        await connection.execute(QUERIES["checkpoint"])
-    finally:
-        await connection.close()
 
 
 async def _lose_redis(stack: Stack, gate: Gate) -> tuple[tuple[float, float, float], list[float]]:

@@ -1,5 +1,6 @@
 """All parts of the benchmarks, in the order in which they run and are reported."""
 
+from loadtest.bench.parts.comparison import COMPARISON
 from loadtest.bench.parts.engine import ENGINE
 from loadtest.bench.parts.headline import HEADLINE
 from loadtest.bench.parts.http import HTTP
@@ -19,6 +20,7 @@ PARTS: tuple[Part, ...] = (
     WAITING,
     OVERLOAD,
     REBUILD,
+    COMPARISON,
     WAITING_ROOM,
     VERDICTS,
 )
