@@ -4,8 +4,8 @@ Needs neither the ledger nor the lead: the script is one atomic step however man
 and units must come back while Postgres is away, or while the leader hangs. Standbys sweep, too, but
 less often: they are there for what the leader leaves. A partition gets one bounded batch a round,
 so a storm of due holds in one sale keeps no other waiting. A hold whose record is lost is reported
-until a reconciliation repairs it; the sweep goes on without it. Where Redis' clock was set back, the
-sweep lets the partition's clock follow it.
+until a reconciliation repairs it; the sweep goes on without it. Where Redis' clock was set back,
+the sweep lets the partition's clock follow it.
 """
 
 import time
