@@ -2,12 +2,15 @@
 
 from collections.abc import AsyncIterator
 
+import asyncpg
 import pytest
 import pytest_asyncio
 import redis.asyncio
 
-from config.settings import Settings
+from config.settings import EventLogSettings, Settings
+from gateway.inventory.store import ReservationStore
 from tests.support.sales.judged_sale import JudgedSale, live_sale
+from tests.support.sales.partitions import open_store
 from tests.support.waiting import WAIT_SECONDS
 
 
@@ -30,3 +33,24 @@ async def judged_sale(
     """An intact sale with every kind of reservation."""
     async with live_sale(settings, redis_client, sale_id) as sale:
         yield sale
+
+
+@pytest_asyncio.fixture
+async def ledger(settings: Settings) -> AsyncIterator[asyncpg.Connection]:
+    """A connection to the ledger."""
+    connection = await asyncpg.connect(settings.postgres.dsn)
+    yield connection
+    await connection.close()
+
+
+@pytest_asyncio.fixture
+async def store(settings: Settings) -> AsyncIterator[ReservationStore]:
+    """The store of the reservations in Redis."""
+    async with open_store(settings.redis) as (_, opened):
+        yield opened
+
+
+@pytest.fixture
+def on_kafka(settings: Settings, kafka_event_log: EventLogSettings) -> Settings:
+    """The settings, with Kafka as the event log."""
+    return settings.model_copy(update={"event_log": kafka_event_log})

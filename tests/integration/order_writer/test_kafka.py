@@ -24,11 +24,6 @@ from tests.support.sales.pipeline import running
 from tests.support.waiting import WAIT_SECONDS, wait_until
 
 
-@pytest.fixture
-def on_kafka(settings: Settings, kafka_event_log: EventLogSettings) -> Settings:
-    return settings.model_copy(update={"event_log": kafka_event_log})
-
-
 @pytest_asyncio.fixture
 async def rig(on_kafka: Settings) -> AsyncIterator[Rig]:
     async with open_rig(on_kafka, log=KafkaLog(on_kafka.event_log)) as opened:

@@ -14,7 +14,7 @@ from gateway.inventory.store import ReservationStore
 from order_writer.service import run
 from tests.support.network.proxy import FaultyProxy
 from tests.support.sales.history import SKU, History, Rig, everything, open_rig
-from tests.support.sales.partitions import BOUNDS, one_item, open_store, token_of
+from tests.support.sales.partitions import BOUNDS, one_item, token_of
 from tests.support.sales.pipeline import create_sale, running
 from tests.support.sales.reserving import reserve
 from tests.support.waiting import wait_until
@@ -23,12 +23,6 @@ from tests.support.waiting import wait_until
 @pytest_asyncio.fixture
 async def rig(settings: Settings) -> AsyncIterator[Rig]:
     async with open_rig(settings) as opened:
-        yield opened
-
-
-@pytest_asyncio.fixture
-async def store(settings: Settings) -> AsyncIterator[ReservationStore]:
-    async with open_store(settings.redis) as (_, opened):
         yield opened
 
 

@@ -1,13 +1,11 @@
 """The reconciler's process on real servers: holds return, windows are kept, outboxes trimmed."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
 import asyncpg
 import msgspec
 import pytest
-import pytest_asyncio
 import redis.asyncio
 
 from config.settings import PostgresSettings, Settings
@@ -41,19 +39,6 @@ from tests.support.sales.reserving import reserve
 from tests.support.scripts.room import OPENING
 from tests.support.servers import unique
 from tests.support.waiting import wait_until
-
-
-@pytest_asyncio.fixture
-async def ledger(settings: Settings) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(settings.postgres.dsn)
-    yield connection
-    await connection.close()
-
-
-@pytest_asyncio.fixture
-async def store(settings: Settings) -> AsyncIterator[ReservationStore]:
-    async with open_store(settings.redis) as (_, opened):
-        yield opened
 
 
 @pytest.fixture

@@ -61,13 +61,6 @@ def on_kafka(own: Settings, kafka_event_log: EventLogSettings) -> Settings:
 
 
 @pytest_asyncio.fixture
-async def ledger(own: Settings) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(own.postgres.dsn)
-    yield connection
-    await connection.close()
-
-
-@pytest_asyncio.fixture
 async def store(own: Settings) -> AsyncIterator[ReservationStore]:
     async with open_store(own.redis) as (_, opened):
         yield opened

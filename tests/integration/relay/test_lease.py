@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import asyncpg
@@ -23,7 +23,7 @@ from gateway.inventory.store import ReservationStore
 from gateway.relay.producer import EventProducer, Outgoing
 from gateway.relay.relay import Relay, RelayConfig
 from order_writer.service import run as run_order_writer
-from tests.support.sales.partitions import BOUNDS, one_item, open_store
+from tests.support.sales.partitions import BOUNDS, one_item
 from tests.support.sales.pipeline import create_sale, running
 from tests.support.sales.reserving import buy
 from tests.support.sales.topic import read_topic
@@ -45,24 +45,6 @@ class Held(EventProducer):
         self.holding.set()
         await self.go_on.wait()
         return await super().produce(events)
-
-
-@pytest.fixture
-def on_kafka(settings: Settings, kafka_event_log: EventLogSettings) -> Settings:
-    return settings.model_copy(update={"event_log": kafka_event_log})
-
-
-@pytest_asyncio.fixture
-async def ledger(settings: Settings) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(settings.postgres.dsn)
-    yield connection
-    await connection.close()
-
-
-@pytest_asyncio.fixture
-async def store(settings: Settings) -> AsyncIterator[ReservationStore]:
-    async with open_store(settings.redis) as (_, opened):
-        yield opened
 
 
 @pytest_asyncio.fixture

@@ -1,15 +1,12 @@
 """The relay on real servers: every event reaches Kafka in order, untouched, whatever restarts."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from functools import partial
 
 import asyncpg
-import pytest
-import pytest_asyncio
 import redis.asyncio
 
-from config.settings import EventLogSettings, Settings
+from config.settings import Settings
 from config.stack.kafka import KafkaServer
 from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId, relay_key
@@ -19,7 +16,7 @@ from gateway.inventory.store import ReservationStore
 from gateway.relay.service import run as run_relay
 from order_writer.service import run as run_order_writer
 from reconciler.service import run as run_reconciler
-from tests.support.sales.partitions import BOUNDS, one_item, open_store
+from tests.support.sales.partitions import BOUNDS, one_item
 from tests.support.sales.pipeline import create_sale, running
 from tests.support.sales.reserving import buy
 from tests.support.sales.topic import read_topic
@@ -27,24 +24,6 @@ from tests.support.servers import unique
 from tests.support.waiting import WAIT_SECONDS, wait_until
 
 START = Position(0, 0)
-
-
-@pytest.fixture
-def on_kafka(settings: Settings, kafka_event_log: EventLogSettings) -> Settings:
-    return settings.model_copy(update={"event_log": kafka_event_log})
-
-
-@pytest_asyncio.fixture
-async def ledger(settings: Settings) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(settings.postgres.dsn)
-    yield connection
-    await connection.close()
-
-
-@pytest_asyncio.fixture
-async def store(settings: Settings) -> AsyncIterator[ReservationStore]:
-    async with open_store(settings.redis) as (_, opened):
-        yield opened
 
 
 async def open_partition(ledger: asyncpg.Connection, store: ReservationStore) -> PartitionId:
