@@ -104,7 +104,7 @@ async def test_a_primary_that_takes_no_writes_confirms_nothing(
                 assert (await store.reserve(partition, [request]))[0].outcome == outcome
             async with redis.asyncio.Redis.from_url(primary.url, protocol=2) as client:
                 await client.config_set("min-replicas-to-write", 2)
-            with pytest.raises(UnknownOutcome, match="takes no write"):
+            with pytest.raises(UnknownOutcome, match="refused the write to wait for"):
                 await store.reserve(partition, [request])
 
 
