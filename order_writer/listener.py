@@ -1,4 +1,4 @@
-"""NOTIFYs that wake the writer: a sale has changed, a replay is asked for."""
+"""NOTIFYs that wake the writer: a sale has changed, or a replay was requested."""
 
 import asyncio
 

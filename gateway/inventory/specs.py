@@ -155,7 +155,7 @@ def _check_window(spec: SaleSpec) -> None:
     ):
         if instant is not None and instant.tzinfo is None:
             raise SpecError(f"{name}: give the time zone, e.g. 2027-03-01T09:00:00Z")
-        if instant is not None and not 1970 <= instant.year < 5000:  # 14 digits of ms
+        if instant is not None and not 1970 <= instant.year < 5000:  # at most 14 digits in ms
             raise SpecError(f"{name}: the year must be from 1970 to 4999")
     if spec.opens_at and spec.closes_at and spec.closes_at <= spec.opens_at:
         raise SpecError("closes_at: must be after opens_at")

@@ -84,7 +84,7 @@ class Relay:
     async def run_round(self, partitions: Iterable[PartitionId]) -> bool:
         """Carry new events, waiting shortly for them; False when the log did not take all.
 
-        Raises LogUnavailable and redis-py's errors; nothing is lost by any of them.
+        Raises LogUnavailable and redis-py's errors; the next round then repeats the events.
         """
         await self._lead(partitions)
         self.metrics.partitions_led.set(len(self._positions))

@@ -1,9 +1,9 @@
 """The relay's process: discovers partitions in the ledger and carries their events until stopped.
 
-Any number of relays may run: one leads a partition at a time, and one that dies or hangs is taken
-over from within seconds. The ledger may be away: the partitions last seen are carried on. Redis or
-Kafka may be away: the relay waits, with growing pauses, and goes on from the last acknowledged
-event.
+Any number of relays may run: each partition has one leader at a time, and another relay takes over
+within seconds from a leader that dies or hangs. The ledger may be away: the partitions last seen
+are carried on. Redis or Kafka may be away: the relay waits, with growing pauses, and goes on from
+the last acknowledged event.
 """
 
 import asyncio

@@ -69,7 +69,7 @@ class Calls:
         self._sale_id = sale_id
         self._history = history
         self._tokens: dict[str, str] = {}
-        self._admissions: dict[str, str] = {}  # by id of a buyer who was let in
+        self._admissions: dict[str, str] = {}  # admission tokens by buyer id
         self._storefront = mint_token(self._secret, "storefront", "loadtest-shop")
         self._ops = mint_token(self._secret, "ops", "loadtest-ops")
 

@@ -14,7 +14,7 @@ from itertools import count, islice
 
 from loadtest.crowd.curves import Curve
 
-STEP_SECONDS = 0.01  # how finely the rate follows its curve
+STEP_SECONDS = 0.01  # the step in which the rate follows its curve
 
 
 @dataclass(frozen=True, slots=True)

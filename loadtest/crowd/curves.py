@@ -1,7 +1,7 @@
 """Shapes of a crowd: what share of the peak comes at each moment of a run.
 
 A curve takes the share of the run that is over (0 to 1) and gives the share of the peak (0 to 1).
-In a closed loop the peak is the number of users, in an open loop the arrivals a second.
+In a closed loop the peak is the number of users, in an open loop the arrivals per second.
 """
 
 import math

@@ -64,7 +64,7 @@ def add_options(parser: ArgumentParser, plan: Plan) -> None:
 
 
 def options_of(parsed: Namespace, plan: Plan) -> RunOptions:
-    """The run that was asked for."""
+    """The run that the options describe."""
     replaced = msgspec.structs.replace
     arrivals = replaced(
         plan.arrivals,

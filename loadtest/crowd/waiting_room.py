@@ -5,8 +5,8 @@ import gevent
 from loadtest.client.history import NO_ANSWER
 from loadtest.crowd.visitor import Visitor
 
-LOOK_AGAIN_SECONDS = 1.0  # where no answer has said when
-LOOK_AGAIN_MOST_SECONDS = 10.0  # so that a run's end is noticed
+LOOK_AGAIN_SECONDS = 1.0  # the pause when the answer names no pause
+LOOK_AGAIN_MOST_SECONDS = 10.0  # a visitor notices the end of a run within this time
 
 
 def enter(visitor: Visitor) -> bool:

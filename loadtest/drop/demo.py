@@ -32,7 +32,7 @@ class DemoResult(msgspec.Struct, frozen=True):
     sale_id: str
     verdict: Verdict
     figures: Figures
-    failures: tuple[str, ...]  # what went wrong beside the invariants
+    failures: tuple[str, ...]  # faults other than broken invariants
 
     @property
     def exit_code(self) -> int:

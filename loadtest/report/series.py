@@ -39,7 +39,7 @@ class Call(msgspec.Struct, frozen=True):
 class Series(msgspec.Struct, frozen=True):
     """A run by slices of `step_seconds`; every row is as long as `at_seconds`.
 
-    Rates are a second. `reserve_ms` has a row for p50 and p99 as sent, and p99 from the due time
+    Rates are per second. `reserve_ms` has a row for p50 and p99 as sent, and p99 from the due time
     where there was a timetable; None where a slice has no answer.
     """
 

@@ -28,7 +28,7 @@ class SaleItem(msgspec.Struct, frozen=True):
 
     @property
     def units(self) -> int:
-        """Units that the sale was given of this item."""
+        """Units of this item that the sale began with."""
         return self.stock if self.stock is not None else sum(self.locations.values())
 
 

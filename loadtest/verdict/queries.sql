@@ -18,7 +18,7 @@ CREATE TEMP TABLE moves (
 CREATE TEMP TABLE steps (
     partition integer, epoch integer, sequence bigint, type text, reservation_id text,
     buyer_id text,
-    clock_ms bigint,    -- when, on the partition's clock, which stands still during outages
+    clock_ms bigint,    -- the event's time on the partition's clock, which stands still during outages
     deadline_ms bigint  -- the hold's deadline on that clock, extensions up to here included
 ) ON COMMIT DROP;
 

@@ -69,7 +69,7 @@ class KafkaLog:
         self._heard_at = time.monotonic()
 
     def follow(self, marks: Sequence[Watermark]) -> None:
-        """The topic has every partition; which of them matter is the ledger's business."""
+        """Changes nothing: the topic has the events of every partition, and the ledger decides."""
         del marks
 
     async def fetch(self, most_entries: int, wait_seconds: float) -> Batch:

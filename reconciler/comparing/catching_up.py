@@ -20,7 +20,7 @@ async def wait_for_ledger(
 ) -> Position:
     """How far the ledger has applied the partition: at least `position`.
 
-    Raises LedgerBehind where it has not come so far within `timeout_seconds`.
+    Raises LedgerBehind when the ledger does not reach `position` within `timeout_seconds`.
     """
     applied = Position(0, 0)
 

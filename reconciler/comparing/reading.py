@@ -1,7 +1,7 @@
-"""Records of a partition as they lie in Redis, together with the number they stand at.
+"""Records of a partition as they lie in Redis, together with their number.
 
-Read in one MULTI, so that the number belongs to the values; written by nobody. The arrays are those
-of lua/include/record.lua.
+Number and values are read in one MULTI, so that they belong together; this module writes nothing.
+The arrays are those of lua/include/record.lua.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -34,7 +34,7 @@ class StoredRecord(Record, frozen=True, array_like=True):
 
     @property
     def position(self) -> Position:
-        """The number of its last event."""
+        """The number of the reservation's last event."""
         return Position(self.epoch, self.sequence)
 
 

@@ -2,9 +2,9 @@
 
 The fence keeps everybody out of it meanwhile. The ledger must first have applied all that the
 outbox and the event log still hold, while no relay leads; then it closes the epoch, in one
-transaction. Where Sentinels may have replaced the primary, none of that begins before an old one
-that was cut off has stopped writing (reconciler/rebuilding/isolation.py). The server's data is
-trusted only where its last event is exactly the ledger's: same number, same bytes. Otherwise the
+transaction. Where Sentinels may have replaced the primary, none of that begins before a former
+primary that was cut off has stopped writing (reconciler/rebuilding/isolation.py). The server's data
+is trusted only where its last event is exactly the ledger's: same number, same bytes. Otherwise the
 partition is rebuilt from the ledger. Every step may be repeated after a crash at any point; a
 partition that has a void number, or that the writer has stopped, stays closed and is reported.
 
@@ -136,7 +136,7 @@ class Recover:
         tail = await read_tail(self._context.reader, partition)
         if self._context.event_log.kind == "outbox":
             return await self._recover(partition, run_id, snapshot, tail)
-        # As long as the outbox has more than the ledger, a relay is of use.
+        # While the ledger lacks events of the outbox, a relay must go on carrying them.
         await self._require_applied(partition, tail)
         await self._relay.take_over(partition)
         try:

@@ -38,7 +38,7 @@ SELECT set_config('max_parallel_workers_per_gather', '0', true),
     set_config('work_mem', '64MB', true)
 
 -- name: read_in_order
--- The first rows come at once, along two indexes; to sort or hash all of them would come first.
+-- The first rows come at once, along two indexes; a sort or a hash would read all rows first.
 SELECT set_config('enable_sort', 'off', true), set_config('enable_hashjoin', 'off', true)
 
 -- name: rebuild_records

@@ -60,7 +60,7 @@ async def test_no_log_names_a_buyer(new_up: NewUp, monkeypatch: pytest.MonkeyPat
                     assert told.status != 500, (path, told.raw)
 
         await every_call()
-        # And while servers are gone, when there is most to say.
+        # Processes log most while servers are gone.
         for name in ("postgres", "redis"):
             pid = ready.pids[name][0]
             os.kill(pid, signal.SIGKILL)

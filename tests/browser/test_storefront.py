@@ -153,7 +153,7 @@ async def test_sold_out_too_late_paused_over_and_missing(
     await visitor.page.route(f"**/v1/sales/{sale}", lambda route: route.abort())
     await expect(
         visitor.page.locator("#trouble")
-    ).to_be_visible()  # so no earlier request is under way
+    ).to_be_visible()  # every earlier request has ended
     await shop.reserve(sale, "faster", "runner-41")
     await visitor.does("reserve")
     await expect(visitor.page.get_by_role("alert")).to_contain_text("just went")

@@ -1,5 +1,5 @@
-"""What runs for all tests, each with two gateway workers: `dropgate up` by itself, one that takes
-its time, and one whose Redis has replicas and a Sentinel.
+"""The systems that all chaos tests share, each with two gateway workers: a plain `dropgate up`, a
+patient `dropgate up`, and a `dropgate up` whose Redis has replicas and a Sentinel.
 """
 
 import os

@@ -1,5 +1,5 @@
-"""Sentinel replaces the primary while buyers come: by one that lacks the last writes, and while the
-old one still has clients.
+"""Sentinel replaces the primary while buyers come: the new primary lacks the last writes, or the
+old primary still has clients.
 """
 
 import asyncio

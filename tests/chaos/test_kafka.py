@@ -65,7 +65,7 @@ async def test_two_relays_at_once_and_one_that_slept_do_no_harm(kafka_up: Up) ->
             async with run.stopped("relay"):
                 await run.goes_on(served=30, fresh=8)
                 async with run.stopped("gateway"):
-                    await run.drained()  # by the other order writer
+                    await run.drained()  # the other order writer applies the rest
             await run.goes_on(served=30, fresh=8)
         await run.judge()
 

@@ -14,7 +14,7 @@ from tests.support.up import Up
 from tests.support.waiting import wait_until
 
 UNITS = 300
-TIMES = 6  # how often each is tried
+TIMES = 6  # how often each failure is tried
 HOLD_SECONDS = 6  # of the sale where holds run out
 LONG_HOLD_SECONDS = 600  # of the sale where every hold is resolved
 ALL_RESOLVED = replace(SHARES, lapses=0.0, cut=0.0)
@@ -59,7 +59,7 @@ async def a_payment_at_the_deadline(run: Trial, name: str) -> None:
     await wait_until(lambda: time.time() > deadline, "it is over")
     late = await run.pay(held)
     assert answers in ({200}, {410}, {200, 410})
-    assert late.status == (200 if 200 in answers else 410), "one winner, and told the same again"
+    assert late.status == (200 if 200 in answers else 410), "one winner; a retry gets its answer"
 
 
 async def a_timer_that_is_reset(run: Trial, name: str) -> None:

@@ -83,7 +83,7 @@ async def test_reservations_go_on_to_the_bound_while_broker_and_ledger_are_away(
             if also_away == "postgres":
                 await away.enter_async_context(run.stopped("postgres"))
             else:
-                run.kill(also_away)  # and it stays so: nobody starts it again while Kafka is down
+                run.kill(also_away)  # nobody starts it again while Kafka is down
             answers = await _reserved(run, BOUND_EVENTS + MORE)
             held = [a for a in answers if a.accepted]
             refused = [a for a in answers if (a.status, a.code) == (503, "ledger_behind")]

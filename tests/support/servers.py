@@ -211,7 +211,7 @@ async def _administer(server: PostgresServer, statement: str) -> None:
     async def done() -> bool:
         try:
             await connection.execute(statement)
-        except asyncpg.ObjectInUseError:  # by connections that were ended and are not gone yet
+        except asyncpg.ObjectInUseError:  # connections that were ended are not gone yet
             return False
         return True
 

@@ -1,4 +1,4 @@
-"""Prometheus' own tool, which knows whether a file is one that Prometheus takes."""
+"""Prometheus' own tool, which checks whether Prometheus accepts a file."""
 
 import shutil
 import subprocess

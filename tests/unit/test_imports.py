@@ -13,7 +13,6 @@ PACKAGES = ("config", "gateway", "loadtest", "lua", "order_writer", "reconciler"
 # What everybody may use: it imports nothing of the project.
 LEAVES = ("config.queries", "config.waiting")
 BASE = ("config.settings", *LEAVES)
-_WORDS = ("errors", "events", "keys")
 DOMAIN = (*BASE, "lua", "gateway.process", "gateway.inventory")
 
 API = (*DOMAIN, "gateway.admission")

@@ -205,8 +205,8 @@ class Reserve:
         return refusal(ask.facts, ask.partition, reply)
 
     async def insist(self, ask: Ask, doubt: Exception) -> Answer | Problem:
-        """The answer after a first try ended in `doubt`. An unknown outcome is asked for again,
-        with the reservation's id, until the deadline.
+        """The answer after a first try ended in `doubt`. After an unknown outcome the script is
+        called again, with the reservation's id, until the deadline.
         """
         try:
             return self.answer(ask, await self._ask_again(ask, doubt))

@@ -1,4 +1,4 @@
-"""A waiting room of a million buyers: memory of each, joins a second, time of a look."""
+"""A waiting room of a million buyers: memory of each buyer, joins per second, time of a look."""
 
 import time
 from hashlib import blake2b

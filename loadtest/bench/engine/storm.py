@@ -16,7 +16,7 @@ from loadtest.bench.say import Say
 PART = "storm"
 DUE_TIMEOUT_SECONDS = 90.0
 POLL_SECONDS = 0.1
-EXPIRE_BATCH = 500  # what the sweeper asks for in one call
+EXPIRE_BATCH = 500  # the most holds that the sweeper returns in one call
 STORM_TIMEOUT_SECONDS = 120.0
 CALM_SECONDS = 2.0
 RESERVES_PER_SECOND = 500

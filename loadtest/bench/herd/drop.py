@@ -20,7 +20,7 @@ from loadtest.client.answers import Answer, Asked, remembered, understood
 from loadtest.client.history import NO_ANSWER, History
 from loadtest.client.target import mint_token
 
-RETRY_SECONDS = 1.0  # what Retry-After says, and what a client without an answer waits
+RETRY_SECONDS = 1.0  # the value of Retry-After, and the pause of a client without an answer
 TRIES_MOST = 60
 ALL_DONE_TIMEOUT_SECONDS = 900.0
 SOLD_OUT = Answer(code="sold_out")

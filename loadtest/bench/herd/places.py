@@ -54,7 +54,7 @@ class Places(Generic[Job]):
                     try:
                         await loop.create_connection(lambda: _Place(self), self._host, self._port)
                     except OSError:
-                        break  # again after the pause
+                        break  # the loop tries again after the pause
                 await asyncio.sleep(WATCH_PAUSE_SECONDS)
                 self.wake(len(self.idle))
                 for place in list(self.all):

@@ -35,12 +35,12 @@ class WrkResult(msgspec.Struct, frozen=True):
 
     @property
     def accepted_per_second(self) -> float:
-        """2xx answers a second."""
+        """2xx answers per second."""
         return (self.requests - self.refused) / self.seconds
 
     @property
     def refused_per_second(self) -> float:
-        """Answers outside 2xx and 3xx a second."""
+        """Answers outside 2xx and 3xx per second."""
         return self.refused / self.seconds
 
 

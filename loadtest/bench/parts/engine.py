@@ -1,7 +1,7 @@
 """The part `engine`: the scripts alone, on a Redis of their own and one of its cores.
 
 How fast they reserve, what a hold takes of memory, what many live holds cost a reserve, and what
-happens when all of them come due at once.
+happens when all holds come due at once.
 """
 
 from loadtest.bench.engine import holds, rates, storm

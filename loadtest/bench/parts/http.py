@@ -16,7 +16,7 @@ SHOWN_METRICS = ("per_second", "ledger_per_second", "p50_ms", "p99_ms", "server_
 
 
 def _lines(results: Results) -> Lines:
-    """By number of buyers, and within a number in the order of the contestants."""
+    """Lines sorted by the number of buyers, then in the order of the contestants."""
     order = list(TITLES)
     own = [s for s in results.summaries() if s.part == PART]
     own.sort(key=lambda s: (int(s.setting.split()[0]), order.index(s.contestant)))

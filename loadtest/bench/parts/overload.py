@@ -90,7 +90,7 @@ async def _run(options: Options, results: Results, say: Say) -> None:
 
 
 async def _accepted_per_second(stack: Stack, sale_id: str, seconds: float) -> float:
-    """Events of the partition a second, once the crowd has connected; every event is an accept."""
+    """Accepts per second once the crowd has connected; every event is an accept."""
     redis = Redis.from_url(stack.running.redis, protocol=2)
     try:
         await asyncio.sleep(SETTLING_SECONDS)

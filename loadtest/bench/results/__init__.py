@@ -1,1 +1,1 @@
-"""Numbers of a run, and the rows, tables and charts that are made of them."""
+"""Numbers of a run, and the rows, tables and charts made from these numbers."""

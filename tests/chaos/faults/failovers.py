@@ -1,7 +1,7 @@
 """Faults after which another Redis is the primary, and the old one comes back as a replica of it.
 
-They take turns with all other faults, so the primary that is lost may be one that was promoted
-before, and what the last fault broke may not be mended yet.
+They take turns with all other faults, so the lost primary may be a promoted replica, and
+the damage of the last fault may not be mended yet.
 """
 
 import asyncio

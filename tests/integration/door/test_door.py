@@ -180,7 +180,7 @@ async def test_made_up_sales_cannot_starve_those_that_are_known(settings: Settin
                 asyncio.create_task(api.call("GET", f"/v1/sales/made-up-{number}"))
                 for number in range(30)
             ]
-            for _ in range(20):  # by now as many wait as may
+            for _ in range(20):  # as many requests as the bound allows wait now
                 assert (await api.call("GET", "/livez")).status == 200
             assert (await api.reserve(sale, "b", "key")).status == 201
             assert (await api.call("GET", "/readyz")).body["postgres"] == "up"

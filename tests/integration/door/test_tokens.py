@@ -84,7 +84,7 @@ async def test_a_gateway_follows_the_keys_of_a_server(settings: Settings) -> Non
             jwks_least_pause_seconds=0.05, jwks_stale_seconds=1.0,
         )  # fmt: skip
         async with serving(auth) as api:
-            sale = await api.open_sale()  # by tokens of the shared secret
+            sale = await api.open_sale()  # with tokens of the shared secret
             path = f"/v1/sales/{sale}/reservations"
             sent = {"lines": [{"sku": "shirt", "quantity": 1}]}
             key = {"Idempotency-Key": "k"}

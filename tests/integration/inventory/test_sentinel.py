@@ -67,7 +67,7 @@ async def test_the_sentinel_with_the_newest_configuration_is_believed(
     old, new = sentinels
     for settings in (watched(old, new), watched(new, old)):
         assert (await Primary(settings).locate()).port == primaries[1].port
-    await new.stop()  # who is asked by nobody but those cut off with it
+    await new.stop()  # only clients that are cut off with this Sentinel ask it
     assert (await Primary(watched(old, new)).locate()).port == primaries[0].port
     await old.stop()
     with pytest.raises(Recovering, match="no Sentinel"):

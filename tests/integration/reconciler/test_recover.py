@@ -440,7 +440,7 @@ async def test_a_recovery_does_not_wait_for_ever_for_an_offset_that_was_not_comm
     monkeypatch.setattr(AIOKafkaConsumer, "commit", fails_at_first)
     async with running(run_relay, on_kafka), pipeline(on_kafka):
         await wait_until(applied)
-        await restart(server)  # and nobody buys: no new event would move the offsets
+        await restart(server)  # nobody buys, so no new event moves the offsets
         assert (await recovered(store, partition)).epoch == 2
     assert failures < 0
 

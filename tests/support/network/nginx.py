@@ -73,7 +73,7 @@ class Nginx(Server):
                 aiohttp.ClientSession() as session,
                 session.get(f"{self.url}/livez") as response,
             ):
-                return response.status == 404  # which is not for buyers
+                return response.status == 404  # the path is not for buyers
         except aiohttp.ClientConnectionError:
             return False
 

@@ -133,7 +133,7 @@ class FaultyProxy:
                 self._injected = b""
                 await sink.drain()
         except ConnectionError:
-            pass  # as above
+            pass  # a cut, ours or the peer's: both directions end
         finally:
             self._end(sink)
 

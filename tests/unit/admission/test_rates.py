@@ -25,7 +25,7 @@ class Exact:
         self._paid: dict[str, float] = {}
 
     def take(self, caller: str, now: float) -> bool:
-        """Whether the caller may, which is counted then."""
+        """Whether the call is allowed; only an allowed call is counted."""
         paid = max(self._paid.get(caller, 0.0), now) + self._interval
         if paid - now > self._window:
             return False
@@ -111,10 +111,10 @@ def test_each_limit_has_its_callers() -> None:
         return "" if refusal is None else refusal.rate.name
 
     assert [asks(BUYER, "n1", "s") for _ in range(3)] == ["", "", "network"]
-    assert asks(None, "n1", None) == "network"  # without a token, the network all the same
+    assert asks(None, "n1", None) == "network"  # the network counts calls without a token, too
     assert asks(BUYER, "n2", "s") == ""
     assert asks(BUYER, "n2", "s") == "sale"
-    assert asks(None, "n2", None) == ""  # what was refused has counted nowhere
+    assert asks(None, "n2", None) == ""  # a refused call is counted against no limit
     assert asks(None, "n3", None) == "gateway"
     assert [asks(SHOP, "n1", "s") for _ in range(2)] == ["", "storefront"]
     assert [asks(OPERATOR, "n1", "s") for _ in range(2)] == ["", "ops"]

@@ -89,7 +89,7 @@ def test_without_proxies_no_header_is_read() -> None:
     addresses = ClientAddresses((), XFF)
     headers = CIMultiDictProxy(CIMultiDict({XFF: "203.0.113.9"}))
     assert addresses.client_of("127.0.0.1", headers) == "127.0.0.1"
-    assert addresses.proxied("127.0.0.1", headers)  # and still it may be shared
+    assert addresses.proxied("127.0.0.1", headers)  # a proxied address may be shared
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def test_every_route_is_of_one_kind() -> None:
 
 def test_requests_in_flight_are_a_bound_of_their_own() -> None:
     load = Load(100, 1.0, lambda: 0.0)
-    load.in_flight = 101  # the one that asks and a hundred others
+    load.in_flight = 101  # the call that asks, and a hundred other calls
     assert load.sheds(Work.RESERVING)
     with load.waiting():  # for its caller's body: no work
         assert not load.sheds(Work.RESERVING)
@@ -80,7 +80,8 @@ def test_as_many_reserves_are_refused_as_are_too_many(share: float, part: float)
     load.in_flight = BUSY_IN_FLIGHT
     load.note(0.0)
     assert load.part_shed(Work.RESERVING) == pytest.approx(part)
-    assert load.part_shed(Work.JOINING) == 1.0  # whom nothing was promised, all of them
+    # Buyers who join have been promised nothing yet, so every join is refused.
+    assert load.part_shed(Work.JOINING) == 1.0
     refused = sum(load.sheds(Work.RESERVING) for _ in range(1000))
     assert 1000 * part - 150 <= refused <= 1000 * part + 150
 

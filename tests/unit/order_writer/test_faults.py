@@ -20,7 +20,7 @@ async def test_only_a_lost_connection_is_no_defect(
     before = loop.get_exception_handler()
     loop.set_exception_handler(handle_lost_connection)
     try:
-        loop.create_future().set_exception(error)  # and nobody has it any more
+        loop.create_future().set_exception(error)  # no reference to the future is left
         gc.collect()
     finally:
         loop.set_exception_handler(before)
