@@ -18,6 +18,8 @@ from config.stack.supervisor import ProcessUnit, Supervisor
 # The time a gateway worker has to answer the requests that it has accepted.
 STOP_WORKER_SECONDS = 10.0
 
+_log = structlog.get_logger()
+
 
 def gateway(
     workers: Annotated[
@@ -119,11 +121,10 @@ def _make_topics(settings: Settings) -> None:
 
 
 async def _supervise_workers(settings: Settings, stop: asyncio.Event) -> None:
-    log = structlog.get_logger()
     inherited = {
         variable: value for variable, value in os.environ.items() if not variable.startswith(PREFIX)
     }
-    supervisor = Supervisor(lambda: log.info("workers", action="supervise", **supervisor.pids()))
+    supervisor = Supervisor(lambda: _log.info("workers", action="supervise", **supervisor.pids()))
     await supervisor.start(
         [
             ProcessUnit(
