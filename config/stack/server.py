@@ -131,11 +131,6 @@ class Server(abc.ABC):
         """Send a signal to the server's own process, as a fault would."""
         os.kill(self.pid, number)
 
-    async def wait_ready(self, timeout_seconds: float) -> None:
-        """Wait until the server answers. Raises `StackError` after the time."""
-        if not await poll_until(self.ready, timeout_seconds, first_seconds=POLL_SECONDS):
-            raise StackError(f"{self.name} did not answer within {timeout_seconds:.0f} s")
-
     async def _serves_within(self, timeout_seconds: float) -> bool:
         """Whether the server just started answers within the time; False as soon as it ends."""
 

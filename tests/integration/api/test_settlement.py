@@ -28,8 +28,6 @@ from tests.support.command import dropgate
 from tests.support.sales.pipeline import pipeline, running
 from tests.support.waiting import WAIT_SECONDS, wait_until
 
-MONEY = {"amount": 1999, "currency": "EUR"}
-
 
 async def settled(api: Api, sale: str) -> Reply:
     """Close, and settle as soon as the ledger has everything."""
