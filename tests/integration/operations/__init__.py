@@ -1,0 +1,1 @@
+"""What operators watch, on a real gateway: sales, figures, gauges, audit log, reconciliations."""
