@@ -1,1 +1,1 @@
-"""Settings, logs, commands, waiting, and what every process does beside its work."""
+"""Settings, logs, commands, waiting, jars, and what every process does beside its work."""

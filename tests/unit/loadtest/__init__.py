@@ -1,1 +1,1 @@
-"""The load's plans, its HTTP client, and the parts of the verdict."""
+"""The load's plans, its HTTP client, the parts of the verdict, and the benchmarks."""

@@ -14,7 +14,7 @@ from config.stack import foreground
 from tests.support.terminal import CTRL_C, CTRL_Z, Terminal, terminal
 from tests.support.waiting import WAIT_SECONDS, wait_until_blocking
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 FOREGROUND = f"{sys.executable} -m config.stack.foreground "
 # A program that ends well at Ctrl-C, as the demo does.
 PROGRAM = """

@@ -1,0 +1,1 @@
+"""Scripts of a whole partition: loading, state, stock, reading, recovery, repair, trimming."""

@@ -1,0 +1,1 @@
+"""Scripts of one reservation: reserve, and every edge from a hold to its end."""

@@ -1,0 +1,1 @@
+"""Scripts of a waiting room: joining, drawing, calling, leaving, control."""
