@@ -23,6 +23,8 @@ from typing import NamedTuple
 NUMBER_BYTES = 5
 INSTANT_BYTES = 6
 SIGNATURE_BYTES = 16
+# A ticket is as long in base64url, without padding: its bytes are a multiple of three.
+TICKET_CHARACTERS = (NUMBER_BYTES + SIGNATURE_BYTES) * 4 // 3
 NUMBER_MAX = 2 ** (8 * NUMBER_BYTES) - 1
 
 _URL_TO_STANDARD = bytes.maketrans(b"-_", b"+/")

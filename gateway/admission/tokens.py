@@ -106,7 +106,7 @@ def _header_of(segment: bytes) -> _Header | None:
 
 
 def is_subject(text: str) -> bool:
-    """Whether a text can name a buyer or a service: 1-128 bytes of printable characters."""
+    """Whether a text can name a buyer or a service: 1 to SUBJECT_BYTES_MAX bytes, printable."""
     return text.isprintable() and 1 <= len(text.encode()) <= SUBJECT_BYTES_MAX
 
 
@@ -208,7 +208,9 @@ class TokenVerifier:
         if self._audience not in audiences:
             raise InvalidToken("the token is for another audience")
         if not is_subject(claims.sub):
-            raise InvalidToken("the token's sub is not 1 to 128 bytes of printable text")
+            raise InvalidToken(
+                f"the token's sub is not 1 to {SUBJECT_BYTES_MAX} bytes of printable text"
+            )
         return claims
 
 

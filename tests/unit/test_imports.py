@@ -163,7 +163,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "config.commands": PACKAGES,
     "config.commands.operations": (
         *("config.client", "config.commands.options", "config.commands.shared"),
-        "gateway.admission.waiting_room.draw",
+        *("gateway.admission.passes", "gateway.admission.waiting_room.draw"),
     ),
 }
 # More modules than this side by side, and a stranger does not find the room.

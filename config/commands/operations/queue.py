@@ -21,8 +21,6 @@ queue_app = typer.Typer(
 )
 # Up to so many places, all places of a draw are computed: that takes some seconds.
 WHOLE_DRAW_MAX = 1_000_000
-TICKET_CHARACTERS = 28
-NUMBER_BYTES = 5
 
 
 sale_command(
@@ -123,6 +121,8 @@ def _print_place(found: dict[str, Any], ticket: str) -> None:
 
 
 def _number_on(ticket: str) -> int:
+    from gateway.admission.passes import NUMBER_BYTES, TICKET_CHARACTERS
+
     if ticket.isascii() and ticket.isdigit() and int(ticket) >= 1:
         return int(ticket)
     if len(ticket) != TICKET_CHARACTERS:

@@ -1,4 +1,4 @@
-"""The operator behind a request, and the longest reason an operator may give."""
+"""The operator behind a request."""
 
 from aiohttp import web
 
@@ -6,8 +6,6 @@ from gateway.admission.tokens import Principal
 from gateway.api.contract.endpoints import REQUEST_ID
 from gateway.api.contract.versions import wanted_version
 from gateway.api.ledger.audit import Caller
-
-REASON_BYTES_MAX = 255
 
 
 def caller_of(request: web.Request, principal: Principal) -> Caller:

@@ -3,12 +3,12 @@
 from aiohttp import web
 
 from gateway.admission.tokens import SUBJECT_BYTES_MAX, Principal
-from gateway.api.calls.callers import REASON_BYTES_MAX, caller_of
+from gateway.api.calls.callers import caller_of
 from gateway.api.contract.bodies import Decoder, check_text, read_body
 from gateway.api.contract.endpoints import Call
 from gateway.api.contract.problems import Answer
 from gateway.api.contract.rendering import json_answer
-from gateway.api.contract.requests import EmptyBody, QueueRateBody, QueueRevokeBody
+from gateway.api.contract.requests import LINE_BYTES_MAX, EmptyBody, QueueRateBody, QueueRevokeBody
 from gateway.api.contract.schemas import QueueLeft
 from gateway.api.queue.audit_page import AUDIT_PAGE
 from gateway.api.queue.control import QueueOperations
@@ -86,7 +86,7 @@ class QueueHandlers:
         raw = await read_body(request, self._max_body_bytes)
         body = _revoke.decode(request.headers, raw)
         buyer_id = check_text("buyer_id", body.buyer_id, SUBJECT_BYTES_MAX)
-        reason = check_text("reason", body.reason, REASON_BYTES_MAX)
+        reason = check_text("reason", body.reason, LINE_BYTES_MAX)
         sale_id, caller = request.match_info["sale"], caller_of(request, principal)
         return json_answer(200, await self._operations.revoke(sale_id, buyer_id, reason, caller))
 

@@ -6,7 +6,13 @@ from gateway.admission.tokens import SUBJECT_BYTES_MAX, Principal, Scope
 from gateway.api.contract.bodies import Decoder, check_text, idempotency_key, query_of, read_body
 from gateway.api.contract.problems import Answer, Problem, not_found
 from gateway.api.contract.rendering import REPLAYED, json_answer
-from gateway.api.contract.requests import ConfirmBody, EmptyBody, ExtendBody, ReturnBody
+from gateway.api.contract.requests import (
+    LINE_BYTES_MAX,
+    ConfirmBody,
+    EmptyBody,
+    ExtendBody,
+    ReturnBody,
+)
 from gateway.api.contract.schemas import OrdersAnswer
 from gateway.api.reservations.changes import ReservationService, may_see
 from gateway.api.reservations.orders import OrderBook, pending_order
@@ -17,7 +23,6 @@ _confirm = Decoder(ConfirmBody)
 _extend = Decoder(ExtendBody)
 _return = Decoder(ReturnBody)
 _empty = Decoder(EmptyBody)
-REFERENCE_BYTES_MAX = 255
 
 
 class ReservationHandlers:
@@ -49,7 +54,7 @@ class ReservationHandlers:
     async def confirm(self, request: web.Request, _principal: Principal) -> Answer:
         """POST /v1/reservations/{id}/confirm."""
         body = _confirm.decode(request.headers, await self._body(request))
-        check_text("payment_reference", body.payment_reference, REFERENCE_BYTES_MAX)
+        check_text("payment_reference", body.payment_reference, LINE_BYTES_MAX)
         return _resolved(200, await self._reservations.confirm(request.match_info["id"], body))
 
     async def cancel(self, request: web.Request, principal: Principal) -> Answer:
@@ -67,7 +72,7 @@ class ReservationHandlers:
     async def return_units(self, request: web.Request, _principal: Principal) -> Answer:
         """POST /v1/reservations/{id}/returns."""
         body = _return.decode(request.headers, await self._body(request))
-        check_text("reason", body.reason, REFERENCE_BYTES_MAX)
+        check_text("reason", body.reason, LINE_BYTES_MAX)
         key = idempotency_key(request.headers)
         done = await self._reservations.return_units(request.match_info["id"], key, body)
         return _resolved(201, done)

@@ -3,7 +3,7 @@
 from aiohttp import web
 
 from gateway.admission.tokens import Principal
-from gateway.api.calls.callers import REASON_BYTES_MAX, caller_of
+from gateway.api.calls.callers import caller_of
 from gateway.api.contract.bodies import (
     SPEC_MAX_BYTES,
     Decoder,
@@ -16,7 +16,7 @@ from gateway.api.contract.endpoints import Call
 from gateway.api.contract.operator_schemas import SaleAnswer
 from gateway.api.contract.problems import Answer
 from gateway.api.contract.rendering import REPLAYED, json_answer
-from gateway.api.contract.requests import AdjustBody, EmptyBody
+from gateway.api.contract.requests import LINE_BYTES_MAX, AdjustBody, EmptyBody
 from gateway.api.contract.versions import is_known, version_tag
 from gateway.api.sales.accounting import CSV, accounting_csv, prefers_csv
 from gateway.api.sales.changes import SaleOperations
@@ -88,7 +88,7 @@ class SaleHandlers:
         """POST /v1/sales/{sale}/stock-adjustments."""
         raw = await read_body(request, self._max_body_bytes)
         body = _adjust.decode(request.headers, raw)
-        check_text("reason", body.reason, REASON_BYTES_MAX)
+        check_text("reason", body.reason, LINE_BYTES_MAX)
         key = optional_idempotency_key(request.headers)
         caller = caller_of(request, principal)
         done = await self._adjustments.adjust(request.match_info["sale"], key, body, caller)
@@ -97,7 +97,7 @@ class SaleHandlers:
     async def preview_adjustment(self, request: web.Request, principal: Principal) -> Answer:
         """POST /v1/sales/{sale}/stock-adjustments/preview."""
         body = _adjust.decode(request.headers, await read_body(request, self._max_body_bytes))
-        check_text("reason", body.reason, REASON_BYTES_MAX)
+        check_text("reason", body.reason, LINE_BYTES_MAX)
         caller = caller_of(request, principal)
         shown = await self._adjustments.preview(request.match_info["sale"], body, caller)
         return json_answer(200, shown)

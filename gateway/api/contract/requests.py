@@ -7,18 +7,17 @@ from typing import Annotated
 
 import msgspec
 
+from gateway.admission.tokens import SUBJECT_BYTES_MAX
 from gateway.inventory.specs import Name
 
 Quantity = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
 Delta = Annotated[int, msgspec.Meta(ge=-1_000_000_000, le=1_000_000_000)]
 # Text without control characters. The scripts bound its length in bytes, so handlers check that
 # too.
-Line255 = Annotated[
-    str, msgspec.Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$(?!\n)")
-]
-BuyerId = Annotated[
-    str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]*$(?!\n)")
-]
+LINE_BYTES_MAX = 255
+_PRINTED = r"^[^\x00-\x1f\x7f]*$(?!\n)"
+TextLine = Annotated[str, msgspec.Meta(min_length=1, max_length=LINE_BYTES_MAX, pattern=_PRINTED)]
+BuyerId = Annotated[str, msgspec.Meta(min_length=1, max_length=SUBJECT_BYTES_MAX, pattern=_PRINTED)]
 
 
 class _Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -46,7 +45,7 @@ class ReserveBody(_Body, frozen=True):
 class ConfirmBody(_Body, frozen=True):
     """`lines`: the units to confirm; without lines the whole reservation."""
 
-    payment_reference: Line255
+    payment_reference: TextLine
     lines: Lines | None = None
 
 
@@ -60,7 +59,7 @@ class ReturnBody(_Body, frozen=True):
     """`lines`: the units to return; without lines every unit not yet returned."""
 
     restock: bool
-    reason: Line255
+    reason: TextLine
     lines: Lines | None = None
 
 
@@ -69,7 +68,7 @@ class AdjustBody(_Body, frozen=True):
 
     sku: Name
     delta: Delta
-    reason: Line255
+    reason: TextLine
     location: Name | None = None
 
 
@@ -93,7 +92,7 @@ class QueueRevokeBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The buyer to remove, and the reason for the audit log."""
 
     buyer_id: BuyerId
-    reason: Line255
+    reason: TextLine
 
 
 class DemoPaymentBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
