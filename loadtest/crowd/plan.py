@@ -64,7 +64,7 @@ class RoomPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class BuyerPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Think times, and the shares of buyers who do something else than buy once and pay."""
 
-    think_seconds: Span = (0.2, 1.5)  # between the hold and what becomes of it
+    think_seconds: Span = (0.2, 1.5)  # the time between a hold and its end
     pause_seconds: Span = (0.0, 0.3)  # before a user of the closed loop is the next visitor
     repeats: float = 0.1  # share that sends the key again after the answer
     comes_back: float = 0.2  # share that asks once more after a refusal, with a new key

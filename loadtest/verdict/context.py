@@ -19,7 +19,7 @@ class Drain:
 
     @property
     def done(self) -> bool:
-        """Everything had arrived."""
+        """Whether every event had arrived."""
         return not self.remaining
 
 

@@ -429,7 +429,7 @@ FROM ledger_events WHERE sale_id = $1 AND type = 'reserve'
 ORDER BY partition, epoch, sequence;
 
 -- name: watermark_now
--- One look of the lag sampler: how far the ledger is, and when that was read.
+-- One reading of the lag sampler: the position of the ledger, and the time of the reading.
 SELECT partition, epoch, sequence,
        (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS seen_at_ms
 FROM watermarks WHERE sale_id = $1;

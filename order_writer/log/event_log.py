@@ -48,7 +48,7 @@ class Foreign(msgspec.Struct, frozen=True, gc=False):
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """What one fetch brought."""
+    """The result of one fetch."""
 
     entries: list[LogEntry]
     foreign: list[Foreign]

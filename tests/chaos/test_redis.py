@@ -126,7 +126,7 @@ async def test_a_loss_before_the_last_one_is_mended_is_mended_with_it(up: Up) ->
                 await run.drained()  # though Redis is older than the ledger now
                 async with run.redis() as redis:
                     await retype_key(redis, run.sale_id, "meta")
-                    await run.drained()  # though the partition's position cannot be read
+                    await run.drained()  # the partition's position cannot be read
                     await lose_key(redis, run.sale_id, "buyers")
             await run.goes_on(served=20, fresh=5)
         await run.judge()

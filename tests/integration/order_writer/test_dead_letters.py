@@ -217,7 +217,7 @@ async def test_a_partition_the_ledger_does_not_know_is_set_aside(rig: Rig, sale_
 
 
 async def test_a_fault_of_the_server_is_no_poison(rig: Rig, sale_id: str) -> None:
-    """The row is locked by somebody else for longer than the lock time-out: waited for."""
+    """A row locked for longer than the lock time-out is waited for."""
     (history,) = await rig.open_sale(sale_id)
     history.load()
     async with rig.ledger.transaction():
