@@ -127,6 +127,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "gateway.inventory.events",
         "gateway.inventory.keys",
     ),
+    "gateway.inventory.settled": DOMAIN,
     "gateway.inventory": (*BASE, "lua", "gateway.process"),
     "gateway.admission": DOMAIN,
     # The waiting room knows nothing of tokens, rates and load.
@@ -248,6 +249,7 @@ def test_imports_point_one_way() -> None:
         ("gateway.inventory.store", "from gateway.api import parts"),
         ("gateway.admission.waiting_room.room", "from gateway.admission import tokens"),
         ("gateway.inventory.redis.pool", "from gateway.inventory import store"),
+        ("gateway.inventory.settled.retirement", "from gateway.api.sales import settlement"),
         ("gateway.process.postgres", "from gateway.inventory import keys"),
         ("gateway.relay.service", "import order_writer.service"),
         ("order_writer.service", "from reconciler import by_hand"),
