@@ -3,11 +3,8 @@
 import asyncio
 import csv
 import io
-import os
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import aiohttp
 import asyncpg
@@ -17,14 +14,13 @@ import redis.asyncio
 from aiokafka import AIOKafkaConsumer
 
 from config.settings import EventLogSettings, Settings
-from config.sources import environment_of
 from gateway.admission.waiting_room.checkpoints import Checkpoints, RoomRecord
 from gateway.inventory.errors import Recovering
 from gateway.relay.service import run as run_relay
 from order_writer.service import run as run_order_writer
 from reconciler.service import run as run_reconciler
 from tests.support.api import Api, Reply, serving, token_of
-from tests.support.command import dropgate
+from tests.support.command import dropgate, process_of
 from tests.support.sales.pipeline import pipeline, running
 from tests.support.waiting import WAIT_SECONDS, wait_until
 
@@ -267,27 +263,12 @@ async def settled_with_its_keys(api: Api, client: "redis.asyncio.Redis") -> str:
     return sale
 
 
-@contextmanager
-def gateway_process(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
-    """A `dropgate gateway` of its own, killed at the end."""
-    clean = {name: value for name, value in os.environ.items() if "DROPGATE_" not in name}
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "config.cli", "gateway"],
-        env={**clean, **environment_of(settings)},
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-
-
 async def test_the_keys_that_a_killed_gateway_left_are_removed_by_the_reconciler(
     settings: Settings, redis_client: "redis.asyncio.Redis"
 ) -> None:
     url = f"http://{settings.gateway.host}:{settings.gateway.port}"
     async with aiohttp.ClientSession() as session, running(run_order_writer, settings):
-        with gateway_process(settings) as gateway:
+        with process_of("gateway", settings) as gateway:
 
             async def ready() -> bool:
                 try:

@@ -1,12 +1,8 @@
 """Who leads among several reconcilers: a frozen, a cut-off and a replaced leader."""
 
 import asyncio
-import os
 import signal
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -16,7 +12,6 @@ import pytest_asyncio
 from prometheus_client.parser import text_string_to_metric_families
 
 from config.settings import MetricsSettings, Settings
-from config.sources import environment_of
 from config.stack.redis import RedisServer
 from config.stack.server import free_port
 from gateway.inventory.keys import PartitionId
@@ -25,6 +20,7 @@ from gateway.inventory.store import ReservationStore
 from order_writer.service import run as run_order_writer
 from reconciler.context import QUERIES
 from reconciler.service import run as run_reconciler
+from tests.support.command import process_of
 from tests.support.network.proxy import FaultyProxy
 from tests.support.sales.partitions import BOUNDS, one_item, open_store
 from tests.support.sales.pipeline import create_sale, running
@@ -74,21 +70,6 @@ async def leads(settings: Settings) -> bool:
     )
 
 
-@contextmanager
-def reconciler_process(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
-    """A `dropgate reconciler` of its own, killed at the end."""
-    clean = {name: value for name, value in os.environ.items() if "DROPGATE_" not in name}
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "config.cli", "reconciler"],
-        env={**clean, **environment_of(settings)},
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-
-
 async def test_a_frozen_leader_is_replaced_and_due_holds_return_meanwhile(
     settings: Settings,
     ledger: asyncpg.Connection,
@@ -110,9 +91,9 @@ async def test_a_frozen_leader_is_replaced_and_due_holds_return_meanwhile(
         applied = await ledger.fetchval("SELECT sequence FROM watermarks")
         return account.held == 0 and applied == (await store.snapshot(partition)).sequence
 
-    with reconciler_process(frozen_settings) as frozen:
+    with process_of("reconciler", frozen_settings) as frozen:
         await wait_until(lambda: leads(frozen_settings), "the first leads")
-        with reconciler_process(other_settings):
+        with process_of("reconciler", other_settings):
             async with running(run_order_writer, settings):
                 buying = asyncio.ensure_future(buy())
                 await wait_until(lambda: bought > 100)
@@ -144,7 +125,7 @@ async def test_a_standby_returns_due_holds(
     async def returned() -> bool:
         return (await store.snapshot(partition)).accounts[0].held == 0
 
-    with reconciler_process(leader_settings) as leader:
+    with process_of("reconciler", leader_settings) as leader:
         await wait_until(lambda: leads(leader_settings), "the first leads")
         async with running(run_reconciler, standby_settings):
             leader.send_signal(signal.SIGSTOP)

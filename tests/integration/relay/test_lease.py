@@ -1,12 +1,8 @@
 """Several relays: one leads a partition, another takes over, and an old leader does no harm."""
 
 import asyncio
-import os
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import asyncpg
 import pytest
@@ -14,7 +10,6 @@ import pytest_asyncio
 import redis.asyncio
 
 from config.settings import EventLogSettings, Settings
-from config.sources import environment_of
 from gateway.inventory.keys import PartitionId, relay_key
 from gateway.inventory.leases import Leases, owner_name
 from gateway.inventory.opening import open_sale
@@ -23,6 +18,7 @@ from gateway.inventory.store import ReservationStore
 from gateway.relay.producer import EventProducer, Outgoing
 from gateway.relay.relay import Relay, RelayConfig
 from order_writer.service import run as run_order_writer
+from tests.support.command import process_of
 from tests.support.sales.partitions import BOUNDS, one_item
 from tests.support.sales.pipeline import create_sale, running
 from tests.support.sales.reserving import buy
@@ -54,21 +50,6 @@ async def partition(ledger: asyncpg.Connection, store: ReservationStore) -> Part
     return made
 
 
-@contextmanager
-def relay_process(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
-    """A `dropgate relay` of its own, killed at the end."""
-    clean = {name: value for name, value in os.environ.items() if "DROPGATE_" not in name}
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "config.cli", "relay"],
-        env={**clean, **environment_of(settings)},
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-
-
 async def leader(client: redis.asyncio.Redis, partition: PartitionId) -> int:
     """The process id of the relay that leads, 0 where none does."""
     owner = await client.hget(relay_key(partition), "owner")
@@ -97,7 +78,7 @@ async def test_relays_that_are_stopped_in_turn_lose_and_double_nothing(
     redis_client: redis.asyncio.Redis,
     partition: PartitionId,
 ) -> None:
-    with relay_process(on_kafka) as one, relay_process(on_kafka) as other:
+    with process_of("relay", on_kafka) as one, process_of("relay", on_kafka) as other:
         async with running(run_order_writer, on_kafka):
             by_pid = {process.pid: process for process in (one, other)}
             await wait_until(lambda: leader(redis_client, partition), "a leader")
