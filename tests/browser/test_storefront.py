@@ -96,6 +96,42 @@ async def test_offline_and_back_holds_once(shop: Shop, new_visitor: NewVisitor) 
     assert await shop.units(sale) == {"available": 14, "held": 1, "sold": 0}
 
 
+async def test_offline_before_the_shop_knows_the_visitor_holds_once(
+    shop: Shop, new_visitor: NewVisitor
+) -> None:
+    sale = await shop.sale(per_buyer_limit=3)
+    visitor = await new_visitor("/ops")  # a page without the shop's session
+    is_asked = asyncio.Event()
+
+    async def lose(route: Route) -> None:
+        is_asked.set()
+        await route.abort("internetdisconnected")
+
+    await visitor.page.route("**/demo/session", lose)
+    await visitor.page.goto(f"{visitor.url}/?sale={sale}")
+    await visitor.sees("buy")
+    await visitor.does("reserve")
+    await is_asked.wait()
+    await expect(visitor.page.locator("#trouble")).to_contain_text("offline")
+    await visitor.page.unroute_all()
+    await visitor.sees("held")
+    assert await shop.units(sale) == {"available": 14, "held": 1, "sold": 0}
+
+
+async def test_a_payment_without_an_answer_is_repeated(shop: Shop, new_visitor: NewVisitor) -> None:
+    sale = await shop.sale()
+    visitor = await new_visitor(f"/?sale={sale}")
+    await visitor.sees("buy")
+    await visitor.does("reserve")
+    await visitor.sees("held")
+    await visitor.page.route("**/demo/payments", lambda route: route.abort("connectionreset"))
+    await visitor.does("pay")
+    await expect(visitor.page.locator("#trouble")).to_contain_text("offline")
+    await visitor.page.unroute_all()
+    await visitor.sees("ordered")
+    assert await shop.units(sale) == {"available": 14, "held": 0, "sold": 1}
+
+
 @pytest.mark.parametrize(
     ("status", "code", "words"),
     [(503, "recovering", "Nothing is lost"), (429, "rate_limited", "That was quick")],

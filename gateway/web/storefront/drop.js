@@ -85,7 +85,7 @@ export class Drop extends EventTarget {
     await this.#look();
     if (this.sale === null) return;
     try {
-      await this.#recall();
+      await insist(() => this.#recall(), { onWait: this.#onWait });
     } catch (error) {
       this.connected = !(error instanceof NoShop);
     }
@@ -142,7 +142,7 @@ export class Drop extends EventTarget {
   async pay() {
     await this.#doing("pay", async () => {
       try {
-        await this.#reserved(await this.#shop.pay(this.reservation.reservation_id));
+        await this.#reserved(await this.#shop.pay(this.reservation.reservation_id, { onWait: this.#onWait }));
       } catch (error) {
         if (error.code !== "hold_expired" && error.code !== "already_resolved") throw error;
         await this.#reserved(await this.#gate.reservation(this.reservation.reservation_id));

@@ -3,12 +3,16 @@
  * shop the shop's own server makes the token, takes the money and confirms.
  */
 
+import { ServerClock } from "/client/v1/clock.js";
+import { Http, insist } from "/client/v1/http.js";
+
 const KEPT = "dropgate:demo-visitor";
 
 export class NoShop extends Error {}
 
 export class DemoShop {
   #visitor = kept();
+  #http = new Http("", (rejected) => this.token(rejected), new ServerClock());
 
   /** The visitor's token; makes a new visitor without one, or after the token was refused. */
   async token(rejected) {
@@ -16,7 +20,7 @@ export class DemoShop {
       // Tabs that open at once must share one visitor.
       await navigator.locks.request(KEPT, async () => {
         const others = kept();
-        this.#keep(usable(others, rejected) ? others : await begun());
+        this.#keep(usable(others, rejected) ? others : await this.#begun());
       });
     }
     return this.#visitor.token;
@@ -24,7 +28,7 @@ export class DemoShop {
 
   /** The sale that the demonstration shows when the address names none; null without a sale. */
   async saleToShow() {
-    return (await begun()).sale_id;
+    return (await this.#begun()).sale_id;
   }
 
   #keep(visitor) {
@@ -36,17 +40,20 @@ export class DemoShop {
     }
   }
 
-  /** "Pay" for a hold. A repeated call is safe. */
-  async pay(reservationId) {
-    const response = await fetch("/demo/payments", {
-      method: "POST",
-      headers: { Authorization: `Bearer ${await this.token()}`, "Content-Type": "application/json" },
-      body: JSON.stringify({ reservation_id: reservationId }),
-      signal: AbortSignal.timeout(10_000),
-    });
-    const body = await response.json();
-    if (!response.ok) throw Object.assign(new Error(body.detail), { code: body.code });
-    return body;
+  /** "Pay" for a hold. A repeated call is safe, so a call without an answer is repeated. */
+  async pay(reservationId, options = {}) {
+    const body = { reservation_id: reservationId };
+    return (await insist(() => this.#http.json("POST", "/demo/payments", { body }), options)).body;
+  }
+
+  /** A new visitor, and the sale to show. */
+  async #begun() {
+    try {
+      return (await this.#http.json("POST", "/demo/session", { anonymous: true })).body;
+    } catch (error) {
+      if (error.status === 404) throw new NoShop("this gateway runs no demonstration");
+      throw error;
+    }
   }
 }
 
@@ -60,12 +67,4 @@ function kept() {
   } catch {
     return null;
   }
-}
-
-/** A new visitor, and the sale to show. */
-async function begun() {
-  const response = await fetch("/demo/session", { method: "POST", signal: AbortSignal.timeout(10_000) });
-  if (response.status === 404) throw new NoShop("this gateway runs no demonstration");
-  if (!response.ok) throw new Error(`no visitor: ${response.status}`);
-  return await response.json();
 }

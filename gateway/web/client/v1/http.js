@@ -114,16 +114,26 @@ export class Http {
 
   /** The response of a success, with its body unread. Throws Problem or Unreachable. */
   async response(method, path, { body, headers = {}, signal, anonymous = false, timeoutMs } = {}) {
-    const token = anonymous ? null : await this.#token();
+    const token = anonymous ? null : await this.#asked();
     let response = await this.#send(method, path, token, body, headers, signal, timeoutMs);
     if (response.status === 401 && token !== null) {
-      const renewed = await this.#token(token);
+      const renewed = await this.#asked(token);
       if (renewed !== token) {
         response = await this.#send(method, path, renewed, body, headers, signal, timeoutMs);
       }
     }
     if (!response.ok) throw await problemOf(response);
     return response;
+  }
+
+  /** The caller's token. A shop that could not be reached for it is one more network fault. */
+  async #asked(rejected) {
+    try {
+      return await this.#token(rejected);
+    } catch (error) {
+      if (error instanceof TypeError || error.name === "TimeoutError") throw new Unreachable(error);
+      throw error;
+    }
   }
 
   async #send(method, path, token, body, headers, signal, timeoutMs = CALL_TIMEOUT_MS) {
