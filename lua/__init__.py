@@ -1,1 +1,1 @@
-"""The scripts, one for each edge of the state machine, and the loader that assembles them."""
+"""The scripts, one for each edge of the state machine, in rooms by subject, and their loader."""

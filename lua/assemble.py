@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from lua.loader import HERE, LEASES, load_scripts
+from lua.loader import LEASES, load_scripts
 
 
 def main(arguments: list[str]) -> int:
@@ -13,9 +13,8 @@ def main(arguments: list[str]) -> int:
         return 2
     folder = Path(arguments[0])
     folder.mkdir(parents=True, exist_ok=True)
-    for source in (HERE, LEASES):
-        for script in load_scripts(source).values():
-            (folder / f"{script.name}.lua").write_bytes(script.source)
+    for script in (*load_scripts().values(), *load_scripts(LEASES).values()):
+        (folder / f"{script.name}.lua").write_bytes(script.source)
     return 0
 
 

@@ -62,7 +62,7 @@ class ReserveRequest(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 class BuyerRate(msgspec.Struct, frozen=True, array_like=True):
     """The rate limit of one buyer in a sale: `requests` at once, and as many again, evenly, over
-    each window; the argument of lua/include/buckets.lua.
+    each window; the argument of lua/reservations/include/buckets.lua.
     """
 
     requests: int
@@ -150,7 +150,7 @@ class ReturnedRecord(ConfirmedRecord, frozen=True, array_like=True):
     return_keys: tuple[str, ...]
 
 
-# Keys of adjustments that a partition keeps (lua/include/adjustments.lua).
+# Keys of adjustments that a partition keeps (lua/partitions/include/adjustments.lua).
 ADJUSTMENT_KEYS_MAX = 1000
 
 

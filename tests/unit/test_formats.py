@@ -97,7 +97,9 @@ def test_a_record_has_one_order_of_places_wherever_it_is_written(
 
 
 def test_a_repair_names_the_places_of_a_record() -> None:
-    text = (ROOT / "lua" / "include" / "repair_event.lua").read_text(encoding="utf-8")
+    text = (ROOT / "lua" / "partitions" / "include" / "repair_event.lua").read_text(
+        encoding="utf-8"
+    )
     fields = re.search(r"^local RECORD_FIELDS = \{(.*?)\}", text, re.MULTILINE | re.DOTALL)
     assert fields is not None
     assert tuple(re.findall(r"'(\w+)'", fields[1])) == places_of_a_record()

@@ -128,7 +128,10 @@ def test_every_dot_between_a_file_and_a_name_is_read(guide: Path) -> None:
             "`gateway/inventory/store.py` · `ReservationStore`, `ReservationStore.lend`",
             "gateway/inventory/store.py · ReservationStore.lend",
         ),
-        ("`lua/reserve.lua` · `hold` and `lend`", "lua/reserve.lua · lend"),
+        (
+            "`lua/reservations/reserve.lua` · `hold` and `lend`",
+            "lua/reservations/reserve.lua · lend",
+        ),
         (
             "`gateway/api/ledger/sql/orders.sql` ·\n`orders_of_nobody`",
             "gateway/api/ledger/sql/orders.sql · orders_of_nobody",

@@ -49,10 +49,10 @@ class GoneBlocks(msgspec.Struct, frozen=True, array_like=True):
 
 
 class RoomReading(msgspec.Struct, frozen=True, array_like=True):
-    """A room at the instant `now` (lua/include/room_state.lua). Rates are thousandths of a buyer
-    per second; `drawn` is -1 before a draw, else the number of buyers in the draw. `window`: a bit
-    for each called place from `window_first` on, set where the place is gone; `whole`: it begins
-    with the first place not lapsed, else with the first place new to the caller, and
+    """A room at the instant `now` (lua/queue/include/room_state.lua). Rates are thousandths of a
+    buyer per second; `drawn` is -1 before a draw, else the number of buyers in the draw. `window`:
+    a bit for each called place from `window_first` on, set where the place is gone; `whole`: it
+    begins with the first place not lapsed, else with the first place new to the caller, and
     `ended_places` are the older places that ended since. `ended`: the count of all ended places.
     """
 
@@ -105,7 +105,7 @@ class JoinRequest(msgspec.Struct, frozen=True, gc=False):
 
 
 class Opening(msgspec.Struct, frozen=True, array_like=True):
-    """The values a room starts from; see lua/queue_open.lua."""
+    """The values a room starts from; see lua/queue/queue_open.lua."""
 
     issued: int
     serving: int
@@ -121,7 +121,7 @@ class Opening(msgspec.Struct, frozen=True, array_like=True):
 
 
 class TickRequest(msgspec.Struct, frozen=True, array_like=True):
-    """The arguments of one tick; see lua/queue_tick.lua."""
+    """The arguments of one tick; see lua/queue/queue_tick.lua."""
 
     interval_ms: int
     admission_ms: int = 0

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lua.loader import HERE, ScriptError, load_script, load_scripts
+from lua.loader import HERE, LEASES, ScriptError, load_script, load_scripts
 
 
 def _write(folder: Path, name: str, text: str) -> Path:
@@ -87,8 +87,21 @@ def test_a_folder_is_its_scripts_by_name_without_its_includes(tmp_path: Path) ->
     assert len({script.sha for script in scripts.values()}) == 2
 
 
+def test_a_room_finds_its_own_include_and_those_of_all_rooms(tmp_path: Path) -> None:
+    _write(tmp_path, "include/shared.lua", "local shared = 1")
+    _write(tmp_path, "room/include/own.lua", "-- @include shared\nlocal own = 2")
+    path = _write(tmp_path, "room/a.lua", "-- @include own\nreturn own\n")
+    assert load_script(path).source == b"local shared = 1\nlocal own = 2\nreturn own\n"
+
+
+def test_no_room_hides_an_include_of_all_rooms() -> None:
+    names = [path.stem for path in HERE.rglob("include/*.lua")]
+    assert sorted(names) == sorted(set(names))
+
+
 def test_our_own_scripts_assemble() -> None:
-    scripts = load_scripts()
-    assert set(scripts) == {path.stem for path in HERE.glob("*.lua")}
+    scripts = load_scripts() | load_scripts(LEASES)
+    files = [path for path in HERE.rglob("*.lua") if path.parent.name != "include"]
+    assert sorted(scripts) == sorted(path.stem for path in files)
     for script in scripts.values():
         assert b"@include" not in script.source
