@@ -1,7 +1,9 @@
 """The ledger's schema: numbered migrations, applied in order, once, by one process at a time.
 
 A migration is a file `NNNN_name.sql` in sql/migrations. What has been applied is recorded with the
-file's checksum; a file that changed afterwards is an error, because databases would differ.
+file's checksum; a file that changed afterwards is an error, because databases would differ. A file
+that begins with `-- repeat while: QUERY` moves a part of the rows; it is executed until the query,
+which returns a boolean, says that nothing is left.
 """
 
 import re
@@ -17,7 +19,9 @@ from config.queries import Queries
 _FOLDER = Path(__file__).parent / "sql"
 QUERIES = Queries(_FOLDER / "schema.sql")
 _NAME = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
+_REPEAT = re.compile(r"-- repeat while: (.+)")
 _CONNECT_TIMEOUT_SECONDS = 10.0
+_PARTS_PER_LINE = 100  # parts of a migration between two lines in the log
 _log = structlog.get_logger()
 
 
@@ -38,6 +42,12 @@ class Migration:
         """SHA-256 of the script, in hexadecimal."""
         return sha256(self.script.encode()).hexdigest()
 
+    @property
+    def repeat_while(self) -> str | None:
+        """The query of a migration in parts: whether a part is left."""
+        match = _REPEAT.match(self.script)
+        return match and match[1]
+
 
 def read_migrations(folder: Path = _FOLDER / "migrations") -> list[Migration]:
     """The migrations in order; raises MigrationError for a bad name or a number out of line."""
@@ -54,7 +64,8 @@ async def migrate(dsn: str) -> list[str]:
     """Bring the database to the newest schema; returns the names of the migrations applied now.
 
     Safe to call from many processes at once: one works, the others wait for it (at most the lock
-    timeout of sql/schema.sql) and find nothing left to do. Each migration is one transaction.
+    timeout of sql/schema.sql) and find nothing left to do. Each migration is one transaction, or
+    one for each of its parts: interrupted, it goes on where it stopped.
     """
     migrations = read_migrations()
     connection = await asyncpg.connect(dsn, timeout=_CONNECT_TIMEOUT_SECONDS)
@@ -77,11 +88,24 @@ async def _apply(connection: asyncpg.Connection, migrations: list[Migration]) ->
             raise MigrationError(f"{migration.name} was changed after it had been applied")
     done = []
     for migration in migrations[len(applied) :]:
+        if migration.repeat_while is not None:
+            await _repeat(connection, migration, migration.repeat_while)
         async with connection.transaction():
-            await connection.execute(migration.script)
+            if migration.repeat_while is None:
+                await connection.execute(migration.script)
             await connection.execute(
                 QUERIES["record"], migration.number, migration.name, migration.checksum
             )
         _log.info("migration_applied", migration=migration.name)
         done.append(migration.name)
     return done
+
+
+async def _repeat(connection: asyncpg.Connection, migration: Migration, is_left: str) -> None:
+    parts = 0
+    while await connection.fetchval(is_left):
+        async with connection.transaction():
+            await connection.execute(migration.script)
+        parts += 1
+        if parts % _PARTS_PER_LINE == 0:
+            _log.info("migration_continues", migration=migration.name, parts=parts)

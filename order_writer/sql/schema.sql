@@ -2,7 +2,8 @@
 
 -- name: lock
 -- Held until the session ends. The script may take long on a large ledger, waiting for it may not.
-SELECT set_config('lock_timeout', '60s', false), pg_advisory_lock(7236421750411);
+SELECT set_config('lock_timeout', '60s', false), set_config('statement_timeout', '0', false),
+    pg_advisory_lock(7236421750411);
 
 -- name: create_record
 CREATE TABLE IF NOT EXISTS schema_migrations (
