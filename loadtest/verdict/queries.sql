@@ -198,7 +198,7 @@ SELECT format('buyer %s holds or owns %s of %s, limit %s', r.buyer_id,
               sum(CASE r.state WHEN 'held' THEN l.quantity ELSE l.confirmed - l.returned END),
               l.sku, i.per_buyer_limit)
 FROM reservations r
-JOIN order_lines l USING (sale_id, reservation_id)
+JOIN order_lines l USING (sale_id, reservation_id, block)
 JOIN sale_items i ON i.sale_id = r.sale_id AND i.sku = l.sku
 WHERE r.sale_id = $1 AND r.state IN ('held', 'confirmed')
 GROUP BY r.buyer_id, l.sku, i.per_buyer_limit
@@ -227,7 +227,8 @@ SELECT format('%s of buyer %s spent admission %s, its row says %s', e.payload ->
               e.payload ->> 'buyer_id', coalesce(e.payload ->> 'admission', 'none'),
               coalesce(r.admission::text, 'none'))
 FROM ledger_events e
-LEFT JOIN reservations r ON r.reservation_id = e.payload ->> 'reservation_id'
+LEFT JOIN reservations r
+    ON (r.reservation_id, r.block) = (e.payload ->> 'reservation_id', e.block)
 WHERE e.sale_id = $1 AND e.type = 'reserve'
   AND (e.payload ->> 'admission' IS NULL
        OR (e.payload ->> 'admission')::bigint IS DISTINCT FROM r.admission)

@@ -106,13 +106,16 @@ class FoldedReservation:
         last = self.last
         out.changes.append(
             ReservationChange(
-                last.reservation_id, self.required, self.state, self.deadline, self.extended_ms,
-                self.payment_reference, last.epoch, last.sequence, last.occurred_at,
+                last.sale_id, last.reservation_id, self.required, self.state, self.deadline,
+                self.extended_ms, self.payment_reference, last.epoch, last.sequence,
+                last.occurred_at,
             )
         )  # fmt: skip
         for (sku, location), line in (self._lines or {}).items():
             out.line_changes.append(
-                LineChange(last.reservation_id, sku, location, line.confirmed, line.returned)
+                LineChange(
+                    last.sale_id, last.reservation_id, sku, location, line.confirmed, line.returned
+                )
             )
 
 

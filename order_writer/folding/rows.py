@@ -48,6 +48,7 @@ class ReservationRow(NamedTuple):
 class ReservationChange(NamedTuple):
     """What the batch does to an earlier batch's reservation, which must be in state `required`."""
 
+    sale_id: str
     reservation_id: str
     required: str
     state: str
@@ -75,6 +76,7 @@ class LineRow(NamedTuple):
 class LineChange(NamedTuple):
     """Units confirmed and returned of an earlier batch's line."""
 
+    sale_id: str
     reservation_id: str
     sku: str
     location: str

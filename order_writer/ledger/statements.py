@@ -26,6 +26,7 @@ from order_writer.folding.rows import (
     LineRow,
     ReservationChange,
     ReservationRow,
+    ShiftRow,
     columns,
 )
 from order_writer.log.event_log import LogOffset, Watermark
@@ -117,16 +118,17 @@ async def write(connection: Connection, folded: Folded, *, replayed: bool = Fals
         unequal = await connection.fetchval(QUERIES["unequal_accounts"], *columns(folded.loaded))
         if unequal:
             raise IntegrityViolation("loaded with other stock than the ledger opened it with")
+    blocks = await _blocks(connection, folded)
     # Deadlines move before this batch's own holds are added, which are on the moved clock already.
-    await _write(connection, "shift_deadlines", folded.shifts, counted=False)
+    await _change(connection, "shift_deadlines", folded.shifts, blocks, counted=False)
     if replayed:
-        await _write(connection, "fill_void", folded.ledger)
+        await _change(connection, "fill_void", folded.ledger, blocks)
     else:
-        await _add(connection, "ledger_events", folded.ledger)
-    await _add(connection, "reservations", folded.reservations)
-    await _change(connection, "change_reservations", folded.changes)
-    await _add(connection, "order_lines", folded.lines)
-    await _change(connection, "change_order_lines", folded.line_changes)
+        await _add(connection, "ledger_events", folded.ledger, blocks)
+    await _add(connection, "reservations", folded.reservations, blocks)
+    await _change(connection, "change_reservations", folded.changes, blocks)
+    await _add(connection, "order_lines", folded.lines, blocks)
+    await _change(connection, "change_order_lines", folded.line_changes, blocks)
     await _write(connection, "change_accounts", folded.accounts)
     await _write(connection, "pause_items", folded.paused)
     await _write(connection, "insert_dead_letters", folded.dead, counted=False)
@@ -144,7 +146,18 @@ async def stop_partitions(connection: Connection, reasons: dict[PartitionId, str
         await connection.execute(QUERIES["stop_partitions"], *columns(rows))
 
 
-async def _add(connection: Connection, table: str, rows: Sequence[NamedRow]) -> None:
+async def _blocks(connection: Connection, folded: Folded) -> dict[str, int]:
+    """The block of the large tables that each sale's rows lie in, by sale id."""
+    sales = {row.sale_id for rows in (folded.ledger, folded.shifts) for row in rows}
+    if not sales:
+        return {}
+    rows = await connection.fetch(QUERIES["blocks"], list(sales))
+    return {row["sale_id"]: row["block"] for row in rows}
+
+
+async def _add(
+    connection: Connection, table: str, rows: Sequence[NamedRow], blocks: dict[str, int]
+) -> None:
     """Rows that are new, as the plan has proven, or the table's key refuses them.
 
     In binary: half the work of sending arrays, here and in Postgres.
@@ -152,34 +165,48 @@ async def _add(connection: Connection, table: str, rows: Sequence[NamedRow]) -> 
     if not rows:
         return
     try:
-        await connection.copy_records_to_table(table, records=rows, columns=rows[0]._fields)
+        await connection.copy_records_to_table(
+            table,
+            records=[(*row, blocks[row.sale_id]) for row in rows],
+            columns=(*rows[0]._fields, "block"),
+        )
     except (ValueError, OverflowError) as error:
         # The client could not even send a value: out of range for its column, or no valid text.
         raise IntegrityViolation(f"{table}: {error}") from error
 
 
 async def _change(
-    connection: Connection, name: str, rows: Sequence[ReservationChange] | Sequence[LineChange]
+    connection: Connection,
+    name: str,
+    rows: Sequence[LedgerRow | ShiftRow | ReservationChange | LineChange],
+    blocks: dict[str, int],
+    *,
+    counted: bool = True,
 ) -> None:
-    """Change rows that exist, sale by sale."""
-    if not rows:
-        return
-    by_sale: dict[str, list[ReservationChange | LineChange]] = {}
+    """Change rows that exist in the large tables, block by block."""
+    own: dict[int, list[tuple[Any, ...]]] = {}
     for row in rows:
-        by_sale.setdefault(row.reservation_id.partition(".")[0], []).append(row)
-    numbers = await connection.fetch(QUERIES["ledger_numbers"], list(by_sale))
-    for sale_id, number, _ in numbers:
-        own = by_sale[sale_id]
-        status = await connection.execute(QUERIES[name].format(sale=number), *columns(own))
-        _require(name, status, own)
+        own.setdefault(blocks[row.sale_id], []).append(row)
+    for block, placed in sorted(own.items()):
+        await _execute(connection, name, QUERIES[name].format(block=block), placed, counted=counted)
 
 
 async def _write(
     connection: Connection, name: str, rows: Sequence[tuple[Any, ...]], *, counted: bool = True
 ) -> None:
-    if not rows:
-        return
-    status = await connection.execute(QUERIES[name], *columns(rows))
+    if rows:
+        await _execute(connection, name, QUERIES[name], rows, counted=counted)
+
+
+async def _execute(
+    connection: Connection,
+    name: str,
+    query: str,
+    rows: Sequence[tuple[Any, ...]],
+    *,
+    counted: bool,
+) -> None:
+    status = await connection.execute(query, *columns(rows))
     if counted:
         _require(name, status, rows)
 

@@ -12,7 +12,8 @@ WITH effect (type, part, restock, available, held, sold, adjusted) AS (VALUES
     ('return_units', 'lines',    false,          0,  0, -1, -1)
 ), later AS (
     SELECT type, payload FROM ledger_events
-    WHERE sale_id = $1 AND partition = $2 AND (epoch, sequence) > ($3::int, $4::bigint)
+    WHERE sale_id = $1 AND block = block_of($1) AND partition = $2
+        AND (epoch, sequence) > ($3::int, $4::bigint)
 ), moved AS (
     SELECT line ->> 'sku' AS sku, line ->> 'location' AS location,
         (line ->> 'quantity')::bigint * e.available AS available,
@@ -44,7 +45,7 @@ ORDER BY a.position
 -- name: reservations_at
 -- How many reservations had been accepted at ($3, $4); records stay until the sale is settled.
 SELECT count(*) FROM reservations
-WHERE sale_id = $1 AND partition = $2
+WHERE sale_id = $1 AND block = block_of($1) AND partition = $2
     AND (accepted_epoch, accepted_sequence) <= ($3::int, $4::bigint)
 
 -- name: whole_partition
@@ -58,9 +59,9 @@ FROM reservations r
 LEFT JOIN (
     SELECT reservation_id, position, quantity, confirmed, returned
     FROM order_lines JOIN stock_accounts USING (sale_id, sku, location)
-    WHERE sale_id = $1 AND partition = $2
+    WHERE sale_id = $1 AND block = block_of($1) AND partition = $2
 ) l USING (reservation_id)
-WHERE r.sale_id = $1 AND r.partition = $2
+WHERE r.sale_id = $1 AND r.block = block_of($1) AND r.partition = $2
     AND (r.accepted_epoch, r.accepted_sequence) <= ($3::int, $4::bigint)
 ORDER BY r.buyer_id, r.reservation_id
 
@@ -73,15 +74,17 @@ FROM reservations r
 CROSS JOIN LATERAL (
     SELECT json_agg(json_build_array(sku, location, quantity, confirmed, returned))::text AS packed
     FROM order_lines l
-    WHERE l.reservation_id = r.reservation_id AND l.sale_id = ANY(sales_of($1::text[]))
+    WHERE (l.sale_id, l.reservation_id, l.block) = (r.sale_id, r.reservation_id, r.block)
+        AND l.block = ANY(blocks_of($1::text[]))
 ) AS lines
-WHERE r.reservation_id = ANY($1::text[]) AND r.sale_id = ANY(sales_of($1::text[]))
+WHERE r.reservation_id = ANY($1::text[])
+    AND r.block = ANY(blocks_of($1::text[]))
 
 -- name: changed_between
 -- Reservations with an event in (($3, $4), ($5, $6)], in the order of the events, $7 at a time.
 SELECT e.epoch, e.sequence, e.reservation_id, r.buyer_id
-FROM ledger_events e JOIN reservations r USING (sale_id, reservation_id)
-WHERE e.sale_id = $1 AND e.partition = $2
+FROM ledger_events e JOIN reservations r USING (reservation_id, block)
+WHERE e.sale_id = $1 AND e.block = block_of($1) AND e.partition = $2
     AND (e.epoch, e.sequence) > ($3::int, $4::bigint)
     AND (e.epoch, e.sequence) <= ($5::int, $6::bigint)
 ORDER BY e.epoch, e.sequence
@@ -89,7 +92,8 @@ LIMIT $7
 
 -- name: known_reservations
 SELECT reservation_id FROM reservations
-WHERE reservation_id = ANY($1::text[]) AND sale_id = ANY(sales_of($1::text[]))
+WHERE reservation_id = ANY($1::text[])
+    AND block = ANY(blocks_of($1::text[]))
 
 -- name: buyer_numbers_at
 -- What counts towards each buyer's limits at ($4, $5): units held or sold and not returned; and,
@@ -104,13 +108,15 @@ WITH effect (type, part, units) AS (VALUES
     CROSS JOIN LATERAL (
         SELECT reservation_id, buyer_id, state, admission, partition, accepted_epoch,
             accepted_sequence
-        FROM reservations WHERE sale_id = $1 AND buyer_id = asked.buyer_id
+        FROM reservations
+        WHERE sale_id = $1 AND block = block_of($1) AND buyer_id = asked.buyer_id
         OFFSET 0
     ) r
     WHERE r.partition = $2
 ), later AS MATERIALIZED (
     SELECT type, payload FROM ledger_events
-    WHERE sale_id = $1 AND partition = $2 AND (epoch, sequence) > ($4::int, $5::bigint)
+    WHERE sale_id = $1 AND block = block_of($1) AND partition = $2
+        AND (epoch, sequence) > ($4::int, $5::bigint)
         AND payload ->> 'buyer_id' = ANY($3::text[])
 ), counted AS (
     SELECT own.buyer_id, l.sku,
@@ -119,7 +125,7 @@ WITH effect (type, part, units) AS (VALUES
     FROM own
     CROSS JOIN LATERAL (
         SELECT sku, quantity, confirmed, returned FROM order_lines
-        WHERE sale_id = $1 AND reservation_id = own.reservation_id
+        WHERE sale_id = $1 AND block = block_of($1) AND reservation_id = own.reservation_id
         OFFSET 0
     ) l
     UNION ALL

@@ -16,7 +16,8 @@ ORDER BY position
 SELECT (payload ->> 'adjust_key') || ':' || (payload ->> 'fingerprint') AS key, sequence,
     (payload ->> 'occurred_at')::bigint AS occurred_at_ms
 FROM ledger_events
-WHERE sale_id = $1 AND partition = $2 AND type = 'adjust' AND payload ->> 'adjust_key' IS NOT NULL
+WHERE sale_id = $1 AND block = block_of($1) AND partition = $2 AND type = 'adjust'
+    AND payload ->> 'adjust_key' IS NOT NULL
 ORDER BY epoch DESC, ledger_events.sequence DESC LIMIT $3
 
 -- name: return_keys
@@ -25,12 +26,12 @@ SELECT reservation_id,
     array_agg((payload ->> 'return_key') || ':' || (payload ->> 'fingerprint')
               ORDER BY epoch, sequence) AS keys
 FROM ledger_events
-WHERE sale_id = $1 AND partition = $2 AND type = 'return_units'
+WHERE sale_id = $1 AND block = block_of($1) AND partition = $2 AND type = 'return_units'
 GROUP BY reservation_id
 
 -- name: rebuild_counts
 SELECT count(*) AS reservations, count(*) FILTER (WHERE state = 'held') AS active_holds
-FROM reservations WHERE sale_id = $1 AND partition = $2
+FROM reservations WHERE sale_id = $1 AND block = block_of($1) AND partition = $2
 
 -- name: read_as_stored
 -- Two passes over whole tables, the lines kept in memory: a third of the work of reading in order.
@@ -48,9 +49,9 @@ SELECT r.reservation_id, r.state, r.last_epoch, r.last_sequence, r.accepted_epoc
     r.extended_ms, r.buyer_id, r.fingerprint, r.payment_reference,
     a.position, l.quantity, l.confirmed, l.returned, r.admission
 FROM reservations r
-JOIN order_lines l USING (sale_id, reservation_id)
+JOIN order_lines l USING (sale_id, reservation_id, block)
 JOIN stock_accounts a USING (sale_id, partition, sku, location)
-WHERE r.sale_id = $1 AND r.partition = $2
+WHERE r.sale_id = $1 AND r.block = block_of($1) AND r.partition = $2
 
 -- name: rebuild_in_order
 -- Appended to `rebuild_records`: the lines of a reservation follow each other.

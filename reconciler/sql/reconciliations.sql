@@ -50,7 +50,8 @@ RETURNING reconciliation_id
 
 -- name: reservations_to_compare
 -- How many reservations these partitions have, for the display of progress.
-SELECT count(*) FROM reservations WHERE sale_id = $1 AND partition = ANY($2::int[])
+SELECT count(*) FROM reservations
+WHERE sale_id = $1 AND block = block_of($1) AND partition = ANY($2::int[])
 
 -- name: show_progress
 UPDATE reconciliations

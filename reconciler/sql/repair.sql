@@ -8,10 +8,10 @@ WITH lines AS (
         array_agg(l.confirmed ORDER BY a.position) AS confirmed,
         array_agg(l.returned ORDER BY a.position) AS returned
     FROM reservations r
-    JOIN order_lines l USING (sale_id, reservation_id)
+    JOIN order_lines l USING (sale_id, reservation_id, block)
     JOIN stock_accounts a USING (sale_id, partition, sku, location)
-    WHERE r.reservation_id = ANY($1::text[]) AND r.sale_id = ANY(sales_of($1::text[]))
-        AND l.sale_id = ANY(sales_of($1::text[]))
+    WHERE r.reservation_id = ANY($1::text[])
+        AND r.block = ANY(blocks_of($1::text[])) AND l.block = ANY(blocks_of($1::text[]))
     GROUP BY l.reservation_id
 )
 SELECT r.reservation_id, r.state, r.last_epoch, r.last_sequence, r.accepted_epoch,
@@ -20,8 +20,9 @@ SELECT r.reservation_id, r.state, r.last_epoch, r.last_sequence, r.accepted_epoc
     lines.quantities, lines.confirmed, lines.returned,
     array(SELECT (e.payload ->> 'return_key') || ':' || (e.payload ->> 'fingerprint')
           FROM ledger_events e
-          WHERE (e.sale_id, e.reservation_id) = (r.sale_id, r.reservation_id)
-              AND e.sale_id = ANY(sales_of($1::text[])) AND e.type = 'return_units'
+          WHERE (e.reservation_id, e.block) = (r.reservation_id, r.block)
+              AND e.block = ANY(blocks_of($1::text[])) AND e.type = 'return_units'
           ORDER BY e.epoch, e.sequence) AS return_keys
 FROM reservations r JOIN lines USING (reservation_id)
-WHERE r.reservation_id = ANY($1::text[]) AND r.sale_id = ANY(sales_of($1::text[]))
+WHERE r.reservation_id = ANY($1::text[])
+    AND r.block = ANY(blocks_of($1::text[]))

@@ -22,19 +22,20 @@ SET statement_timeout = 0;
 -- $2 reservations of as many buyers, with the numbers from $3 on: of ten five confirmed, three held.
 INSERT INTO reservations (reservation_id, sale_id, partition, buyer_id, state, fingerprint, deadline,
     payment_reference, accepted_epoch, accepted_sequence, last_epoch, last_sequence, created_at,
-    updated_at)
+    updated_at, block)
 SELECT $1 || '.0.' || token, $1, 0, 'buyer-' || lpad(n::text, 7, '0'),
     CASE WHEN n % 10 < 5 THEN 'confirmed' WHEN n % 10 < 8 THEN 'held' ELSE 'expired' END, token,
     now() + interval '1 hour', CASE WHEN n % 10 < 5 THEN 'payment-' || n END, 1, $3 + n - 1, 1,
-    $3 + n - 1, now(), now()
+    $3 + n - 1, now(), now(), block_of($1)
 FROM generate_series(1, $2::bigint) AS n,
     LATERAL translate(substr(encode(sha256(n::text::bytea), 'base64'), 1, 22), '+/', '-_') AS token;
 
 -- name: fill_order_lines
 -- One line for each reservation, over the accounts in turn.
-INSERT INTO order_lines (reservation_id, sale_id, sku, location, quantity, confirmed, unit_price)
+INSERT INTO order_lines (reservation_id, sale_id, sku, location, quantity, confirmed, unit_price,
+    block)
 SELECT r.reservation_id, $1, a.sku, a.location, 1, CASE r.state WHEN 'confirmed' THEN 1 ELSE 0 END,
-    4900
+    4900, r.block
 FROM reservations r JOIN stock_accounts a USING (sale_id, partition)
 WHERE r.sale_id = $1 AND r.accepted_sequence BETWEEN $3 AND $3 + $2 - 1
     AND a.position = 1 + r.accepted_sequence % (
@@ -42,11 +43,11 @@ WHERE r.sale_id = $1 AND r.accepted_sequence BETWEEN $3 AND $3 + $2 - 1
 
 -- name: fill_ledger_events
 INSERT INTO ledger_events (sale_id, partition, epoch, sequence, type, reservation_id, occurred_at,
-    fingerprint, payload)
+    fingerprint, payload, block)
 SELECT $1, 0, 1, accepted_sequence, 'reserve', reservation_id, created_at, '\x00',
     json_build_object('type', 'reserve', 'reservation_id', reservation_id, 'buyer_id', buyer_id,
         'fingerprint', fingerprint, 'lines', json_build_array(json_build_object('sku', 'BENCH',
-        'location', 'default', 'quantity', 1, 'unit_price', 4900)))
+        'location', 'default', 'quantity', 1, 'unit_price', 4900))), block
 FROM reservations WHERE sale_id = $1 AND accepted_sequence BETWEEN $3 AND $3 + $2 - 1;
 
 -- name: fill_accounts

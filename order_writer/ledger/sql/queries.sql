@@ -1,8 +1,9 @@
 -- Statements of the order writer. All are set-based: arrays in, one row of each array per event,
 -- reservation or account. Instants are milliseconds since 1970. What is only ever added (events,
--- reservations, their lines) has no statement here: statements.py copies it in.
--- `{sale}` stands for sales.ledger_number: a statement about many rows of one sale names its partition,
--- so that its plan is of one table, however many sales there are.
+-- reservations, their lines) has no statement here: statements.py copies it in. `{block}`
+-- stands for sales.block: a change of rows in ledger_events, reservations or order_lines names the block
+-- that they lie in, so that its plan is of one table. A reservation is found by its id alone: with its
+-- sale named too, a plan made for a table without statistics would read the whole sale for each row.
 
 -- name: lock_watermarks
 -- In key order everywhere, so that two writers never wait for each other in a circle.
@@ -26,10 +27,10 @@ JOIN unnest($1::text[], $2::integer[]) AS k (sale_id, partition) USING (sale_id,
 WHERE d.status IN ('dead', 'replay_requested')
   AND d.reason <> 'fenced' AND d.reservation_id IS NOT NULL;
 
--- name: ledger_numbers
--- What names the sales' partitions. From here on the transaction's statements are planned anew: a plan
--- made for a partition that was nearly empty is the wrong one for what it grows to in a minute.
-SELECT sale_id, ledger_number, set_config('plan_cache_mode', 'force_custom_plan', true)
+-- name: blocks
+-- From here on the transaction's statements are planned anew: a plan made for a block that was nearly
+-- empty is the wrong one for what it grows to in a minute.
+SELECT sale_id, block, set_config('plan_cache_mode', 'force_custom_plan', true)
 FROM sales WHERE sale_id = ANY($1::text[]);
 
 -- name: contradicted
@@ -40,14 +41,14 @@ SELECT k.sale_id, k.partition, k.epoch, k.sequence
 FROM unnest($1::text[], $2::integer[], $3::integer[], $4::bigint[], $5::bytea[])
     AS k (sale_id, partition, epoch, sequence, fingerprint)
 JOIN sales AS s USING (sale_id)
-LEFT JOIN ledger_events AS e USING (sale_id, partition, epoch, sequence)
+LEFT JOIN ledger_events AS e USING (sale_id, partition, epoch, sequence, block)
 WHERE s.state <> 'settled'
   AND (e.fingerprint IS NULL OR (e.fingerprint <> k.fingerprint AND e.type <> 'void'))
 ORDER BY k.sale_id, k.partition, k.epoch, k.sequence;
 
 -- name: fill_void
 -- A replayed event takes the number its dead letter held.
-UPDATE ledger_events AS e
+UPDATE ledger_events_block_{block} AS e
 SET type = u.type, reservation_id = u.reservation_id, occurred_at = instant(u.occurred_at),
     fingerprint = u.fingerprint, payload = u.payload::json
 FROM unnest($1::text[], $2::integer[], $3::integer[], $4::bigint[], $5::text[], $6::text[],
@@ -55,36 +56,36 @@ FROM unnest($1::text[], $2::integer[], $3::integer[], $4::bigint[], $5::text[], 
     AS u (sale_id, partition, epoch, sequence, type, reservation_id, occurred_at, fingerprint,
           payload)
 WHERE e.sale_id = u.sale_id AND e.partition = u.partition AND e.epoch = u.epoch
-  AND e.sequence = u.sequence AND e.type = 'void' AND e.sale_id = ANY($1::text[]);
+  AND e.sequence = u.sequence AND e.type = 'void';
 
 -- name: shift_deadlines
 -- After an outage every hold keeps the time it had left.
-UPDATE reservations AS r
+UPDATE reservations_block_{block} AS r
 SET deadline = r.deadline + u.shift_ms * interval '1 millisecond'
 FROM unnest($1::text[], $2::integer[], $3::bigint[]) AS u (sale_id, partition, shift_ms)
-WHERE r.sale_id = u.sale_id AND r.partition = u.partition AND r.state = 'held'
-  AND r.sale_id = ANY($1::text[]);
+WHERE r.sale_id = u.sale_id AND r.partition = u.partition AND r.state = 'held';
 
 -- name: change_reservations
 -- Only from the state the events require; a missing row is a contradiction.
-UPDATE reservations_{sale} AS r
+UPDATE reservations_block_{block} AS r
 SET state = u.state,
     deadline = coalesce(instant(u.deadline), r.deadline),
     extended_ms = coalesce(u.extended_ms, r.extended_ms),
     payment_reference = coalesce(u.payment_reference, r.payment_reference),
     last_epoch = u.last_epoch, last_sequence = u.last_sequence, updated_at = instant(u.updated_at)
-FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::text[],
-            $7::integer[], $8::bigint[], $9::bigint[])
-    AS u (reservation_id, required, state, deadline, extended_ms, payment_reference, last_epoch,
-          last_sequence, updated_at)
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::text[],
+            $8::integer[], $9::bigint[], $10::bigint[])
+    AS u (sale_id, reservation_id, required, state, deadline, extended_ms, payment_reference,
+          last_epoch, last_sequence, updated_at)
 WHERE r.reservation_id = u.reservation_id AND r.state = u.required;
 
 -- name: change_order_lines
-UPDATE order_lines_{sale} AS l
+UPDATE order_lines_block_{block} AS l
 SET confirmed = l.confirmed + u.confirmed, returned = l.returned + u.returned
-FROM unnest($1::text[], $2::text[], $3::text[], $4::integer[], $5::integer[])
-    AS u (reservation_id, sku, location, confirmed, returned)
-WHERE l.reservation_id = u.reservation_id AND l.sku = u.sku AND l.location = u.location;
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::integer[], $6::integer[])
+    AS u (sale_id, reservation_id, sku, location, confirmed, returned)
+WHERE l.sale_id = u.sale_id AND l.reservation_id = u.reservation_id AND l.sku = u.sku
+  AND l.location = u.location;
 
 -- name: change_accounts
 UPDATE stock_accounts AS a

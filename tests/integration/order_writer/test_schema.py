@@ -8,7 +8,7 @@ import pytest
 
 from config.settings import Settings
 from gateway.process.audit import AuditAction
-from order_writer.schema import MigrationError, migrate, read_migrations
+from order_writer.schema import QUERIES, MigrationError, migrate, read_migrations
 from tests.support.sales.history import open_rig
 
 PARTITIONED = next(m.number for m in read_migrations() if m.name.endswith("partitions_by_sale"))
@@ -32,7 +32,11 @@ INSERT INTO ledger_events VALUES
     ('second', 0, 1, 4, 'reserve', 'second.0.bob', now(), '\\x04', '{"lines": []}');
 """
 KEPT = (
-    "SELECT * FROM reservations ORDER BY reservation_id",
+    (
+        "SELECT reservation_id, sale_id, partition, buyer_id, state, deadline, accepted_epoch,"
+        " accepted_sequence, last_epoch, last_sequence, created_at, updated_at, admission"
+        " FROM reservations ORDER BY reservation_id"
+    ),
     (
         "SELECT reservation_id, sku, location, quantity, confirmed, returned, unit_price"
         " FROM order_lines ORDER BY reservation_id"
@@ -116,19 +120,51 @@ async def test_actions_in_the_audit_log_get_one_spelling(empty_postgres_dsn: str
         await ledger.close()
 
 
-async def test_a_settled_sale_is_archived_by_detaching_it(settings: Settings) -> None:
+async def test_sales_move_into_blocks_one_by_one(empty_postgres_dsn: str) -> None:
+    blocks = next(m.number for m in read_migrations() if m.name.endswith("blocks_of_sales"))
+    ledger = await asyncpg.connect(empty_postgres_dsn)
+    try:
+        await ledger.execute(QUERIES["create_record"])
+        for migration in read_migrations()[: blocks - 1]:
+            if migration.number == PARTITIONED:
+                await ledger.execute(LEDGER_OF_TWO_SALES)
+            await ledger.execute(migration.script)
+            await ledger.execute(
+                QUERIES["record"], migration.number, migration.name, migration.checksum
+            )
+        # The first sale's lines are archived: they stay where they are.
+        archived = "order_lines_1"
+        await ledger.execute(f"ALTER TABLE order_lines DETACH PARTITION {archived}")
+        kept = {query: await ledger.fetch(query) for query in KEPT}
+        assert [len(rows) for rows in kept.values()] == [2, 1, 4, 2]
+        names = await migrate(empty_postgres_dsn)
+        assert names[:2] == ["0014_blocks_of_sales", "0015_sales_into_blocks"]
+        for query, rows in kept.items():
+            assert await ledger.fetch(query) == rows, query
+        tables = await ledger.fetch(
+            "SELECT DISTINCT tableoid::regclass::text AS name FROM ledger_events"
+        )
+        assert [row["name"] for row in tables] == ["ledger_events_block_0"]
+        assert await ledger.fetchval(f"SELECT count(*) FROM {archived}") == 1  # noqa: S608
+        assert await ledger.fetchval("SELECT to_regclass('reservations_2')") is None
+    finally:
+        await ledger.close()
+
+
+async def test_a_block_of_settled_sales_is_archived_by_detaching_it(settings: Settings) -> None:
     async with open_rig(settings) as rig:
         (settled,) = await rig.open_sale("settled")
+        await rig.ledger.execute("ALTER TABLE sales ALTER ledger_number RESTART WITH 1000")
         (other,) = await rig.open_sale("other")
         for history in (settled, other):
             history.load()
             history.reserve("ann")
         await rig.writer.apply(settled.entries + other.entries)
-        number = await rig.ledger.fetchval(
-            "UPDATE sales SET state = 'settled' WHERE sale_id = 'settled' RETURNING ledger_number"
+        block = await rig.ledger.fetchval(
+            "UPDATE sales SET state = 'settled' WHERE sale_id = 'settled' RETURNING block"
         )
         for table in ("order_lines", "reservations", "ledger_events"):
-            own = f"{table}_{number}"
+            own = f"{table}_block_{block}"
             await rig.ledger.execute(f"ALTER TABLE {table} DETACH PARTITION {own} CONCURRENTLY")
             assert await rig.ledger.fetchval(f"SELECT count(*) FROM {own}") > 0  # noqa: S608
             await rig.ledger.execute(f"DROP TABLE {own}")
@@ -138,6 +174,32 @@ async def test_a_settled_sale_is_archived_by_detaching_it(settings: Settings) ->
         other.confirm("ann")
         await rig.writer.apply(other.entries)
         assert await rig.state_of(other, "ann") == "confirmed"
+
+
+async def test_of_many_sales_that_need_a_block_one_makes_it(settings: Settings) -> None:
+    dsn = settings.postgres.dsn
+    await _execute(dsn, "ALTER TABLE sales ALTER ledger_number RESTART WITH 3000")
+    sale = (
+        "INSERT INTO sales (sale_id, state, spec, partitions, currency, hash_key)"
+        " VALUES ('sale-{}', 'draft', '{{}}', 1, 'EUR', sha256('k'))"
+    )
+    await asyncio.gather(*(_execute(dsn, sale.format(number)) for number in range(5)))
+    ledger = await asyncpg.connect(dsn)
+    try:
+        blocks = await ledger.fetch("SELECT DISTINCT block FROM sales")
+        assert [row["block"] for row in blocks] == [3]
+        assert await ledger.fetchval("SELECT to_regclass('order_lines_block_3')") is not None
+    finally:
+        await ledger.close()
+
+
+async def test_opening_a_sale_makes_no_table(settings: Settings) -> None:
+    async with open_rig(settings) as rig:
+        await rig.open_sale("first")
+        tables = "SELECT count(*) FROM pg_class"
+        before = await rig.ledger.fetchval(tables)
+        await rig.open_sale("second")
+        assert await rig.ledger.fetchval(tables) == before
 
 
 async def test_a_sale_is_opened_while_another_ones_rows_are_read_and_written(
@@ -162,7 +224,7 @@ async def test_a_sale_is_opened_while_another_ones_rows_are_read_and_written(
     ("constraint", "statement"),
     [
         ("order_line_of_reservation", ("INSERT INTO order_lines VALUES"
-         " ('sale.0.nobody', 'sale', 'shoe', 'default', 1, 0, 0, 100)")),
+         " ('sale.0.nobody', 'sale', 'shoe', 'default', 1, 0, 0, 100, 0)")),
         ("order_line_immutable", "UPDATE order_lines SET unit_price = 1"),
         ("order_line_immutable", "UPDATE order_lines SET quantity = 9"),
         (None, "DELETE FROM reservations"),

@@ -110,7 +110,7 @@ async def stuck_hold(sale: JudgedSale) -> None:
 
 NEXT_EPOCH = (
     "INSERT INTO ledger_events SELECT sale_id, partition, 2, 1, type, NULL, occurred_at, "
-    "fingerprint, payload FROM ledger_events WHERE sale_id = $1 AND sequence = 2"
+    "fingerprint, payload, block FROM ledger_events WHERE sale_id = $1 AND sequence = 2"
 )
 DROP_HELD_ROWS = (
     (

@@ -113,8 +113,8 @@ class JudgedSale:
         event = msgspec.json.decode(payload) | {"type": event_type} | changes
         await self.ledger.execute(
             "INSERT INTO ledger_events "
-            "SELECT sale_id, partition, epoch, max(sequence) + 1, $2, $3, now(), '\\x00', $4 "
-            "FROM ledger_events WHERE sale_id = $1 GROUP BY 1, 2, 3",
+            "SELECT sale_id, partition, epoch, max(sequence) + 1, $2, $3, now(), '\\x00', $4, "
+            "block FROM ledger_events WHERE sale_id = $1 GROUP BY 1, 2, 3, block",
             self.sale_id, event_type, event.get("reservation_id"),
             msgspec.json.encode(event).decode(),
         )  # fmt: skip

@@ -1,30 +1,36 @@
--- Reservations and their orders in the ledger.
+-- Reservations and their orders in the ledger. A reservation is found by its id and block alone: with its
+-- sale named too, a plan made for a small table would read the whole sale.
 
 -- name: reservations_by_id
 SELECT r.reservation_id, r.sale_id, r.partition, r.buyer_id, r.state, r.fingerprint, r.deadline,
        r.extended_ms, r.payment_reference, r.accepted_epoch, r.accepted_sequence, r.created_at,
        s.currency
-FROM reservations r JOIN sales s USING (sale_id)
-WHERE r.reservation_id = ANY($1::text[]) AND r.sale_id = ANY(sales_of($1::text[]))
+FROM unnest($1::text[]) AS asked (id)
+JOIN sales s ON s.sale_id = split_part(asked.id, '.', 1)
+JOIN reservations r ON (r.reservation_id, r.block) = (asked.id, s.block)
+WHERE r.block = ANY(blocks_of($1::text[]))
 
 -- name: lines_by_reservation
 SELECT l.reservation_id, l.sku, l.location, l.quantity, l.confirmed, l.returned, l.unit_price
-FROM order_lines l
-JOIN reservations r USING (sale_id, reservation_id)
+FROM unnest($1::text[]) AS asked (id)
+JOIN sales s ON s.sale_id = split_part(asked.id, '.', 1)
+JOIN reservations r ON (r.reservation_id, r.block) = (asked.id, s.block)
+JOIN order_lines l
+  ON (l.sale_id, l.reservation_id, l.block) = (r.sale_id, r.reservation_id, r.block)
 JOIN stock_accounts a
   ON (a.sale_id, a.partition, a.sku, a.location) = (r.sale_id, r.partition, l.sku, l.location)
-WHERE l.reservation_id = ANY($1::text[]) AND l.sale_id = ANY(sales_of($1::text[]))
-  AND r.sale_id = ANY(sales_of($1::text[]))
+WHERE r.block = ANY(blocks_of($1::text[])) AND l.block = ANY(blocks_of($1::text[]))
 ORDER BY l.reservation_id, a.position
 
 -- name: order_events_by_reservation
 SELECT reservation_id, epoch, sequence, status, occurred_at, detail
 FROM order_events
-WHERE reservation_id = ANY($1::text[]) AND sale_id = ANY(sales_of($1::text[]))
+WHERE reservation_id = ANY($1::text[]) AND block = ANY(blocks_of($1::text[]))
 ORDER BY reservation_id, epoch, sequence
 
 -- name: orders_of_buyer
--- One page of a buyer's orders, newest first, after the last order of the page before.
+-- One page of a buyer's orders, newest first, after the last order of the page before. The only statement
+-- that looks into every block: by the buyer's index of each.
 SELECT reservation_id, created_at FROM reservations
 WHERE buyer_id = $1
   AND ($2::timestamptz IS NULL OR (created_at, reservation_id) < ($2, $3))
@@ -33,5 +39,5 @@ ORDER BY created_at DESC, reservation_id DESC LIMIT $4
 -- name: return_by_key
 -- The fingerprint of the return made with this key, if the key was used.
 SELECT payload->>'fingerprint' FROM ledger_events
-WHERE sale_id = $1 AND partition = $2 AND type = 'return_units'
+WHERE block = block_of($1) AND partition = $2 AND type = 'return_units'
   AND reservation_id = $3 AND payload->>'return_key' = $4

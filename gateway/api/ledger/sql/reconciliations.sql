@@ -53,8 +53,9 @@ LEFT JOIN LATERAL (
         ORDER BY reconciliation_id DESC LIMIT 1
     ) last, jsonb_to_recordset(last.watermarks) AS was_at (partition integer, epoch integer)
 ) was_at USING (partition)
+JOIN sales s USING (sale_id)
 JOIN ledger_events e
-  ON e.sale_id = r.sale_id AND e.partition = now_at.partition AND e.sequence = 1
+  ON e.sale_id = r.sale_id AND e.block = s.block AND e.partition = now_at.partition AND e.sequence = 1
  AND e.epoch > coalesce(was_at.epoch, 1) AND e.epoch <= now_at.epoch AND e.type = 'recover'
 WHERE r.reconciliation_id = ANY($1::bigint[]) AND (e.payload ->> 'restored')::boolean
 ORDER BY r.reconciliation_id, e.partition, e.epoch

@@ -26,7 +26,7 @@ SELECT sale_id, currency, $2 FROM sales WHERE sale_id = $1
 WITH adjusted_for AS (
     SELECT payload->>'sku' AS sku, payload->>'location' AS location, payload->>'reason' AS reason,
            sum((payload->>'delta')::bigint) AS units
-    FROM ledger_events WHERE sale_id = $1 AND type = 'adjust'
+    FROM ledger_events WHERE sale_id = $1 AND block = block_of($1) AND type = 'adjust'
     GROUP BY 1, 2, 3
 ), adjusted AS (
     SELECT sku, location, sum(units) AS units,
@@ -39,7 +39,7 @@ WITH adjusted_for AS (
     FROM ledger_events e
     CROSS JOIN LATERAL json_array_elements(e.payload->'lines') AS line
     CROSS JOIN LATERAL CAST(line->>'quantity' AS bigint) AS quantity
-    WHERE e.sale_id = $1 AND e.type = 'return_units'
+    WHERE e.sale_id = $1 AND e.block = block_of($1) AND e.type = 'return_units'
     GROUP BY 1, 2, 3
 ), returned AS (
     SELECT sku, location, sum(restocked) AS restocked, sum(written_off) AS written_off,
@@ -50,8 +50,8 @@ WITH adjusted_for AS (
     SELECT l.sku, l.location, sum(l.confirmed) AS confirmed,
            sum((l.confirmed - l.returned) * l.unit_price) AS revenue,
            sum(l.returned * l.unit_price) AS refunded
-    FROM reservations r JOIN order_lines l USING (sale_id, reservation_id)
-    WHERE r.sale_id = $1 AND l.confirmed > 0
+    FROM order_lines l
+    WHERE l.sale_id = $1 AND l.block = block_of($1) AND l.confirmed > 0
     GROUP BY l.sku, l.location
 ), stock AS (
     SELECT sku, location, min(position) AS position, sum(loaded) AS loaded,
