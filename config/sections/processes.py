@@ -35,7 +35,8 @@ class ReconcilerSettings(Section):
     """How often the duties run."""
 
     expire_interval_milliseconds: PositiveInt = Field(
-        100, description="milliseconds between two sweeps for due holds"
+        100,
+        description="most milliseconds between two looks for holds that are due",
     )
     expire_batch: PositiveInt = Field(
         100, description="most holds that the reconciler expires in one script call"

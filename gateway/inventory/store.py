@@ -63,7 +63,8 @@ NO_ADJUST_KEY = AdjustKey("", "")
 class ExpireReply(msgspec.Struct, frozen=True, array_like=True):
     """`next_deadline` is on the wall clock, 0 where nothing is held. `without_record`: holds whose
     record is lost or damaged, which only a repair from the ledger brings back. `ahead_ms`: by how
-    much the partition's wall clock is ahead of the server's.
+    much the partition's wall clock is ahead of the server's. `hold_ms`: how long a new hold lasts.
+    `read_at`: the partition's wall clock at this reply.
     """
 
     expired: int
@@ -71,6 +72,16 @@ class ExpireReply(msgspec.Struct, frozen=True, array_like=True):
     next_deadline: int
     without_record: int
     ahead_ms: int
+    hold_ms: int
+    read_at: int = 0
+
+    @property
+    def quiet_ms(self) -> int:
+        """For how long no hold can become due, those that are made from now on included."""
+        if self.still_due:
+            return 0
+        until_next = self.next_deadline - self.read_at if self.next_deadline else self.hold_ms
+        return max(0, min(until_next, self.hold_ms))
 
 
 class RebaseReply(msgspec.Struct, frozen=True, array_like=True):
@@ -232,7 +243,9 @@ class ReservationStore:
             "expire",
             partition,
             (b"%d" % most,),
-            lambda envelope: _expire_reply.decode(envelope.result),
+            lambda envelope: msgspec.structs.replace(
+                _expire_reply.decode(envelope.result), read_at=int(envelope.wall_ms)
+            ),
         )
 
     async def rebase(self, partition: PartitionId, most_ms: int) -> RebaseReply:

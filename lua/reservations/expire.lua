@@ -5,7 +5,7 @@
 -- ARGV    1 run_id  2 epoch  3 most holds in this call
 -- RETURNS MessagePack {"ok", epoch, wall_ms, shift_ms, {holds expired, holds still due,
 --         next deadline wall_ms or 0, holds without a usable record, ms by which the
---         partition's wall clock is ahead of the server's}}
+--         partition's wall clock is ahead of the server's, ms that a new hold lasts}}
 -- @include status
 -- @include arguments
 -- @include record
@@ -25,5 +25,5 @@ local deadline = tonumber(first[2])
 local next_deadline = deadline < PARKED and deadline + partition.meta.shift or 0
 return reply(partition, {
   expired, count_due(partition), next_deadline, count_parked(partition),
-  math.max(0, partition.wall - wall_clock(0)),
+  math.max(0, partition.wall - wall_clock(0)), partition.meta.hold_ms,
 })

@@ -1,11 +1,12 @@
 """Duty: holds past their deadline return to stock, well within a second.
 
 Needs neither the ledger nor the lead: the script is one atomic step however many sweepers call it,
-and units must come back while Postgres is away, or while the leader hangs. Standbys sweep, too, but
-less often: they are there for what the leader leaves. A partition gets one bounded batch a round,
-so a storm of due holds in one sale keeps no other waiting. A hold whose record is lost is reported
-until a reconciliation repairs it; the sweep goes on without it. Where Redis' clock was set back,
-the sweep lets the partition's clock follow it.
+and units must come back while Postgres is away, or while the leader hangs. Standbys sweep, too,
+but less often: they are there for what the leader leaves. A partition gets one bounded batch a
+round, so a storm of due holds in one sale keeps no other waiting; and while no hold of it can
+become due, it is not asked at all, or the sweep of a thousand quiet sales would cost half of
+Redis. A hold whose record is lost is reported until a reconciliation repairs it; the sweep goes on
+without it. Where Redis' clock was set back, the sweep lets the partition's clock follow it.
 """
 
 import time
@@ -15,6 +16,7 @@ from typing import ClassVar
 
 import structlog
 
+from gateway.inventory.keys import PartitionId
 from gateway.inventory.store import ReservationStore
 from reconciler.duties.directory import Directory, LivePartition
 from reconciler.keeping.notices import Notices
@@ -25,6 +27,9 @@ INTERVAL_MAX_SECONDS = 0.5
 # A partition's wall clock may be ahead of the server's by this much: servers that replace each
 # other differ by less, and it stands still until the server's clock has caught up.
 CLOCK_AHEAD_MAX_MILLISECONDS = 2000
+# A quiet partition is asked again after this at the latest: deadlines come earlier than was known
+# where the server's clock jumps, or a repair sets a reservation right.
+QUIET_MAX_SECONDS = 5.0
 # Just past a deadline rather than just before it.
 AFTER_DEADLINE_SECONDS = 0.002
 # A standby's pause: units that the leader leaves are sellable again within a second.
@@ -68,33 +73,41 @@ class Expire:
         self._directory = directory
         self._config = config
         self._notices = Notices()
+        self._quiet: dict[PartitionId, float] = {}  # until when on our clock
         self.expired_holds = 0
 
     async def run_once(self) -> float:
-        """One batch of every partition."""
-        pauses = await for_each(
-            self._directory.partitions, self._sweep, self._notices, "expire_waits"
-        )
-        pause_seconds = min(pauses, default=self._config.interval_seconds)
+        """One batch of every partition in which a hold may be due."""
+        now = time.monotonic()
+        # A partition that could not be asked is asked in the next turn.
+        quiet = {
+            live.partition: self._quiet[live.partition]
+            for live in self._directory.partitions
+            if self._quiet.get(live.partition, 0.0) > now
+        }
+        due = [live for live in self._directory.partitions if live.partition not in quiet]
+        self._quiet = quiet
+        await for_each(due, self._sweep, self._notices, "expire_waits")
+        interval = self._config.interval_seconds
+        until = min(self._quiet.values(), default=time.monotonic() + interval)
+        pause_seconds = min(max(0.0, until - time.monotonic()), interval)
         return pause_seconds if self._leads() or not pause_seconds else STANDBY_SECONDS
 
-    async def _sweep(self, live: LivePartition) -> float:
+    async def _sweep(self, live: LivePartition) -> None:
         reply = await self._store.expire(live.partition, self._config.batch_holds)
         self.expired_holds += reply.expired
         if reply.without_record:
             self._notices.alarm(
                 "holds_without_record", str(live.partition), holds=reply.without_record
             )
+        quiet_seconds = min(reply.quiet_ms / 1000 + AFTER_DEADLINE_SECONDS, QUIET_MAX_SECONDS)
+        if reply.still_due:
+            quiet_seconds = 0.0
         if reply.ahead_ms > CLOCK_AHEAD_MAX_MILLISECONDS:
             rebased = await self._store.rebase(live.partition, CLOCK_AHEAD_MAX_MILLISECONDS)
             _log.warning(
                 "clock_was_set_back", partition=str(live.partition), outcome=rebased.outcome,
                 ahead_ms=rebased.ahead_ms,
             )  # fmt: skip
-        if reply.still_due:
-            return 0.0
-        # Redis' clock may differ from ours; then the interval bounds what is lost by it.
-        until_next = reply.next_deadline / 1000 - time.time() + AFTER_DEADLINE_SECONDS
-        if reply.next_deadline and until_next > 0:
-            return min(until_next, self._config.interval_seconds)
-        return self._config.interval_seconds
+            quiet_seconds = 0.0  # the deadlines on the wall clock have moved
+        self._quiet[live.partition] = time.monotonic() + quiet_seconds

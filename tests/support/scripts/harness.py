@@ -184,7 +184,7 @@ class Rig:
 
     def expire_reply(self, most: int) -> tuple[int, int, int, int]:
         """As `expire`, and how many holds have lost their record."""
-        return self.call("expire", b"%d" % most).read(tuple[int, int, int, int, int])[:4]
+        return self.call("expire", b"%d" % most).read(tuple[int, int, int, int, int, int])[:4]
 
     def trim(self, sequence: int) -> tuple[int, int]:
         """Returns the events trimmed and the watermark."""
