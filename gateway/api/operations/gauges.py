@@ -72,14 +72,18 @@ class Reading(Collector):
         drift: dict[str, int],
         up: dict[str, bool],
         dead_letters: dict[str, int] | None = None,
+        *,
+        reconciler_leads: bool | None = None,
     ) -> None:
         """`drift`: unrepaired differences of each sale's last reconciliation; `up`: whether
-        Postgres and Redis answered; `dead_letters`: open dead letters by reason.
+        Postgres and Redis answered; `dead_letters`: open dead letters by reason;
+        `reconciler_leads`: None when the ledger did not answer.
         """
         self._partitions = partitions
         self._drift = drift
         self._up = up
         self._dead_letters = dead_letters or {}
+        self._reconciler_leads = reconciler_leads
 
     def of_sale(self, sale_id: str) -> tuple[PartitionGauges, ...]:
         """The gauges of a sale's partitions; empty when the sale was not among those read."""
@@ -125,7 +129,10 @@ class Reading(Collector):
         up = GaugeMetricFamily("dropgate_gauges_up", "Parts that answered", labels=["part"])
         for part, answered in self._up.items():
             up.add_metric([part], float(answered))
-        return (*families, units, drift, letters, up)
+        leads = GaugeMetricFamily("dropgate_reconciler_leads", "1 while a reconciler has the lead")
+        if self._reconciler_leads is not None:
+            leads.add_metric([], float(self._reconciler_leads))
+        return (*families, units, drift, letters, leads, up)
 
 
 class Gauges:
@@ -156,6 +163,7 @@ class Gauges:
             drifted = await self._ledger.fetch(QUERIES["drift"], ids)
             floors = await self._ledger.fetch(QUERIES["item_floors"], ids)
             letters = await self._ledger.fetch(QUERIES["open_letters_by_reason"])
+            leads = await self._ledger.fetchval(QUERIES["reconciler_leads"])
         except LedgerUnavailable:
             return Reading([], {}, {"postgres": False})
         floor_of: dict[str, dict[str, int]] = {}
@@ -174,6 +182,7 @@ class Gauges:
             {row["sale_id"]: row["differences"] for row in drifted},
             {"postgres": True, "redis": run_id is not None},
             {row["reason"]: row["letters"] for row in letters},
+            reconciler_leads=leads,
         )
 
     async def _partition(

@@ -5,13 +5,18 @@ import pytest
 import redis.asyncio
 
 from config.settings import Settings
+from reconciler.context import QUERIES
 from tests.support.api import Api
 from tests.support.waiting import wait_until
 
 
 async def gauge_is(api: Api, name: str, sale: str, value: float) -> None:
-    """Wait until the gauge has this value; a reading is cached for a second."""
-    sample = f'{name}{{partition="0",sale="{sale}"}} {float(value)}\n'
+    """Wait until the sale's gauge has this value."""
+    await is_shown(api, f'{name}{{partition="0",sale="{sale}"}} {float(value)}\n')
+
+
+async def is_shown(api: Api, sample: str) -> None:
+    """Wait until the metrics have this sample; a reading is cached for a second."""
 
     async def shown() -> bool:
         return sample in (await api.call("GET", "/metrics")).raw.decode()
@@ -74,3 +79,16 @@ async def test_how_full_the_outbox_is_and_what_the_ledger_cannot_apply(
     text = (await api.call("GET", "/metrics")).raw.decode()
     assert 'dropgate_dead_letters_open{reason="refused"} 1.0' in text
     assert 'dropgate_dead_letters_open{reason="fenced"} 0.0' in text
+
+
+async def test_whether_a_reconciler_leads(api: Api, settings: Settings) -> None:
+    await is_shown(api, "dropgate_reconciler_leads 0.0\n")
+    ledger = await asyncpg.connect(settings.postgres.dsn)
+    try:
+        held = await ledger.fetchval(QUERIES["take_lead"], "somebody", 60)
+        assert held == "somebody"
+        await is_shown(api, "dropgate_reconciler_leads 1.0\n")
+        await ledger.execute(QUERIES["give_up_lead"], "somebody")
+        await is_shown(api, "dropgate_reconciler_leads 0.0\n")
+    finally:
+        await ledger.close()

@@ -18,6 +18,10 @@ SELECT 1
 SELECT w.sale_id, w.partition, w.epoch, w.sequence, w.stopped_reason
 FROM watermarks w WHERE w.sale_id = ANY($1::text[])
 
+-- name: reconciler_leads
+-- Whether a reconciler has the lead now.
+SELECT EXISTS (SELECT FROM reconciler_lease WHERE expires_at > clock_timestamp())
+
 -- name: running_rooms
 -- Waiting rooms of sales that are not settled, newest first.
 SELECT sale_id FROM waiting_rooms JOIN sales USING (sale_id)
