@@ -36,7 +36,8 @@ class PartitionGauges(msgspec.Struct, frozen=True):
 
     `lag_seconds` is the age of the first event the ledger has not applied, `floor_margin` the
     smallest distance of an item's available units from its floor, `outbox_fill` the used share of
-    the outbox's bound, `units` each item's units over its locations, by (sku, counter).
+    the outbox's bound, `clock_ahead_seconds` how far the partition's wall clock is ahead of its
+    server's, `units` each item's units over its locations, by (sku, counter).
     """
 
     partition: PartitionId
@@ -48,6 +49,7 @@ class PartitionGauges(msgspec.Struct, frozen=True):
     lag_events: int | None = None
     lag_seconds: float | None = None
     floor_margin: int | None = None
+    clock_ahead_seconds: float | None = None
     units: Mapping[tuple[str, str], int] = {}
 
 
@@ -58,6 +60,11 @@ _PARTITION_GAUGES = (
     ("lag_events", "dropgate_ledger_lag_events", "Events the ledger has not applied"),
     ("lag_seconds", "dropgate_ledger_lag_seconds", "Age of the first event not applied"),
     ("floor_margin", "dropgate_floor_margin", "Fewest units any item is above its floor"),
+    (
+        "clock_ahead_seconds",
+        "dropgate_clock_ahead_seconds",
+        "Partition's clock beyond its server's",
+    ),
     ("recovering", "dropgate_partition_recovering", "1 while the partition answers no call"),
     ("stopped", "dropgate_ledger_stopped", "1 while the ledger applies no more events"),
 )
@@ -194,6 +201,7 @@ class Gauges:
             return PartitionGauges(partition, recovering=True, stopped=stopped)
         try:
             snapshot = await self._store.snapshot(partition)
+            seconds, microseconds = await self._client.time()
             behind = snapshot.sequence
             if place["epoch"] == snapshot.epoch:
                 behind = max(0, snapshot.sequence - place["sequence"])
@@ -212,6 +220,9 @@ class Gauges:
             lag_events=behind,
             lag_seconds=age,
             floor_margin=floor_margin(snapshot, floors),
+            clock_ahead_seconds=max(
+                0.0, snapshot.read_at / 1000 - seconds - microseconds / 1_000_000
+            ),
             units=units_of(snapshot),
         )
 

@@ -1,5 +1,7 @@
 """What /metrics says of partitions: the figures the alerts are made of, on real servers."""
 
+import re
+
 import asyncpg
 import pytest
 import redis.asyncio
@@ -92,3 +94,20 @@ async def test_whether_a_reconciler_leads(api: Api, settings: Settings) -> None:
         await is_shown(api, "dropgate_reconciler_leads 0.0\n")
     finally:
         await ledger.close()
+
+
+async def test_a_clock_that_was_set_back_is_shown(
+    api: Api, redis_client: redis.asyncio.Redis
+) -> None:
+    sale = await api.open_sale()
+    await gauge_is(api, "dropgate_clock_ahead_seconds", sale, 0)
+    # As if the server's clock had been an hour ahead, and was set right.
+    last = int(await redis_client.hget(f"{{{sale}:0}}:meta", "last_time") or 0)
+    await redis_client.hset(f"{{{sale}:0}}:meta", "last_time", str(last + 3_600_000))
+
+    async def shown() -> bool:
+        text = (await api.call("GET", "/metrics")).raw.decode()
+        found = re.search(rf'dropgate_clock_ahead_seconds{{.*sale="{sale}"}} ([0-9.]+)', text)
+        return found is not None and float(found[1]) > 3000
+
+    await wait_until(shown, "the clock is ahead by an hour")
