@@ -1,31 +1,29 @@
 -- repeat while: SELECT to_regnamespace('before_0014') IS NOT NULL
--- One sale's rows from the tables it had to itself into its block: a transaction for each sale, so
+-- A sale's rows from a table that it had to itself into its block: a transaction for each table, so
 -- that a ledger of thousands needs no more locks than a ledger of one, and goes on where it stopped.
+-- What is attached is moved, whatever its name; a table that was detached is an archive, and stays.
 DO $$
 DECLARE
-    oldest bigint;
     parent text;
-    own text;
+    own regclass;
     names text;
 BEGIN
-    SELECT min(substring(c.relname FROM '\d+$')::bigint) INTO oldest
-    FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid JOIN pg_class p ON p.oid = i.inhparent
-    WHERE p.relnamespace = 'before_0014'::regnamespace AND c.relkind = 'r';
-    IF oldest IS NULL THEN
+    -- Lines last: each needs its reservation.
+    SELECT p.relname, i.inhrelid::regclass INTO parent, own
+    FROM pg_inherits i JOIN pg_class p ON p.oid = i.inhparent
+    WHERE p.relnamespace = 'before_0014'::regnamespace AND p.relkind = 'p'
+    ORDER BY p.relname = 'order_lines', i.inhrelid LIMIT 1;
+    IF own IS NULL THEN
         DROP SCHEMA before_0014 CASCADE;
         RETURN;
     END IF;
-    FOREACH parent IN ARRAY ARRAY['ledger_events', 'reservations', 'order_lines'] LOOP
-        own := format('%s_%s', parent, oldest);
-        -- A table that was detached is an archive: it stays where it is.
-        CONTINUE WHEN NOT EXISTS (
-            SELECT FROM pg_inherits
-            WHERE inhrelid = to_regclass(own) AND inhparent = to_regclass('before_0014.' || parent));
-        SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) INTO names
-        FROM pg_attribute
-        WHERE attrelid = to_regclass(own) AND attnum > 0 AND NOT attisdropped;
-        EXECUTE format('INSERT INTO %I (%s, block) SELECT %s, %s FROM %I', parent, names, names,
-                       (SELECT block FROM sales WHERE ledger_number = oldest), own);
-        EXECUTE format('DROP TABLE %I', own);
-    END LOOP;
+    -- By the parent's columns: a table that was restored may have them in another order.
+    SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) INTO names
+    FROM pg_attribute
+    WHERE attrelid = format('before_0014.%I', parent)::regclass AND attnum > 0 AND NOT attisdropped;
+    -- An outer join: a row without a sale has no block, which the new table refuses.
+    EXECUTE format('INSERT INTO %I (%s, block) SELECT %s, block FROM %s '
+                   'LEFT JOIN (SELECT sale_id, block FROM sales) AS s USING (sale_id)',
+                   parent, names, names, own);
+    EXECUTE format('DROP TABLE %s', own);
 END $$;

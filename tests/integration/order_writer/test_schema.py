@@ -121,17 +121,9 @@ async def test_actions_in_the_audit_log_get_one_spelling(empty_postgres_dsn: str
 
 
 async def test_sales_move_into_blocks_one_by_one(empty_postgres_dsn: str) -> None:
-    blocks = next(m.number for m in read_migrations() if m.name.endswith("blocks_of_sales"))
     ledger = await asyncpg.connect(empty_postgres_dsn)
     try:
-        await ledger.execute(QUERIES["create_record"])
-        for migration in read_migrations()[: blocks - 1]:
-            if migration.number == PARTITIONED:
-                await ledger.execute(LEDGER_OF_TWO_SALES)
-            await ledger.execute(migration.script)
-            await ledger.execute(
-                QUERIES["record"], migration.number, migration.name, migration.checksum
-            )
+        await _migrate_before_blocks(ledger)
         # The first sale's lines are archived: they stay where they are.
         archived = "order_lines_1"
         await ledger.execute(f"ALTER TABLE order_lines DETACH PARTITION {archived}")
@@ -147,6 +139,20 @@ async def test_sales_move_into_blocks_one_by_one(empty_postgres_dsn: str) -> Non
         assert [row["name"] for row in tables] == ["ledger_events_block_0"]
         assert await ledger.fetchval(f"SELECT count(*) FROM {archived}") == 1  # noqa: S608
         assert await ledger.fetchval("SELECT to_regclass('reservations_2')") is None
+    finally:
+        await ledger.close()
+
+
+async def test_a_sale_moves_whatever_its_tables_are_called(empty_postgres_dsn: str) -> None:
+    ledger = await asyncpg.connect(empty_postgres_dsn)
+    try:
+        await _migrate_before_blocks(ledger)
+        kept = {query: await ledger.fetch(query) for query in KEPT}
+        for table in ("order_lines", "reservations", "ledger_events"):
+            await ledger.execute(f"ALTER TABLE {table}_1 RENAME TO {table}_restored")
+        await migrate(empty_postgres_dsn)
+        for query, rows in kept.items():
+            assert await ledger.fetch(query) == rows, query
     finally:
         await ledger.close()
 
@@ -243,6 +249,19 @@ async def test_history_only_grows(
         with pytest.raises(asyncpg.IntegrityConstraintViolationError) as refusal:
             await rig.ledger.execute(statement)
         assert refusal.value.constraint_name == constraint
+
+
+async def _migrate_before_blocks(ledger: asyncpg.Connection) -> None:
+    """Two sales with their rows in the last schema that had a table for each sale."""
+    blocks = next(m.number for m in read_migrations() if m.name.endswith("blocks_of_sales"))
+    await ledger.execute(QUERIES["create_record"])
+    for migration in read_migrations()[: blocks - 1]:
+        if migration.number == PARTITIONED:
+            await ledger.execute(LEDGER_OF_TWO_SALES)
+        await ledger.execute(migration.script)
+        await ledger.execute(
+            QUERIES["record"], migration.number, migration.name, migration.checksum
+        )
 
 
 async def _execute(dsn: str, statement: str) -> None:
