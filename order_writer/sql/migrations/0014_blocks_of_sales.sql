@@ -1,5 +1,5 @@
--- The large tables in blocks of a thousand sales, which are made before a sale needs them: opening a
--- sale makes no table, and a statement that cannot name its sale looks into a few blocks. Keys begin
+-- The large tables in blocks of a thousand sales. A block is made when its first sale is written down:
+-- opening a sale makes no table, and a statement that cannot name its sale looks into a few blocks. Keys begin
 -- with the sale, as a reservation's id does: a sale's rows lie together, and a settled sale's pages are
 -- not touched again. 0015 moves what there is, sale by sale.
 
