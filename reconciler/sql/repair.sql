@@ -2,16 +2,22 @@
 
 -- name: repair_records
 -- The columns of `rebuild_records`, for the reservations named, each with the keys of its returns.
+-- Each reservation's lines are looked up alone: a join of the two tables reads the whole sale's lines.
 WITH lines AS (
     SELECT l.reservation_id, array_agg(a.position ORDER BY a.position) AS accounts,
         array_agg(l.quantity ORDER BY a.position) AS quantities,
         array_agg(l.confirmed ORDER BY a.position) AS confirmed,
         array_agg(l.returned ORDER BY a.position) AS returned
     FROM reservations r
-    JOIN order_lines l USING (sale_id, reservation_id, block)
-    JOIN stock_accounts a USING (sale_id, partition, sku, location)
-    WHERE r.reservation_id = ANY($1::text[])
-        AND r.block = ANY(blocks_of($1::text[])) AND l.block = ANY(blocks_of($1::text[]))
+    CROSS JOIN LATERAL (
+        SELECT o.* FROM order_lines o
+        WHERE (o.sale_id, o.reservation_id, o.block) = (r.sale_id, r.reservation_id, r.block)
+            AND o.block = ANY(blocks_of($1::text[]))
+        OFFSET 0
+    ) l
+    JOIN stock_accounts a ON (a.sale_id, a.partition, a.sku, a.location)
+        = (r.sale_id, r.partition, l.sku, l.location)
+    WHERE r.reservation_id = ANY($1::text[]) AND r.block = ANY(blocks_of($1::text[]))
     GROUP BY l.reservation_id
 )
 SELECT r.reservation_id, r.state, r.last_epoch, r.last_sequence, r.accepted_epoch,
