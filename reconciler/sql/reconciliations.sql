@@ -25,7 +25,8 @@ WITH due AS MATERIALIZED (
             WHERE r.sale_id = s.sale_id
                 AND (r.status IN ('requested', 'running')
                     OR r.requested_at > now() - CASE s.state WHEN 'closed' THEN 10 ELSE 1 END
-                        * make_interval(secs => $1::float8)))
+                        * make_interval(secs => $1::float8))
+            OFFSET 0)  -- for each sale alone, by the index
 )
 INSERT INTO reconciliations (sale_id, requested_by)
 SELECT due.sale_id, 'reconciler'

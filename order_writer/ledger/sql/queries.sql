@@ -142,12 +142,14 @@ FROM unnest($1::text[], $2::integer[], $3::text[]) AS u (sale_id, partition, rea
 WHERE w.sale_id = u.sale_id AND w.partition = u.partition AND w.stopped_reason IS NULL;
 
 -- name: followed_partitions
--- Every partition of a sale that is not settled, with its watermark.
+-- Every partition of a sale that is not settled, with its watermark. Each sale's partitions are looked up
+-- alone: a join would read the watermarks of all sales there ever were.
 SELECT w.sale_id, w.partition, w.epoch, w.sequence, w.fingerprint, w.log_offsets,
        w.stopped_reason, w.tail_epoch, w.tail_sequence,
        (extract(epoch FROM now() - w.event_time))::double precision AS age_seconds
-FROM watermarks AS w
-JOIN sales AS s USING (sale_id)
+FROM sales AS s CROSS JOIN LATERAL (
+    SELECT * FROM watermarks WHERE sale_id = s.sale_id OFFSET 0
+) AS w
 WHERE s.state <> 'settled'
 ORDER BY w.sale_id, w.partition;
 
