@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from gateway.inventory.events import Event, Position, Reserve
 from gateway.inventory.outcomes import AdjustReply, EdgeReply, ReserveReply
+from gateway.inventory.store import ExpireReply
 from gateway.inventory.types import Reservation, ReservationState
 from tests.property.actions import Action, actions
 from tests.property.edges import Model
@@ -136,7 +137,10 @@ class PartitionMachine(RuleBasedStateMachine):
     def expire(self, most: int) -> None:
         answer = self.rig.call("expire", b"%d" % most)
         expected = self.model.expire(int(answer.wall_ms), most)
-        assert answer.read(tuple[int, int, int, int, int])[:4] == (*expected, 0)
+        reply = answer.read(ExpireReply)
+        said = (reply.expired, reply.still_due, reply.next_deadline, reply.without_record)
+        assert said == (*expected, 0)
+        assert reply.hold_ms == self.model.sale.hold_ms
 
     def trim(self, behind: int) -> None:
         watermark = max(0, self.model.sequence - behind)

@@ -3,6 +3,7 @@
 import pytest
 
 from gateway.inventory.events import Rebase
+from gateway.inventory.store import ExpireReply
 from gateway.inventory.types import ReservationState
 from tests.support.scripts.harness import HOUR_MS, Rig
 from tests.support.scripts.sale import Ask, Sale
@@ -75,10 +76,9 @@ def test_a_clock_in_step_is_left_alone(rig: Rig) -> None:
 
 def test_the_sweep_says_how_far_ahead_the_clock_is(rig: Rig) -> None:
     rig.open(Sale())
-    answer = rig.call("expire", b"1").read(tuple[int, int, int, int, int, int])
-    assert HOUR_MS - 5000 < answer[4] <= HOUR_MS
+    assert HOUR_MS - 5000 < rig.call("expire", b"1").read(ExpireReply).ahead_ms <= HOUR_MS
     _rebase(rig)
-    assert rig.call("expire", b"1").read(tuple[int, int, int, int, int, int])[4] <= 1
+    assert rig.call("expire", b"1").read(ExpireReply).ahead_ms <= 1
 
 
 def test_a_buyer_at_the_rate_limit_waits_no_longer_than_a_window(rig: Rig) -> None:

@@ -14,6 +14,7 @@ import redis
 from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId, bucket_keys, partition_keys
 from gateway.inventory.outcomes import AdjustReply, EdgeReply, ReserveReply
+from gateway.inventory.store import ExpireReply
 from gateway.inventory.types import Reservation
 from lua.loader import Script, load_scripts
 from tests.support.scripts.answers import Answer, SnapshotAnswer, Step
@@ -184,7 +185,8 @@ class Rig:
 
     def expire_reply(self, most: int) -> tuple[int, int, int, int]:
         """As `expire`, and how many holds have lost their record."""
-        return self.call("expire", b"%d" % most).read(tuple[int, int, int, int, int, int])[:4]
+        reply = self.call("expire", b"%d" % most).read(ExpireReply)
+        return reply.expired, reply.still_due, reply.next_deadline, reply.without_record
 
     def trim(self, sequence: int) -> tuple[int, int]:
         """Returns the events trimmed and the watermark."""
