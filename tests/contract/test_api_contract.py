@@ -40,6 +40,7 @@ ROOM: dict[str, object] = {"max_active_buyers": 100, "admission_seconds": 60}
 MAKING = ("sale_put", "open_sale")
 PAID = ("reserve", "confirm", "returns")
 GIVEN_BACK = ("reserve", "extend", "cancel")
+READ = ("reserve", "reservation")
 # Calls that every gateway serves; the calls of a demonstration are left out.
 SERVED = tuple(each for each in every_endpoint() if not each.path.startswith("/demo/"))
 # Operations that no run can complete, and why.
@@ -87,6 +88,7 @@ PLANS = (
     Plan("ops", ("ops",), 6),
     Plan("walk-buyer", ("buyer",), 10, GIVEN_BACK),
     Plan("walk-shop", ("buyer", "storefront"), 15, LIFE),
+    Plan("walk-read", ("buyer",), 5, READ),
     Plan("walk-paid", ("buyer", "storefront"), 10, PAID),
     Plan("walk-queue", ("buyer",), 5, IN_LINE),
     Plan("walk-making", ("ops",), 5, MAKING),
