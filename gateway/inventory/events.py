@@ -118,10 +118,14 @@ class Expire(_OfReservation, frozen=True, kw_only=True, tag="expire", forbid_unk
 
 
 class Extend(_OfReservation, frozen=True, kw_only=True, tag="extend", forbid_unknown_fields=True):
-    """The hold's deadline moved to a later instant; `extended_ms`: the sum of all extensions."""
+    """The hold's deadline moved to a later instant; `extended_ms`: the sum of all extensions.
+    `extend_key` and `asked_ms` are those of a call with an Idempotency-Key, else None.
+    """
 
     deadline: Instant
     extended_ms: Ordinal
+    extend_key: Text | None = None
+    asked_ms: PositiveInt | None = None
 
 
 class ReturnUnits(

@@ -182,9 +182,13 @@ class ReservationStore:
         """Held → cancelled."""
         return await self._edge("cancel", partition, token, actor)
 
-    async def extend(self, partition: PartitionId, token: str, milliseconds: int) -> EdgeReply:
-        """Move the deadline later, within the sale's allowance."""
-        return await self._edge("extend", partition, token, milliseconds)
+    async def extend(
+        self, partition: PartitionId, token: str, milliseconds: int, key: str = ""
+    ) -> EdgeReply:
+        """Move the deadline later, within the sale's allowance. With a key (22 characters) a
+        repeated call is `replayed`; without a key a repeated call extends again.
+        """
+        return await self._edge("extend", partition, token, milliseconds, key)
 
     async def return_units(
         self,

@@ -150,6 +150,14 @@ class ReturnedRecord(ConfirmedRecord, frozen=True, array_like=True):
     return_keys: tuple[str, ...]
 
 
+class ExtendedRecord(ReturnedRecord, frozen=True, array_like=True):
+    """The stored record of a reservation that was extended with a key, in whatever state: without a
+    payment its reference is empty. Keys are `key:milliseconds`.
+    """
+
+    extend_keys: tuple[str, ...]
+
+
 # Keys of adjustments that a partition keeps (lua/partitions/include/adjustments.lua).
 ADJUSTMENT_KEYS_MAX = 1000
 

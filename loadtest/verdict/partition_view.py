@@ -37,6 +37,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     payment_reference: str | None = None
     returned: tuple[int, ...] = ()
     return_keys: tuple[Any, ...] = ()
+    extend_keys: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,13 @@
 -- How reservations and buyers are stored: short MessagePack arrays, one hash field each, changed in
 -- place as arrays. gateway/inventory/types.py reads these arrays; a test compares the two layouts.
 --
--- The reservation array has its values at the places named here; the last three values are present
--- only once they exist. LINES and RETURNED are flat lists {account, quantity, ...}. DEADLINE is on
--- the partition's clock while the reservation is held, afterwards on the wall clock.
+-- The reservation array has its values at the places named here; the last four values are present
+-- only once they exist, or a value behind them does: then '' and {} stand for no value. LINES and
+-- RETURNED are flat lists {account, quantity, ...}. DEADLINE is on the partition's clock while the
+-- reservation is held, afterwards on the wall clock.
 local STATE, EPOCH, SEQUENCE, ACCEPTED_EPOCH, ACCEPTED_SEQUENCE = 1, 2, 3, 4, 5
 local DEADLINE, EXTENDED_MS, BUYER, FINGERPRINT, LINES = 6, 7, 8, 9, 10
-local PAYMENT_REFERENCE, RETURNED, RETURN_KEYS = 11, 12, 13
+local PAYMENT_REFERENCE, RETURNED, RETURN_KEYS, EXTEND_KEYS = 11, 12, 13, 14
 
 -- The buyer array: {key, number, key, number, ..., token of an active hold, token, ...}. A positive
 -- key is an item, with the buyer's held + sold units as its number; the other keys are:

@@ -14,6 +14,7 @@
 -- @include reservation
 -- @include expiry
 -- @include selection
+-- @include call_keys
 
 local MOST_RETURNS = 32 -- returns of one reservation; each return keeps its key in the record
 
@@ -52,12 +53,9 @@ end
 local token, key, restock, fingerprint = request[1], request[2], request[4], request[6]
 local record = record_of(partition, token)
 if not record then return reply(partition, {'unknown'}) end
-for _, known in ipairs(record[RETURN_KEYS] or {}) do
-  if known == key .. ':' .. fingerprint then
-    return reply(partition, {'replayed', view(partition, token, record)})
-  end
-  if known:sub(1, #key) == key then return reply(partition, {'key_reused'}) end
-end
+local before = used_before(record[RETURN_KEYS], key, fingerprint)
+if before == 'key_reused' then return reply(partition, {'key_reused'}) end
+if before then return reply(partition, {'replayed', view(partition, token, record)}) end
 if record[STATE] ~= CONFIRMED then
   expire_if_due(partition, token, record)
   flush(partition)

@@ -129,7 +129,7 @@ class Judge:
             ("fingerprint", record.fingerprint, row.fingerprint),
             ("lines", self._named(record.lines), _shown(row.units)),
             ("returned", self._named(record.returned), _shown(row.returned)),
-            ("payment_reference", record.payment_reference, row.payment_reference),
+            ("payment_reference", record.payment_reference or None, row.payment_reference),
             ("extended_ms", record.extended_ms, row.extended_ms),
         ]
         if held:

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import asyncpg
 
@@ -11,6 +12,7 @@ from gateway.inventory.errors import Recovering
 from gateway.inventory.keys import PartitionId
 from gateway.inventory.types import (
     ConfirmedRecord,
+    ExtendedRecord,
     PlacedLines,
     Record,
     ReservationState,
@@ -32,8 +34,20 @@ def token_of(partition: PartitionId, reservation_id: str) -> str:
     return reservation_id[len(prefix) :]
 
 
+class CallKeys(NamedTuple):
+    """What makes a repeated call on a reservation the same call: the keys of its returns and of its
+    extensions, as its record keeps them. The ledger has them in its events alone.
+    """
+
+    of_returns: tuple[str, ...] = ()
+    of_extensions: tuple[str, ...] = ()
+
+
+NO_CALL_KEYS = CallKeys()
+
+
 def record_of(
-    row: asyncpg.Record, lines: Sequence[Line], shift_ms: int, return_keys: tuple[str, ...]
+    row: asyncpg.Record, lines: Sequence[Line], shift_ms: int, keys: CallKeys = NO_CALL_KEYS
 ) -> Record:
     """The record as lua/include/record.lua has it, its deadline moved by `shift_ms`."""
     (
@@ -46,11 +60,13 @@ def record_of(
         state.value, epoch, sequence, accepted_epoch, accepted_sequence, deadline + shift_ms,
         extended_ms, buyer_id, fingerprint, _flat(lines, amount),
     )  # fmt: skip
+    if keys.of_extensions:
+        return ExtendedRecord(*facts, payment_reference or "", _flat(lines, 3), *keys)
     if payment_reference is None:
         return Record(*facts)
-    if not return_keys:
+    if not keys.of_returns:
         return ConfirmedRecord(*facts, payment_reference)
-    return ReturnedRecord(*facts, payment_reference, _flat(lines, 3), return_keys)
+    return ReturnedRecord(*facts, payment_reference, _flat(lines, 3), keys.of_returns)
 
 
 def _flat(lines: Sequence[Line], amount: int) -> PlacedLines:

@@ -31,6 +31,7 @@ class StoredRecord(Record, frozen=True, array_like=True):
     payment_reference: str | None = None
     returned: tuple[int, ...] = ()
     return_keys: tuple[str, ...] = ()
+    extend_keys: tuple[str, ...] = ()
 
     @property
     def position(self) -> Position:

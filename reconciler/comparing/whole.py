@@ -166,9 +166,10 @@ def _unequal_records(page: _Page, stored: Stored) -> list[str]:
     shift_ms = -stored.shift_ms
     fields = zip(page.rows.items(), stored.records, stored.deadlines, strict=True)
     for (token, (row, lines)), raw, indexed in fields:
-        record = record_of(row, lines, shift_ms, ())
+        record = record_of(row, lines, shift_ms)
         deadline = record.deadline if record.state == HELD else None
-        # The keys of returns are in the events alone: such a record is always looked at again.
+        # The keys of returns and of extensions are in the events alone: a record that keeps any is
+        # always looked at again.
         returned = any(line[3] for line in lines)
         if raw is None or returned or indexed != deadline or _encode(record) != raw:
             unequal.append(token)

@@ -8,7 +8,7 @@ ledger when it applies the `recover` event that the commit writes.
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, groupby
 from operator import itemgetter
@@ -33,7 +33,13 @@ from gateway.inventory.types import (
     RestoreStage,
     nested,
 )
-from reconciler.comparing.ledger_records import FACTS, record_of, token_of
+from reconciler.comparing.ledger_records import (
+    FACTS,
+    NO_CALL_KEYS,
+    CallKeys,
+    record_of,
+    token_of,
+)
 from reconciler.context import QUERIES
 
 # A chunk costs Redis some milliseconds and a sync of the disk: chunks of half the size would need
@@ -47,6 +53,7 @@ READ_TIMEOUT_SECONDS = 120.0
 
 _log = structlog.get_logger()
 _BY_ID = itemgetter(0)
+_EXTENDED_MS = 7  # the place of this column in `rebuild_records`
 
 LedgerConnection = asyncpg.Connection | PoolConnectionProxy
 
@@ -167,17 +174,40 @@ async def _chunks(
 ) -> AsyncIterator[RestoreChunk]:
     place = (plan.partition.sale_id, plan.partition.number)
     rows = await connection.fetch(QUERIES["return_keys"], *place, timeout=READ_TIMEOUT_SECONDS)
-    return_keys = {row["reservation_id"]: tuple(row["keys"]) for row in rows}
+    of_returns = _by_id(rows)
     entries: list[RestoreEntry] = []
     async for page in _pages(connection, place, accounts):
+        of_extensions = await _extend_keys(connection, plan.partition.sale_id, page)
         for reservation_id, own in groupby(page, _BY_ID):
-            keys = return_keys.get(reservation_id, ()) if return_keys else ()
+            keys = NO_CALL_KEYS
+            if of_returns or of_extensions:
+                keys = CallKeys(
+                    of_returns.get(reservation_id, ()), of_extensions.get(reservation_id, ())
+                )
             entries.append(_entry(plan, list(own), keys))
             if len(entries) == CHUNK_RECORDS:
                 yield RestoreChunk.of(entries)
                 entries = []
     if entries:
         yield RestoreChunk.of(entries)
+
+
+async def _extend_keys(
+    connection: LedgerConnection, sale_id: str, page: list[asyncpg.Record]
+) -> Mapping[str, tuple[str, ...]]:
+    """The keys of the page's reservations; asks only where any of them was extended."""
+    extended = list({row[0] for row in page if row[_EXTENDED_MS]})
+    if not extended:
+        return {}
+    return _by_id(
+        await connection.fetch(
+            QUERIES["extend_keys"], sale_id, extended, timeout=READ_TIMEOUT_SECONDS
+        )
+    )
+
+
+def _by_id(rows: list[asyncpg.Record]) -> Mapping[str, tuple[str, ...]]:
+    return {row["reservation_id"]: tuple(row["keys"]) for row in rows}
 
 
 async def _pages(
@@ -204,10 +234,10 @@ async def _pages(
     yield rest
 
 
-def _entry(plan: Rebuild, rows: list[asyncpg.Record], return_keys: tuple[str, ...]) -> RestoreEntry:
+def _entry(plan: Rebuild, rows: list[asyncpg.Record], keys: CallKeys) -> RestoreEntry:
     first = rows[0]
     shift_ms = plan.shift_ms if first[1] == "held" else 0
     lines = [row[FACTS : FACTS + 4] for row in rows]
     token = token_of(plan.partition, first[0])
-    record = record_of(first, lines, shift_ms, return_keys)
+    record = record_of(first, lines, shift_ms, keys)
     return token, nested(record), first[-1] or 0

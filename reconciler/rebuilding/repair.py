@@ -31,7 +31,7 @@ from reconciler.comparing.catching_up import LedgerBehind, wait_for_ledger
 from reconciler.comparing.compare import COUNTERS, Comparison
 from reconciler.comparing.differences import Difference, Kind
 from reconciler.comparing.judging import SAME, Judge, LedgerReservation
-from reconciler.comparing.ledger_records import FACTS, record_of, token_of
+from reconciler.comparing.ledger_records import FACTS, CallKeys, record_of, token_of
 from reconciler.comparing.limits import read_numbers
 from reconciler.comparing.reading import Reading, read_buyers, read_records
 from reconciler.context import OUTAGES, QUERIES, Context
@@ -151,7 +151,7 @@ class Repair:
         for row in stored:
             lines = list(zip(*row[FACTS : FACTS + 4], strict=True))
             token = token_of(self.partition, row["reservation_id"])
-            keys = tuple(row["return_keys"])
+            keys = CallKeys(tuple(row["return_keys"]), tuple(row["extend_keys"]))
             shift_ms = -reading.shift_ms if row["state"] == "held" else 0
             records[token] = record_of(row, lines, shift_ms, keys)
         judge = Judge(self.partition, self.comparison.places)

@@ -29,6 +29,16 @@ FROM ledger_events
 WHERE sale_id = $1 AND block = block_of($1) AND partition = $2 AND type = 'return_units'
 GROUP BY reservation_id
 
+-- name: extend_keys
+-- What makes a repeated extension the same extension, of the reservations in $2: `key:milliseconds`.
+SELECT reservation_id,
+    array_agg((payload ->> 'extend_key') || ':' || (payload ->> 'asked_ms')
+              ORDER BY epoch, sequence) AS keys
+FROM ledger_events
+WHERE block = block_of($1) AND reservation_id = ANY($2::text[]) AND type = 'extend'
+    AND payload ->> 'extend_key' IS NOT NULL
+GROUP BY reservation_id
+
 -- name: rebuild_counts
 SELECT count(*) AS reservations, count(*) FILTER (WHERE state = 'held') AS active_holds
 FROM reservations WHERE sale_id = $1 AND block = block_of($1) AND partition = $2

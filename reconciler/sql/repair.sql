@@ -1,8 +1,9 @@
 -- What single reservations are repaired from.
 
 -- name: repair_records
--- The columns of `rebuild_records`, for the reservations named, each with the keys of its returns.
--- Each reservation's lines are looked up alone: a join of the two tables reads the whole sale's lines.
+-- The columns of `rebuild_records`, for the reservations named, each with the keys of its returns and
+-- its extensions. Each reservation's lines are looked up alone: a join of the two tables reads the
+-- whole sale's lines.
 WITH lines AS (
     SELECT l.reservation_id, array_agg(a.position ORDER BY a.position) AS accounts,
         array_agg(l.quantity ORDER BY a.position) AS quantities,
@@ -28,7 +29,13 @@ SELECT r.reservation_id, r.state, r.last_epoch, r.last_sequence, r.accepted_epoc
           FROM ledger_events e
           WHERE (e.reservation_id, e.block) = (r.reservation_id, r.block)
               AND e.block = ANY(blocks_of($1::text[])) AND e.type = 'return_units'
-          ORDER BY e.epoch, e.sequence) AS return_keys
+          ORDER BY e.epoch, e.sequence) AS return_keys,
+    array(SELECT (e.payload ->> 'extend_key') || ':' || (e.payload ->> 'asked_ms')
+          FROM ledger_events e
+          WHERE (e.reservation_id, e.block) = (r.reservation_id, r.block)
+              AND e.block = ANY(blocks_of($1::text[])) AND e.type = 'extend'
+              AND e.payload ->> 'extend_key' IS NOT NULL
+          ORDER BY e.epoch, e.sequence) AS extend_keys
 FROM reservations r JOIN lines USING (reservation_id)
 WHERE r.reservation_id = ANY($1::text[])
     AND r.block = ANY(blocks_of($1::text[]))

@@ -18,6 +18,7 @@ from tests.property.reserving import Reserving
 from tests.support.scripts.sale import Lines, token
 
 MOST_RETURNS = 32
+MOST_EXTEND_KEYS = 32
 SALE_EDGES = {
     "scheduled": {"open", "closed"},
     "open": {"paused", "closed"},
@@ -68,21 +69,32 @@ class Model(Reserving):
             self.accounts[number].available += units
         return self._told("cancelled", claim)
 
-    def extend(self, wall: int, name: str, milliseconds: int) -> EdgeReply:
-        """A later deadline."""
+    def extend(self, wall: int, name: str, milliseconds: int, key: str) -> EdgeReply:
+        """A later deadline; the key is empty for none."""
         claim = self.claims.get(name)
+        if claim is not None and key in claim.extend_keys:
+            if claim.extend_keys[key] != milliseconds:
+                return EdgeReply("key_reused")
+            self.expire_if_due(claim, wall)
+            return self._told("replayed", claim)
         refusal = self._not_held(claim, wall, {CONFIRMED, ReservationState.CANCELLED})
         if refusal or claim is None:
             return refusal or EdgeReply("unknown")
         granted = min(milliseconds, self.sale.extension_ms - claim.extended_ms)
         if granted <= 0:
             return self._told("at_cap", claim)
+        if key and len(claim.extend_keys) >= MOST_EXTEND_KEYS:
+            return self._told("too_many", claim)
         if self.is_behind():
             return EdgeReply("ledger_behind")
         claim.deadline += granted
         claim.extended_ms += granted
         deadline = claim.deadline + self.shift
-        self.emit_for(Extend, wall, claim, deadline=deadline, extended_ms=claim.extended_ms)
+        once = {"extend_key": token(key), "asked_ms": milliseconds} if key else {}
+        about = {"deadline": deadline, "extended_ms": claim.extended_ms, **once}
+        self.emit_for(Extend, wall, claim, None, **about)
+        if key:
+            claim.extend_keys[key] = milliseconds
         return self._told("extended", claim)
 
     def return_units(

@@ -98,6 +98,8 @@ class Fold(Model):
             if isinstance(event, Extend):
                 claim.deadline = event.deadline - self.shift
                 claim.extended_ms = event.extended_ms
+                if event.extend_key is not None:
+                    claim.extend_keys[event.extend_key.rstrip("_")] = event.asked_ms or 0
                 return
             cancelled = isinstance(event, Cancel)
             state = ReservationState.CANCELLED if cancelled else ReservationState.EXPIRED

@@ -56,6 +56,7 @@ class Claim:
     payment: str = ""
     returned: dict[int, int] = field(default_factory=dict)
     return_keys: dict[str, str] = field(default_factory=dict)
+    extend_keys: dict[str, int] = field(default_factory=dict)
     admission: int = 0
 
     def left(self) -> dict[int, int]:
@@ -274,6 +275,7 @@ def _record(claim: Claim) -> StoredRecord:
         *(claim.buyer, claim.fingerprint, _flat(claim.lines), claim.payment),
         _flat({a: claim.returned[a] for a in claim.lines if a in claim.returned}),
         tuple(f"{token(key)}:{value}" for key, value in claim.return_keys.items()),
+        tuple(f"{token(key)}:{asked}" for key, asked in claim.extend_keys.items()),
     )
 
 

@@ -130,6 +130,13 @@ MUTANTS = (
     Mutant("one unpaid too many", "holds >= partition.unpaid", "holds > partition.unpaid", seed=10),
     Mutant("a cool-down that does not grow", "first_ms * 2 ^ ", "first_ms * 1 ^ "),
     Mutant("a cool-down for who has paid", "if state ~= CONFIRMED then", "if true then"),
+    Mutant("an extension made twice", "local before = key ~= '' and", "local before = nil and"),
+    Mutant("an extension's key kept nowhere", "keep_extend_key(record, key, asked)", ""),
+    Mutant(
+        "an event without its key",
+        "key == '' and '' or string.format(',\"extend_key",
+        "true and '' or string.format(',\"extend_key",
+    ),
     Mutant("an adjustment made twice", "if outcome then return answer(outcome, sequence) end", ""),
     Mutant("a key kept nowhere", "store_adjustments(partition.keys, made)", ""),
     Mutant("a watermark that goes back", "watermark = math.max(watermark,", "local _ = ("),

@@ -49,6 +49,7 @@ MET = {
     ("confirm", "not_reserved"),
     ("extend", "at_cap"),
     ("extend", "extended"),
+    ("extend", "replayed"),
     ("reserve", "accepted"),
     ("reserve", "cooling_down"),
     ("reserve", "ledger_behind"),

@@ -11,7 +11,7 @@ import pytest
 from gateway.inventory.events import Event, decode_event
 from gateway.inventory.keys import keyed_token
 from gateway.inventory.specs import SaleSpec
-from gateway.inventory.types import Reservation, ReturnedRecord
+from gateway.inventory.types import ExtendedRecord, Reservation
 from loadtest.verdict import partition_view
 from order_writer.folding.fold import Fold
 from order_writer.schema import read_migrations
@@ -34,11 +34,13 @@ LATER = {
         "waiting_room", "unpaid_per_buyer", "cooldown_after", "cooldown_ms", "cooldown_max_ms",
     ),
     "reserve": ("admission",),
+    "extend": ("extend_key", "asked_ms"),
     "adjust": ("adjust_key", "fingerprint"),
 }  # fmt: skip
 HELD = (1, 1, 3, 1, 3, 1795265123758, 0, "ann", "Zm9vYmFyYmF", (1, 2))
 PAID = (2, 1, 4, *HELD[3:], "pay-1")
 RETURNED = (*PAID, (1, 1), ("key:body",))
+EXTENDED = (*HELD, "", (), (), ("key:1000",))
 SPEC = {"items": [{"sku": "tee", "price": {"amount": 1, "currency": "EUR"}, "stock": 1}]}
 
 # What processes of the release before may not survive while they run.
@@ -87,7 +89,7 @@ def test_the_fold_has_each_event_type() -> None:
 
 @pytest.mark.parametrize(
     "copy",
-    [ReturnedRecord, StoredRecord, partition_view.Record, state.StoredRecord],
+    [ExtendedRecord, StoredRecord, partition_view.Record, state.StoredRecord],
     ids=lambda copy: copy.__module__,
 )
 def test_a_record_has_one_order_of_places_wherever_it_is_written(
@@ -106,15 +108,19 @@ def test_a_repair_names_the_places_of_a_record() -> None:
 
 
 def test_a_reservation_in_a_reply_is_its_token_and_its_record() -> None:
-    # All but the keys of its returns.
-    assert Reservation.__struct_fields__ == ("token", *places_of_a_record()[:-1])
+    # All but the keys of its returns and of its extensions.
+    assert Reservation.__struct_fields__ == ("token", *places_of_a_record()[:-2])
 
 
-@pytest.mark.parametrize("places", [HELD, PAID, RETURNED], ids=["held", "paid", "returned"])
+@pytest.mark.parametrize(
+    "places",
+    [HELD, PAID, RETURNED, EXTENDED],
+    ids=["held", "paid", "returned", "extended"],
+)
 def test_a_record_is_read_whatever_comes_behind_its_places(places: tuple[object, ...]) -> None:
     known = msgspec.convert(places, StoredRecord)
     assert known.fingerprint == "Zm9vYmFyYmF"
-    whole = (*places, *("", (), ())[len(places) - 10 :], "later")
+    whole = (*places, *("", (), (), ())[len(places) - 10 :], "later")
     packed = msgspec.msgpack.encode(whole)
     assert msgspec.msgpack.decode(packed, type=StoredRecord).lines == known.lines
 

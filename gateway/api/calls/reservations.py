@@ -3,7 +3,14 @@
 from aiohttp import web
 
 from gateway.admission.tokens import SUBJECT_BYTES_MAX, Principal, Scope
-from gateway.api.contract.bodies import Decoder, check_text, idempotency_key, query_of, read_body
+from gateway.api.contract.bodies import (
+    Decoder,
+    check_text,
+    idempotency_key,
+    optional_idempotency_key,
+    query_of,
+    read_body,
+)
 from gateway.api.contract.problems import Answer, Problem, not_found
 from gateway.api.contract.rendering import REPLAYED, json_answer
 from gateway.api.contract.requests import (
@@ -66,8 +73,11 @@ class ReservationHandlers:
     async def extend(self, request: web.Request, principal: Principal) -> Answer:
         """POST /v1/reservations/{id}/extend."""
         body = _extend.decode(request.headers, await self._body(request))
-        identifier = request.match_info["id"]
-        return _resolved(200, await self._reservations.extend(identifier, principal, body.seconds))
+        key = optional_idempotency_key(request.headers)
+        done = await self._reservations.extend(
+            request.match_info["id"], principal, body.seconds, key
+        )
+        return _resolved(200, done)
 
     async def return_units(self, request: web.Request, _principal: Principal) -> Answer:
         """POST /v1/reservations/{id}/returns."""

@@ -67,8 +67,10 @@ def reservation_endpoints(handlers: ReservationHandlers) -> tuple[Endpoint, ...]
         ),
         Endpoint(
             "POST", f"{_RESERVATION}/extend", "extend", "Hold for longer, up to the sale's cap",
-            handlers.extend, _OWNERS, reservation, (*_WRITE, *resolved, "ledger_behind"),
-            body=requests.ExtendBody,
+            handlers.extend, _OWNERS, reservation,
+            (*_WRITE, *resolved, "ledger_behind", "idempotency_key_reused", "invalid_state"),
+            body=requests.ExtendBody, headers=("Idempotency-Key",),
+            answer_headers=("Idempotent-Replayed",),
         ),
         Endpoint(
             "POST", f"{_RESERVATION}/returns", "returns", "Take sold units back",

@@ -37,7 +37,11 @@ from gateway.inventory.types import NO_LINES_ASKED, SaleState
 ASKED_AGAIN_TIMES = 2
 
 _EXTENSION_UNKNOWN = (
-    "Whether the hold was extended is unknown. Read the reservation before you extend it again."
+    "Whether the hold was extended is unknown. Read the reservation before you extend it again; "
+    "with an Idempotency-Key the call could be repeated at once."
+)
+_EXTENSION_UNKNOWN_WITH_KEY = (
+    "Whether the hold was extended is unknown. Repeat the call with the same Idempotency-Key."
 )
 
 Result = TypeVar("Result")
@@ -91,18 +95,35 @@ class ReservationService:
             lambda found: found.answer.state == "cancelled",
         )
 
-    async def extend(self, reservation_id: str, principal: Principal, seconds: int) -> Resolution:
-        """Move the deadline later, up to the sale's cap; at the cap nothing changes."""
+    async def extend(
+        self, reservation_id: str, principal: Principal, seconds: int, key: str | None
+    ) -> Resolution:
+        """Move the deadline later, up to the sale's cap; at the cap nothing changes. With a `key`
+        once, however often the call is repeated.
+        """
         target = await self._target(reservation_id)
         await self._owned(target, principal)
         partition, token = target.identifier.partition, target.identifier.token
+        milliseconds = seconds * 1000
+        extend_key, times, unknown = "", 1, _EXTENSION_UNKNOWN
+        if key is not None:
+            extend_key = keyed_token(target.facts.hash_key, "extend", reservation_id, key)
+            times, unknown = ASKED_AGAIN_TIMES, _EXTENSION_UNKNOWN_WITH_KEY
+            if target.facts.state is SaleState.SETTLED:
+                return await self._settled_repeat(
+                    target,
+                    lambda: self._settled.extension_fingerprint(target.identifier, extend_key),
+                    str(milliseconds),
+                    _not_held,
+                )
 
         async def extend() -> EdgeReply:
             try:
-                return await self._store.extend(partition, token, seconds * 1000)
+                return await _asked_again(
+                    lambda: self._store.extend(partition, token, milliseconds, extend_key), times
+                )
             except UnknownOutcome as error:
-                # Extend is not idempotent, so it is not repeated when its outcome is unknown.
-                raise Problem("recovering", _EXTENSION_UNKNOWN) from error
+                raise Problem("recovering", unknown) from error
 
         return await self._edge(target, extend, lambda _found: False, times=1)
 
@@ -119,7 +140,12 @@ class ReservationService:
             body.reason,
         )[:11]
         if target.facts.state is SaleState.SETTLED:
-            return await self._settled_return(target, return_key, fingerprint)
+            return await self._settled_repeat(
+                target,
+                lambda: self._settled.return_fingerprint(target.identifier, return_key),
+                fingerprint,
+                lambda _found: Problem("invalid_state", "The sale is settled.", state="settled"),
+            )
         return await self._edge(
             target,
             lambda: self._store.return_units(
@@ -193,22 +219,27 @@ class ReservationService:
             raise not_found("reservation")
         if done_before(found):
             return Resolution(found.answer, replayed=True)
-        if found.answer.state == "expired":
-            raise hold_expired(found.answer)
-        raise already_resolved(found.answer)
+        raise _not_held(found)
 
-    async def _settled_return(
-        self, target: _Target, return_key: str, fingerprint: str
+    async def _settled_repeat(
+        self,
+        target: _Target,
+        made: Callable[[], Awaitable[str | None]],
+        fingerprint: str,
+        refusal: Callable[[SettledReservation], Problem],
     ) -> Resolution:
+        """The answer to a call with a key: `made` finds the fingerprint of the call that used it, a
+        new call gets the `refusal`.
+        """
         found = await self._find_settled(target)
         if found is None:
             raise not_found("reservation")
         try:
-            known = await self._settled.return_fingerprint(target.identifier, return_key)
+            known = await made()
         except LedgerUnavailable as error:
             raise recovering() from error
         if known is None:
-            raise Problem("invalid_state", "The sale is settled.", state="settled")
+            raise refusal(found)
         if known != fingerprint:
             raise key_reused()
         return Resolution(found.answer, replayed=True)
@@ -223,6 +254,13 @@ class ReservationService:
 def may_see(principal: Principal, buyer_id: str) -> bool:
     """Whether the caller may see this buyer's reservations: buyers only their own, services all."""
     return principal.scope is not Scope.BUYER or principal.subject == buyer_id
+
+
+def _not_held(found: SettledReservation) -> Problem:
+    """The Problem of a change that only a hold takes: in a settled sale nothing is held."""
+    if found.answer.state == "expired":
+        return hold_expired(found.answer)
+    return already_resolved(found.answer)
 
 
 async def _asked_again(

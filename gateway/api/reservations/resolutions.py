@@ -11,6 +11,15 @@ from gateway.inventory.errors import InventoryError, Overloaded, Recovering, Unk
 from gateway.inventory.keys import PartitionId
 from gateway.inventory.outcomes import EdgeReply, Outcome
 
+# Only what is confirmed is returned, and only what is held is extended.
+_TOO_MANY = {
+    "confirmed": "The reservation has the most returns it can have.",
+    "held": (
+        "The hold has the most extensions with an Idempotency-Key that it can have; extend it "
+        "without a key."
+    ),
+}
+
 
 class Resolution(msgspec.Struct, frozen=True):
     """A reservation after a call; `replayed`: the call had taken effect before."""
@@ -43,7 +52,7 @@ def resolution_of(facts: SaleFacts, partition: PartitionId, reply: EdgeReply) ->
                 returned=answer.returned,
             )
         case Outcome.TOO_MANY:
-            raise Problem("invalid_state", "The reservation has the most returns it can have.")
+            raise Problem("invalid_state", _TOO_MANY[answer.state], state=answer.state)
     return Resolution(answer, replayed=reply.outcome == Outcome.REPLAYED)
 
 

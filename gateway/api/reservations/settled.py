@@ -35,13 +35,18 @@ class SettledReservations:
 
     async def return_fingerprint(self, identifier: ReservationId, return_key: str) -> str | None:
         """The fingerprint of the return made under a key, or None. Raises LedgerUnavailable."""
+        return await self._made_with("return_by_key", identifier, return_key)
+
+    async def extension_fingerprint(self, identifier: ReservationId, extend_key: str) -> str | None:
+        """The milliseconds that the extension made under a key asked for, or None. Raises
+        LedgerUnavailable.
+        """
+        return await self._made_with("extension_by_key", identifier, extend_key)
+
+    async def _made_with(self, query: str, identifier: ReservationId, key: str) -> str | None:
         partition = identifier.partition
         found = await self._ledger.fetchval(
-            QUERIES["return_by_key"],
-            partition.sale_id,
-            partition.number,
-            str(identifier),
-            return_key,
+            QUERIES[query], partition.sale_id, partition.number, str(identifier), key
         )
         return None if found is None else str(found)
 

@@ -13,10 +13,11 @@ local function is_record(record, accounts)
   for i = STATE, EXTENDED_MS do
     if not is_integer(record[i], 0, LATEST) then return false end
   end
-  local paid, returned = record[PAYMENT_REFERENCE], record[RETURNED]
+  local paid, returned, extended = record[PAYMENT_REFERENCE], record[RETURNED], record[EXTEND_KEYS]
   return record[STATE] >= HELD and record[STATE] <= EXPIRED and is_text(record[BUYER], 128)
     and is_fingerprint(record[FINGERPRINT]) and are_settled(record[LINES], accounts)
-    and (paid == nil or is_text(paid, 255))
+    and (paid == nil or is_text(paid, 255) or paid == '' and extended ~= nil)
+    and (extended == nil or type(extended) == 'table')
     and (returned == nil
          or are_settled(returned, accounts) and type(record[RETURN_KEYS]) == 'table')
 end

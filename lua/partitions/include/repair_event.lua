@@ -4,6 +4,7 @@ local LONGEST_VALUE = 4096 -- bytes
 local RECORD_FIELDS = {
   'state', 'epoch', 'sequence', 'accepted_epoch', 'accepted_sequence', 'deadline', 'extended_ms',
   'buyer_id', 'fingerprint', 'lines', 'payment_reference', 'returned', 'return_keys',
+  'extend_keys',
 }
 
 -- Returns nil where there is no value. A damaged `before` may be anything that MessagePack decodes.

@@ -93,9 +93,9 @@ async def test_a_lost_reply_to_an_extension_says_what_to_do(
     extend = ReservationStore.extend
 
     async def extend_and_lose(
-        store: ReservationStore, partition: PartitionId, token: str, milliseconds: int
+        store: ReservationStore, partition: PartitionId, token: str, milliseconds: int, key: str
     ) -> EdgeReply:
-        await extend(store, partition, token, milliseconds)
+        await extend(store, partition, token, milliseconds, key)
         raise UnknownOutcome("the connection was lost")
 
     monkeypatch.setattr(ReservationStore, "extend", extend_and_lose)

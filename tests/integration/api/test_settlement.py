@@ -199,6 +199,25 @@ async def test_a_partition_that_moved_takes_the_settlement_back(
     assert await redis_client.exists(f"{{{sale}:0}}:meta")
 
 
+async def test_a_repeated_extension_is_answered_after_the_settlement(
+    api: Api, settings: Settings
+) -> None:
+    async with pipeline(settings):
+        sale = await api.open_sale()
+        path = f"/v1/reservations/{await api.held(sale, 'ann')}"
+        extend, body = f"{path}/extend", {"seconds": 60}
+        await api.buyer("ann", "POST", extend, body, Idempotency_Key="more")
+        await api.storefront("POST", f"{path}/confirm", {"payment_reference": "p"})
+        await settled(api, sale)
+    again = await api.buyer("ann", "POST", extend, body, Idempotency_Key="more")
+    assert (again.status, again.body["state"]) == (200, "confirmed")
+    assert again.headers["Idempotent-Replayed"] == "true"
+    other = await api.buyer("ann", "POST", extend, {"seconds": 9}, Idempotency_Key="more")
+    assert other.told == (422, "idempotency_key_reused")
+    new = await api.buyer("ann", "POST", extend, body, Idempotency_Key="new")
+    assert new.told == (409, "already_resolved")
+
+
 async def test_a_settled_sale_is_announced_on_kafka(
     settings: Settings, kafka_event_log: EventLogSettings
 ) -> None:

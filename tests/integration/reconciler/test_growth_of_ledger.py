@@ -112,6 +112,7 @@ def entries(sale: str, ids: list[str]) -> dict[str, dict[str, Entry]]:
         "rebuild_accounts": (place, 0),
         "adjustments": ((*place, PAGE), ALL),
         "return_keys": (place, 0),
+        "extend_keys": ((sale, ids), 0),
         "rebuild_counts": (place, ALL),
         "rebuild_records": (place, ALL),
         "reopen_reconciliations": ((60.0,), 0),

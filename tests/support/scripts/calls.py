@@ -55,7 +55,7 @@ _REST: dict[str, Callable[[Rig], object]] = {
     "adjust": lambda _: (1, 1, "recount", "ops", False, token("k"), "adjust-1"),
     "cancel": lambda _: (token("alone"), "bob"),
     "confirm": lambda rig: (token("held"), "pay-2", rig.sale.triples((("tee", 1),))),
-    "extend": lambda _: (token("held"), 1000),
+    "extend": lambda _: (token("held"), 1000, token("k")),
     "read": lambda _: (token("held"), token("due")),
     "repair": _repair,
     "return_units": lambda _: (token("sold"), token("k"), (2, 0, 1), True, "refund", "return-1"),

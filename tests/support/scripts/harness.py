@@ -140,9 +140,9 @@ class Rig:
         """Cancel as this actor."""
         return self._edge("cancel", token(name), actor)
 
-    def extend(self, name: str, milliseconds: int) -> EdgeReply:
-        """Ask for a later deadline."""
-        return self._edge("extend", token(name), milliseconds)
+    def extend(self, name: str, milliseconds: int, key: str = "") -> EdgeReply:
+        """Ask for a later deadline; `key` by name, empty for a call without a key."""
+        return self._edge("extend", token(name), milliseconds, token(key) if key else "")
 
     def return_units(
         self,

@@ -31,6 +31,7 @@ class StoredRecord(msgspec.Struct, frozen=True, array_like=True):
     payment_reference: str = ""
     returned: tuple[int, ...] = ()
     return_keys: tuple[str, ...] = ()
+    extend_keys: tuple[str, ...] = ()
 
 
 class StoredItem(msgspec.Struct, frozen=True, array_like=True):
