@@ -126,6 +126,21 @@ def test_every_call_is_described() -> None:
     assert not missing, "\n".join(["http_api.md lacks these rows:", *missing])
 
 
+def test_every_post_says_what_a_repeat_does() -> None:
+    text = reference("http_api.md").partition("## Repeating a call")[2].partition("\n## ")[0]
+    rows = [line for line in text.splitlines() if line.startswith("| `POST ")]
+    named = {call: row for row in rows for call in re.findall(r"`POST ([^`]+)`", row)}
+    posts = [endpoint for endpoint in api_endpoints() if endpoint.method == "POST"]
+    assert sorted(named) == sorted(endpoint.path for endpoint in posts)
+    keyed = {
+        endpoint.path
+        for endpoint in posts
+        if isinstance(endpoint, Endpoint)
+        and "Idempotency-Key" in endpoint.headers + endpoint.required_headers
+    }
+    assert {call for call, row in named.items() if "`Idempotency-Key`" in row} == keyed
+
+
 def test_every_command_is_described() -> None:
     text = reference("commands.md")
     names = command_names(typer.main.get_command(app), "dropgate")
