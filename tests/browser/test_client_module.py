@@ -94,6 +94,70 @@ async def test_what_will_not_pass_is_told_at_once(page: Page) -> None:
     assert len(keys) == 1
 
 
+async def extensions_of(page: Page, *answers: tuple[int, str]) -> list[str | None]:
+    """As `keys_of`, for extensions."""
+    keys: list[str | None] = []
+
+    async def answer(route: Route) -> None:
+        status, word = answers[min(len(keys), len(answers) - 1)]
+        keys.append(await route.request.header_value("idempotency-key"))
+        if status == 0:
+            await route.abort()
+        elif status == 200:
+            await route.fulfill(status=200, json=reservation(word))
+        else:
+            await answered(route, status, word, **{"Retry-After": "0"})
+
+    await page.route("**/extend", answer)
+    return keys
+
+
+async def extended(page: Page, seconds: int = 60) -> Any:
+    return await page.evaluate(
+        "(seconds) => gate.extend('drop.0.a', seconds).then(({ state }) => state,"
+        " (error) => error.code)",
+        seconds,
+    )
+
+
+async def test_a_lost_extension_is_repeated_with_its_key(page: Page) -> None:
+    keys = await extensions_of(page, (0, ""), (503, "recovering"), (200, "held"))
+    assert await extended(page) == "held"
+    assert len(keys) == 3
+    assert None not in keys
+    assert len(set(keys)) == 1
+
+
+async def test_each_extension_has_a_key_of_its_own_once_the_one_before_is_answered(
+    page: Page,
+) -> None:
+    keys = await extensions_of(page, (200, "held"), (410, "hold_expired"), (200, "held"))
+    assert [await extended(page) for _ in range(3)] == ["held", "hold_expired", "held"]
+    assert len(set(keys)) == 3
+
+
+async def test_an_extension_without_an_answer_is_found_after_a_reload(page: Page) -> None:
+    keys = await extensions_of(page, (0, ""), (200, "held"))
+    await page.evaluate(
+        """
+        (async () => {
+          const stop = new AbortController();
+          const waiting = gate.extend("drop.0.a", 60, {
+            signal: stop.signal, onWait: () => stop.abort(),
+          });
+          await waiting.catch(() => null);
+        })()
+        """
+    )
+    await page.reload()
+    await page.evaluate(GATE)
+    assert await extended(page) == "held"
+    assert len(keys) == 2
+    assert len(set(keys)) == 1
+    assert await extended(page, seconds=30) == "held"
+    assert len(set(keys)) == 2
+
+
 async def test_a_refused_token_is_asked_for_anew_once(page: Page) -> None:
     told = await page.evaluate(
         """

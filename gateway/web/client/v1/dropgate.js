@@ -82,11 +82,32 @@ export class Dropgate {
     return this.#resolved(`/v1/reservations/${encodeURIComponent(id)}/cancel`, {}, options);
   }
 
-  /** Hold for longer, up to the sale's cap. Not retried on its own, since a repeat extends again.
-  */
-  async extend(id, seconds, { signal } = {}) {
+  /**
+   * Hold for longer, up to the sale's cap. The call has an Idempotency-Key until it is answered, kept
+   * in sessionStorage, so neither a repeat, a lost answer nor a reload of the page extends twice.
+   * Failures that may pass are retried for two minutes.
+   * @param {string} id of the reservation
+   * @param {number} seconds to add
+   * @param {{signal?: AbortSignal, onWait?: (error: Error, waitMs: number) => void}} [options]
+   * @returns {Promise<object>} the reservation as it is now
+   */
+  async extend(id, seconds, options = {}) {
+    let extension = this.#memory.get("extension");
+    if (extension?.id !== id || extension.seconds !== seconds) {
+      extension = { id, seconds, key: crypto.randomUUID() };
+      this.#memory.set("extension", extension);
+    }
     const path = `/v1/reservations/${encodeURIComponent(id)}/extend`;
-    return (await this.#http.json("POST", path, { signal, body: { seconds } })).body;
+    const headers = { "Idempotency-Key": extension.key };
+    try {
+      const reservation = await this.#resolved(path, { seconds }, { ...options, headers });
+      this.#memory.set("extension", null);
+      return reservation;
+    } catch (error) {
+      // Without an answer the key stays, for a repeat of the call to find what became of it.
+      if (!error.passes && !options.signal?.aborted) this.#memory.set("extension", null);
+      throw error;
+    }
   }
 
   /** An order with its events. */
@@ -124,8 +145,8 @@ export class Dropgate {
     return { reservation, replayed: answer.headers.get("Idempotent-Replayed") === "true" };
   }
 
-  async #resolved(path, body, { signal, onWait }) {
-    const work = () => this.#http.json("POST", path, { signal, body });
+  async #resolved(path, body, { signal, onWait, headers }) {
+    const work = () => this.#http.json("POST", path, { headers, signal, body });
     return (await insist(work, { signal, onWait })).body;
   }
 
