@@ -5,7 +5,8 @@ Key glossary (`{sale:p}` is the hash tag that keeps a partition on one cluster n
 ====================  ===========  ==========================================================
 key                   type         holds
 ====================  ===========  ==========================================================
-`{sale:p}:meta`         hash         trusted run, epoch, sequence, state, window, rules, catalogue
+`{sale:p}:meta`         hash         trusted run, epoch, sequence, state, window, rules; the
+                                     catalogue, a field for each item (lua/include/items.lua)
 `{sale:p}:stock`        hash         `sku:location:counter` → units
 `{sale:p}:reservations` hash         token → record (MessagePack, see types.Record)
 `{sale:p}:buyers`       hash         buyer id → counts and own active holds

@@ -94,6 +94,7 @@ class PartitionView:
     state: str
     accounts: tuple[tuple[str, str, int], ...]  # (sku, location, item), numbered from 1
     counters: dict[tuple[str, str], dict[str, int]]
+    totals: dict[str, int]  # stored `available` of each SKU with several locations
     records: dict[str, Record]  # by token
     buyers: dict[str, Buyer]
     deadlines: dict[str, int]  # token → on the partition's clock
@@ -146,6 +147,28 @@ async def _counters(redis: Redis, sale_id: str, number: int) -> dict[tuple[str, 
     return counters
 
 
+def _accounts(meta: dict[bytes, bytes]) -> tuple[tuple[str, str, int], ...]:
+    """SKU, location and item of each account, in the order of their numbers."""
+    numbered: dict[int, tuple[str, str, int]] = {}
+    for field, packed in meta.items():
+        if field.startswith(b"item:"):
+            item = int(field.removeprefix(b"item:"))
+            sku, *_, first, locations = msgspec.msgpack.decode(packed)
+            for account, location in enumerate(locations, start=first):
+                numbered[account] = (sku, location, item)
+    return tuple(numbered[account] for account in sorted(numbered))
+
+
+def _totals(meta: dict[bytes, bytes]) -> dict[str, int]:
+    """The stored sum of `available` of each SKU that has one, by SKU."""
+    found: dict[str, int] = {}
+    for field, value in meta.items():
+        if field.startswith(b"available:"):
+            number = field.removeprefix(b"available:")
+            found[msgspec.msgpack.decode(meta[b"item:" + number])[0]] = int(value)
+    return found
+
+
 async def _hash(redis: Redis, name: str) -> dict[bytes, bytes]:
     """All fields of a large hash, in pages; a field that SCAN shows twice counts once."""
     pages: Any = redis.hscan_iter(name, count=PAGE_FIELDS)
@@ -166,8 +189,7 @@ async def _outbox(redis: Redis, name: str) -> AsyncIterator[tuple[str, bytes]]:
 async def read_partition(redis: Redis, sale_id: str, number: int) -> PartitionView | None:
     """The whole partition, or None where it moved while it was read; raises NotLoadedError."""
     before = await read_tail(redis, sale_id, number)
-    meta: Any = await redis.hmget(key(sale_id, number, "meta"), ["state", "catalog"])
-    state, catalog = meta
+    meta = await _hash(redis, key(sale_id, number, "meta"))
     counters, records, buyers, scores = await asyncio.gather(
         _counters(redis, sale_id, number),
         _hash(redis, key(sale_id, number, "reservations")),
@@ -178,18 +200,18 @@ async def read_partition(redis: Redis, sale_id: str, number: int) -> PartitionVi
         entry: print_ async for entry, print_ in _outbox(redis, key(sale_id, number, "outbox"))
     }
     after = await read_tail(redis, sale_id, number)
-    if state is None or catalog is None:
+    if b"state" not in meta or b"catalog" not in meta:
         raise NotLoadedError(f"partition {number} lost its meta")
     if before.position != after.position:
         return None
-    accounts = msgspec.msgpack.decode(catalog)[1]
     return PartitionView(
         number=number,
         position=after.position,
         last_entry=after.last_entry,
-        state=state.decode(),
-        accounts=tuple((sku, location, item) for sku, location, item in accounts),
+        state=meta[b"state"].decode(),
+        accounts=_accounts(meta),
         counters=counters,
+        totals=_totals(meta),
         records={f.decode(): msgspec.msgpack.decode(v, type=Record) for f, v in records.items()},
         buyers={f.decode(): Buyer.unpack(v) for f, v in buyers.items()},
         deadlines={token.decode(): int(at) for token, at in scores if token != SENTINEL},

@@ -3,7 +3,7 @@
 -- limit, floor, paused, {account, ...}}, ...}, accounts {{sku, location, item, units}, ...},
 -- fingerprint, rules {waiting room, unpaid reservations per buyer, reservations given back before
 -- the first wait (0: no waits), first wait in ms, longest wait in ms}}.
-local MOST_ITEMS, MOST_ACCOUNTS = 100, 400
+local MOST_ITEMS, MOST_LOCATIONS, MOST_ACCOUNTS = 1000, 400, 4000
 
 local function is_name(value)
   return type(value) == 'string' and #value >= 1 and #value <= 64 and not value:find('[^%w._-]')
@@ -21,6 +21,7 @@ local function is_item(value)
 end
 
 -- Each account belongs to exactly one item: an account counted twice would sell its units twice.
+-- The accounts of an item are numbered one after the other.
 local function check_items(config)
   local items, accounts = config[10], config[11]
   if type(items) ~= 'table' or #items < 1 or #items > MOST_ITEMS then return false end
@@ -35,12 +36,14 @@ local function check_items(config)
   end
   for i = 1, #items do
     local item = items[i]
-    if not is_item(item) or #item[6] == 0 or seen[item[1]] then return false end
+    if not is_item(item) or #item[6] == 0 or #item[6] > MOST_LOCATIONS or seen[item[1]] then
+      return false
+    end
     seen[item[1]] = true
     for k = 1, #item[6] do
       local number = item[6][k]
       if not is_integer(number, 1, #accounts) or seen[number] or accounts[number][3] ~= i
-         or accounts[number][1] ~= item[1] then
+         or accounts[number][1] ~= item[1] or number ~= item[6][1] + k - 1 then
         return false
       end
       seen[number], owned = true, owned + 1
@@ -67,18 +70,35 @@ end
 
 local function text(value) return string.format('%d', value) end
 
+-- The item's entries (include/items.lua), appended to `fields`.
+local function add_entries(fields, number, item, config, counters)
+  local locations, available = {}, 0
+  for place, index in ipairs(item[6]) do
+    locations[place] = config[11][index][2]
+    available = available + counters[index][5]
+    fields[#fields + 1], fields[#fields + 2] = 'account:' .. text(index), text(number)
+  end
+  fields[#fields + 1] = 'item:' .. text(number)
+  fields[#fields + 1] = cmsgpack.pack(
+    {item[1], item[2], item[3], item[4], item[5], item[6][1], locations})
+  if #locations > 1 then
+    fields[#fields + 1], fields[#fields + 2] = 'available:' .. text(number), text(available)
+  end
+end
+
 -- The configuration's fields in meta. A partition exists only once run_id, epoch, sequence and
--- state are set too.
-local function config_fields(config)
-  local accounts = {}
-  for i, account in ipairs(config[11]) do accounts[i] = {account[1], account[2], account[3]} end
-  return {
+-- state are set too. `counters`: for each account, in the catalogue's order, the values of
+-- STOCK_FIELDS.
+local function config_fields(config, counters)
+  local fields = {
     'sale', config[1], 'number', text(config[2]), 'hold_ms', text(config[3]),
     'extension_ms', text(config[4]), 'opens_at', text(config[5]), 'closes_at', text(config[6]),
     'outbox_bound', text(config[7]), 'sweep_bound', text(config[8]), 'fingerprint', config[12],
     'shift', '0', 'ledger_sequence', '0',
-    'catalog', cmsgpack.pack({config[10], accounts, config[9], config[13]}),
+    'catalog', cmsgpack.pack({#config[10], #config[11], config[9], config[13]}),
   }
+  for number, item in ipairs(config[10]) do add_entries(fields, number, item, config, counters) end
+  return fields
 end
 
 local function write_sentinels(keys)
@@ -88,7 +108,6 @@ local function write_sentinels(keys)
   redis.call('ZADD', keys[5], '+inf', SENTINEL)
 end
 
--- `counters`: for each account, in the catalogue's order, the values of STOCK_FIELDS.
 local function write_stock(keys, config, counters)
   local fields = {}
   for i, account in ipairs(config[11]) do

@@ -5,6 +5,7 @@
 -- keys, in this order everywhere: meta (hash), stock (hash), reservations (hash), buyers (hash),
 -- deadlines (sorted set), outbox (stream). Each always has at least one entry (a sentinel, or the
 -- last event), so a missing key means lost data and is never read as zero.
+-- @include items
 local SENTINEL = ''
 local META_FIELDS = {
   'epoch', 'sequence', 'number', 'opens_at', 'closes_at', 'hold_ms', 'extension_ms', 'last_time',
@@ -44,8 +45,8 @@ local function unit_of_work(keys, meta, wall)
   local partition = {
     keys = keys, meta = meta, wall = wall,
     now = wall - meta.shift, -- stands still during outages: see `recover`
-    records = {}, buyers = {}, stock = {}, deadlines = {}, events = {}, record_fields = {},
-    changed_buyers = {}, line_texts = {},
+    records = {}, buyers = {}, stock = {}, seen = {}, deadlines = {}, events = {},
+    record_fields = {}, changed_buyers = {}, line_texts = {},
   }
   frame_events(partition)
   return partition
@@ -59,10 +60,8 @@ local function read_partition(keys)
   local meta, missing = read_meta(keys)
   if not meta then return nil, missing end
   if not redis.call('ZSCORE', keys[5], SENTINEL) then return nil, 'deadlines' end
-  local catalog = cmsgpack.unpack(meta.catalog)
   local partition = unit_of_work(keys, meta, wall_clock(meta.last_time))
-  partition.items, partition.accounts, partition.split = catalog[1], catalog[2], catalog[3]
-  partition.rules = catalog[4]
+  open_catalog(partition, meta.catalog)
   partition.waiting_room, partition.unpaid_per_buyer = partition.rules[1], partition.rules[2]
   return partition
 end
@@ -164,10 +163,7 @@ local function flush(partition)
   flush_stock(partition)
   redis.call('HSET', partition.keys[1], 'sequence', string.format('%d', meta.sequence),
     'state', meta.state, 'last_time', string.format('%d', partition.wall))
-  if partition.catalog_changed then
-    redis.call('HSET', partition.keys[1], 'catalog', cmsgpack.pack(
-      {partition.items, partition.accounts, partition.split, partition.rules}))
-  end
+  in_chunks('HSET', partition.keys[1], changed_entries(partition))
 end
 
 -- `more` is appended after the result; nil appends nothing.

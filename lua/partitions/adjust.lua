@@ -18,7 +18,7 @@
 local partition, refusal = open_partition(KEYS, ARGV[1], ARGV[2])
 if not partition then return refusal end
 local request = unpacked(ARGV[3] or '')
-if not request or not is_integer(request[1], 1, #partition.accounts)
+if not request or not is_integer(request[1], 1, partition.account_count)
    or not is_integer(request[2], -LARGEST, LARGEST) or request[2] == 0
    or not is_text(request[3], 255) or not is_text(request[4], 128)
    or type(request[5]) ~= 'boolean'
@@ -59,7 +59,7 @@ append_event(partition, 'adjust', string.format(
   account[1], account[2], delta, cjson.encode(request[3]), cjson.encode(request[4]),
   key == '' and '' or string.format(',"adjust_key":"%s","fingerprint":"%s"', key, fingerprint)))
 counters.adjusted = counters.adjusted + delta
-counters.available = counters.available + delta
+change_available(partition, index, delta)
 flush(partition)
 if key ~= '' then
   made[#made + 1], made[#made + 2] = key .. ':' .. fingerprint, partition.meta.sequence

@@ -51,7 +51,7 @@ for i, account in ipairs(config[11]) do
   counters[i] = {account[4], 0, 0, 0, account[4], 0, 0}
 end
 write_stock(KEYS, config, counters)
-in_chunks('HSET', KEYS[1], config_fields(config))
+in_chunks('HSET', KEYS[1], config_fields(config, counters))
 redis.call('HSET', KEYS[1], 'run_id', ARGV[1], 'epoch', text(meta.epoch), 'sequence', '1',
   'state', meta.state, 'last_time', text(partition.wall))
 return reply(partition, {'loaded'})

@@ -43,7 +43,7 @@ end
 
 local function repair_account(partition, request)
   local repair_id, index, compared, deltas = request[2], request[4], request[5], request[6]
-  if not is_integer(index, 1, #partition.accounts) or not are_deltas(deltas)
+  if not is_integer(index, 1, partition.account_count) or not are_deltas(deltas)
      or not is_integer(compared, 0, partition.meta.sequence) then
     return 'malformed'
   end
@@ -62,6 +62,7 @@ local function repair_account(partition, request)
      ~= counters.available + counters.held + counters.sold then
     return 'moved'
   end
+  recount(partition, item_of(partition, index)) -- whoever changed the account left the total alone
   return nil, {sku = partition.accounts[index][1], location = partition.accounts[index][2],
     changes = changes}, function()
     repairs[place], repairs[place + 1] = index, partition.meta.epoch
@@ -122,10 +123,25 @@ local function are_numbers(numbers, items)
   return true
 end
 
+-- The items that one of the arrays counts, in the catalogue's order.
+local function items_of(partition, ...)
+  local found, seen = {}, {}
+  for _, buyer in ipairs({...}) do
+    for i = 1, first_hold(buyer) - 1, 2 do
+      local item = buyer[i]
+      if partition.items[item] and not seen[item] then
+        seen[item], found[#found + 1] = true, item
+      end
+    end
+  end
+  table.sort(found)
+  return found
+end
+
 local function repair_buyer(partition, request)
   local buyer_id, compared, numbers = request[4], request[5], request[6]
   if not is_text(buyer_id, 128) or type(compared) ~= 'string' or #compared ~= 40
-     or not are_numbers(numbers, #partition.items) then
+     or not are_numbers(numbers, partition.item_count) then
     return 'malformed'
   end
   local packed = redis.call('HGET', partition.keys[4], buyer_id) or ''
@@ -136,8 +152,9 @@ local function repair_buyer(partition, request)
     if is_token(buyer[i]) then wanted[#wanted + 1] = buyer[i] end
   end
   local changes = {}
-  for item, known in ipairs(partition.items) do
-    note_change(changes, known[1], count_of(buyer, item), count_of(wanted, item))
+  for _, item in ipairs(items_of(partition, buyer, wanted)) do
+    local sku = partition.items[item][1]
+    note_change(changes, sku, count_of(buyer, item), count_of(wanted, item))
   end
   note_change(changes, 'admission', count_of(buyer, ADMISSION), count_of(wanted, ADMISSION))
   note_change(changes, 'given_back', count_of(buyer, GIVEN_BACK), count_of(wanted, GIVEN_BACK))

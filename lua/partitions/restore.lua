@@ -62,7 +62,7 @@ local function begin(request)
   redis.call('UNLINK', unpack(KEYS))
   write_sentinels(KEYS)
   write_stock(KEYS, config, counters)
-  in_chunks('HSET', KEYS[1], config_fields(config))
+  in_chunks('HSET', KEYS[1], config_fields(config, counters))
   if #made > 0 then store_adjustments(KEYS, made) end
   redis.call('HSET', KEYS[1], 'restoring', text(epoch))
   return answer('begun')
@@ -110,8 +110,8 @@ end
 local function chunk(request)
   local partition = {
     keys = KEYS, buyers = {}, changed_buyers = {}, deadlines = {},
-    accounts = cmsgpack.unpack(redis.call('HGET', KEYS[1], 'catalog'))[2],
   }
+  open_catalog(partition, redis.call('HGET', KEYS[1], 'catalog'))
   local ok, tokens, packed, records, ids, admissions =
     pcall(read_chunk, request[2], partition.accounts)
   if not ok then return malformed('chunk') end

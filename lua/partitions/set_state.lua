@@ -19,7 +19,7 @@ local EDGES = {
 local partition, refusal = open_partition(KEYS, ARGV[1], ARGV[2])
 if not partition then return refusal end
 local request = unpacked(ARGV[3] or '')
-if not request or not EDGES[request[1]] or not is_integer(request[2], 0, #partition.items)
+if not request or not EDGES[request[1]] or not is_integer(request[2], 0, partition.item_count)
    or not is_text(request[3], 128) then
   return malformed('request')
 end
@@ -33,7 +33,7 @@ if not allowed then return reply(partition, {'invalid_state', from}) end
 append_event(partition, 'set_state', string.format('"from":"%s","to":"%s","sku":%s,"actor":%s',
   from, to, item and '"' .. item[1] .. '"' or 'null', cjson.encode(request[3])))
 if item then
-  item[5], partition.catalog_changed = to == 'paused', true
+  item[5], partition.changed_item = to == 'paused', request[2]
 else
   meta.state = to
 end

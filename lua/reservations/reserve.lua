@@ -34,11 +34,34 @@ local function check(partition, request)
   end
   local lines = request[5]
   for i = 1, #lines, 3 do
-    local account = partition.accounts[lines[i + 1]]
-    if not partition.items[lines[i]] then return false end
-    if lines[i + 1] ~= 0 and not (account and account[3] == lines[i]) then return false end
+    if lines[i] > partition.item_count then return false end
   end
   return true
+end
+
+-- Whether each account named by a line is one of the line's item.
+local function are_accounts_right(partition, lines)
+  for i = 1, #lines, 3 do
+    if lines[i + 1] ~= 0 then
+      local item = partition.items[lines[i]]
+      local at = lines[i + 1] - item[FIRST] + 1
+      if at < 1 or at > #item[LOCATIONS] then return false end
+    end
+  end
+  return true
+end
+
+-- One read of all items of the batch.
+local function fetch_items(partition, requests)
+  local numbers, seen = {}, {}
+  for _, request in ipairs(requests) do
+    local lines = request[5]
+    for i = 1, #lines, 3 do
+      local number = lines[i]
+      if not seen[number] then seen[number], numbers[#numbers + 1] = true, number end
+    end
+  end
+  if not partition.whole_catalog then read_items(partition, numbers) end
 end
 
 -- Two HMGETs for the whole batch instead of two HGETs for each request.
@@ -69,11 +92,11 @@ local function own_holds(partition, buyer)
   return shown
 end
 
-local function over_limit(partition, buyer, lines)
+local function over_limit(partition, buyer, lines, units)
   for i = 1, #lines, 3 do
     local item = lines[i]
     local limit = partition.items[item][3]
-    if count_of(buyer, item) + units_of(lines, item) > limit then return item, limit end
+    if count_of(buyer, item) + units[item] > limit then return item, limit end
   end
   return nil
 end
@@ -133,13 +156,13 @@ end
 
 -- Where stock is short, due holds are expired first, so that nobody is refused a unit that only
 -- waits for the sweeper.
-local function place_or_sweep(partition, lines)
-  local placed, short = place(partition, lines)
+local function place_or_sweep(partition, lines, units)
+  local placed, short = place(partition, lines, units)
   if placed or partition.swept then return placed, short end
   partition.swept = true
   expire_due(partition, partition.meta.sweep_bound)
   partition.still_due = count_due(partition) > partition.meta.sweep_bound
-  return place(partition, lines)
+  return place(partition, lines, units)
 end
 
 local function paused_item(partition, lines)
@@ -172,7 +195,7 @@ local function decide(partition, request)
   end
   if not is_open(partition) then return {number, 'not_open', partition.meta.state} end
   if is_behind(partition) then return {number, 'ledger_behind'} end
-  local lines = summed(request[5])
+  local lines, units = summed(request[5])
   local paused = paused_item(partition, lines)
   if paused then return {number, 'not_open', 'item_paused', paused} end
   local reason = unadmitted(partition, buyer, request)
@@ -180,13 +203,13 @@ local function decide(partition, request)
   if too_many_unpaid(partition, buyer) then
     return {number, 'limit_exceeded', 0, partition.unpaid_per_buyer, own_holds(partition, buyer)}
   end
-  if over_limit(partition, buyer, lines) then
+  if over_limit(partition, buyer, lines, units) then
     local more = expire_due_of(partition, buyer, MOST_OWN_SWEPT)
-    local item, limit = over_limit(partition, buyer, lines)
+    local item, limit = over_limit(partition, buyer, lines, units)
     if item and more and count_due(partition) > 0 then return {number, 'overloaded'} end
     if item then return {number, 'limit_exceeded', item, limit, own_holds(partition, buyer)} end
   end
-  local placed, short = place_or_sweep(partition, lines)
+  local placed, short = place_or_sweep(partition, lines, units)
   if not placed then
     if partition.still_due then return {number, 'overloaded'} end
     return {number, 'sold_out', short, own_holds(partition, buyer)}
@@ -203,6 +226,10 @@ if not requests or #requests == 0 or #requests > MOST_REQUESTS then
 end
 for _, request in ipairs(requests) do
   if not check(partition, request) then return malformed('request') end
+end
+fetch_items(partition, requests)
+for _, request in ipairs(requests) do
+  if not are_accounts_right(partition, request[5]) then return malformed('request') end
 end
 if #KEYS > 6 or ARGV[4] then
   partition.buckets = open_buckets({unpack(KEYS, 7)}, ARGV[4] or '', partition.wall)

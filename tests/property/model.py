@@ -247,6 +247,11 @@ class Partition:
             *(self.last_time, self.shift, self.ledger_sequence),
             *(sale.outbox_bound, sale.sweep_bound, sale.fingerprint),
             StoredCatalog(items, accounts, sale.split, sale.rules),
+            totals={
+                number: sum(self.accounts[account].available for account in item.accounts)
+                for number, item in enumerate(items, start=1)
+                if len(item.accounts) > 1
+            },
             adjustments=tuple(
                 value
                 for key, (fingerprint, sequence, wall) in self.adjustments.items()

@@ -35,11 +35,18 @@ MUTANTS = (
     Mutant("one unit kept back", "if left < partition", "if left <= partition"),
     Mutant(
         "one beyond a location's floor",
-        "room_at(partition, item, account, placed) >= quantity",
-        "room_at(partition, item, account, placed) + 1 >= quantity",
+        "room_at(partition, item, at, placed, places) >= quantity",
+        "room_at(partition, item, at, placed, places) + 1 >= quantity",
     ),
-    Mutant("one above the limit", "(lines, item) > limit", "(lines, item) > limit + 1"),
-    Mutant("lines counted one by one", "sum = sum + lines[i + 2]", "sum = lines[i + 2]"),
+    Mutant("one above the limit", "+ units[item] > limit", "+ units[item] > limit + 1"),
+    Mutant("lines counted one by one", "(units[item] or 0) + quantity", "quantity"),
+    Mutant(
+        "a total that what is taken leaves alone",
+        "set_total(partition, number, available_of(partition, number) + quantity)",
+        "local _ = number",
+    ),
+    Mutant("a total kept nowhere", "string.format('%d', partition.totals[number])", "'3'"),
+    Mutant("a look ahead that misses a change", "or partition.stock[index] then", "then"),
     Mutant("split without leave", "if not partition.split then return false end", ""),
     Mutant("a deadline late by one", "[DEADLINE] <= partition.now", "[DEADLINE] < partition.now"),
     Mutant(

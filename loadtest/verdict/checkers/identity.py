@@ -1,4 +1,6 @@
-"""Invariant 1: in every snapshot the identity holds and `available` is not below its floor."""
+"""Invariant 1: in every snapshot the identity holds and `available` is not below its floor; the sum
+that Redis stores for a SKU of several locations is the sum.
+"""
 
 from loadtest.verdict.context import Context
 from loadtest.verdict.finding import Finding, Subject
@@ -24,6 +26,11 @@ def identity_violations(view: PartitionView, floors: dict[str, int]) -> list[str
         f"Redis, partition {view.number} {sku}: {units} available, floor {floors[sku]}"
         for sku, units in available.items()
         if units < floors.get(sku, 0)
+    )
+    found.extend(
+        f"Redis, partition {view.number} {sku}: total {total}, {available[sku]} by location"
+        for sku, total in view.totals.items()
+        if total != available[sku]
     )
     return found
 

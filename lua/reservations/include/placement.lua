@@ -1,88 +1,78 @@
 -- Placement: the units a reserve takes. Lines of one SKU are summed, and each line gets a location.
+-- The work grows with the lines and the locations looked at, never with their product.
 
--- Returns triples {item, account or 0, quantity, ...} with each (item, account) once. Lines with a
--- named account come first, so that lines without an account do not take those units.
+-- Returns triples {item, account or 0, quantity, ...} with each (item, account) once, and the units
+-- of each item. Lines with a named account come first, so that lines without an account do not take
+-- those units.
 local function summed(lines)
-  if #lines == 3 then return lines end
-  local named, free = {}, {}
+  if #lines == 3 then return lines, {[lines[1]] = lines[3]} end
+  local named, free, places, units = {}, {}, {}, {}
   for i = 1, #lines, 3 do
-    local list = lines[i + 1] == 0 and free or named
-    local at = #list + 1
-    for k = 1, #list, 3 do
-      if list[k] == lines[i] and list[k + 1] == lines[i + 1] then at = k end
-    end
-    list[at], list[at + 1] = lines[i], lines[i + 1]
-    list[at + 2] = (list[at + 2] or 0) + lines[i + 2]
+    local item, account, quantity = lines[i], lines[i + 1], lines[i + 2]
+    local list = account == 0 and free or named
+    local key = account == 0 and -item or account -- an account is of one item
+    local at = places[key] or #list + 1
+    places[key] = at
+    list[at], list[at + 1], list[at + 2] = item, account, (list[at + 2] or 0) + quantity
+    units[item] = (units[item] or 0) + quantity
   end
   for _, value in ipairs(free) do named[#named + 1] = value end
-  return named
+  return named, units
 end
 
-local function units_of(lines, item)
-  local sum = 0
-  for i = 1, #lines, 3 do
-    if lines[i] == item then sum = sum + lines[i + 2] end
+-- `placed`: {account, quantity, ...}; `places`: where in it an account's quantity is.
+local function take(placed, places, account, quantity)
+  local at = places[account]
+  if at then
+    placed[at] = placed[at] + quantity
+  else
+    placed[#placed + 1], placed[#placed + 2] = account, quantity
+    places[account] = #placed
   end
-  return sum
 end
 
-local function taken_at(placed, account)
-  for i = 1, #placed, 2 do
-    if placed[i] == account then return placed[i + 1] end
-  end
-  return 0
-end
-
-local function take(placed, account, quantity)
-  for i = 1, #placed, 2 do
-    if placed[i] == account then
-      placed[i + 1] = placed[i + 1] + quantity
-      return
-    end
-  end
-  placed[#placed + 1] = account
-  placed[#placed + 1] = quantity
-end
-
-local function room_at(partition, item, account, placed)
-  return stock_of(partition, account).available - taken_at(placed, account)
+local function room_at(partition, item, at, placed, places)
+  local taken = places[account_at(partition, item, at)]
+  return available_at(partition, item, at) - (taken and placed[taken] or 0)
     - account_floor(partition, item)
 end
 
 -- Places a line at the first location, in the sale's order of preference, that has the whole
 -- quantity; where the sale allows a split, over several locations in that order. Adds to `placed`;
 -- returns false where the line does not fit.
-local function place_line(partition, item, named, quantity, placed)
-  local accounts = named == 0 and partition.items[item][6] or {named}
-  for _, account in ipairs(accounts) do
-    if room_at(partition, item, account, placed) >= quantity then
-      take(placed, account, quantity)
+local function place_line(partition, item, named, quantity, placed, places)
+  local known = partition.items[item]
+  local first, last = 1, #known[LOCATIONS]
+  if named ~= 0 then first, last = named - known[FIRST] + 1, named - known[FIRST] + 1 end
+  for at = first, last do
+    if room_at(partition, item, at, placed, places) >= quantity then
+      take(placed, places, account_at(partition, item, at), quantity)
       return true
     end
   end
   if not partition.split then return false end
-  for _, account in ipairs(accounts) do
-    local part = math.min(quantity, room_at(partition, item, account, placed))
+  for at = first, last do
+    local part = math.min(quantity, room_at(partition, item, at, placed, places))
     if part > 0 then
-      take(placed, account, part)
+      take(placed, places, account_at(partition, item, at), part)
       quantity = quantity - part
     end
+    if quantity == 0 then return true end
   end
-  return quantity == 0
+  return false
 end
 
 -- Returns the flat list {account, quantity, ...}, or nil and the item that is short.
-local function place(partition, lines)
+local function place(partition, lines, units)
   for i = 1, #lines, 3 do
     local item = lines[i]
-    local left = available_of(partition, item) - units_of(lines, item)
+    local left = available_of(partition, item) - units[item]
     if left < partition.items[item][4] then return nil, item end
   end
-  local placed = {}
+  local placed, places = {}, {}
   for i = 1, #lines, 3 do
-    if not place_line(partition, lines[i], lines[i + 1], lines[i + 2], placed) then
-      return nil, lines[i]
-    end
+    local fits = place_line(partition, lines[i], lines[i + 1], lines[i + 2], placed, places)
+    if not fits then return nil, lines[i] end
   end
   return placed
 end

@@ -103,6 +103,10 @@ async def unknown_entry(sale: JudgedSale) -> None:
     await sale.redis.xadd(sale.key("outbox"), {"event": "{}"}, id="7-1")
 
 
+async def wrong_total(sale: JudgedSale) -> None:
+    await sale.redis.hincrby(sale.key("meta"), "available:2", 1)  # the cap lies at two locations
+
+
 async def stuck_hold(sale: JudgedSale) -> None:
     await sale.reserve("stuck", 1, 0, 1, hold_milliseconds=1)
     await sale.apply()
@@ -125,6 +129,7 @@ GROW_HELD_LINES = (
 )
 
 CASES = (
+    Case("redis stores another total", 1, "by location", wrong_total),
     Case("redis makes a unit", 1, "accounted for", in_stock(available=1)),
     Case("redis sells below the floor", 1, "floor 0", in_stock(available=-50, sold=50)),
     Case("redis holds less than nothing", 1, "held -", in_stock(available=5, held=-5)),

@@ -54,12 +54,35 @@ class StoredAccount(msgspec.Struct, frozen=True, array_like=True):
 
 
 class StoredCatalog(msgspec.Struct, frozen=True, array_like=True):
-    """The field `catalog` of the meta hash."""
+    """The catalogue of the meta hash, read from its entries; an earlier release had it whole, in
+    the field `catalog`.
+    """
 
     items: tuple[StoredItem, ...]
     accounts: tuple[StoredAccount, ...]
     split: bool
     rules: tuple[bool, int, int, int, int]
+
+
+class _Counts(msgspec.Struct, frozen=True, array_like=True):
+    """The field `catalog` of the meta hash, beside its entries."""
+
+    items: int
+    accounts: int
+    split: bool
+    rules: tuple[bool, int, int, int, int]
+
+
+class _ItemEntry(msgspec.Struct, frozen=True, array_like=True):
+    """A field `item:N` of the meta hash."""
+
+    sku: str
+    unit_price: int
+    limit: int
+    floor: int
+    paused: bool
+    first: int
+    locations: tuple[str, ...]
 
 
 class Meta(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -82,6 +105,7 @@ class Meta(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sweep_bound: int
     fingerprint: str
     catalog: StoredCatalog
+    totals: dict[int, int]  # units available of each item with several accounts
     repairs: tuple[int | str, ...] = ()
     adjustments: tuple[int | str, ...] = ()
 
@@ -196,6 +220,11 @@ def check_state(state: PartitionState) -> None:
         if active:
             holds.setdefault(record.buyer_id, set()).add(token)
             assert state.deadlines.get(token) == record.deadline
+    assert state.meta.totals == {
+        number: sum(state.stock[item.sku, name].available for name in _locations(state, item))
+        for number, item in enumerate(state.meta.catalog.items, start=1)
+        if len(item.accounts) > 1
+    }
     for name, account in state.stock.items():
         assert account.held == held[name], name
         assert account.sold == sold[name], name
@@ -215,6 +244,10 @@ def check_state(state: PartitionState) -> None:
     )
 
 
+def _locations(state: PartitionState, item: StoredItem) -> list[str]:
+    return [state.meta.catalog.accounts[number - 1].location for number in item.accounts]
+
+
 def _read(client: redis.Redis, *commands: tuple[str | bytes, ...]) -> list[Any]:
     """All of it in one round trip: the property tests look after every step."""
     pipeline = client.pipeline(transaction=False)
@@ -227,13 +260,41 @@ def _meta(fields: Mapping[bytes, bytes]) -> Meta:
     raw: dict[str, object] = {
         name.decode(): value.decode()
         for name, value in fields.items()
-        if name not in {b"catalog", b"repairs", b"adjustments"}
+        if name not in {b"catalog", b"repairs", b"adjustments"} and b":" not in name
     }
     for name in ("repairs", "adjustments"):
         if name.encode() in fields:
             raw[name] = msgspec.msgpack.decode(fields[name.encode()])
-    raw["catalog"] = msgspec.msgpack.decode(fields[b"catalog"], type=StoredCatalog)
+    raw["catalog"] = _catalog(fields)
+    raw["totals"] = {
+        int(name.removeprefix(b"available:")): int(value)
+        for name, value in fields.items()
+        if name.startswith(b"available:")
+    }
     return msgspec.convert(raw, Meta, strict=False)
+
+
+def _catalog(fields: Mapping[bytes, bytes]) -> StoredCatalog:
+    """Every entry, each account from two of them."""
+    counts = msgspec.msgpack.decode(fields[b"catalog"], type=_Counts)
+    named = {name for name in fields if name.startswith((b"item:", b"account:"))}
+    assert len(named) == counts.items + counts.accounts, "entries of no item or account"
+    items: list[StoredItem] = []
+    accounts: list[StoredAccount] = []
+    for number in range(1, counts.items + 1):
+        entry = msgspec.msgpack.decode(fields[b"item:%d" % number], type=_ItemEntry)
+        own = tuple(range(entry.first, entry.first + len(entry.locations)))
+        assert own[0] == len(accounts) + 1
+        assert {fields[b"account:%d" % account] for account in own} == {b"%d" % number}
+        accounts += [StoredAccount(entry.sku, location, number) for location in entry.locations]
+        items.append(
+            StoredItem(
+                *(entry.sku, entry.unit_price, entry.limit, entry.floor),
+                paused=entry.paused,
+                accounts=own,
+            )
+        )
+    return StoredCatalog(tuple(items), tuple(accounts), counts.split, counts.rules)
 
 
 def _stock(
