@@ -93,6 +93,9 @@ class GatewaySettings(Section):
     batch_max_requests: PositiveInt = Field(
         128, description="most reserves that a worker puts into one script call"
     )
+    batch_max_lines: PositiveInt = Field(
+        256, description="most lines that the reserves of one script call have together"
+    )
     pages: bool = Field(
         default=True, description="serve the storefront page and the operations page"
     )

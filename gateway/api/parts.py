@@ -184,6 +184,7 @@ async def _verifier(
 def _batcher_bounds(settings: Settings) -> BatcherBounds:
     return BatcherBounds(
         max_batch=settings.gateway.batch_max_requests,
+        max_lines=settings.gateway.batch_max_lines,
         max_in_flight=settings.gateway.max_in_flight,
         max_queue_seconds=settings.gateway.max_queue_milliseconds / 1000,
     )

@@ -21,8 +21,9 @@ from gateway.inventory.batcher import BatcherBounds, ReserveBatcher
 from gateway.inventory.errors import Overloaded, Recovering, UnknownOutcome
 from gateway.inventory.keys import PartitionId
 from gateway.inventory.outcomes import ReserveReply
+from gateway.inventory.specs import ItemSpec, Money, SaleSpec
 from gateway.inventory.store import ReservationStore
-from gateway.inventory.types import Reservation, ReservationState, ReserveRequest
+from gateway.inventory.types import AskedLines, Reservation, ReservationState, ReserveRequest
 from tests.support.network.proxy import FaultyProxy
 from tests.support.sales.partitions import (
     FINGERPRINT,
@@ -46,6 +47,20 @@ def through(proxy: FaultyProxy, **changes: Any) -> RedisSettings:
 
 def new_batcher(store: ReservationStore, **bounds: int) -> ReserveBatcher:
     return ReserveBatcher(store, BatcherBounds(max_queue_seconds=WAIT_SECONDS, **bounds))
+
+
+def many_items(count: int) -> SaleSpec:
+    return SaleSpec(
+        items=tuple(
+            ItemSpec(sku=f"sku-{number:03}", price=Money(100, "EUR"), stock=100)
+            for number in range(1, count + 1)
+        )
+    )
+
+
+def all_lines(count: int) -> AskedLines:
+    """One unit of each of the first items."""
+    return AskedLines(tuple(value for n in range(1, count + 1) for value in (n, 0, 1)))
 
 
 async def reserve(batcher: ReserveBatcher, partition: PartitionId, buyer: str) -> ReserveReply:
@@ -286,6 +301,35 @@ async def test_simultaneous_requests_share_a_call(redis_url: str, sale_id: str) 
         batcher = new_batcher(store, max_batch=50)
         await asyncio.gather(*(reserve(batcher, partition, f"b-{n}") for n in range(100)))
         assert batcher.batches == 2
+
+
+async def test_a_call_is_bounded_by_the_lines_of_its_requests(redis_url: str, sale_id: str) -> None:
+    async with open_store(patient_redis(redis_url)) as (_, store):
+        partition = await open_sale(store, sale_id, many_items(64))
+        batcher = new_batcher(store, max_batch=128, max_lines=64)
+
+        async def reserve_lines(buyer: str, lines: int) -> str:
+            number, asked = batcher.next_number(), all_lines(lines)
+            request = ReserveRequest(number, token_of(buyer), buyer, FINGERPRINT, asked)
+            return (await batcher.enqueue(partition, request)).outcome
+
+        sizes = (64, 32, 32, 1, 63, 1)  # four calls: 64, 32 + 32, 1 + 63, 1
+        outcomes = await asyncio.gather(
+            *(reserve_lines(f"buyer-{number}", lines) for number, lines in enumerate(sizes))
+        )
+        assert set(outcomes) == {"accepted"}
+        assert batcher.batches == 4
+
+
+async def test_a_request_with_more_lines_than_a_call_goes_out_alone(
+    redis_url: str, sale_id: str
+) -> None:
+    async with open_store(patient_redis(redis_url)) as (_, store):
+        partition = await open_sale(store, sale_id, many_items(3))
+        batcher = new_batcher(store, max_lines=2)
+        number, asked = batcher.next_number(), all_lines(3)
+        request = ReserveRequest(number, token_of("ada"), "ada", FINGERPRINT, asked)
+        assert (await batcher.enqueue(partition, request)).outcome == "accepted"
 
 
 async def test_without_a_server_nothing_is_promised(redis_server: RedisServer) -> None:
