@@ -11,17 +11,16 @@ local function is_integer(value, low, high)
   return type(value) == 'number' and value % 1 == 0 and value >= low and value <= high
 end
 
-local UTF8_BEYOND_ASCII = {
-  '[\194-\223][\128-\191]', '\224[\160-\191][\128-\191]',
-  '[\225-\236\238\239][\128-\191][\128-\191]', '\237[\128-\159][\128-\191]',
-  '\240[\144-\191][\128-\191][\128-\191]', '[\241-\243][\128-\191][\128-\191][\128-\191]',
-  '\244[\128-\143][\128-\191][\128-\191]',
-}
-
 -- Bytes that are not UTF-8 would go into an event that nobody can decode.
 local function is_utf8(value)
   if not value:find('[\128-\255]') then return true end
-  for _, sequence in ipairs(UTF8_BEYOND_ASCII) do value = value:gsub(sequence, ' ') end
+  local beyond_ascii = { -- made here, since most calls have no use for it
+    '[\194-\223][\128-\191]', '\224[\160-\191][\128-\191]',
+    '[\225-\236\238\239][\128-\191][\128-\191]', '\237[\128-\159][\128-\191]',
+    '\240[\144-\191][\128-\191][\128-\191]', '[\241-\243][\128-\191][\128-\191][\128-\191]',
+    '\244[\128-\143][\128-\191][\128-\191]',
+  }
+  for _, sequence in ipairs(beyond_ascii) do value = value:gsub(sequence, ' ') end
   return not value:find('[\128-\255]')
 end
 

@@ -79,7 +79,3 @@ end
 local function count_due(partition)
   return redis.call('ZCOUNT', partition.keys[5], '-inf', string.format('%d', partition.now))
 end
-
-local function count_parked(partition)
-  return redis.call('ZCOUNT', partition.keys[5], string.format('%d', PARKED), '(+inf')
-end

@@ -7,35 +7,27 @@
 -- A partition loaded by an earlier release has all of it in `catalog` ({items, accounts, split,
 -- rules}, an item with its account numbers in place 6), and keeps it there: scripts of that release
 -- may still be at work on it.
-local FIRST, LOCATIONS = 6, 7
+--
+-- Every call defines every function of its script anew, which is a part of its cost: few functions.
 
--- Entries that are read when they are first asked for; nil for what is no number of an entry.
-local function entries_of(count, read)
-  return setmetatable({}, {__index = function(known, number)
-    if type(number) ~= 'number' or number % 1 ~= 0 or number < 1 or number > count then
-      return nil
-    end
-    known[number] = read(number)
-    return rawget(known, number)
-  end})
-end
-
--- Reads the items with these numbers, in few calls. A missing entry raises an error: lost data.
+-- Reads the items with these numbers that are not there yet, and the totals of those with several
+-- locations, in few calls. A missing entry raises an error: lost data.
 local function read_items(partition, numbers)
-  for from = 1, #numbers, 500 do
-    local fields = {}
-    for i = from, math.min(from + 499, #numbers) do
-      local number = string.format('%d', numbers[i])
-      fields[#fields + 1], fields[#fields + 2] = 'item:' .. number, 'available:' .. number
+  for _, kind in ipairs({'item:', 'available:'}) do
+    local into = kind == 'item:' and partition.items or partition.totals
+    local missing, fields = {}, {}
+    for _, number in ipairs(numbers) do
+      if not rawget(into, number) and (kind == 'item:' or #partition.items[number][7] > 1) then
+        missing[#missing + 1], fields[#fields + 1] = number, kind .. number
+      end
     end
-    local values = redis.call('HMGET', partition.keys[1], unpack(fields))
-    for i = 1, #values, 2 do
-      local item = cmsgpack.unpack(assert(values[i], 'entry missing: ' .. fields[i]))
-      local number = numbers[from + (i - 1) / 2]
-      partition.items[number] = item
-      if #item[LOCATIONS] > 1 then
-        partition.totals[number] = assert(tonumber(values[i + 1] or nil),
-          'entry missing: ' .. fields[i + 1])
+    for from = 1, #fields, 1000 do
+      local last = math.min(from + 999, #fields)
+      local values = redis.call('HMGET', partition.keys[1], unpack(fields, from, last))
+      for i, value in ipairs(values) do
+        assert(value, 'entry missing: ' .. fields[from + i - 1])
+        into[missing[from + i - 1]] =
+          kind == 'item:' and cmsgpack.unpack(value) or tonumber(value)
       end
     end
   end
@@ -44,60 +36,63 @@ end
 -- The number of the account at one of the item's locations, counted in order of preference.
 local function account_at(partition, number, place)
   local item = partition.items[number]
-  local index = item[FIRST] + place - 1
+  local index = item[6] + place - 1
   if not rawget(partition.accounts, index) then
-    partition.accounts[index] = {item[1], item[LOCATIONS][place], number}
+    partition.accounts[index] = {item[1], item[7][place], number}
   end
   return index
 end
 
-local function read_account(partition, index)
-  local field = string.format('account:%d', index)
-  local number = tonumber(redis.call('HGET', partition.keys[1], field) or nil)
-  local item = assert(number and partition.items[number], 'entry missing: ' .. field)
-  return {item[1], item[LOCATIONS][index - item[FIRST] + 1], number}
-end
-
-local function open_whole_catalog(partition, catalog)
-  partition.items, partition.accounts, partition.whole_catalog = {}, catalog[2], catalog
-  for number, item in ipairs(catalog[1]) do
-    local locations = {}
-    for place, index in ipairs(item[6]) do locations[place] = catalog[2][index][2] end
-    partition.items[number] =
-      {item[1], item[2], item[3], item[4], item[5], item[6][1], locations}
-  end
-  partition.item_count, partition.account_count = #catalog[1], #catalog[2]
-end
-
+-- `partition.items` and `partition.accounts` read an entry when it is first asked for; they are nil
+-- for what is no number of an entry.
 local function open_catalog(partition, packed)
   local catalog = cmsgpack.unpack(packed)
+  partition.items, partition.accounts = {}, {}
   partition.totals, partition.changed_totals = {}, {}
-  partition.split, partition.rules = catalog[3], catalog[4]
-  if type(catalog[1]) == 'table' then return open_whole_catalog(partition, catalog) end
   partition.item_count, partition.account_count = catalog[1], catalog[2]
-  partition.items = entries_of(catalog[1], function(number)
-    read_items(partition, {number})
-    return rawget(partition.items, number)
-  end)
-  partition.accounts = entries_of(catalog[2], function(index)
-    return read_account(partition, index)
-  end)
+  partition.split, partition.rules = catalog[3], catalog[4]
+  if type(catalog[1]) == 'table' then -- of an earlier release
+    partition.whole_catalog, partition.accounts = catalog, catalog[2]
+    partition.item_count, partition.account_count = #catalog[1], #catalog[2]
+    for number, item in ipairs(catalog[1]) do
+      local locations = {}
+      for place, index in ipairs(item[6]) do locations[place] = catalog[2][index][2] end
+      partition.items[number] =
+        {item[1], item[2], item[3], item[4], item[5], item[6][1], locations}
+    end
+    return
+  end
+  local lazily = {__index = function(known, number)
+    local is_item = known == partition.items
+    local count = is_item and catalog[1] or catalog[2]
+    if type(number) ~= 'number' or number % 1 ~= 0 or number < 1 or number > count then
+      return nil
+    end
+    if is_item then
+      read_items(partition, {number})
+    else
+      local item = tonumber(redis.call('HGET', partition.keys[1], 'account:' .. number) or nil)
+      assert(item, 'entry missing: account:' .. number)
+      account_at(partition, item, number - partition.items[item][6] + 1)
+    end
+    return rawget(known, number)
+  end}
+  setmetatable(partition.items, lazily)
+  setmetatable(partition.accounts, lazily)
 end
 
--- The fields of meta that this call has changed.
+-- The fields of meta that this call has changed, with their values.
 local function changed_entries(partition)
-  local fields = {}
-  for number in pairs(partition.whole_catalog and {} or partition.changed_totals) do
-    fields[#fields + 1] = string.format('available:%d', number)
-    fields[#fields + 1] = string.format('%d', partition.totals[number])
-  end
-  local changed = partition.changed_item
-  if changed and partition.whole_catalog then
-    partition.whole_catalog[1][changed][5] = partition.items[changed][5]
-    fields[#fields + 1], fields[#fields + 2] = 'catalog', cmsgpack.pack(partition.whole_catalog)
+  local changed, whole, fields = partition.changed_item, partition.whole_catalog, {}
+  if changed and whole then
+    whole[1][changed][5] = partition.items[changed][5]
+    return {'catalog', cmsgpack.pack(whole)}
   elseif changed then
-    fields[#fields + 1] = string.format('item:%d', changed)
-    fields[#fields + 1] = cmsgpack.pack(partition.items[changed])
+    return {'item:' .. changed, cmsgpack.pack(partition.items[changed])}
+  end
+  for number in pairs(whole and {} or partition.changed_totals) do
+    fields[#fields + 1] = 'available:' .. number
+    fields[#fields + 1] = string.format('%d', partition.totals[number])
   end
   return fields
 end

@@ -18,16 +18,19 @@ local function wall_clock(last_time)
   return math.max(time[1] * 1000 + math.floor(time[2] / 1000), last_time) -- never runs backwards
 end
 
-local function read_meta(keys)
-  local values = redis.call('HMGET', keys[1], unpack(META_FIELDS))
-  local meta = {}
-  for i, name in ipairs(META_FIELDS) do
+-- `items`: numbers of items that are read in the same step, since a command of their own would cost
+-- a tenth of a reserve; their fields are appended to META_FIELDS. Returns the meta and all values.
+local function read_meta(keys, items)
+  local count = #META_FIELDS
+  for i = 1, #items do META_FIELDS[count + i] = 'item:' .. items[i] end
+  local values, meta = redis.call('HMGET', keys[1], unpack(META_FIELDS)), {}
+  for i = 1, count do
     local value = values[i]
     if value and i <= META_NUMBERS then value = tonumber(value) end
-    if not value then return nil, 'meta.' .. name end
-    meta[name] = value
+    if not value then return nil, 'meta.' .. META_FIELDS[i] end
+    meta[META_FIELDS[i]] = value
   end
-  return meta
+  return meta, values
 end
 
 -- The parts that all events of one call share, formatted once.
@@ -53,23 +56,28 @@ local function unit_of_work(keys, meta, wall)
 end
 
 -- Returns the partition, or nil and the name of what is missing. The types of the other keys are
--- proven by the reads that every script makes before its first write.
-local function read_partition(keys)
+-- proven by the reads that every script makes before its first write. `items`: numbers of items to
+-- read in the same step, or nil.
+local function read_partition(keys, items)
   if #keys ~= 6 then return nil, 'keys' end
   if redis.call('EXISTS', unpack(keys)) ~= 6 then return nil, 'a key' end
-  local meta, missing = read_meta(keys)
-  if not meta then return nil, missing end
+  local meta, values = read_meta(keys, items or {})
+  if not meta then return nil, values end
   if not redis.call('ZSCORE', keys[5], SENTINEL) then return nil, 'deadlines' end
   local partition = unit_of_work(keys, meta, wall_clock(meta.last_time))
   open_catalog(partition, meta.catalog)
+  for i = 1, items and not partition.whole_catalog and #items or 0 do
+    local packed = values[#values - #items + i]
+    partition.items[items[i]] = packed and cmsgpack.unpack(packed) or nil
+  end
   partition.waiting_room, partition.unpaid_per_buyer = partition.rules[1], partition.rules[2]
   return partition
 end
 
 -- Opens a partition for a change: the server run and the epoch must be the trusted ones.
 -- Returns the partition, or nil and the packed refusal.
-local function open_partition(keys, run_id, epoch)
-  local ok, partition, missing = pcall(read_partition, keys)
+local function open_partition(keys, run_id, epoch, items)
+  local ok, partition, missing = pcall(read_partition, keys, items)
   if not ok then return nil, cmsgpack.pack({'recovering', 'a key of the right type'}) end
   if not partition then return nil, cmsgpack.pack({'recovering', missing}) end
   local meta = partition.meta
@@ -163,7 +171,9 @@ local function flush(partition)
   flush_stock(partition)
   redis.call('HSET', partition.keys[1], 'sequence', string.format('%d', meta.sequence),
     'state', meta.state, 'last_time', string.format('%d', partition.wall))
-  in_chunks('HSET', partition.keys[1], changed_entries(partition))
+  if partition.changed_item or next(partition.changed_totals) then
+    in_chunks('HSET', partition.keys[1], changed_entries(partition))
+  end
 end
 
 -- `more` is appended after the result; nil appends nothing.

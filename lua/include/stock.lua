@@ -2,7 +2,6 @@
 --   loaded + adjusted + transferred = available + held + sold, always.
 local STOCK_FIELDS =
   {'loaded', 'adjusted', 'transferred', 'in_transit', 'available', 'held', 'sold'}
-local READ_AHEAD = 16 -- locations whose `available` is read in one go while a line is placed
 
 -- The account's counters with this call's changes. A missing counter raises an error: it is lost
 -- data, never a zero.
@@ -13,29 +12,38 @@ local function stock_of(partition, index)
     local fields = {}
     for i, name in ipairs(STOCK_FIELDS) do fields[i] = prefix .. name end
     local values = redis.call('HMGET', partition.keys[2], unpack(fields))
-    account = {was = {}, now = {}}
-    for i, name in ipairs(STOCK_FIELDS) do
-      local value = assert(tonumber(values[i]), 'counter missing: ' .. fields[i])
-      account.was[name], account.now[name] = value, value
+    for i = 1, #fields do
+      values[i] = assert(tonumber(values[i] or nil), 'counter missing: ' .. fields[i])
     end
+    local loaded, adjusted, transferred, in_transit, available, held, sold = unpack(values)
+    account = { -- constructors: a table that grows name by name costs twice as much
+      was = {
+        loaded = loaded, adjusted = adjusted, transferred = transferred,
+        in_transit = in_transit, available = available, held = held, sold = sold,
+      },
+      now = {
+        loaded = loaded, adjusted = adjusted, transferred = transferred,
+        in_transit = in_transit, available = available, held = held, sold = sold,
+      },
+    }
     partition.stock[index] = account
   end
   return account.now
 end
 
--- `available` at one of the item's locations. Counters that this call changes are in
--- `partition.stock`, so what was read ahead stays true.
+-- `available` at one of the item's locations. 16 locations are read in one go; counters that this
+-- call changes are in `partition.stock`, so what was read ahead stays true.
 local function available_at(partition, number, place)
   local item = partition.items[number]
-  local index = item[FIRST] + place - 1
-  if #item[LOCATIONS] == 1 or partition.stock[index] then
+  local index = item[6] + place - 1
+  if #item[7] == 1 or partition.stock[index] then
     return stock_of(partition, account_at(partition, number, place)).available
   end
   local seen = partition.seen
   if not seen[index] then
     local fields = {}
-    for at = place, math.min(place + READ_AHEAD - 1, #item[LOCATIONS]) do
-      fields[#fields + 1] = item[1] .. ':' .. item[LOCATIONS][at] .. ':available'
+    for at = place, math.min(place + 15, #item[7]) do
+      fields[#fields + 1] = item[1] .. ':' .. item[7][at] .. ':available'
     end
     local values = redis.call('HMGET', partition.keys[2], unpack(fields))
     for i, value in ipairs(values) do
@@ -49,8 +57,12 @@ end
 -- down to a negative floor. The sum of several locations is stored (include/items.lua), so that
 -- sold out is known from one number.
 local function available_of(partition, number)
-  local locations = #partition.items[number][LOCATIONS]
-  if locations == 1 then return available_at(partition, number, 1) end
+  local item = partition.items[number]
+  local locations = #item[7]
+  if locations == 1 then
+    local account = partition.stock[item[6]]
+    return account and account.now.available or available_at(partition, number, 1)
+  end
   local total = partition.totals[number]
   if not total then -- a partition of an earlier release
     total = 0
@@ -60,41 +72,33 @@ local function available_of(partition, number)
   return total
 end
 
-local function set_total(partition, number, total)
-  partition.totals[number], partition.changed_totals[number] = total, true
-end
-
--- Every change of `available` goes through here, or through `recount`.
+-- Every change of `available` goes through here, so that the item's total changes with it.
 local function change_available(partition, index, quantity)
   local number = partition.accounts[index][3]
   local counters = stock_of(partition, index)
-  if #partition.items[number][LOCATIONS] > 1 then
-    set_total(partition, number, available_of(partition, number) + quantity)
+  if #partition.items[number][7] > 1 then
+    partition.totals[number] = available_of(partition, number) + quantity
+    partition.changed_totals[number] = true
   end
   counters.available = counters.available + quantity
 end
 
--- The item's total anew from its accounts.
-local function recount(partition, number)
-  local locations, total = #partition.items[number][LOCATIONS], 0
-  if locations == 1 then return end
-  for place = 1, locations do total = total + available_at(partition, number, place) end
-  set_total(partition, number, total)
-end
-
-local function change(partition, index, name, quantity)
-  if name == 'available' then return change_available(partition, index, quantity) end
-  local counters = stock_of(partition, index)
-  counters[name] = counters[name] + quantity
-end
-
 local function move(partition, index, quantity, from, to)
-  change(partition, index, from, -quantity)
-  change(partition, index, to, quantity)
+  local counters = stock_of(partition, index)
+  if from == 'available' then
+    change_available(partition, index, -quantity)
+  else
+    counters[from] = counters[from] - quantity
+  end
+  if to == 'available' then
+    change_available(partition, index, quantity)
+  else
+    counters[to] = counters[to] + quantity
+  end
 end
 
 local function account_floor(partition, number)
   local item = partition.items[number]
-  if #item[LOCATIONS] == 1 then return item[4] end
+  if #item[7] == 1 then return item[4] end
   return math.min(0, item[4])
 end

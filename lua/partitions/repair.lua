@@ -41,6 +41,17 @@ local function are_deltas(deltas)
   return some
 end
 
+-- The item's total anew from its accounts: whoever changed an account by hand may have left the
+-- total alone.
+local function recount(partition, number)
+  if #partition.items[number][7] == 1 then return end
+  local total = 0
+  for place = 1, #partition.items[number][7] do
+    total = total + available_at(partition, number, place)
+  end
+  partition.totals[number], partition.changed_totals[number] = total, true
+end
+
 local function repair_account(partition, request)
   local repair_id, index, compared, deltas = request[2], request[4], request[5], request[6]
   if not is_integer(index, 1, partition.account_count) or not are_deltas(deltas)
@@ -62,7 +73,7 @@ local function repair_account(partition, request)
      ~= counters.available + counters.held + counters.sold then
     return 'moved'
   end
-  recount(partition, item_of(partition, index)) -- whoever changed the account left the total alone
+  recount(partition, item_of(partition, index))
   return nil, {sku = partition.accounts[index][1], location = partition.accounts[index][2],
     changes = changes}, function()
     repairs[place], repairs[place + 1] = index, partition.meta.epoch

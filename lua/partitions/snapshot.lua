@@ -45,8 +45,8 @@ local function counters_of(partition)
   read_all_items(partition)
   local names = {}
   for _, item in ipairs(partition.items) do
-    for place, location in ipairs(item[LOCATIONS]) do
-      names[item[FIRST] + place - 1] = {item[1], location}
+    for place, location in ipairs(item[7]) do
+      names[item[6] + place - 1] = {item[1], location}
     end
   end
   return read_stock(partition, names)

@@ -20,10 +20,11 @@ local most = natural(ARGV[3])
 if not is_integer(most, 1, 1000) then return malformed('limit') end
 local expired = expire_due(partition, most)
 flush(partition)
+local parked = redis.call('ZCOUNT', KEYS[5], string.format('%d', PARKED), '(+inf')
 local first = redis.call('ZRANGE', KEYS[5], 0, 0, 'WITHSCORES')
 local deadline = tonumber(first[2])
 local next_deadline = deadline < PARKED and deadline + partition.meta.shift or 0
 return reply(partition, {
-  expired, count_due(partition), next_deadline, count_parked(partition),
+  expired, count_due(partition), next_deadline, parked,
   math.max(0, partition.wall - wall_clock(0)), partition.meta.hold_ms,
 })

@@ -35,33 +35,30 @@ local function check(partition, request)
   local lines = request[5]
   for i = 1, #lines, 3 do
     if lines[i] > partition.item_count then return false end
-  end
-  return true
-end
-
--- Whether each account named by a line is one of the line's item.
-local function are_accounts_right(partition, lines)
-  for i = 1, #lines, 3 do
     if lines[i + 1] ~= 0 then
       local item = partition.items[lines[i]]
-      local at = lines[i + 1] - item[FIRST] + 1
-      if at < 1 or at > #item[LOCATIONS] then return false end
+      local at = lines[i + 1] - item[6] + 1
+      if at < 1 or at > #item[7] then return false end
     end
   end
   return true
 end
 
--- One read of all items of the batch.
-local function fetch_items(partition, requests)
+-- The items that the batch names, each once. The requests are not checked yet; no sale has more
+-- than 1,000 items.
+local function items_asked(requests)
   local numbers, seen = {}, {}
   for _, request in ipairs(requests) do
-    local lines = request[5]
+    local lines = type(request) == 'table' and type(request[5]) == 'table' and request[5] or {}
     for i = 1, #lines, 3 do
       local number = lines[i]
-      if not seen[number] then seen[number], numbers[#numbers + 1] = true, number end
+      if is_integer(number, 1, LARGEST) and not seen[number] then
+        if #numbers == 1000 then return numbers end
+        seen[number], numbers[#numbers + 1] = true, number
+      end
     end
   end
-  if not partition.whole_catalog then read_items(partition, numbers) end
+  return numbers
 end
 
 -- Two HMGETs for the whole batch instead of two HGETs for each request.
@@ -96,7 +93,8 @@ local function over_limit(partition, buyer, lines, units)
   for i = 1, #lines, 3 do
     local item = lines[i]
     local limit = partition.items[item][3]
-    if count_of(buyer, item) + units[item] > limit then return item, limit end
+    local wanted = units and units[item] or lines[3]
+    if count_of(buyer, item) + wanted > limit then return item, limit end
   end
   return nil
 end
@@ -218,19 +216,17 @@ local function decide(partition, request)
   return {number, 'accepted', view(partition, token, record)}
 end
 
-local partition, refusal = open_partition({unpack(KEYS, 1, 6)}, ARGV[1], ARGV[2])
-if not partition then return refusal end
 local requests = unpacked(ARGV[3] or '')
+local items = items_asked(requests or {})
+local partition, refusal = open_partition({unpack(KEYS, 1, 6)}, ARGV[1], ARGV[2], items)
+if not partition then return refusal end
 if not requests or #requests == 0 or #requests > MOST_REQUESTS then
   return malformed('requests')
 end
 for _, request in ipairs(requests) do
   if not check(partition, request) then return malformed('request') end
 end
-fetch_items(partition, requests)
-for _, request in ipairs(requests) do
-  if not are_accounts_right(partition, request[5]) then return malformed('request') end
-end
+if not partition.whole_catalog then read_items(partition, items) end
 if #KEYS > 6 or ARGV[4] then
   partition.buckets = open_buckets({unpack(KEYS, 7)}, ARGV[4] or '', partition.wall)
   if not partition.buckets then return malformed('rate limit') end

@@ -2,10 +2,10 @@
 -- The work grows with the lines and the locations looked at, never with their product.
 
 -- Returns triples {item, account or 0, quantity, ...} with each (item, account) once, and the units
--- of each item. Lines with a named account come first, so that lines without an account do not take
--- those units.
+-- of each item, nil where there is one line. Lines with a named account come first, so that lines
+-- without an account do not take those units.
 local function summed(lines)
-  if #lines == 3 then return lines, {[lines[1]] = lines[3]} end
+  if #lines == 3 then return lines end
   local named, free, places, units = {}, {}, {}, {}
   for i = 1, #lines, 3 do
     local item, account, quantity = lines[i], lines[i + 1], lines[i + 2]
@@ -42,8 +42,8 @@ end
 -- returns false where the line does not fit.
 local function place_line(partition, item, named, quantity, placed, places)
   local known = partition.items[item]
-  local first, last = 1, #known[LOCATIONS]
-  if named ~= 0 then first, last = named - known[FIRST] + 1, named - known[FIRST] + 1 end
+  local first, last = 1, #known[7]
+  if named ~= 0 then first, last = named - known[6] + 1, named - known[6] + 1 end
   for at = first, last do
     if room_at(partition, item, at, placed, places) >= quantity then
       take(placed, places, account_at(partition, item, at), quantity)
@@ -66,8 +66,11 @@ end
 local function place(partition, lines, units)
   for i = 1, #lines, 3 do
     local item = lines[i]
-    local left = available_of(partition, item) - units[item]
+    local left = available_of(partition, item) - (units and units[item] or lines[3])
     if left < partition.items[item][4] then return nil, item end
+  end
+  if #lines == 3 and #partition.items[lines[1]][7] == 1 then
+    return {partition.items[lines[1]][6], lines[3]} -- the item's floor is the location's too
   end
   local placed, places = {}, {}
   for i = 1, #lines, 3 do
