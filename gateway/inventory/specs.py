@@ -14,7 +14,10 @@ from gateway.inventory.keys import NAME
 UNITS_MAX = 1_000_000_000
 # The largest whole number that every JSON client can read exactly (RFC 8259 section 6).
 TOTAL_MAX = 2**53 - 1
-ACCOUNTS_MAX = 400
+ITEMS_MAX = 1000
+# Pairs of SKU and location, of a sale and of one SKU; lua/include/catalog.lua has these bounds too.
+ACCOUNTS_MAX = 1000
+LOCATIONS_MAX = 400
 DEFAULT_LOCATION = "default"
 
 _PRINTED = r"^[^\x00-\x1f\x7f]*$(?!\n)"
@@ -85,7 +88,7 @@ class SaleSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cancelled or expired, which bounds the idempotency keys a buyer can use.
     """
 
-    items: Annotated[tuple[ItemSpec, ...], msgspec.Meta(min_length=1, max_length=100)]
+    items: Annotated[tuple[ItemSpec, ...], msgspec.Meta(min_length=1, max_length=ITEMS_MAX)]
     opens_at: datetime | None = None
     closes_at: datetime | None = None
     hold_seconds: Seconds = 600
@@ -135,6 +138,8 @@ def _check_items(spec: SaleSpec) -> None:
         units = item.units_by_location
         if not units:
             raise SpecError(f"item {item.sku}: locations needs at least one location")
+        if len(units) > LOCATIONS_MAX:
+            raise SpecError(f"item {item.sku}: at most {LOCATIONS_MAX} locations")
         if sum(units.values()) < item.floor or sum(units.values()) > UNITS_MAX:
             raise SpecError(f"item {item.sku}: stock must lie between the floor and {UNITS_MAX}")
     dearest = sum(

@@ -3,7 +3,7 @@
 -- limit, floor, paused, {account, ...}}, ...}, accounts {{sku, location, item, units}, ...},
 -- fingerprint, rules {waiting room, unpaid reservations per buyer, reservations given back before
 -- the first wait (0: no waits), first wait in ms, longest wait in ms}}.
-local MOST_ITEMS, MOST_LOCATIONS, MOST_ACCOUNTS = 1000, 400, 4000
+local MOST_ITEMS, MOST_LOCATIONS, MOST_ACCOUNTS = 1000, 400, 1000
 
 local function is_name(value)
   return type(value) == 'string' and #value >= 1 and #value <= 64 and not value:find('[^%w._-]')

@@ -26,7 +26,7 @@ BEYOND_SCHEMAS = (
     ("invalid", r"cursor: "),  # opaque: only a page hands out valid cursors
     ("invalid", r"Invalid RFC3339 encoded datetime"),  # JSON Schema does not check formats
     ("invalid", r"items: price times"),
-    ("invalid", r"items: each sku|items: all prices|items: at most 400 pairs|items?:? \S+: "),
+    ("invalid", r"items: each sku|items: all prices|items: at most 1000 pairs|items?:? \S+: "),
     ("invalid", r"closes_at: must be after|opens_at: |closes_at: |waiting_room"),
     ("invalid", r"prequeue_at: |cooldown"),
     ("invalid", r"partitions: this version"),

@@ -292,3 +292,32 @@ async def test_a_sale_opened_before_its_time_is_open(api: Api, prequeue: str | N
     else:
         assert opened["waiting_room"]["prequeue_at"] is None
         assert (await api.buyer("buyer", "POST", f"/v1/sales/{sale}/queue")).status == 200
+
+
+def many_items(count: int, locations: int = 1) -> list[dict[str, object]]:
+    stock = {f"place-{number}": 5 for number in range(locations)}
+    price = {"amount": 100, "currency": "EUR"}
+    return [{"sku": f"sku-{n:04}", "price": price, "locations": stock} for n in range(count)]
+
+
+async def test_a_sale_of_a_thousand_items_opens_and_sells(api: Api) -> None:
+    sale = await api.open_sale(items=many_items(1000))
+    last = "sku-0999"
+    reservation_id = await api.held(sale, "ann", (last, 1), ("sku-0000", 1))
+    snapshot = await api.ops("GET", f"/v1/sales/{sale}/snapshot")
+    held = {item["sku"]: item["held"] for item in snapshot.body["items"] if item["held"]}
+    assert held == {last: 1, "sku-0000": 1}
+    assert reservation_id.startswith(sale)
+
+
+@pytest.mark.parametrize(
+    ("count", "locations", "said"),
+    [(1001, 1, "1000"), (501, 2, "at most 1000 pairs"), (1, 401, "at most 400 locations")],
+)
+async def test_a_sale_beyond_the_bounds_is_refused(
+    api: Api, sale_id: str, count: int, locations: int, said: str
+) -> None:
+    body = sale_body(items=many_items(count, locations))
+    refused = await api.ops("PUT", f"/v1/sales/{sale_id}", body)
+    assert refused.told == (422, "invalid")
+    assert said in refused.raw.decode()

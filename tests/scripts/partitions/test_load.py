@@ -3,6 +3,7 @@
 import pytest
 
 from gateway.inventory.events import Load, LoadedAccount
+from gateway.inventory.specs import ACCOUNTS_MAX, ITEMS_MAX, LOCATIONS_MAX
 from gateway.inventory.types import AccountCounters
 from tests.support.scripts.harness import RUN_ID, Rig
 from tests.support.scripts.sale import Item, Sale
@@ -152,6 +153,13 @@ BROKEN = {
         items=[TEE, ["cap", 100, 1, 0, False, [2]]],
         accounts=[["tee", "default", 2, 5], ["cap", "default", 2, 5]],
     ),
+    "accounts that do not follow one another": _broken(
+        items=[["tee", 100, 1, 0, False, [1, 3]], ["cap", 100, 1, 0, False, [2]]],
+        accounts=[ACCOUNT, ["cap", "default", 2, 5], ["tee", "paris", 1, 5]],
+    ),
+    "accounts in another order": _broken(
+        items=[["tee", 100, 1, 0, False, [2, 1]]], accounts=[ACCOUNT, ["tee", "paris", 1, 5]]
+    ),
     "an account nobody sells from": _broken(
         items=[TEE], accounts=[ACCOUNT, ["tee", "paris", 1, 5]]
     ),
@@ -178,6 +186,30 @@ BROKEN = {
     "half a unit": _broken(items=[TEE], accounts=[["tee", "default", 1, 0.5]]),
     "more units than counted": _broken(items=[TEE], accounts=[["tee", "default", 1, 10**9 + 1]]),
 }
+
+
+def _large(items: int, locations: int) -> Sale:
+    stock = tuple((f"place-{number}", 5) for number in range(locations))
+    return Sale(items=tuple(Item(f"sku-{number}", stock=stock) for number in range(items)))
+
+
+@pytest.mark.parametrize(
+    ("items", "locations"), [(ITEMS_MAX, 1), (20, 50), (2, LOCATIONS_MAX)], ids=str
+)
+def test_the_largest_catalogues_the_gateway_accepts_are_loaded(
+    rig: Rig, items: int, locations: int
+) -> None:
+    assert rig.load(_large(items, locations)) == "loaded"
+    assert len(rig.snapshot().accounts) == items * locations
+    rig.state()
+
+
+@pytest.mark.parametrize(
+    ("items", "locations"), [(ITEMS_MAX + 1, 1), (ACCOUNTS_MAX // 2 + 1, 2), (1, LOCATIONS_MAX + 1)]
+)
+def test_a_larger_catalogue_is_malformed(rig: Rig, items: int, locations: int) -> None:
+    with rig.unchanged():
+        assert rig.call("load", _large(items, locations).config()).status == "malformed"
 
 
 @pytest.mark.parametrize("fields", BROKEN.values(), ids=BROKEN.keys())
