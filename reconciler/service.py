@@ -44,7 +44,14 @@ def make_duties(
             ExpireConfig(own.expire_interval_milliseconds / 1000, own.expire_batch),
             leads,
         ),
-        Trim(context, TrimConfig(own.trim_interval_seconds)),
+        Trim(
+            context,
+            TrimConfig(
+                own.trim_interval_seconds,
+                settings.inventory.outbox_keep_seconds,
+                settings.inventory.outbox_keep_events,
+            ),
+        ),
         Window(context, WindowConfig()),
         Retire(context, RetireConfig()),
         Recover(context, RecoverConfig()),

@@ -2,7 +2,14 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 from config.sections.section import Port, Secret, Section
 
@@ -14,6 +21,15 @@ class InventorySettings(Section):
         1_000_000,
         description="events of a partition that the ledger may lack before its reserves get 503 "
         "`ledger_behind`",
+    )
+    outbox_keep_seconds: NonNegativeFloat = Field(
+        60.0,
+        description="seconds for which an outbox keeps events that the ledger has, so that a "
+        "ledger that comes back older is brought up to date from them",
+    )
+    outbox_keep_events: NonNegativeInt = Field(
+        100_000,
+        description="most events that an outbox keeps for `inventory.outbox_keep_seconds`",
     )
     sweep_bound: PositiveInt = Field(
         64, description="most due holds that one reserve expires before it looks for stock"

@@ -21,6 +21,7 @@ from gateway.inventory.types import (
     AccountCounters,
     AskedLines,
     BuyerRate,
+    ClosedEpoch,
     RepairRequest,
     Reservation,
     ReserveRequest,
@@ -306,11 +307,14 @@ class ReservationStore:
         epoch: int,
         closed: Position,
         alive_at: int,
+        closed_epochs: Sequence[ClosedEpoch] = (),
         *,
         at_run: str | None = None,
     ) -> str:
-        """Trust this run from `epoch` on; returns `recovered`, `already`, `differs` or `newer`."""
-        request = _encode((closed.epoch, closed.sequence, alive_at))
+        """Trust this run from `epoch` on; returns `recovered`, `already`, `differs` or `newer`.
+        `closed_epochs`: what the partition is to remember, oldest first, at most CLOSED_EPOCHS_MAX.
+        """
+        request = _encode((closed.epoch, closed.sequence, alive_at, closed_epochs))
         envelope = await self._call("recover", partition, epoch, request, at_run=at_run)
         return _words.decode(envelope.result)[0]
 

@@ -160,6 +160,8 @@ class ExtendedRecord(ReturnedRecord, frozen=True, array_like=True):
 
 # Keys of adjustments that a partition keeps (lua/partitions/include/adjustments.lua).
 ADJUSTMENT_KEYS_MAX = 1000
+# That a partition remembers, as in lua/partitions/include/closed_epochs.lua.
+CLOSED_EPOCHS_MAX = 64
 
 
 class RestoreBegin(msgspec.Struct, frozen=True, array_like=True, tag="begin"):
@@ -189,8 +191,21 @@ class RestoreChunk(msgspec.Struct, frozen=True, array_like=True, tag="chunk"):
         return cls(tuple(chain.from_iterable(entries)))
 
 
+class ClosedEpoch(msgspec.Struct, frozen=True, array_like=True):
+    """An epoch that the ledger closed at `last_sequence`; `fingerprint` is that of its last event,
+    in hex, empty where the epoch has no event.
+    """
+
+    epoch: int
+    last_sequence: int
+    fingerprint: str
+    next_epoch: int
+
+
 class RestoreCommit(msgspec.Struct, frozen=True, array_like=True, tag="commit"):
-    """The last stage: the counts to check, the closing position, the state, the outage's length."""
+    """The last stage: the counts to check, the closing position, the state, the outage's length,
+    and the closed epochs for the partition to remember, oldest first, at most CLOSED_EPOCHS_MAX.
+    """
 
     reservations: int
     active_holds: int
@@ -198,6 +213,7 @@ class RestoreCommit(msgspec.Struct, frozen=True, array_like=True, tag="commit"):
     closed_sequence: int
     state: str
     shift_ms: int
+    closed_epochs: tuple[ClosedEpoch, ...] = ()
 
 
 RestoreStage = RestoreBegin | RestoreChunk | RestoreCommit

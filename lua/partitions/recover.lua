@@ -4,12 +4,14 @@
 -- it had left. An epoch is recovered once, however often the call is repeated.
 -- KEYS    1-6 the partition (include/partition.lua)
 -- ARGV    1 run_id of the current server  2 the new epoch
---         3 MessagePack {closed epoch, closed sequence, alive_at wall_ms}
+--         3 MessagePack {closed epoch, closed sequence, alive_at wall_ms, closed epochs
+--         (include/closed_epochs.lua; default: none)}
 -- RETURNS MessagePack {"ok", epoch, wall_ms, shift_ms, {"recovered" | "already" |
 --         "differs" | "newer"}}
 -- @include arguments
 -- @include record
 -- @include partition
+-- @include closed_epochs
 
 local ok, partition, missing = pcall(read_partition, KEYS)
 if not ok or not partition then
@@ -18,7 +20,7 @@ end
 local request, epoch = unpacked(ARGV[3] or ''), natural(ARGV[2])
 if not request or not is_integer(epoch, 2, LARGEST) or not is_text(ARGV[1], 64)
    or not is_integer(request[1], 1, epoch - 1) or not is_integer(request[2], 0, LATEST)
-   or not is_integer(request[3], 0, LATEST) then
+   or not is_integer(request[3], 0, LATEST) or not are_closed_epochs(request[4] or {}) then
   return malformed('request')
 end
 local meta = partition.meta
@@ -42,4 +44,5 @@ flush(partition)
 meta.shift = meta.shift + outage
 redis.call('HSET', KEYS[1], 'run_id', ARGV[1], 'epoch', string.format('%.0f', epoch),
   'shift', string.format('%.0f', meta.shift), 'ledger_sequence', '0')
+store_closed_epochs(KEYS, request[4] or {})
 return reply(partition, {'recovered'})

@@ -9,7 +9,8 @@
 --          in_transit, available, held, sold}, ...}, keys of adjustments
 --          (include/adjustments.lua)}
 --         {"chunk", {token, packed reservation (include/record.lua), admission spent or 0, ...}}
---         {"commit", reservations, active holds, closed epoch, closed sequence, state, shift_ms}
+--         {"commit", reservations, active holds, closed epoch, closed sequence, state, shift_ms,
+--          closed epochs (include/closed_epochs.lua; default: none)}
 -- RETURNS MessagePack {"ok", epoch, wall_ms, 0, {"begun" | "stored" | "restored" | "already" |
 --         "newer" | "not_begun" | "differs"}}
 -- @include status
@@ -21,6 +22,7 @@
 -- @include catalog
 -- @include rebuilt
 -- @include adjustments
+-- @include closed_epochs
 
 local MOST_RECORDS = 2000
 local epoch = natural(ARGV[2])
@@ -150,7 +152,8 @@ local function commit(request)
     if not is_integer(request[i], 0, LATEST) then return malformed('commit') end
   end
   if not is_integer(shift_ms, 0, LATEST) or not (state == 'scheduled' or state == 'open'
-     or state == 'paused' or state == 'closed') or request[4] >= epoch then
+     or state == 'paused' or state == 'closed') or request[4] >= epoch
+     or not are_closed_epochs(request[8] or {}) then
     return malformed('commit')
   end
   if redis.call('HLEN', KEYS[3]) - 1 ~= request[2]
@@ -167,6 +170,7 @@ local function commit(request)
     request[4], request[5], shift_ms))
   redis.call('XADD', KEYS[6], string.format('%d-1', epoch), 'event', partition.events[1])
   redis.call('HDEL', KEYS[1], 'restoring')
+  store_closed_epochs(KEYS, request[8] or {})
   redis.call('HSET', KEYS[1], 'run_id', ARGV[1], 'epoch', text(epoch), 'sequence', '1',
     'state', state, 'last_time', text(partition.wall))
   return answer('restored')

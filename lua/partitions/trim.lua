@@ -1,7 +1,8 @@
 -- trim: stores how far the ledger is, and drops the events that the ledger has.
 -- Guarantees: the event at the ledger's watermark and all later events stay, so the ledger's last
 -- event can always be compared; so do events that a relay or a waiting room has yet to read. The
--- watermark never goes back.
+-- watermark never goes back: the partition remembers how far the ledger was. For a ledger that came
+-- back older nothing is dropped; the reply shows it.
 -- KEYS    1-6 the partition (include/partition.lua)
 -- ARGV    1 run_id  2 epoch  3 ledger sequence within this epoch
 --         4 stream id: events from this id on stay, also below the watermark; default: the
@@ -15,7 +16,6 @@ local partition, refusal = open_partition(KEYS, ARGV[1], ARGV[2])
 if not partition then return refusal end
 local watermark = natural(ARGV[3])
 if not is_integer(watermark, 0, partition.meta.sequence) then return malformed('watermark') end
-watermark = math.max(watermark, partition.meta.ledger_sequence)
 local first = string.format('%d-%d', partition.meta.epoch, watermark)
 if ARGV[4] then
   local epoch, sequence = ARGV[4]:match('^(%d+)%-(%d+)$')
@@ -26,6 +26,8 @@ if ARGV[4] then
   local current = partition.meta.epoch
   if epoch < current or epoch == current and sequence < watermark then first = ARGV[4] end
 end
+local known = partition.meta.ledger_sequence
+if watermark < known then return reply(partition, {0, known}) end
 -- XTRIM before HSET: Redis allows XTRIM with full memory, and then also allows the HSET after it.
 local trimmed = redis.call('XTRIM', KEYS[6], 'MINID', first)
 redis.call('HSET', KEYS[1], 'ledger_sequence', string.format('%.0f', watermark))

@@ -25,7 +25,7 @@ from gateway.inventory.keys import PartitionId
 from gateway.inventory.leases import Leases
 from gateway.inventory.opening import LedgerConnection
 from gateway.inventory.redis.outbox import OutboxEntry, fingerprint_of, read_run_id, read_tail
-from gateway.inventory.types import Snapshot
+from gateway.inventory.types import CLOSED_EPOCHS_MAX, ClosedEpoch, Snapshot
 from reconciler.context import QUERIES, Context
 from reconciler.duties.directory import LivePartition, read_partitions
 from reconciler.keeping.notices import Notices
@@ -198,9 +198,9 @@ class Recover:
             next_epoch = await connection.fetchval(
                 QUERIES["close_epoch"], *place, last.epoch, last.sequence, row["fingerprint"]
             )
-            alive_at = row["alive_at"]
+            closed = await _closed_epochs(connection, partition)
         outcome = await self._context.store.recover(
-            partition, next_epoch, last, alive_at, at_run=run_id
+            partition, next_epoch, last, row["alive_at"], closed, at_run=run_id
         )
         if outcome not in {"recovered", "already"}:
             _log.warning("partition_not_trusted", partition=str(partition), outcome=outcome)
@@ -225,8 +225,10 @@ class Recover:
                 closed.sequence,
                 row["fingerprint"],
             )
+            closed_epochs = await _closed_epochs(connection, partition)
         last_alive = max(row["alive_at"], row["event_ms"] or 0)
-        return Rebuild(partition, run_id, next_epoch, closed, max(0, now_ms - last_alive))
+        shift_ms = max(0, now_ms - last_alive)
+        return Rebuild(partition, run_id, next_epoch, closed, shift_ms, closed_epochs)
 
     async def _lock_ready(
         self,
@@ -260,6 +262,15 @@ class Recover:
         shown = {name: repr(fact) for name, fact in facts.items()}
         self._notices.alarm("partition_stays_closed", str(partition), why=why, **shown)
         return Recovering(f"{partition}: {why}")
+
+
+async def _closed_epochs(
+    connection: LedgerConnection, partition: PartitionId
+) -> tuple[ClosedEpoch, ...]:
+    """The newest epochs that the ledger has closed, oldest first."""
+    place = (partition.sale_id, partition.number)
+    rows = await connection.fetch(QUERIES["newest_closed_epochs"], *place, CLOSED_EPOCHS_MAX)
+    return tuple(ClosedEpoch(*row.values()) for row in reversed(rows))
 
 
 def _require_at(partition: PartitionId, watermark: Position, tail: OutboxEntry) -> None:

@@ -4,10 +4,15 @@ The partition's bound on events beyond the ledger counts from the last report, s
 prompt. Nothing else trims an outbox. While Kafka is away the ledger goes on from the outboxes;
 events that Kafka lacks stay for the relay, `event_log.kept_events` at most. Events that the sale's
 waiting room has not read stay, too, or the slots of buyers who have reserved would lapse first.
+
+All events stay for `inventory.outbox_keep_seconds` after the ledger was seen to have them: a ledger
+that comes back older takes them from there. The partition remembers the highest watermark it was
+given, and drops nothing for a ledger that has less.
 """
 
 import time
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 from typing import ClassVar, cast
 
 import structlog
@@ -25,15 +30,21 @@ from reconciler.keeping.periodic import for_each
 REPEAT_SECONDS = 10.0
 # A room further behind than this keeps no events: its slots return when they lapse.
 ROOM_EVENTS_MAX = 100_000
+# Watermarks that are remembered of the time that events are kept: events stay longer by that part.
+MARKS_KEPT = 60
 
 _log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class TrimConfig:
-    """`interval_seconds`: pause between looks at the watermarks."""
+    """`interval_seconds`: pause between looks at the watermarks. Events stay for `keep_seconds`
+    after the ledger was seen to have them, at most `keep_events` of a partition.
+    """
 
     interval_seconds: float = 1.0
+    keep_seconds: float = 0.0
+    keep_events: int = 0
 
     def __post_init__(self) -> None:
         """Raise ValueError for a pause that would let a healthy outbox fill."""
@@ -41,10 +52,27 @@ class TrimConfig:
             raise ValueError("trim interval must be at most 10 s")
 
 
-@dataclass(frozen=True, slots=True)
-class _Report:
-    watermark: Position
-    at: float
+@dataclass(slots=True)
+class _Reports:
+    """What was reported to a partition. `had`: watermarks with the instants they were first seen
+    at, oldest first.
+    """
+
+    watermark: Position = START
+    at: float = 0.0
+    had: deque[tuple[float, Position]] = field(default_factory=deque)
+
+    def had_before(self, watermark: Position, now: float, keep_seconds: float) -> Position:
+        """The position that the ledger has had for `keep_seconds`; it is at `watermark` now."""
+        had = self.had
+        if had and had[-1][1] > watermark:
+            had.clear()  # the ledger came back older: what it had before, it has no more
+        if not had or now - had[-1][0] >= keep_seconds / MARKS_KEPT:
+            had.append((now, watermark))
+        while len(had) > 1 and had[1][0] <= now - keep_seconds:
+            had.popleft()
+        at, position = had[0]
+        return position if at <= now - keep_seconds else START
 
 
 class Trim:
@@ -57,7 +85,7 @@ class Trim:
     def __init__(self, context: Context, config: TrimConfig) -> None:
         self._context = context
         self._config = config
-        self._reports: dict[str, _Report] = {}
+        self._reports: dict[str, _Reports] = {}
         self._notices = Notices()
         self.trimmed_events = 0
 
@@ -72,32 +100,37 @@ class Trim:
 
         A partition whose epoch the ledger has not begun yet is left for later.
         """
-        last, now = self._reports.get(str(live)), time.monotonic()
-        if last and last.watermark == live.watermark and now - last.at < REPEAT_SECONDS:
+        reports, now = self._reports.setdefault(str(live), _Reports()), time.monotonic()
+        mark, config = live.watermark, self._config
+        if reports.watermark == mark and now - reports.at < REPEAT_SECONDS:
             return
-        kept = await needed(self._context, live)
-        reply = await self._context.store.trim(live.partition, live.watermark, kept)
+        had = reports.had_before(mark, now, config.keep_seconds)
+        kept = min(await needed(self._context, live), within(had, mark, config.keep_events))
+        reply = await self._context.store.trim(live.partition, mark, kept)
         self.trimmed_events += reply.trimmed
-        self._reports[str(live)] = _Report(live.watermark, now)
+        reports.watermark, reports.at = mark, now
+        if reply.ledger_sequence > mark.sequence:
+            known = f"{mark.epoch}-{reply.ledger_sequence}"
+            self._notices.warn("ledger_older", str(live), watermark=str(mark), known=known)
 
 
 async def needed(context: Context, live: LivePartition) -> Position:
     """The position up to which nobody needs the outbox: the ledger, a relay, a waiting room."""
     watermark = live.watermark
     read = await read_cursor(context.reader, live.partition)
-    kept = watermark if read is None else min(watermark, _within(read, watermark, ROOM_EVENTS_MAX))
+    kept = watermark if read is None else min(watermark, within(read, watermark, ROOM_EVENTS_MAX))
     if context.event_log.kind != "kafka":
         return kept
     noted = cast("bytes | None", await context.reader.hget(relay_key(live.partition), "position"))
     sent = START if noted is None else position_of(noted)
-    least = _within(sent, watermark, context.event_log.kept_events)
+    least = within(sent, watermark, context.event_log.kept_events)
     if sent < least:
         lacking = f"{stream_id(sent).decode()} to {stream_id(least).decode()}"
         _log.warning("log_lacks_events", partition=str(live), lacking=lacking)
     return min(kept, least)
 
 
-def _within(position: Position, watermark: Position, most: int) -> Position:
+def within(position: Position, watermark: Position, most: int) -> Position:
     """The position, or `most` events below the watermark where that is nearer."""
     if watermark.sequence <= most:
         return position

@@ -26,6 +26,7 @@ from gateway.inventory.specs import SaleSpec
 from gateway.inventory.store import ReservationStore
 from gateway.inventory.types import (
     ADJUSTMENT_KEYS_MAX,
+    ClosedEpoch,
     RestoreBegin,
     RestoreChunk,
     RestoreCommit,
@@ -61,7 +62,7 @@ LedgerConnection = asyncpg.Connection | PoolConnectionProxy
 @dataclass(frozen=True, slots=True)
 class Rebuild:
     """One rebuild: in the server run `run_id`, under `epoch`, of the state the ledger `closed` the
-    epoch before with.
+    epoch before with. `closed_epochs`: what the partition is to remember.
     """
 
     partition: PartitionId
@@ -69,6 +70,7 @@ class Rebuild:
     epoch: int
     closed: Position
     shift_ms: int
+    closed_epochs: tuple[ClosedEpoch, ...] = ()
 
 
 async def rebuild(
@@ -101,6 +103,7 @@ async def rebuild(
         closed_sequence=plan.closed.sequence,
         state=state,
         shift_ms=plan.shift_ms,
+        closed_epochs=plan.closed_epochs,
     )
     await _stage(store, plan, commit, {"restored", "already"})
     _log.warning(

@@ -45,3 +45,8 @@ WHERE sale_id = $1 AND partition = $2 AND status IN ('dead', 'replay_requested')
     AND reason <> 'fenced' AND sequence IS NOT NULL
 ORDER BY epoch, sequence
 LIMIT $3
+
+-- name: newest_closed_epochs
+SELECT epoch, last_sequence, coalesce(encode(fingerprint, 'hex'), '') AS fingerprint, next_epoch
+FROM closed_epochs WHERE sale_id = $1 AND partition = $2
+ORDER BY epoch DESC LIMIT $3

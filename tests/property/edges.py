@@ -189,7 +189,9 @@ class Model(Reserving):
 
     def trim(self, watermark: int) -> tuple[int, int]:
         """Events dropped, and the watermark."""
-        self.ledger_sequence = max(self.ledger_sequence, watermark)
+        if watermark < self.ledger_sequence:
+            return 0, self.ledger_sequence
+        self.ledger_sequence = watermark
         first = Position(self.epoch, self.ledger_sequence)
         kept = [event for event in self.outbox if event.position >= first]
         trimmed = len(self.outbox) - len(kept)

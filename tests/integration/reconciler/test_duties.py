@@ -33,7 +33,7 @@ from tests.support.sales.partitions import (
     open_store,
     token_of,
 )
-from tests.support.sales.pipeline import create_sale, pipeline, running, state_of
+from tests.support.sales.pipeline import create_sale, keeping, pipeline, running, state_of
 from tests.support.sales.reconciliations import reconciled
 from tests.support.sales.reserving import reserve
 from tests.support.scripts.room import OPENING
@@ -227,7 +227,7 @@ async def test_the_outbox_is_trimmed_to_the_ledgers_last_event(
 ) -> None:
     partition = await create_sale(ledger, sale_id, one_item(50))
     await open_sale(ledger, store, sale_id, BOUNDS, actor="test")
-    async with running(run_reconciler, settings):
+    async with running(run_reconciler, keeping(settings, 0.0)):
         for number in range(20):
             await reserve(store, partition, f"buyer-{number}")
         # No event is applied yet, so no event may be trimmed.
@@ -241,6 +241,31 @@ async def test_the_outbox_is_trimmed_to_the_ledgers_last_event(
     (last,) = await read_outbox(redis_client, partition, Position(0, 0), 10)
     assert last.position == Position(1, 22)
     assert (await store.snapshot(partition)).ledger_sequence == 22
+
+
+@pytest.mark.parametrize(("kept_events", "left"), [(100, 22), (3, 4)])
+async def test_what_the_ledger_has_stays_for_a_while_but_not_without_end(
+    settings: Settings,
+    ledger: asyncpg.Connection,
+    store: ReservationStore,
+    sale_id: str,
+    kept_events: int,
+    left: int,
+) -> None:
+    """A ledger that comes back older takes its events from there."""
+    partition = await create_sale(ledger, sale_id, one_item(50))
+    await open_sale(ledger, store, sale_id, BOUNDS, actor="test")
+    for number in range(20):
+        await reserve(store, partition, f"buyer-{number}")
+    async with running(run_order_writer, settings):
+        await in_ledger(ledger, store, partition)
+    async with running(run_reconciler, keeping(settings, 3600.0, kept_events)):
+
+        async def told() -> bool:
+            return (await store.snapshot(partition)).ledger_sequence == 22
+
+        await wait_until(told)
+    assert (await store.snapshot(partition)).outbox_length == left
 
 
 async def test_what_a_waiting_room_has_not_read_stays_in_the_outbox(

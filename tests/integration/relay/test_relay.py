@@ -17,7 +17,7 @@ from gateway.relay.service import run as run_relay
 from order_writer.service import run as run_order_writer
 from reconciler.service import run as run_reconciler
 from tests.support.sales.partitions import BOUNDS, one_item
-from tests.support.sales.pipeline import create_sale, running
+from tests.support.sales.pipeline import create_sale, keeping, running
 from tests.support.sales.reserving import buy
 from tests.support.sales.topic import read_topic
 from tests.support.servers import unique
@@ -106,7 +106,7 @@ async def test_the_whole_way_through_kafka_ends_in_the_ledger(
     async with (
         running(run_relay, on_kafka),
         running(run_order_writer, on_kafka),
-        running(run_reconciler, on_kafka),
+        running(run_reconciler, keeping(on_kafka, 0.0)),
     ):
         await asyncio.gather(*(buy(store, partition, 100 * lane, 50) for lane in range(4)))
 

@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.inventory.events import Position, Recover
-from gateway.inventory.types import ReservationState
+from gateway.inventory.types import ClosedEpoch, ReservationState
 from tests.support.scripts.harness import RUN_ID, Rig
 from tests.support.scripts.sale import Sale, token
 from tests.support.scripts.state import run
@@ -169,3 +169,36 @@ def test_again_and_again(rig: Rig) -> None:
         rig.hold(f"h{epoch}")
     assert rig.trim(2)[1] == 2
     assert [event.position for event in rig.state().events] == [Position(5, 2)]
+
+
+def test_remembers_the_epochs_that_the_ledger_has_closed(rig: Rig) -> None:
+    rig.open(Sale())
+    assert rig.state().meta.closed_epochs == ()
+    first = ClosedEpoch(1, 2, "00ff", 2)
+    for epoch, closed in ((2, (first,)), (5, (first, ClosedEpoch(2, 1, "", 5)))):
+        rig.epoch = epoch - 1
+        last = rig.state().meta
+        request = rig.pack((last.epoch, last.sequence, 0, closed))
+        answer = rig.raw("recover", RUN_ID.encode(), b"%d" % epoch, request)
+        assert answer.read(tuple[str]) == ("recovered",)
+        assert rig.state().meta.closed_epochs == closed
+
+
+@pytest.mark.parametrize(
+    "closed",
+    [
+        "x",
+        ["x"],
+        [(0, 2, "", 1)],
+        [(1, -1, "", 2)],
+        [(1, 2, None, 2)],
+        [(1, 2, "not hex!", 2)],
+        [(1, 2, "", 1)],
+        [(epoch, 1, "", epoch + 1) for epoch in range(1, 66)],
+    ],
+)
+def test_closed_epochs_that_are_none(rig: Rig, closed: object) -> None:
+    rig.open(Sale())
+    with rig.unchanged():
+        request = rig.pack((1, 2, 0, closed))
+        assert rig.raw("recover", RUN_ID.encode(), b"2", request).status == "malformed"

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from gateway.inventory.events import Position, Recover, Reserve
-from gateway.inventory.types import RestoreEntry, nested
+from gateway.inventory.types import ClosedEpoch, RestoreEntry, nested
 from tests.support.scripts.answers import Answer
 from tests.support.scripts.calls import EVERY, arguments, prepare
 from tests.support.scripts.harness import Rig
@@ -74,6 +74,15 @@ def _restored(rig: Rig, before: PartitionState) -> PartitionState:
     assert _word(rig, *_commit(before)) == "restored"
     rig.run_id, rig.epoch = NEXT_RUN, 2
     return rig.state()
+
+
+def test_remembers_the_epochs_that_the_ledger_has_closed(rig: Rig) -> None:
+    before = _rich(rig)
+    assert _word(rig, *_begin(rig, before)) == "begun"
+    assert _word(rig, *_chunk(_records(before))) == "stored"
+    closed = (ClosedEpoch(1, 9, "00ff", 2),)
+    assert _word(rig, *_commit(before), closed) == "restored"
+    assert rig.state().meta.closed_epochs == closed
 
 
 @pytest.mark.parametrize("lost", [True, False], ids=["lost", "outdated"])

@@ -35,6 +35,15 @@ def test_the_watermark_never_goes_back(rig: Rig) -> None:
     assert rig.state().meta.ledger_sequence == 3
 
 
+def test_drops_nothing_for_a_ledger_that_came_back_older(rig: Rig) -> None:
+    rig.open(Sale())
+    rig.hold("a")
+    assert rig.call("trim", b"3", b"1-1").read(tuple[int, int]) == (0, 3)
+    with rig.unchanged():
+        assert rig.trim(2) == (0, 3)
+    assert rig.trim(3) == (2, 3)
+
+
 @pytest.mark.parametrize(
     ("kept", "first"),
     [(b"1-2", 2), (b"1-3", 3), (b"1-4", 3), (b"2-1", 3), (b"0-9", 1), (b"0-0", 1), (b"1-0", 1)],

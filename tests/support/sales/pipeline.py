@@ -40,6 +40,12 @@ async def pipeline(settings: Settings) -> AsyncIterator[None]:
         yield
 
 
+def keeping(settings: Settings, seconds: float, events: int = 1_000_000) -> Settings:
+    """The settings, with outboxes that keep what the ledger has for so long, and so much of it."""
+    bounds = {"outbox_keep_seconds": seconds, "outbox_keep_events": events}
+    return settings.model_copy(update={"inventory": settings.inventory.model_copy(update=bounds)})
+
+
 async def create_sale(
     ledger: "asyncpg.Connection[asyncpg.Record]", sale_id: str, spec: SaleSpec
 ) -> PartitionId:

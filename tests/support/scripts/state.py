@@ -9,10 +9,12 @@ import msgspec
 import redis
 
 from gateway.inventory.events import Event, decode_event
-from gateway.inventory.types import AccountCounters, ReservationState
+from gateway.inventory.types import AccountCounters, ClosedEpoch, ReservationState
 
 COUNTERS = ("loaded", "adjusted", "transferred", "in_transit", "available", "held", "sold")
 SENTINEL = b""
+# Fields of meta that are there only once they have content.
+PACKED = frozenset({b"repairs", b"adjustments", b"closed_epochs"})
 
 
 class StoredRecord(msgspec.Struct, frozen=True, array_like=True):
@@ -108,6 +110,7 @@ class Meta(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     totals: dict[int, int]  # units available of each item with several accounts
     repairs: tuple[int | str, ...] = ()
     adjustments: tuple[int | str, ...] = ()
+    closed_epochs: tuple[ClosedEpoch, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,11 +263,10 @@ def _meta(fields: Mapping[bytes, bytes]) -> Meta:
     raw: dict[str, object] = {
         name.decode(): value.decode()
         for name, value in fields.items()
-        if name not in {b"catalog", b"repairs", b"adjustments"} and b":" not in name
+        if name not in {b"catalog", *PACKED} and b":" not in name
     }
-    for name in ("repairs", "adjustments"):
-        if name.encode() in fields:
-            raw[name] = msgspec.msgpack.decode(fields[name.encode()])
+    for name in PACKED & fields.keys():
+        raw[name.decode()] = msgspec.msgpack.decode(fields[name])
     raw["catalog"] = _catalog(fields)
     raw["totals"] = {
         int(name.removeprefix(b"available:")): int(value)
