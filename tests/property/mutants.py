@@ -146,5 +146,9 @@ MUTANTS = (
     ),
     Mutant("an adjustment made twice", "if outcome then return answer(outcome, sequence) end", ""),
     Mutant("a key kept nowhere", "store_adjustments(partition.keys, made)", ""),
-    Mutant("a watermark that goes back", "watermark = math.max(watermark,", "local _ = ("),
+    Mutant(
+        "a watermark that goes back",
+        "if watermark < known then return reply(partition, {0, known}) end",
+        "",
+    ),
 )
