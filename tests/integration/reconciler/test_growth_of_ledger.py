@@ -129,6 +129,7 @@ def entries(sale: str, ids: list[str]) -> dict[str, dict[str, Entry]]:
         "watermark": (place, 0),
         "lock_watermark": (place, 0),
         "open_dead_letters": ((*place, PAGE), 0),
+        "newest_closed_epochs": ((*place, 64), 0),
         "repair_records": ((ids,), 0),
         "live_partitions": ((), 0),
         "due_sales": ((), 0),
