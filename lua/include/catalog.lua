@@ -101,10 +101,10 @@ local function config_fields(config, counters)
   return fields
 end
 
+-- A value of more than 64 bytes makes Redis keep the hash as a table. A small hash is a list
+-- otherwise, which each read and write of a field searches from its start.
 local function write_sentinels(keys)
-  redis.call('HSET', keys[2], SENTINEL, '1')
-  redis.call('HSET', keys[3], SENTINEL, '1')
-  redis.call('HSET', keys[4], SENTINEL, '1')
+  for i = 1, 4 do redis.call('HSET', keys[i], SENTINEL, string.rep('.', 65)) end
   redis.call('ZADD', keys[5], '+inf', SENTINEL)
 end
 

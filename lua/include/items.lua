@@ -25,7 +25,7 @@ local function read_items(partition, numbers)
       local last = math.min(from + 999, #fields)
       local values = redis.call('HMGET', partition.keys[1], unpack(fields, from, last))
       for i, value in ipairs(values) do
-        assert(value, 'entry missing: ' .. fields[from + i - 1])
+        if not value then error('entry missing: ' .. fields[from + i - 1]) end
         into[missing[from + i - 1]] =
           kind == 'item:' and cmsgpack.unpack(value) or tonumber(value)
       end

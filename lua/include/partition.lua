@@ -49,7 +49,7 @@ local function unit_of_work(keys, meta, wall)
     keys = keys, meta = meta, wall = wall,
     now = wall - meta.shift, -- stands still during outages: see `recover`
     records = {}, buyers = {}, stock = {}, seen = {}, deadlines = {}, events = {},
-    record_fields = {}, changed_buyers = {}, line_texts = {},
+    record_fields = {}, changed_buyers = {}, changed_stock = {}, line_texts = {},
   }
   frame_events(partition)
   return partition
@@ -140,13 +140,11 @@ end
 
 local function flush_stock(partition)
   local fields = {}
-  for index, account in pairs(partition.stock) do
+  for index, names in pairs(partition.changed_stock) do
     local prefix = partition.accounts[index][1] .. ':' .. partition.accounts[index][2] .. ':'
-    for name, value in pairs(account.now) do
-      if value ~= account.was[name] then
-        fields[#fields + 1] = prefix .. name
-        fields[#fields + 1] = string.format('%d', value)
-      end
+    for name in pairs(names) do
+      fields[#fields + 1] = prefix .. name
+      fields[#fields + 1] = string.format('%d', partition.stock[index][name])
     end
   end
   in_chunks('HSET', partition.keys[2], fields)

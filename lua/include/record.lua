@@ -15,13 +15,16 @@ local ADMISSION = 0 -- the highest admission number spent; a buyer's numbers onl
 local GIVEN_BACK = -1 -- reservations of the buyer that were cancelled or expired, never paid for
 local COOLS_UNTIL = -2 -- the instant on the partition's clock before which a new hold is refused
 
+-- Returns the place of the key's number, or nil and the place where a new key belongs: keys ascend,
+-- so equal numbers are equal bytes. In arrays of an earlier release they may not.
 local function count_place(buyer, item)
-  local i = 1
+  local i, new = 1, nil
   while type(buyer[i]) == 'number' do
     if buyer[i] == item then return i + 1 end
+    if buyer[i] > item then new = new or i end
     i = i + 2
   end
-  return nil
+  return nil, new or i
 end
 
 local function count_of(buyer, item)
@@ -30,10 +33,10 @@ local function count_of(buyer, item)
 end
 
 local function add_count(buyer, item, quantity)
-  local place = count_place(buyer, item)
+  local place, new = count_place(buyer, item)
   if not place then
-    table.insert(buyer, 1, quantity)
-    table.insert(buyer, 1, item)
+    table.insert(buyer, new, item)
+    table.insert(buyer, new + 1, quantity)
   elseif buyer[place] + quantity > 0 then
     buyer[place] = buyer[place] + quantity
   else
@@ -43,12 +46,12 @@ local function add_count(buyer, item, quantity)
 end
 
 local function set_number(buyer, key, number)
-  local place = count_place(buyer, key)
+  local place, new = count_place(buyer, key)
   if place then
     buyer[place] = number
   else
-    table.insert(buyer, 1, number)
-    table.insert(buyer, 1, key)
+    table.insert(buyer, new, key)
+    table.insert(buyer, new + 1, number)
   end
 end
 

@@ -58,8 +58,8 @@ append_event(partition, 'adjust', string.format(
   '"sku":"%s","location":"%s","delta":%d,"reason":%s,"actor":%s%s',
   account[1], account[2], delta, cjson.encode(request[3]), cjson.encode(request[4]),
   key == '' and '' or string.format(',"adjust_key":"%s","fingerprint":"%s"', key, fingerprint)))
-counters.adjusted = counters.adjusted + delta
-change_available(partition, index, delta)
+change(partition, index, 'adjusted', delta)
+change(partition, index, 'available', delta)
 flush(partition)
 if key ~= '' then
   made[#made + 1], made[#made + 2] = key .. ':' .. fingerprint, partition.meta.sequence

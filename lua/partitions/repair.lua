@@ -66,7 +66,7 @@ local function repair_account(partition, request)
   for i, name in ipairs(STOCK_FIELDS) do
     if deltas[i] ~= 0 then
       note_change(changes, name, counters[name], counters[name] + deltas[i])
-      counters[name] = counters[name] + deltas[i]
+      change(partition, index, name, deltas[i])
     end
   end
   if counters.loaded + counters.adjusted + counters.transferred

@@ -25,7 +25,8 @@
 
 local MOST_REQUESTS, MOST_LINES, MOST_HOLDS_SHOWN, MOST_OWN_SWEPT = 512, 64, 8, 1000
 
-local function check(partition, request)
+-- Notes in `asked` the accounts that the lines name, or prefer, with their items.
+local function check(partition, request, asked)
   if type(request) ~= 'table' or not is_integer(request[1], 0, 2 ^ 31)
      or not is_token(request[2]) or not is_text(request[3], 128) or not is_fingerprint(request[4])
      or not are_lines(request[5], MOST_LINES) or not is_integer(request[6], 0, LATEST)
@@ -35,11 +36,10 @@ local function check(partition, request)
   local lines = request[5]
   for i = 1, #lines, 3 do
     if lines[i] > partition.item_count then return false end
-    if lines[i + 1] ~= 0 then
-      local item = partition.items[lines[i]]
-      local at = lines[i + 1] - item[6] + 1
-      if at < 1 or at > #item[7] then return false end
-    end
+    local item = partition.items[lines[i]]
+    local account = lines[i + 1] == 0 and item[6] or lines[i + 1]
+    if account < item[6] or account >= item[6] + #item[7] then return false end
+    asked[account] = lines[i]
   end
   return true
 end
@@ -61,8 +61,9 @@ local function items_asked(requests)
   return numbers
 end
 
--- Two HMGETs for the whole batch instead of two HGETs for each request.
-local function prefetch(partition, requests)
+-- Three HMGETs for the whole batch instead of several for each request. Of an account, only the
+-- counters that a hold changes.
+local function prefetch(partition, requests, asked)
   local tokens, buyers = {}, {}
   for i, request in ipairs(requests) do tokens[i], buyers[i] = request[2], request[3] end
   local records = redis.call('HMGET', partition.keys[3], unpack(tokens))
@@ -70,6 +71,14 @@ local function prefetch(partition, requests)
   for i = 1, #requests do
     partition.records[tokens[i]] = records[i] and cmsgpack.unpack(records[i]) or false
     partition.buyers[buyers[i]] = known[i] and cmsgpack.unpack(known[i]) or {}
+  end
+  local indexes = {}
+  for index, item in pairs(asked) do
+    indexes[#indexes + 1] = account_at(partition, item, index - partition.items[item][6] + 1)
+  end
+  local counters = read_counters(partition, indexes, HOLD_FIELDS)
+  for i, index in ipairs(indexes) do
+    partition.stock[index] = {available = counters[2 * i - 1], held = counters[2 * i]}
   end
   if partition.buckets then fetch_buckets(partition.buckets, buyers) end
 end
@@ -223,15 +232,16 @@ if not partition then return refusal end
 if not requests or #requests == 0 or #requests > MOST_REQUESTS then
   return malformed('requests')
 end
+local asked = {}
 for _, request in ipairs(requests) do
-  if not check(partition, request) then return malformed('request') end
+  if not check(partition, request, asked) then return malformed('request') end
 end
 if not partition.whole_catalog then read_items(partition, items) end
 if #KEYS > 6 or ARGV[4] then
   partition.buckets = open_buckets({unpack(KEYS, 7)}, ARGV[4] or '', partition.wall)
   if not partition.buckets then return malformed('rate limit') end
 end
-prefetch(partition, requests)
+prefetch(partition, requests, asked)
 local results, remaining = {}, partition.buckets and {} or nil
 for i, request in ipairs(requests) do
   results[i] = decide(partition, request)

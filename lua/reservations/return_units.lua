@@ -75,8 +75,7 @@ append_event(partition, 'return_units', string.format(
 release(partition, record, lines, 'sold', restock and 'available' or 'adjusted')
 if not restock then
   for i = 1, #lines, 2 do -- written off: the units leave `sold` and the sale as a whole
-    local counters = stock_of(partition, lines[i])
-    counters.adjusted = counters.adjusted - 2 * lines[i + 1]
+    change(partition, lines[i], 'adjusted', -2 * lines[i + 1])
   end
 end
 remember(record, returned, lines, key, fingerprint)

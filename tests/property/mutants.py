@@ -46,7 +46,21 @@ MUTANTS = (
         "",
     ),
     Mutant("a total kept nowhere", "string.format('%d', partition.totals[number])", "'3'"),
-    Mutant("a look ahead that misses a change", "or partition.stock[index] then", "then"),
+    Mutant(
+        "a look ahead that misses a change",
+        "if partition.stock[index] then return partition.stock[index].available end",
+        "",
+    ),
+    Mutant(
+        "one account's stock for all",
+        "{available = counters[2 * i - 1]",
+        "{available = counters[1]",
+    ),
+    Mutant(
+        "a counter kept nowhere",
+        "counters[name] + quantity, true",
+        "counters[name] + quantity, nil",
+    ),
     Mutant("split without leave", "if not partition.split then return false end", ""),
     Mutant("a deadline late by one", "[DEADLINE] <= partition.now", "[DEADLINE] < partition.now"),
     Mutant(

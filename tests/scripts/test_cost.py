@@ -7,6 +7,7 @@ import pytest
 from tests.support.scripts.cost import Cost, cost_of
 from tests.support.scripts.harness import HOUR_MS, Rig
 from tests.support.scripts.sale import Ask, Item, Lines, Sale
+from tests.support.scripts.state import run
 
 MANY_ITEMS, MANY_LOCATIONS = 1000, 50
 # A SKU's number and a sum of units may have more digits in the larger sale.
@@ -63,6 +64,26 @@ def test_the_expiry_of_a_hold_in_a_sale_of_many_items(rig: Rig) -> None:
 def _lines_cost(rig: Rig, stock: tuple[tuple[str, int], ...], wanted: Lines) -> Cost:
     rig.open(Sale(items=(Item("tee", stock=stock, limit=10_000),)))
     return cost_of(rig.client, lambda: rig.reserve(Ask("n", "new", wanted)))
+
+
+def test_the_lines_of_a_request_share_what_they_read(rig: Rig) -> None:
+    def request(count: int) -> Cost:
+        rig.open(Sale(items=_items(MANY_ITEMS)))
+        lines: Lines = tuple((f"sku-{n:03}", 1) for n in range(1, count + 1))
+        found = cost_of(rig.client, lambda: rig.reserve(Ask("n", "new", lines)))
+        rig.client.flushall()
+        return found
+
+    one, many = request(1), request(64)
+    assert many.commands == one.commands
+    # A line more: its item and two counters are read, two counters written with their values.
+    assert many.arguments == one.arguments + 63 * 7
+
+
+def test_no_hash_of_a_partition_is_searched_from_its_start(rig: Rig) -> None:
+    rig.open(Sale())
+    encodings = {run(rig.client, "OBJECT", "ENCODING", key) for key in rig.keys[:4]}
+    assert encodings == {b"hashtable"}
 
 
 def _places(count: int, units: int) -> tuple[tuple[str, int], ...]:

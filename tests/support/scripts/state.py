@@ -13,6 +13,7 @@ from gateway.inventory.types import AccountCounters, ClosedEpoch, ReservationSta
 
 COUNTERS = ("loaded", "adjusted", "transferred", "in_transit", "available", "held", "sold")
 SENTINEL = b""
+SENTINEL_VALUE = b"." * 65
 # Fields of meta that are there only once they have content.
 PACKED = frozenset({b"repairs", b"adjustments", b"closed_epochs"})
 
@@ -176,9 +177,9 @@ def read_state(client: redis.Redis, keys: tuple[bytes, ...]) -> PartitionState:
         ("XRANGE", keys[5], "-", "+"),
     )
     assert lives == [-1] * len(keys)
+    for fields in (meta_fields, stock, records, buyers):
+        assert fields.pop(SENTINEL) == SENTINEL_VALUE
     meta = _meta(meta_fields)
-    assert records.pop(SENTINEL) == b"1"
-    assert buyers.pop(SENTINEL) == b"1"
     deadlines = dict(zip(scored[::2], scored[1::2], strict=True))
     assert deadlines.pop(SENTINEL) == b"inf"
     events: list[Event] = []
@@ -302,8 +303,7 @@ def _catalog(fields: Mapping[bytes, bytes]) -> StoredCatalog:
 def _stock(
     fields: Mapping[bytes, bytes], catalog: StoredCatalog
 ) -> dict[tuple[str, str], AccountCounters]:
-    left = {name.decode(): int(value) for name, value in fields.items() if name != SENTINEL}
-    assert fields[SENTINEL] == b"1"
+    left = {name.decode(): int(value) for name, value in fields.items()}
     stock = {
         (account.sku, account.location): AccountCounters(
             account.sku,
