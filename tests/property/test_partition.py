@@ -22,7 +22,7 @@ EXAMPLES = 70
 MUTANT_EXAMPLES = 14
 MUTANT_RUNS = 30
 STEPS_EACH = 60
-MOST_RUNS = 4  # hypothesis varies what it had, so a single run may miss a corner altogether
+MOST_RUNS = 16  # hypothesis varies what it had, so a single run may miss a corner altogether
 
 PROFILE = settings(
     max_examples=EXAMPLES,
