@@ -13,7 +13,7 @@ from typing import Self
 import msgspec
 
 from gateway.inventory.keys import PartitionId
-from gateway.inventory.specs import SaleSpec
+from gateway.inventory.specs import UNPAID_WINDOW_SECONDS, SaleSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +149,10 @@ def load_config(
         [[a.sku, a.location, a.item, a.units] for a in catalog.accounts],
     ]
     rules = [spec.waiting_room is not None, spec.unpaid_per_buyer, *_cooldown(spec)]
+    window = [spec.unpaid_window_seconds * 1000]
     # The bounds are settings that may differ between processes; the fingerprint leaves them out.
-    told_apart = [*config[:6], *config[8:], rules]
+    # It leaves out the usual window, too, as the release did that had none.
+    unusual = [] if spec.unpaid_window_seconds == UNPAID_WINDOW_SECONDS else window
+    told_apart = [*config[:6], *config[8:], [*rules, *unusual]]
     fingerprint = blake2b(msgspec.msgpack.encode(told_apart), digest_size=8).hexdigest()
-    return msgspec.msgpack.encode([*config, fingerprint, rules])
+    return msgspec.msgpack.encode([*config, fingerprint, [*rules, *window]])

@@ -81,6 +81,7 @@ class Load(_Numbered, frozen=True, kw_only=True, tag="load", forbid_unknown_fiel
     cooldown_after: Ordinal = 0
     cooldown_ms: Ordinal = 0
     cooldown_max_ms: Ordinal = 0
+    unpaid_window_ms: Ordinal = 0
 
 
 class SetState(_Numbered, frozen=True, kw_only=True, tag="set_state", forbid_unknown_fields=True):

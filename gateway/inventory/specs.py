@@ -18,6 +18,7 @@ ITEMS_MAX = 1000
 # Pairs of SKU and location, of a sale and of one SKU; lua/include/catalog.lua has these bounds too.
 ACCOUNTS_MAX = 1000
 LOCATIONS_MAX = 400
+UNPAID_WINDOW_SECONDS = 3600
 DEFAULT_LOCATION = "default"
 
 _PRINTED = r"^[^\x00-\x1f\x7f]*$(?!\n)"
@@ -84,8 +85,9 @@ class CooldownSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class SaleSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A sale with every default filled in. `extension_seconds`: the most that all extensions of a
     hold may add; null means `hold_seconds`. `split_lines`: a line without a location may be served
-    from several locations. `unpaid_per_buyer`: how many reservations of a buyer may be held,
-    cancelled or expired, which bounds the idempotency keys a buyer can use.
+    from several locations. `unpaid_per_buyer`: how many reservations of a buyer may be held, or
+    have been cancelled or expired in the current window of `unpaid_window_seconds` (0: in the whole
+    sale), which bounds the idempotency keys a buyer can use.
     """
 
     items: Annotated[tuple[ItemSpec, ...], msgspec.Meta(min_length=1, max_length=ITEMS_MAX)]
@@ -97,6 +99,7 @@ class SaleSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     per_buyer_limit: Limit = 1
     split_lines: bool = False
     unpaid_per_buyer: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 100
+    unpaid_window_seconds: Annotated[int, msgspec.Meta(ge=0, le=604_800)] = UNPAID_WINDOW_SECONDS
     cooldown: CooldownSpec | None = None
     waiting_room: WaitingRoomSpec | None = None
 

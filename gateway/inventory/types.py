@@ -176,8 +176,9 @@ class RestoreBegin(msgspec.Struct, frozen=True, array_like=True, tag="begin"):
     adjustments: tuple[str | int, ...] = ()
 
 
-# A reservation to restore: its token, its record as `nested`, the admission it spent or 0.
-RestoreEntry = tuple[str, msgspec.Raw, int]
+# A reservation to restore: its token, its record as `nested`, the instant of its last event in ms,
+# the admission it spent or 0.
+RestoreEntry = tuple[str, msgspec.Raw, int, int]
 
 
 class RestoreChunk(msgspec.Struct, frozen=True, array_like=True, tag="chunk"):

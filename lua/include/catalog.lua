@@ -2,7 +2,8 @@
 -- extension_ms, opens_at, closes_at, outbox_bound, sweep_bound, split, items {{sku, unit_price,
 -- limit, floor, paused, {account, ...}}, ...}, accounts {{sku, location, item, units}, ...},
 -- fingerprint, rules {waiting room, unpaid reservations per buyer, reservations given back before
--- the first wait (0: no waits), first wait in ms, longest wait in ms}}.
+-- the first wait (0: no waits), first wait in ms, longest wait in ms, ms of a window of unpaid
+-- reservations (0: the whole sale)}}.
 local MOST_ITEMS, MOST_LOCATIONS, MOST_ACCOUNTS = 1000, 400, 1000
 
 local function is_name(value)
@@ -53,9 +54,10 @@ local function check_items(config)
 end
 
 local function are_rules(rules)
-  return type(rules) == 'table' and #rules == 5 and type(rules[1]) == 'boolean'
+  return type(rules) == 'table' and #rules == 6 and type(rules[1]) == 'boolean'
     and is_integer(rules[2], 1, 10000) and is_integer(rules[3], 0, 1000)
     and is_integer(rules[4], 0, LARGEST) and is_integer(rules[5], 0, LARGEST)
+    and is_integer(rules[6], 0, LARGEST)
 end
 
 local function is_config(config)

@@ -14,6 +14,9 @@ local PAYMENT_REFERENCE, RETURNED, RETURN_KEYS, EXTEND_KEYS = 11, 12, 13, 14
 local ADMISSION = 0 -- the highest admission number spent; a buyer's numbers only grow
 local GIVEN_BACK = -1 -- reservations of the buyer that were cancelled or expired, never paid for
 local COOLS_UNTIL = -2 -- the instant on the partition's clock before which a new hold is refused
+-- Of those given back, the ones that count against `unpaid_per_buyer`: how many were given back in
+-- the latest window that has any, and the number of this window, wall_ms / the window's ms.
+local UNPAID, UNPAID_WINDOW = -3, -4
 
 -- Returns the place of the key's number, or nil and the place where a new key belongs: keys ascend,
 -- so equal numbers are equal bytes. In arrays of an earlier release they may not.

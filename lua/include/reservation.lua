@@ -54,6 +54,31 @@ local function count_given_back(partition, buyer, at)
   end
 end
 
+-- The number of the time window of `unpaid_per_buyer`; 0 where the whole sale is one window.
+local function unpaid_window(partition, wall)
+  local window_ms = partition.rules[6] or 0 -- nil: of an earlier release
+  return window_ms > 0 and math.floor(wall / window_ms) or 0
+end
+
+-- Counts a reservation given back at this instant against `unpaid_per_buyer`. The numbers follow
+-- from the set of what was given back, in whatever order it is counted.
+local function count_unpaid(partition, buyer, wall)
+  local window, known = unpaid_window(partition, wall), count_of(buyer, UNPAID_WINDOW)
+  if window > known then
+    set_number(buyer, UNPAID_WINDOW, window)
+    set_number(buyer, UNPAID, 1)
+  elseif window == known and window > 0 then
+    set_number(buyer, UNPAID, count_of(buyer, UNPAID) + 1)
+  end
+end
+
+-- How many reservations that the buyer gave back still count.
+local function unpaid_of(partition, buyer)
+  local window = unpaid_window(partition, partition.wall)
+  if window == 0 then return count_of(buyer, GIVEN_BACK) end
+  return window <= count_of(buyer, UNPAID_WINDOW) and count_of(buyer, UNPAID) or 0
+end
+
 -- Ends a hold: the record keeps its result for retries; its entries among the deadlines and in the
 -- buyer's array are removed. The record's deadline stays as it was last answered, on the wall
 -- clock: later outages move the deadlines of holds only.
@@ -65,6 +90,7 @@ local function resolve(partition, token, record, state)
   if state ~= CONFIRMED then
     local at = state == EXPIRED and record[DEADLINE] or partition.now
     count_given_back(partition, buyer, at)
+    count_unpaid(partition, buyer, partition.wall)
   end
   partition.changed_buyers[record[BUYER]] = true
   record[DEADLINE] = record[DEADLINE] + partition.meta.shift

@@ -41,9 +41,10 @@ local partition = unit_of_work(KEYS, meta, wall_clock(0))
 append_event(partition, 'load', string.format(
   '"accounts":%s,"hold_ms":%d,"extension_ms":%d,"opens_at":%d,"closes_at":%d,"split":%s'
     .. ',"waiting_room":%s,"unpaid_per_buyer":%d,"cooldown_after":%d,"cooldown_ms":%d'
-    .. ',"cooldown_max_ms":%d',
+    .. ',"cooldown_max_ms":%d,"unpaid_window_ms":%d',
   accounts_json(config), config[3], config[4], config[5], config[6], tostring(config[9]),
-  tostring(config[13][1]), config[13][2], config[13][3], config[13][4], config[13][5]))
+  tostring(config[13][1]), config[13][2], config[13][3], config[13][4], config[13][5],
+  config[13][6]))
 redis.call('XADD', KEYS[6], string.format('%d-1', meta.epoch), 'event', partition.events[1])
 write_sentinels(KEYS)
 local counters = {}

@@ -126,8 +126,10 @@ end
 local function are_numbers(numbers, items)
   if type(numbers) ~= 'table' or #numbers % 2 ~= 0 then return false end
   for i = 1, #numbers, 2 do
-    local most = numbers[i] == ADMISSION and LATEST or LARGEST
-    if not is_integer(numbers[i], GIVEN_BACK, items) or not is_integer(numbers[i + 1], 1, most) then
+    local key = numbers[i]
+    local most = (key == ADMISSION or key == UNPAID_WINDOW) and LATEST or LARGEST
+    if not is_integer(key, UNPAID_WINDOW, items) or key == COOLS_UNTIL
+       or not is_integer(numbers[i + 1], 1, most) then
       return false
     end
   end
@@ -169,6 +171,9 @@ local function repair_buyer(partition, request)
   end
   note_change(changes, 'admission', count_of(buyer, ADMISSION), count_of(wanted, ADMISSION))
   note_change(changes, 'given_back', count_of(buyer, GIVEN_BACK), count_of(wanted, GIVEN_BACK))
+  note_change(changes, 'unpaid', count_of(buyer, UNPAID), count_of(wanted, UNPAID))
+  note_change(changes, 'unpaid_window', count_of(buyer, UNPAID_WINDOW),
+    count_of(wanted, UNPAID_WINDOW))
   if packed == (#wanted > 0 and cmsgpack.pack(wanted) or '') then return 'already' end
   if redis.sha1hex(packed) ~= compared then return 'moved' end
   partition.buyers[buyer_id], partition.changed_buyers[buyer_id] = wanted, true

@@ -8,7 +8,8 @@
 --         {"begin", configuration (include/catalog.lua), {{loaded, adjusted, transferred,
 --          in_transit, available, held, sold}, ...}, keys of adjustments
 --          (include/adjustments.lua)}
---         {"chunk", {token, packed reservation (include/record.lua), admission spent or 0, ...}}
+--         {"chunk", {token, packed reservation (include/record.lua), wall_ms of its last event,
+--          admission spent or 0, ...}}
 --         {"commit", reservations, active holds, closed epoch, closed sequence, state, shift_ms,
 --          closed epochs (include/closed_epochs.lua; default: none)}
 -- RETURNS MessagePack {"ok", epoch, wall_ms, 0, {"begun" | "stored" | "restored" | "already" |
@@ -71,10 +72,11 @@ local function begin(request)
 end
 
 -- Adds the reservation to the buyer's numbers: its units held, or confirmed less returned; or, when
--- it was cancelled or expired, one reservation given back.
-local function count_for_buyer(partition, buyer, record)
+-- it was cancelled or expired, one reservation given back `at` an instant.
+local function count_for_buyer(partition, buyer, record, at)
   local state, lines, returned = record[STATE], record[LINES], record[RETURNED]
   if state == CANCELLED or state == EXPIRED then
+    count_unpaid(partition, buyer, at)
     return set_number(buyer, GIVEN_BACK, count_of(buyer, GIVEN_BACK) + 1)
   end
   for i = 1, #lines, 2 do add_count(buyer, item_of(partition, lines[i]), lines[i + 1]) end
@@ -93,20 +95,21 @@ local function read_fields(key, names)
   return found
 end
 
--- Returns the chunk as columns: tokens, packed records, records, buyer ids, admissions. Raises an
--- error where the chunk is malformed.
+-- Returns the chunk as columns: tokens, packed records, records, buyer ids, instants, admissions.
+-- Raises an error where the chunk is malformed.
 local function read_chunk(entries, accounts)
-  assert(type(entries) == 'table' and #entries > 0 and #entries % 3 == 0
-    and #entries <= 3 * MOST_RECORDS)
-  local tokens, packed, records, ids, admissions = {}, {}, {}, {}, {}
-  for i = 1, #entries / 3 do
-    local token, stored, admission = entries[3 * i - 2], entries[3 * i - 1], entries[3 * i]
+  assert(type(entries) == 'table' and #entries > 0 and #entries % 4 == 0
+    and #entries <= 4 * MOST_RECORDS)
+  local tokens, packed, records, ids, instants, admissions = {}, {}, {}, {}, {}, {}
+  for i = 1, #entries / 4 do
+    local token, stored, at, admission = unpack(entries, 4 * i - 3, 4 * i)
     local record = cmsgpack.unpack(stored)
-    assert(is_token(token) and is_record(record, accounts) and is_integer(admission, 0, LATEST))
+    assert(is_token(token) and is_record(record, accounts) and is_integer(at, 0, LATEST)
+      and is_integer(admission, 0, LATEST))
     tokens[i], packed[i], records[i], ids[i] = token, stored, record, record[BUYER]
-    admissions[i] = admission
+    instants[i], admissions[i] = at, admission
   end
-  return tokens, packed, records, ids, admissions
+  return tokens, packed, records, ids, instants, admissions
 end
 
 local function chunk(request)
@@ -114,7 +117,7 @@ local function chunk(request)
     keys = KEYS, buyers = {}, changed_buyers = {}, deadlines = {},
   }
   open_catalog(partition, redis.call('HGET', KEYS[1], 'catalog'))
-  local ok, tokens, packed, records, ids, admissions =
+  local ok, tokens, packed, records, ids, instants, admissions =
     pcall(read_chunk, request[2], partition.accounts)
   if not ok then return malformed('chunk') end
   local known, packed_buyers = read_fields(KEYS[3], tokens), read_fields(KEYS[4], ids)
@@ -130,7 +133,7 @@ local function chunk(request)
         buyer = packed_buyers[id] and cmsgpack.unpack(packed_buyers[id]) or {}
         buyers[id], partition.changed_buyers[id] = buyer, true
       end
-      count_for_buyer(partition, buyer, record)
+      count_for_buyer(partition, buyer, record, instants[i])
       if admissions[i] > 0 then
         set_number(buyer, ADMISSION, math.max(admissions[i], count_of(buyer, ADMISSION)))
       end

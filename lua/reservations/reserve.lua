@@ -117,12 +117,12 @@ local function cooling_down(partition, buyer)
   return wait_ms > 0 and wait_ms or nil
 end
 
--- Whether the buyer has reached the sale's limit of unpaid reservations (held, cancelled or
--- expired), each of which occupies a record.
+-- Whether the buyer has reached the sale's limit of unpaid reservations (held, or given back not
+-- long ago), each of which occupies a record.
 local function too_many_unpaid(partition, buyer)
   if #buyer == 0 then return false end
   local holds = #buyer - first_hold(buyer) + 1
-  return count_of(buyer, GIVEN_BACK) + holds >= partition.unpaid_per_buyer
+  return unpaid_of(partition, buyer) + holds >= partition.unpaid_per_buyer
 end
 
 -- Returns why the admission is refused, or nil. An admission ends on Redis' clock, so that a token

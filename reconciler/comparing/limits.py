@@ -1,7 +1,7 @@
 """Each buyer's numbers: those of Redis beside those the ledger implies.
 
 The numbers are: what counts towards the limits, the highest admission number the buyer has spent,
-and how many reservations the buyer gave back unpaid.
+how many reservations the buyer gave back unpaid, and how many of these in the latest window.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,10 +14,22 @@ from gateway.inventory.keys import PartitionId
 from reconciler.comparing.catching_up import wait_for_ledger
 from reconciler.comparing.differences import DIFFERENCES_MAX, Difference, Kind
 from reconciler.comparing.paging import Scope
-from reconciler.comparing.reading import ADMISSION, GIVEN_BACK, Reading, read_buyers
+from reconciler.comparing.reading import (
+    ADMISSION,
+    GIVEN_BACK,
+    UNPAID,
+    UNPAID_WINDOW,
+    Reading,
+    read_buyers,
+)
 from reconciler.context import QUERIES, Context
 
-_NAMES = {ADMISSION: "admission", GIVEN_BACK: "given_back"}
+_NAMES = {
+    ADMISSION: "admission",
+    GIVEN_BACK: "given_back",
+    UNPAID: "unpaid",
+    UNPAID_WINDOW: "unpaid_window",
+}
 Numbers = Mapping[int, int]  # by the keys of lua/include/record.lua
 
 
@@ -26,10 +38,10 @@ async def read_numbers(
     partition: PartitionId,
     skus: Sequence[str],
     buyers: Sequence[str],
-    at: Position,
+    reading: Reading,
 ) -> Mapping[str, Numbers]:
-    """What the ledger, which has reached `at`, implied for each of these buyers then; `skus` in the
-    order of the items' numbers.
+    """What the ledger, which has reached the reading's position, implied for each of these buyers
+    then; `skus` in the order of the items' numbers.
     """
     items = {sku: number for number, sku in enumerate(skus, start=1)}
     rows = await ledger.fetch(
@@ -37,8 +49,9 @@ async def read_numbers(
         partition.sale_id,
         partition.number,
         list(buyers),
-        at.epoch,
-        at.sequence,
+        reading.position.epoch,
+        reading.position.sequence,
+        reading.unpaid_window_ms,
     )
     numbers: dict[str, dict[int, int]] = {buyer: {} for buyer in buyers}
     for row in rows:
@@ -85,20 +98,16 @@ class Limits:
 
     async def _compare(self, buyers: Sequence[str]) -> None:
         reading = await read_buyers(self.context.reader, self.partition, buyers)
-        if await self._unequal(buyers, reading, reading.position):
+        if await self._unequal(buyers, reading):
             # The ledger may have been behind: once more, at a number that it has reached.
             reading = await read_buyers(self.context.reader, self.partition, buyers)
             await wait_for_ledger(
                 self.context.ledger, self.partition, reading.position, self.ledger_wait_seconds
             )
-            self.differences.extend(await self._unequal(buyers, reading, reading.position))
+            self.differences.extend(await self._unequal(buyers, reading))
 
-    async def _unequal(
-        self, buyers: Sequence[str], reading: Reading, position: Position
-    ) -> list[Difference]:
-        ledger = await read_numbers(
-            self.context.ledger, self.partition, self.skus, buyers, position
-        )
+    async def _unequal(self, buyers: Sequence[str], reading: Reading) -> list[Difference]:
+        ledger = await read_numbers(self.context.ledger, self.partition, self.skus, buyers, reading)
         found = []
         for buyer in buyers:
             redis = reading.numbers.get(buyer, {})

@@ -18,7 +18,7 @@ from gateway.inventory.types import Record, ReservationState
 
 SENTINEL = b""
 # Keys of a buyer's numbers beside those of items, as in lua/include/record.lua.
-ADMISSION, GIVEN_BACK, COOLS_UNTIL = 0, -1, -2
+ADMISSION, GIVEN_BACK, COOLS_UNTIL, UNPAID, UNPAID_WINDOW = 0, -1, -2, -3, -4
 SCAN_COUNT = 500
 _STATES = frozenset(state.value for state in ReservationState)
 
@@ -44,8 +44,9 @@ class Reading:
     """Some records, or buyers, of a partition at `position`; missing ones are left out.
 
     `unreadable`: tokens whose field is no reservation. `deadlines` by token, on the partition's
-    clock; `numbers` by buyer: item → held + sold, ADMISSION → highest spent, GIVEN_BACK → how many;
-    `buyers`: the same fields as they are stored.
+    clock; `numbers` by buyer: item → held + sold, ADMISSION → highest spent, GIVEN_BACK → how many,
+    UNPAID → how many in the window of the number UNPAID_WINDOW; `buyers`: the same fields as they
+    are stored. `unpaid_window_ms`: 0 where the partition counts no windows.
     """
 
     position: Position
@@ -55,6 +56,7 @@ class Reading:
     deadlines: Mapping[str, float] = field(default_factory=dict)
     numbers: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
     buyers: Mapping[str, bytes] = field(default_factory=dict)
+    unpaid_window_ms: int = 0
 
 
 _record = msgspec.msgpack.Decoder(StoredRecord)
@@ -119,11 +121,20 @@ async def read_buyers(reader: Redis, partition: PartitionId, buyers: Sequence[st
     async with reader.pipeline(transaction=True) as pipeline:
         pipeline.hmget(meta, ["epoch", "sequence", "shift"])
         pipeline.hmget(known, list(buyers))
-        numbers, found = await pipeline.execute()
+        pipeline.hget(meta, "catalog")
+        numbers, found, catalog = await pipeline.execute()
     position, shift_ms = _numbers(partition, numbers)
     stored = {buyer: raw for buyer, raw in zip(buyers, found, strict=True) if raw}
     read = {buyer: numbers_of(raw) for buyer, raw in stored.items()}
-    return Reading(position, shift_ms, numbers=read, buyers=stored)
+    window_ms = _unpaid_window_ms(partition, catalog)
+    return Reading(position, shift_ms, numbers=read, buyers=stored, unpaid_window_ms=window_ms)
+
+
+async def read_unpaid_window_ms(reader: Redis, partition: PartitionId) -> int:
+    """The length of the partition's windows of unpaid reservations; 0: it counts no windows."""
+    meta, *_ = partition_keys(partition)
+    catalog = cast("bytes | None", await reader.hget(meta, "catalog"))
+    return _unpaid_window_ms(partition, catalog)
 
 
 async def scan_tokens(reader: Redis, partition: PartitionId) -> AsyncIterator[list[str]]:
@@ -165,6 +176,14 @@ def numbers_of(raw: bytes) -> dict[int, int]:
     by_key = dict(zip(numbers[::2], numbers[1::2], strict=False))
     by_key.pop(COOLS_UNTIL, None)  # the ledger has no such number
     return by_key
+
+
+def _unpaid_window_ms(partition: PartitionId, catalog: bytes | None) -> int:
+    """Of the rules in the catalogue (lua/include/items.lua); earlier releases had five of them."""
+    if catalog is None:
+        raise Recovering(f"{partition}: meta is missing")
+    *_, rules = msgspec.msgpack.decode(catalog)
+    return int(rules[5]) if len(rules) > 5 else 0
 
 
 def _numbers(partition: PartitionId, values: Sequence[bytes | None]) -> tuple[Position, int]:

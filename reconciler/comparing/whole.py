@@ -18,7 +18,16 @@ from asyncpg.cursor import Cursor
 from gateway.inventory.types import ReservationState
 from reconciler.comparing.ledger_records import FACTS, Line, record_of, token_of
 from reconciler.comparing.paging import Scope
-from reconciler.comparing.reading import ADMISSION, GIVEN_BACK, Stored, numbers_of, read_stored
+from reconciler.comparing.reading import (
+    ADMISSION,
+    GIVEN_BACK,
+    UNPAID,
+    UNPAID_WINDOW,
+    Stored,
+    numbers_of,
+    read_stored,
+    read_unpaid_window_ms,
+)
 from reconciler.context import QUERIES
 
 ROWS_FETCHED = 2000
@@ -27,7 +36,7 @@ PAGES_UNDER_WAY = 2
 READ_TIMEOUT_SECONDS = 120.0
 HELD = ReservationState.HELD.value
 # Columns of `whole_partition` beside those that ledger_records.py names.
-ID, STATE, BUYER, ADMISSION_SPENT = 0, 1, 8, -1
+ID, STATE, BUYER, UPDATED_MS, ADMISSION_SPENT = 0, 1, 8, -2, -1
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -71,6 +80,7 @@ class _Page:
     implies, by the keys of lua/include/record.lua. `buyer`: whose reservations come now.
     """
 
+    unpaid_window_ms: int
     rows: dict[str, tuple[asyncpg.Record, list[Line]]] = field(default_factory=dict)
     numbers: dict[str, dict[int, int]] = field(default_factory=dict)
     buyer: str | None = None
@@ -87,6 +97,7 @@ class _Page:
         numbers, state = self.numbers[buyer], row[STATE]
         if state in {"cancelled", "expired"}:
             numbers[GIVEN_BACK] = numbers.get(GIVEN_BACK, 0) + 1
+            self._count_unpaid(numbers, row[UPDATED_MS])
         else:
             for account, reserved, confirmed, returned in lines:
                 units = confirmed - returned if state == "confirmed" else reserved
@@ -97,15 +108,26 @@ class _Page:
         if spent is not None:
             numbers[ADMISSION] = max(numbers.get(ADMISSION, 0), spent)
 
+    def _count_unpaid(self, numbers: dict[int, int], given_back_ms: int) -> None:
+        """As `count_unpaid` of lua/include/reservation.lua."""
+        if self.unpaid_window_ms == 0:
+            return
+        window, known = given_back_ms // self.unpaid_window_ms, numbers.get(UNPAID_WINDOW, 0)
+        if window > known:
+            numbers[UNPAID_WINDOW], numbers[UNPAID] = window, 1
+        elif window == known:
+            numbers[UNPAID] += 1
+
     def next_page(self, buyer: str) -> "_Page":
         """An empty page; a buyer whose reservations go on takes the numbers along."""
         if buyer != self.buyer:
-            return _Page()
-        return _Page(numbers={buyer: self.numbers.pop(buyer)}, buyer=buyer)
+            return _Page(self.unpaid_window_ms)
+        return _Page(self.unpaid_window_ms, numbers={buyer: self.numbers.pop(buyer)}, buyer=buyer)
 
 
 async def _pages(scope: Scope, items: Mapping[int, int]) -> AsyncGenerator[_Page, None]:
-    page, row, lines = _Page(), None, list[Line]()
+    window_ms = await read_unpaid_window_ms(scope.context.reader, scope.partition)
+    page, row, lines = _Page(window_ms), None, list[Line]()
     async with aclosing(_rows(scope)) as fetched:
         async for rows in fetched:
             for following in rows:

@@ -243,4 +243,4 @@ def _entry(plan: Rebuild, rows: list[asyncpg.Record], keys: CallKeys) -> Restore
     lines = [row[FACTS : FACTS + 4] for row in rows]
     token = token_of(plan.partition, first[0])
     record = record_of(first, lines, shift_ms, keys)
-    return token, nested(record), first[-1] or 0
+    return token, nested(record), first[-2], first[-1] or 0

@@ -178,7 +178,7 @@ class Repair:
             self.partition,
             self.comparison.skus,
             list(buyers),
-            reading.position,
+            reading,
         )
         well = []
         for buyer, repair_id in buyers.items():

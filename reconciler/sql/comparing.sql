@@ -54,7 +54,8 @@ WHERE sale_id = $1 AND block = block_of($1) AND partition = $2
 SELECT r.reservation_id, r.state, r.last_epoch, r.last_sequence, r.accepted_epoch,
     r.accepted_sequence, (date_part('epoch', r.deadline) * 1000)::bigint AS deadline_ms,
     r.extended_ms, r.buyer_id, r.fingerprint, r.payment_reference,
-    l.position, l.quantity, l.confirmed, l.returned, r.admission
+    l.position, l.quantity, l.confirmed, l.returned,
+    (date_part('epoch', r.updated_at) * 1000)::bigint AS updated_ms, r.admission
 FROM reservations r
 LEFT JOIN (
     SELECT reservation_id, position, quantity, confirmed, returned
@@ -97,8 +98,9 @@ WHERE reservation_id = ANY($1::text[])
 
 -- name: buyer_numbers_at
 -- What counts towards each buyer's limits at ($4, $5): units held or sold and not returned; and,
--- without a SKU, the highest admission number spent (key 0) and how many reservations were given
--- back unpaid (key -1). Each buyer is looked up alone, and the partition asked for afterwards: without
+-- without a SKU, the highest admission number spent (key 0), how many reservations were given back
+-- unpaid (key -1), how many of these in the latest window of $6 ms that has any (key -3), and this
+-- window's number (key -4). Each buyer is looked up alone, and the partition asked for afterwards: without
 -- statistics the planner takes the partition's index for the better one and reads the whole sale.
 WITH effect (type, part, units) AS (VALUES
     ('reserve', 'lines', 1), ('confirm', 'released', -1), ('cancel', 'lines', -1),
@@ -107,17 +109,26 @@ WITH effect (type, part, units) AS (VALUES
     SELECT r.* FROM unnest($3::text[]) AS asked (buyer_id)
     CROSS JOIN LATERAL (
         SELECT reservation_id, buyer_id, state, admission, partition, accepted_epoch,
-            accepted_sequence
+            accepted_sequence, updated_at
         FROM reservations
         WHERE sale_id = $1 AND block = block_of($1) AND buyer_id = asked.buyer_id
         OFFSET 0
     ) r
     WHERE r.partition = $2
 ), later AS MATERIALIZED (
-    SELECT type, payload FROM ledger_events
+    SELECT type, reservation_id, payload FROM ledger_events
     WHERE sale_id = $1 AND block = block_of($1) AND partition = $2
         AND (epoch, sequence) > ($4::int, $5::bigint)
         AND payload ->> 'buyer_id' = ANY($3::text[])
+), unpaid AS (
+    SELECT DISTINCT ON (buyer_id) buyer_id, number AS unpaid_window, count(*) AS units
+    FROM own CROSS JOIN LATERAL (
+        SELECT (extract(epoch FROM updated_at) * 1000)::bigint / nullif($6::bigint, 0) AS number
+    ) w
+    WHERE state IN ('cancelled', 'expired') AND number IS NOT NULL
+        AND reservation_id NOT IN (SELECT reservation_id FROM later WHERE type IN ('cancel', 'expire'))
+    GROUP BY buyer_id, number
+    ORDER BY buyer_id, number DESC
 ), counted AS (
     SELECT own.buyer_id, l.sku,
         CASE own.state WHEN 'held' THEN l.quantity WHEN 'confirmed' THEN l.confirmed - l.returned
@@ -141,6 +152,10 @@ SELECT buyer_id, NULL, -1, sum(given_back)::bigint FROM (
     UNION ALL
     SELECT payload ->> 'buyer_id', -1 FROM later WHERE type IN ('cancel', 'expire')
 ) resolved GROUP BY buyer_id HAVING sum(given_back) <> 0
+UNION ALL
+SELECT buyer_id, NULL, -3, units FROM unpaid
+UNION ALL
+SELECT buyer_id, NULL, -4, unpaid_window FROM unpaid
 UNION ALL
 SELECT buyer_id, NULL, 0, max(admission) FROM own
 WHERE admission IS NOT NULL AND (accepted_epoch, accepted_sequence) <= ($4::int, $5::bigint)

@@ -57,7 +57,8 @@ SELECT set_config('enable_sort', 'off', true), set_config('enable_hashjoin', 'of
 SELECT r.reservation_id, r.state, r.last_epoch, r.last_sequence, r.accepted_epoch,
     r.accepted_sequence, (date_part('epoch', r.deadline) * 1000)::bigint AS deadline_ms,
     r.extended_ms, r.buyer_id, r.fingerprint, r.payment_reference,
-    a.position, l.quantity, l.confirmed, l.returned, r.admission
+    a.position, l.quantity, l.confirmed, l.returned,
+    (date_part('epoch', r.updated_at) * 1000)::bigint AS updated_ms, r.admission
 FROM reservations r
 JOIN order_lines l USING (sale_id, reservation_id, block)
 JOIN stock_accounts a USING (sale_id, partition, sku, location)

@@ -4,6 +4,7 @@ The model never looks at a clock. It is given the wall time a script says it dec
 it must come to the same reply, the same events and the same content of every key.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -58,6 +59,7 @@ class Claim:
     return_keys: dict[str, str] = field(default_factory=dict)
     extend_keys: dict[str, int] = field(default_factory=dict)
     admission: int = 0
+    given_back_at: int = 0  # wall time; 0 for a claim that was not
 
     def left(self) -> dict[int, int]:
         """Units not returned yet."""
@@ -103,6 +105,7 @@ class Partition:
             cooldown_after=sale.cooldown[0],
             cooldown_ms=sale.cooldown[1],
             cooldown_max_ms=sale.cooldown[2],
+            unpaid_window_ms=sale.unpaid_window_ms,
         )
 
     # -- what the edges share ---------------------------------------------------------------------
@@ -178,6 +181,18 @@ class Partition:
         over = {ReservationState.CANCELLED, ReservationState.EXPIRED}
         return sum(c.buyer == buyer and c.state in over for c in self.claims.values())
 
+    def unpaid(self, buyer: str) -> tuple[int, int]:
+        """How many were given back in the latest window that has any, and the window's number."""
+        if self.sale.unpaid_window_ms == 0:
+            return 0, 0
+        windows = Counter(
+            claim.given_back_at // self.sale.unpaid_window_ms
+            for claim in self.claims.values()
+            if claim.buyer == buyer and claim.given_back_at
+        )
+        latest = max(windows, default=0)
+        return windows[latest], latest
+
     def resolve(self, claim: Claim, state: ReservationState) -> None:
         """Held → resolved; from now on no outage moves the deadline, which is on the wall clock."""
         claim.state = state
@@ -187,6 +202,7 @@ class Partition:
         """Held → cancelled or expired, and what that means for the buyer's next hold."""
         begin = claim.deadline if state == ReservationState.EXPIRED else wall - self.shift
         self.resolve(claim, state)
+        claim.given_back_at = wall
         after, first_ms, most_ms = self.sale.cooldown
         beyond = self.given_back(claim.buyer) - after
         if after and beyond >= 0:
@@ -267,7 +283,8 @@ class Partition:
             holds = tuple(token(claim.name) for claim in self.holds_of(buyer))
             admission = self.spent_by(buyer)
             known = Buyer(
-                counts, holds, admission, self.given_back(buyer), self.cools_until.get(buyer, 0)
+                *(counts, holds, admission, self.given_back(buyer)),
+                *(self.cools_until.get(buyer, 0), *self.unpaid(buyer)),
             )
             if known != Buyer({}):
                 buyers[buyer] = known

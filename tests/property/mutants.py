@@ -148,6 +148,19 @@ MUTANTS = (
         "",
         seed=4,
     ),
+    Mutant(
+        "unpaid for good", "return window <= count_of(buyer, UNPAID_WINDOW) and", "return true and"
+    ),
+    Mutant(
+        "unpaid and forgotten at once",
+        "window <= count_of(buyer, UNPAID",
+        "window < count_of(buyer, UNPAID",
+    ),
+    Mutant(
+        "a window that adds to the one before",
+        "set_number(buyer, UNPAID, 1)",
+        "set_number(buyer, UNPAID, count_of(buyer, UNPAID) + 1)",
+    ),
     Mutant("one unpaid too many", "holds >= partition.unpaid", "holds > partition.unpaid", seed=10),
     Mutant("a cool-down that does not grow", "first_ms * 2 ^ ", "first_ms * 1 ^ "),
     Mutant("a cool-down for who has paid", "if state ~= CONFIRMED then", "if true then"),

@@ -76,7 +76,7 @@ class Reserving(Partition):
         refusal = self._cooling(number, ask.buyer, batch.wall)
         refusal = refusal or self._closed(number, wanted, batch.wall)
         refusal = refusal or self._unadmitted(number, ask, batch.wall)
-        refusal = refusal or self._unpaid(number, ask.buyer)
+        refusal = refusal or self._unpaid(number, ask.buyer, batch.wall)
         refusal = refusal or self._limited(number, ask.buyer, wanted, batch.wall)
         if refusal:
             return refusal
@@ -109,9 +109,13 @@ class Reserving(Partition):
             return None
         return ReserveReply(number, "cooling_down", wait_ms, self.given_back(buyer))
 
-    def _unpaid(self, number: int, buyer: str) -> ReserveReply | None:
-        most = self.sale.unpaid_per_buyer
-        if self.given_back(buyer) + len(self.holds_of(buyer)) < most:
+    def _unpaid(self, number: int, buyer: str, wall: int) -> ReserveReply | None:
+        most, window_ms = self.sale.unpaid_per_buyer, self.sale.unpaid_window_ms
+        given_back = self.given_back(buyer)
+        if window_ms:
+            unpaid, window = self.unpaid(buyer)
+            given_back = unpaid if wall // window_ms <= window else 0
+        if given_back + len(self.holds_of(buyer)) < most:
             return None
         return ReserveReply(number, "limit_exceeded", 0, most, self._shown(buyer))
 

@@ -1,5 +1,7 @@
 """What hypothesis chooses from: small sales, where every bound is near, and few buyers."""
 
+from dataclasses import replace
+
 from hypothesis import strategies as st
 
 from tests.support.scripts.sale import FAR_MS, Ask, Item, Lines, Sale
@@ -28,6 +30,11 @@ def _item(sku: str) -> st.SearchStrategy[Item]:
     )
 
 
+# A sale of few unpaid reservations forgets them with time, any other never does. Chosen by the
+# number: one more drawn value would change every seeded run.
+WINDOWS_MS = {3: 1000}
+
+
 sales = st.builds(
     Sale,
     items=st.one_of(st.tuples(_item("tee")), st.tuples(_item("tee"), _item("caps"))),
@@ -45,7 +52,7 @@ sales = st.builds(
     unpaid_per_buyer=st.sampled_from((100, 100, 9, 3)),
     cooldown=st.sampled_from(((0, 0, 0),) * 3 + ((1, 50, 400), (2, 1000, 600_000))),
     rate=st.sampled_from((None,) * 4 + ((3, 1000), (40, 60_000), (7, 600_000))),
-)
+).map(lambda sale: replace(sale, unpaid_window_ms=WINDOWS_MS.get(sale.unpaid_per_buyer, 0)))
 
 # Items and places are taken by the length of their names, so that any line suits any sale.
 _line: st.SearchStrategy[tuple[str, int] | tuple[str, int, str]] = st.one_of(

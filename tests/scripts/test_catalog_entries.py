@@ -25,7 +25,7 @@ def _store_whole(rig: Rig) -> None:
     fields = [field for field in run(rig.client, "HKEYS", meta) if b":" in field]
     run(rig.client, "HDEL", meta, *fields)
     items, accounts = sale.fields()[9], [account[:3] for account in sale.accounts]
-    whole = msgspec.msgpack.encode([items, accounts, sale.split, sale.rules])
+    whole = msgspec.msgpack.encode([items, accounts, sale.split, sale.rules[:5]])
     run(rig.client, "HSET", meta, "catalog", whole)
 
 

@@ -32,6 +32,7 @@ EXAMPLES = {
 LATER = {
     "load": (
         "waiting_room", "unpaid_per_buyer", "cooldown_after", "cooldown_ms", "cooldown_max_ms",
+        "unpaid_window_ms",
     ),
     "reserve": ("admission",),
     "extend": ("extend_key", "asked_ms"),

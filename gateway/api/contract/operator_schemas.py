@@ -55,6 +55,7 @@ class SaleAnswer(msgspec.Struct, frozen=True):
     opens_at: Instant | None
     closes_at: Instant | None
     unpaid_per_buyer: int
+    unpaid_window_seconds: int
     cooldown: CooldownSpec | None
     waiting_room: WaitingRoomAnswer | None
     items: tuple[ItemSpec, ...]

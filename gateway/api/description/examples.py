@@ -137,6 +137,7 @@ _EXAMPLES: dict[type, object] = {
         opens_at=None,
         closes_at=None,
         unpaid_per_buyer=100,
+        unpaid_window_seconds=3600,
         cooldown=None,
         waiting_room=None,
         items=(ItemSpec("poster", Money(3500, "EUR"), stock=5000),),

@@ -198,6 +198,7 @@ def sale_answer(facts: SaleFacts, paused_skus: tuple[str, ...]) -> SaleAnswer:
         opens_at=instant(spec.opens_at) if spec.opens_at else None,
         closes_at=instant(spec.closes_at) if spec.closes_at else None,
         unpaid_per_buyer=spec.unpaid_per_buyer,
+        unpaid_window_seconds=spec.unpaid_window_seconds,
         cooldown=spec.cooldown,
         waiting_room=_waiting_room(spec),
         items=spec.items,

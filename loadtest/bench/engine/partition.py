@@ -56,7 +56,7 @@ def load_argument(sale_id: str, stock: int, hold_milliseconds: int) -> bytes:
     accounts = [[SKU, "default", 1, stock]]
     bounds = [OUTBOX_BOUND, SWEEP_BOUND]
     head = [sale_id, 0, hold_milliseconds, hold_milliseconds, 0, 0]
-    rules = [False, 100, 0, 0, 0]  # no waiting room, no cool-down
+    rules = [False, 100, 0, 0, 0, 3_600_000]  # no waiting room, no cool-down
     told_apart = [*head, False, items, accounts, rules]
     fingerprint = blake2b(msgspec.msgpack.encode(told_apart), digest_size=8).hexdigest()
     config = [*head, *bounds, False, items, accounts, fingerprint, rules]

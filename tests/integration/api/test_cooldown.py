@@ -1,6 +1,7 @@
 """Hoarding over HTTP: who gives holds back repeatedly must wait, and new keys do not help."""
 
 from tests.support.api import Api
+from tests.support.waiting import wait_until
 
 COOLDOWN = {"after": 2, "seconds": 60, "seconds_max": 600}
 
@@ -40,7 +41,7 @@ async def test_a_shop_cannot_hold_for_who_waits(api: Api) -> None:
 
 
 async def test_keys_of_unpaid_reservations_are_bounded(api: Api) -> None:
-    sale = await api.open_sale(unpaid_per_buyer=2)
+    sale = await api.open_sale(unpaid_per_buyer=2, unpaid_window_seconds=0)
     await give_back(api, sale, "ada", "a")
     held = await api.held(sale, "ada")
     refused = await api.reserve(sale, "ada", "c")
@@ -50,6 +51,19 @@ async def test_keys_of_unpaid_reservations_are_bounded(api: Api) -> None:
     paid = {"payment_reference": "p"}
     assert (await api.storefront("POST", f"/v1/reservations/{held}/confirm", paid)).status == 200
     assert (await api.reserve(sale, "ada", "c")).status == 201
+
+
+async def test_unpaid_reservations_are_forgotten_with_time(api: Api) -> None:
+    sale = await api.open_sale(unpaid_per_buyer=2, unpaid_window_seconds=1)
+    for key in ("a", "b"):
+        await give_back(api, sale, "ada", key)
+
+    async def accepted() -> bool:
+        return (await api.reserve(sale, "ada", "c")).status == 201
+
+    await wait_until(accepted, "a window without anything given back begins")
+    shown = await api.ops("POST", f"/v1/sales/{sale}/pause")
+    assert shown.body["unpaid_window_seconds"] == 1
 
 
 def _body(**changes: object) -> dict[str, object]:

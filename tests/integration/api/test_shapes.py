@@ -284,6 +284,8 @@ async def test_sales_that_cannot_be(api: Api, sale_id: str) -> None:
         ),
         sale_body(hold_seconds=0),
         sale_body(unpaid_per_buyer=0),
+        sale_body(unpaid_window_seconds=-1),
+        sale_body(unpaid_window_seconds=604_801),
         sale_body(cooldown={"after": 0, "seconds": 1}),
         sale_body(cooldown={"after": 1, "seconds": 60, "seconds_max": 30}),
         sale_body(hold_seconds=1.5),

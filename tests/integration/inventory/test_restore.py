@@ -26,7 +26,8 @@ from tests.support.sales.partitions import BOUNDS, one_item, open_sale, open_sto
 from tests.support.sales.reserving import reserve
 from tests.support.servers import patient_redis
 
-SPEC = one_item(50, limit=5)
+# Without windows, since the stored records do not say when anything was given back.
+SPEC = msgspec.structs.replace(one_item(50, limit=5), unpaid_window_seconds=0)
 NEXT_EPOCH = 2
 LONGEST = {10: Record, 11: ConfirmedRecord, 13: ReturnedRecord}
 
@@ -76,7 +77,7 @@ def records_of(reservations: dict[bytes, bytes]) -> list[tuple[str, Record]]:
 
 def chunk_of(records: list[tuple[str, Record]]) -> RestoreChunk:
     """A chunk of reservations without admissions."""
-    return RestoreChunk.of((token, nested(record), 0) for token, record in records)
+    return RestoreChunk.of((token, nested(record), 0, 0) for token, record in records)
 
 
 def begin(partition: PartitionId, snapshot: Snapshot) -> RestoreBegin:

@@ -16,6 +16,7 @@ from reconciler.comparing.catching_up import LedgerBehind
 from reconciler.comparing.compare import CompareConfig, compare_partition
 from reconciler.comparing.differences import Difference
 from reconciler.comparing.paging import Scope
+from reconciler.comparing.reading import UNPAID, UNPAID_WINDOW
 from reconciler.comparing.whole import suspects_of_partition
 from reconciler.context import Context, open_context
 from tests.support.sales.judged_sale import JudgedSale, admitted
@@ -209,6 +210,27 @@ async def test_a_number_of_a_later_release_is_a_difference_to_this_one(
     await judged_sale.redis.hset(buyers, "payer", msgspec.msgpack.encode([-9, 5, *known]))
     (found,) = await differences(context, judged_sale)
     assert (found.kind, found.buyer_id, found.redis_value) == ("limit_count", "payer", "5")
+
+
+async def test_a_partition_of_an_earlier_release_is_expected_to_have_no_windows(
+    context: Context, judged_sale: JudgedSale
+) -> None:
+    meta, buyers = judged_sale.key("meta"), judged_sale.key("buyers")
+    for buyer in ("canceller", "lapser"):
+        packed = await judged_sale.redis.hget(buyers, buyer)
+        assert isinstance(packed, bytes)
+        known = msgspec.msgpack.decode(packed, type=list[int | str])
+        assert known[::2][:2] == [UNPAID_WINDOW, UNPAID]
+        await judged_sale.redis.hset(buyers, buyer, msgspec.msgpack.encode(known[4:]))
+    found = await differences(context, judged_sale)
+    assert {(d.kind.value, d.field) for d in found} == {
+        ("limit_count", "unpaid"), ("limit_count", "unpaid_window"),
+    }  # fmt: skip
+    packed = await judged_sale.redis.hget(meta, "catalog")
+    assert isinstance(packed, bytes)
+    *counts, rules = msgspec.msgpack.decode(packed)
+    await judged_sale.redis.hset(meta, "catalog", msgspec.msgpack.encode([*counts, rules[:5]]))
+    assert await differences(context, judged_sale) == ()
 
 
 async def test_a_later_comparison_may_look_at_what_has_changed_alone(

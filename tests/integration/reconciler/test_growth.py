@@ -22,6 +22,7 @@ FIRST = 1000  # above every number of the small sale's own events
 PAGE = 500
 EPOCH = 1
 END = FIRST + RESERVATIONS - 1
+HOUR_MS = 3_600_000
 TABLES = ("fill_reservations", "fill_order_lines", "fill_ledger_events")
 # A reservation may be read in its table and in an index before it, with its line and its account.
 READ_FOR_EACH = 6
@@ -45,7 +46,7 @@ STATEMENTS = (
     Statement("whole_partition", (EPOCH, END), RESERVATIONS),
     Statement("changed_between", (EPOCH, END - 2 * PAGE, EPOCH, END, PAGE), PAGE),
     Statement("changed_between", (EPOCH, FIRST, EPOCH, END, PAGE), PAGE),
-    Statement("buyer_numbers_at", (BUYERS, EPOCH, END - PAGE), 3 * PAGE),
+    Statement("buyer_numbers_at", (BUYERS, EPOCH, END - PAGE, HOUR_MS), 3 * PAGE),
 )
 
 

@@ -25,6 +25,7 @@ from tests.support.servers import unique
 SALES, LIVE_ONE_IN = 5_000, 100
 RESERVATIONS, FIRST, PAGE, EPOCH = 100_000, 1000, 500, 1
 END = FIRST + RESERVATIONS - 1
+HOUR_MS = 3_600_000
 FACTOR, READ_BESIDE = 6, 200
 TABLES = ("fill_reservations", "fill_order_lines", "fill_ledger_events")
 ALL = RESERVATIONS
@@ -104,7 +105,7 @@ def entries(sale: str, ids: list[str]) -> dict[str, dict[str, Entry]]:
         "reservations_by_id": ((ids,), 0),
         "changed_between": ((*place, EPOCH, FIRST, *until, PAGE), 0),
         "known_reservations": ((ids,), 0),
-        "buyer_numbers_at": ((*place, BUYERS, EPOCH, END - PAGE), PAGE),
+        "buyer_numbers_at": ((*place, BUYERS, EPOCH, END - PAGE, HOUR_MS), PAGE),
         "take_lead": (("me", 5.0), 0),
         "give_up_lead": (("me",), 0),
         "rebuild_sale": ((sale,), 0),

@@ -19,7 +19,7 @@ from gateway.inventory.types import AskedLines, RepairRequest
 from order_writer.service import run as run_order_writer
 from reconciler.comparing.compare import CompareConfig, compare_partition
 from reconciler.comparing.differences import Difference
-from reconciler.comparing.reading import ADMISSION, GIVEN_BACK
+from reconciler.comparing.reading import ADMISSION, GIVEN_BACK, UNPAID, UNPAID_WINDOW
 from reconciler.context import Context, open_context
 from reconciler.duties.reconcile import Reconcile
 from reconciler.rebuilding.repair import Repair, RepairOrder
@@ -142,8 +142,15 @@ async def a_buyers_count(sale: JudgedSale) -> None:
 
 async def an_admission_to_spend_again(sale: JudgedSale) -> None:
     fields = await _fields(sale, "buyers", "canceller")
-    assert {ADMISSION, GIVEN_BACK} == set(fields[::2])
+    assert {ADMISSION, GIVEN_BACK, UNPAID, UNPAID_WINDOW} == set(fields[::2])
     await sale.redis.hdel(sale.key("buyers"), "canceller")
+
+
+async def what_was_given_back_in_an_earlier_window(sale: JudgedSale) -> None:
+    fields = await _fields(sale, "buyers", "canceller")
+    assert fields[0] == UNPAID_WINDOW
+    packed = msgspec.msgpack.encode([fields[0], 4, *fields[2:]])
+    await sale.redis.hset(sale.key("buyers"), "canceller", packed)
 
 
 async def a_forgotten_buyer(sale: JudgedSale) -> None:
@@ -182,6 +189,7 @@ PLANTS: dict[Plant, set[str]] = {
     another_buyer: {"unapplied", "limit_count"},
     a_buyers_count: {"limit_count"},
     an_admission_to_spend_again: {"limit_count"},
+    what_was_given_back_in_an_earlier_window: {"limit_count"},
     a_forgotten_buyer: {"limit_count"},
     garbage_for_a_hold: {"hold_missing"},
     garbage_for_nobody: {"counter", "hold_leaked"},

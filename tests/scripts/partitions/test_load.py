@@ -26,6 +26,7 @@ TWO_ITEMS = Sale(
     fingerprint="f-1",
     waiting_room=True,
     unpaid_per_buyer=7,
+    unpaid_window_ms=86_400_000,
     cooldown=(3, 1000, 60_000),
 )
 
@@ -55,7 +56,7 @@ def test_writes_the_partition_whole(rig: Rig) -> None:
             StoredAccount("cap-XL.2", "default", 2),
         ),
         split=True,
-        rules=(True, 7, 3, 1000, 60_000),
+        rules=(True, 7, 3, 1000, 60_000, 86_400_000),
     )
     assert state.stock == {
         ("tee", "paris"): AccountCounters("tee", "paris", 3, 0, 0, 0, 3, 0, 0),
@@ -87,6 +88,7 @@ def test_writes_the_partition_whole(rig: Rig) -> None:
             cooldown_after=3,
             cooldown_ms=1000,
             cooldown_max_ms=60_000,
+            unpaid_window_ms=86_400_000,
         ),
     )
     assert set(run(rig.client, "KEYS", "*")) == set(rig.keys)

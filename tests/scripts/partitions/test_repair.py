@@ -308,6 +308,24 @@ def test_a_lost_admission_is_spent_again(rig: Rig) -> None:
     assert rig.reserve(Ask("b", admission=7))[0].outcome == "not_admitted"
 
 
+def test_a_lost_count_of_what_was_given_back_counts_again(rig: Rig) -> None:
+    rig.open(Sale(unpaid_per_buyer=1, unpaid_window_ms=1000))
+    rig.hold("a")
+    rig.cancel("a")
+    before = rig.state()
+    packed = rig.pack((-1, 1))
+    run(rig.client, "HSET", rig.keys[3], "ann", packed)
+    window = before.buyers["ann"].unpaid_window
+    assert _buyer(rig, "ann", packed, -4, window, -3, 1, -1, 1).outcome == "repaired"
+    after = rig.state()
+    assert after.buyers == before.buyers
+    event = after.events[-1]
+    assert isinstance(event, Repair)
+    changes = (Repaired("unpaid", "0", "1"), Repaired("unpaid_window", "0", str(window)))
+    assert event.changes == changes
+    assert rig.reserve(Ask("b"))[0].outcome == "limit_exceeded"
+
+
 def test_a_buyer_nobody_knows_is_forgotten(rig: Rig) -> None:
     rig.open(SALE)
     forged = rig.pack((1, 3, 7, 7))

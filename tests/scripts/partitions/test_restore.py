@@ -31,8 +31,9 @@ def _begin(rig: Rig, state: PartitionState) -> tuple[object, ...]:
 
 def _records(state: PartitionState) -> list[RestoreEntry]:
     """In the order of acceptance, each as it is stored: the last three fields once they exist, and
-    behind it the admission its event says it spent.
+    behind it the instant of its last event and the admission its event says it spent.
     """
+    instants = {(event.epoch, event.sequence): event.occurred_at for event in state.events}
     reserves = [event for event in state.events if isinstance(event, Reserve)]
     spent = {event.reservation_id.rpartition(".")[2]: event.admission for event in reserves}
     found = sorted(state.records.items(), key=lambda known: known[1].accepted_sequence)
@@ -41,7 +42,8 @@ def _records(state: PartitionState) -> list[RestoreEntry]:
         fields = list(msgspec.structs.astuple(record))
         while not fields[-1]:
             fields.pop()
-        packed.append((name, nested(fields), spent[name] or 0))
+        at = instants[record.epoch, record.sequence]
+        packed.append((name, nested(fields), at, spent[name] or 0))
     return packed
 
 
@@ -155,6 +157,27 @@ def test_brings_back_what_was_given_back_but_no_running_wait(rig: Rig) -> None:
     assert rig.reserve(Ask("d"))[0].outcome == "cooling_down"
 
 
+@pytest.mark.parametrize("backwards", [False, True])
+def test_brings_back_what_still_counts_as_unpaid(rig: Rig, *, backwards: bool) -> None:
+    """Chunks come in any order, and so do the reservations that were given back."""
+    rig.open(Sale(unpaid_per_buyer=4, unpaid_window_ms=1000))
+    rig.set_clock(rig.clock // 1000 * 1000)
+    for name, wait_ms in (("a", 600), ("b", 600), ("c", 10), ("d", 10), ("e", 0)):
+        rig.hold(name)
+        rig.cancel(name)
+        rig.advance(wait_ms)
+    before = rig.state()
+    assert before.buyers == {
+        "ann": Buyer({}, given_back=5, unpaid=3, unpaid_window=rig.clock // 1000)
+    }
+    entries = _records(before)
+    assert _word(rig, *_begin(rig, before)) == "begun"
+    for entry in reversed(entries) if backwards else entries:
+        assert _word(rig, *_chunk([entry])) == "stored"
+    assert _word(rig, *_commit(before)) == "restored"
+    assert rig.state().buyers == before.buyers
+
+
 def test_goes_on_selling(rig: Rig) -> None:
     before = _rich(rig)
     _restored(rig, before)
@@ -232,9 +255,10 @@ def test_a_chunk_that_never_came_differs(rig: Rig) -> None:
 RECORD: list[object] = [1, 1, 3, 1, 3, 99, 0, "ann", "order-1", [1, 1]]
 PAID: list[object] = [*RECORD, "pay-1", [1, 1], ["key:return"]]
 NO_CHUNKS: tuple[object, ...] = (
-    *(None, [], 7, [7], [[]], [[token("a"), nested(RECORD), 0]], [token("a")]),
-    *([token("a"), nested(RECORD)], [token("a"), RECORD, 0], ["a", nested(RECORD), 0]),
-    *([token("a"), "", 0], [token("a"), "\x93\x01", 0], [token("a"), "text", 0]),
+    *(None, [], 7, [7], [[]], [[token("a"), nested(RECORD), 0, 0]], [token("a")]),
+    *([token("a"), nested(RECORD)], [token("a"), nested(RECORD), 0]),
+    *([token("a"), RECORD, 0, 0], ["a", nested(RECORD), 0, 0]),
+    *([token("a"), "", 0, 0], [token("a"), "\x93\x01", 0, 0], [token("a"), "text", 0, 0]),
 )
 COMMIT: tuple[object, ...] = ("commit", 1, 1, 1, 9, "open", 0)
 COUNTS = [10, 0, 0, 0, 9, 1, 0]
@@ -245,7 +269,7 @@ BROKEN: tuple[tuple[object, ...], ...] = (
     ("begin", Sale().fields()[:-1], [COUNTS]),
     *(("chunk", chunk) for chunk in NO_CHUNKS),
     *(
-        ("chunk", [token("a"), nested([*PAID[:place], value, *PAID[place + 1 :]]), 0])
+        ("chunk", [token("a"), nested([*PAID[:place], value, *PAID[place + 1 :]]), 0, 0])
         for place, values in (
             *((0, (0, 5, 1.5, "1", None)), (5, (-1, 0.5, "x", None)), (6, (-1, None))),
             *((7, ("", 7, None, "x" * 129)), (8, ("", 7, 'a"b'))),
@@ -254,8 +278,9 @@ BROKEN: tuple[tuple[object, ...], ...] = (
         )
         for value in values
     ),
-    ("chunk", [value for n in range(2001) for value in (token(str(n)), nested(RECORD), 0)]),
-    *(("chunk", [token("a"), nested(RECORD), spent]) for spent in (-1, 0.5, "1", None, 10**14)),
+    ("chunk", [value for n in range(2001) for value in (token(str(n)), nested(RECORD), 0, 0)]),
+    *(("chunk", [token("a"), nested(RECORD), 0, spent]) for spent in (-1, 0.5, "1", None, 10**14)),
+    *(("chunk", [token("a"), nested(RECORD), at, 0]) for at in (-1, 0.5, "1", None, 10**14)),
     *(
         (*COMMIT[:place], value, *COMMIT[place + 1 :])
         for place, values in (

@@ -1,12 +1,13 @@
 """Who gives holds back repeatedly waits before the next; after too many there is none."""
 
+import msgspec
 import pytest
 
 from gateway.inventory.events import Expire
 from gateway.inventory.outcomes import ReserveReply
 from tests.support.scripts.harness import Rig
-from tests.support.scripts.sale import Ask, Item, Sale
-from tests.support.scripts.state import Buyer
+from tests.support.scripts.sale import Ask, Item, Sale, token
+from tests.support.scripts.state import Buyer, run
 
 # After two given back 1 s, then 2, 4, 5, 5, ...
 COOLS = Sale(hold_ms=60_000, cooldown=(2, 1000, 5000))
@@ -102,6 +103,67 @@ def test_unpaid_reservations_of_a_buyer_are_bounded(rig: Rig, held: int) -> None
     assert len(reply.holds) == held
     assert rig.reserve(Ask("a0"))[0].outcome == "replayed"
     rig.hold("b", buyer="bob")
+
+
+WINDOW_MS = 3_600_000
+
+
+def _open_at(rig: Rig, sale: Sale, ms_into_window: int) -> None:
+    rig.open(sale)
+    rig.set_clock(rig.clock // WINDOW_MS * WINDOW_MS + WINDOW_MS + ms_into_window)
+
+
+@pytest.mark.parametrize("way", ["cancelled", "expired"])
+def test_unpaid_reservations_are_forgotten_with_their_window(rig: Rig, way: str) -> None:
+    _open_at(rig, Sale(unpaid_per_buyer=2, unpaid_window_ms=WINDOW_MS, hold_ms=50), 1000)
+    for name in ("a", "b"):
+        rig.hold(name)
+        if way == "cancelled":
+            rig.cancel(name)
+        rig.advance(50)
+        rig.expire()
+    window = rig.clock // WINDOW_MS
+    for _ in range(2):
+        with rig.unchanged():
+            assert rig.reserve(Ask("c"))[0].outcome == "limit_exceeded"
+        rig.set_clock((window + 1) * WINDOW_MS - 1)
+    rig.advance(1)
+    rig.hold("c")
+    assert rig.state().buyers["ann"] == Buyer(
+        {1: 1}, (token("c"),), given_back=2, unpaid=2, unpaid_window=window
+    )
+    rig.cancel("c")
+    assert rig.state().buyers["ann"] == Buyer({}, given_back=3, unpaid=1, unpaid_window=window + 1)
+
+
+def test_holds_count_whatever_the_window(rig: Rig) -> None:
+    _open_at(rig, Sale(unpaid_per_buyer=2, unpaid_window_ms=WINDOW_MS, hold_ms=9 * WINDOW_MS), 0)
+    for name in ("a", "b"):
+        rig.hold(name)
+    rig.advance(2 * WINDOW_MS)
+    assert rig.reserve(Ask("c"))[0].outcome == "limit_exceeded"
+
+
+def test_a_clock_set_back_forgets_nothing(rig: Rig) -> None:
+    _open_at(rig, Sale(unpaid_per_buyer=2, unpaid_window_ms=WINDOW_MS), 1000)
+    for name in ("a", "b"):
+        rig.hold(name)
+        rig.cancel(name)
+    rig.advance(-WINDOW_MS)
+    with rig.unchanged():
+        assert rig.reserve(Ask("c"))[0].outcome == "limit_exceeded"
+
+
+def test_a_partition_of_the_release_before_counts_the_whole_sale(rig: Rig) -> None:
+    _open_at(rig, Sale(unpaid_per_buyer=2), 0)
+    catalog = msgspec.msgpack.decode(run(rig.client, "HGET", rig.keys[0], "catalog"))
+    packed = msgspec.msgpack.encode([*catalog[:3], catalog[3][:5]])
+    run(rig.client, "HSET", rig.keys[0], "catalog", packed)
+    for name in ("a", "b"):
+        rig.hold(name)
+        rig.cancel(name)
+    rig.advance(9 * WINDOW_MS)
+    assert rig.reserve(Ask("c"))[0].outcome == "limit_exceeded"
 
 
 def test_a_paid_one_makes_room(rig: Rig) -> None:

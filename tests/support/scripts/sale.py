@@ -37,6 +37,7 @@ class Sale:
     fingerprint: str = "config-1"
     waiting_room: bool = False
     unpaid_per_buyer: int = 10_000
+    unpaid_window_ms: int = 0
     cooldown: tuple[int, int, int] = (0, 0, 0)  # after so many given back; ms at first and at most
     rate: tuple[int, int] | None = None  # requests and ms; no part of what is loaded
 
@@ -70,9 +71,9 @@ class Sale:
         return tuple(flat)
 
     @property
-    def rules(self) -> tuple[bool, int, int, int, int]:
+    def rules(self) -> tuple[bool, int, int, int, int, int]:
         """As the catalogue keeps them."""
-        return (self.waiting_room, self.unpaid_per_buyer, *self.cooldown)
+        return (self.waiting_room, self.unpaid_per_buyer, *self.cooldown, self.unpaid_window_ms)
 
     def fields(self) -> list[object]:
         """The third argument of `load`, before it is packed."""

@@ -64,7 +64,7 @@ class StoredCatalog(msgspec.Struct, frozen=True, array_like=True):
     items: tuple[StoredItem, ...]
     accounts: tuple[StoredAccount, ...]
     split: bool
-    rules: tuple[bool, int, int, int, int]
+    rules: tuple[bool, int, int, int, int, int]
 
 
 class _Counts(msgspec.Struct, frozen=True, array_like=True):
@@ -73,7 +73,7 @@ class _Counts(msgspec.Struct, frozen=True, array_like=True):
     items: int
     accounts: int
     split: bool
-    rules: tuple[bool, int, int, int, int]
+    rules: tuple[bool, int, int, int, int, int]
 
 
 class _ItemEntry(msgspec.Struct, frozen=True, array_like=True):
@@ -117,7 +117,8 @@ class Meta(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 @dataclass(frozen=True, slots=True)
 class Buyer:
     """A field of the buyers hash: units held and sold by item, own active holds, the highest
-    admission number spent, how many were given back, and until when the buyer waits for it.
+    admission number spent, how many were given back, until when the buyer waits for it, and how
+    many were given back in the latest window that has any, with the window's number.
     """
 
     counts: dict[int, int]
@@ -125,6 +126,8 @@ class Buyer:
     admission: int = 0
     given_back: int = 0
     cools_until: int = 0
+    unpaid: int = 0
+    unpaid_window: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +240,9 @@ def check_state(state: PartitionState) -> None:
     over = (ReservationState.CANCELLED, ReservationState.EXPIRED)
     given_back = Counter(r.buyer_id for r in state.records.values() if r.state in over)
     assert Counter({b: k.given_back for b, k in state.buyers.items() if k.given_back}) == given_back
+    for buyer in state.buyers.values():
+        assert buyer.unpaid <= buyer.given_back
+        assert (buyer.unpaid > 0) == (buyer.unpaid_window > 0)
     kept = set(holds) | set(given_back) | {b for b, k in state.buyers.items() if k.admission}
     known = {b: buyer.counts for b, buyer in state.buyers.items()}
     assert {b: c for b, c in known.items() if c} == {b: c for b, c in expected.items() if c}
@@ -322,8 +328,8 @@ def _buyer(packed: bytes) -> Buyer:
     tokens = [field for field in fields if isinstance(field, str)]
     assert fields == [*numbers, *tokens], "counts come before holds"
     counts = dict(zip(numbers[::2], numbers[1::2], strict=True))
-    admission, given_back, cools_until = (counts.pop(key, 0) for key in (0, -1, -2))
-    return Buyer(counts, tuple(tokens), admission, given_back, cools_until)
+    others = (counts.pop(key, 0) for key in (0, -1, -2, -3, -4))
+    return Buyer(counts, tuple(tokens), *others)
 
 
 def _last_generated(client: redis.Redis, key: bytes) -> object:
