@@ -5,10 +5,12 @@ and units must come back while Postgres is away, or while the leader hangs. Stan
 but less often: they are there for what the leader leaves. A partition gets one bounded batch a
 round, so a storm of due holds in one sale keeps no other waiting; and while no hold of it can
 become due, it is not asked at all, or the sweep of a thousand quiet sales would cost half of
-Redis. A hold whose record is lost is reported until a reconciliation repairs it; the sweep goes on
+Redis. A turn costs what is asked in it, however many partitions are quiet: they wait in an agenda.
+A hold whose record is lost is reported until a reconciliation repairs it; the sweep goes on
 without it. Where Redis' clock was set back, the sweep lets the partition's clock follow it.
 """
 
+import heapq
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -73,41 +75,66 @@ class Expire:
         self._directory = directory
         self._config = config
         self._notices = Notices()
-        self._quiet: dict[PartitionId, float] = {}  # until when on our clock
+        self._known: tuple[LivePartition, ...] = ()
+        # When each partition is asked next, on our clock: by partition, and the earliest first.
+        self._next: dict[PartitionId, float] = {}
+        self._agenda: list[tuple[float, PartitionId]] = []
         self.expired_holds = 0
 
     async def run_once(self) -> float:
         """One batch of every partition in which a hold may be due."""
-        now = time.monotonic()
-        # A partition that could not be asked is asked in the next turn.
-        quiet = {
-            live.partition: self._quiet[live.partition]
-            for live in self._directory.partitions
-            if self._quiet.get(live.partition, 0.0) > now
-        }
-        due = [live for live in self._directory.partitions if live.partition not in quiet]
-        self._quiet = quiet
-        await for_each(due, self._sweep, self._notices, "expire_waits")
+        self._follow_directory()
         interval = self._config.interval_seconds
-        until = min(self._quiet.values(), default=time.monotonic() + interval)
+        now = time.monotonic()
+        due = self._take_due(now)
+        try:
+            await for_each(due, self._sweep, self._notices, "expire_waits")
+        finally:
+            for partition in due:
+                if self._next[partition] <= now:  # it could not be asked
+                    self._ask_at(partition, time.monotonic() + interval)
+        until = self._agenda[0][0] if self._agenda else time.monotonic() + interval
         pause_seconds = min(max(0.0, until - time.monotonic()), interval)
         return pause_seconds if self._leads() or not pause_seconds else STANDBY_SECONDS
 
-    async def _sweep(self, live: LivePartition) -> None:
-        reply = await self._store.expire(live.partition, self._config.batch_holds)
+    def _follow_directory(self) -> None:
+        """Partitions that are new are due; those that are gone are forgotten."""
+        if self._directory.partitions is self._known:
+            return
+        self._known = self._directory.partitions
+        known = {live.partition for live in self._known}
+        for partition in self._next.keys() - known:
+            del self._next[partition]
+        for partition in known - self._next.keys():
+            self._ask_at(partition, 0.0)
+
+    def _ask_at(self, partition: PartitionId, at: float) -> None:
+        self._next[partition] = at
+        heapq.heappush(self._agenda, (at, partition))
+
+    def _take_due(self, now: float) -> list[PartitionId]:
+        """The partitions whose time has come, each once; they leave the agenda."""
+        due: dict[PartitionId, None] = {}
+        while self._agenda and self._agenda[0][0] <= now:
+            at, partition = heapq.heappop(self._agenda)
+            # Another entry has replaced this one, or the partition is gone.
+            if self._next.get(partition) == at:
+                due[partition] = None
+        return list(due)
+
+    async def _sweep(self, partition: PartitionId) -> None:
+        reply = await self._store.expire(partition, self._config.batch_holds)
         self.expired_holds += reply.expired
         if reply.without_record:
-            self._notices.alarm(
-                "holds_without_record", str(live.partition), holds=reply.without_record
-            )
+            self._notices.alarm("holds_without_record", str(partition), holds=reply.without_record)
         quiet_seconds = min(reply.quiet_ms / 1000 + AFTER_DEADLINE_SECONDS, QUIET_MAX_SECONDS)
         if reply.still_due:
             quiet_seconds = 0.0
         if reply.ahead_ms > CLOCK_AHEAD_MAX_MILLISECONDS:
-            rebased = await self._store.rebase(live.partition, CLOCK_AHEAD_MAX_MILLISECONDS)
+            rebased = await self._store.rebase(partition, CLOCK_AHEAD_MAX_MILLISECONDS)
             _log.warning(
-                "clock_was_set_back", partition=str(live.partition), outcome=rebased.outcome,
+                "clock_was_set_back", partition=str(partition), outcome=rebased.outcome,
                 ahead_ms=rebased.ahead_ms,
             )  # fmt: skip
             quiet_seconds = 0.0  # the deadlines on the wall clock have moved
-        self._quiet[live.partition] = time.monotonic() + quiet_seconds
+        self._ask_at(partition, time.monotonic() + quiet_seconds)
