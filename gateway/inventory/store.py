@@ -15,6 +15,7 @@ from gateway.inventory.errors import PartitionLost, Recovering, ScriptFailure
 from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId, bucket_keys, partition_keys
 from gateway.inventory.outcomes import AdjustReply, EdgeReply, ReserveReply
+from gateway.inventory.redis.looks import Sight, look
 from gateway.inventory.redis.pool import MisroutedReply, ScriptPool
 from gateway.inventory.types import (
     NO_LINES_ASKED,
@@ -275,6 +276,10 @@ class ReservationStore:
             shift_ms=envelope.shift_ms,
             **msgspec.structs.asdict(reply),
         )
+
+    async def look(self, partitions: Sequence[PartitionId]) -> list[Sight | None]:
+        """A sight of each partition, in order; None where a key is missing or of another type."""
+        return await look(self._pool, partitions)
 
     async def read(
         self, partition: PartitionId, tokens: Sequence[str]

@@ -90,14 +90,19 @@ class ScriptConnection(asyncio.Protocol):
         """Send one command; its future gets the reply (also a hiredis.ReplyError), or
         UnknownOutcome when the connection breaks first. Raises Recovering when nothing was sent.
         """
+        (slot,) = self.send_packed(hiredis.pack_command(cast("tuple[bytes]", command)), 1)
+        return slot
+
+    def send_packed(self, commands: bytes, count: int) -> list[asyncio.Future[object]]:
+        """As `send`, for `count` commands that are in the protocol's bytes already."""
         if self._transport is None or self._transport.is_closing():
             raise Recovering("the connection to Redis is closed")
-        slot: asyncio.Future[object] = self._loop.create_future()
-        self._slots.append(slot)
-        self._transport.write(hiredis.pack_command(cast("tuple[bytes]", command)))
+        slots: list[asyncio.Future[object]] = [self._loop.create_future() for _ in range(count)]
+        self._slots.extend(slots)
+        self._transport.write(commands)
         if self._watchdog is None:
             self._watch()
-        return slot
+        return slots
 
     def close(self) -> None:
         """Close at once, as planned; every call under way raises UnknownOutcome."""

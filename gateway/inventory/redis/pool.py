@@ -121,6 +121,17 @@ class ScriptPool:
                 raise UnknownOutcome(str(error)) from error
         raise _refusal(name, reply)
 
+    async def read(self, commands: bytes, count: int) -> tuple[str, list[object]]:
+        """Send `count` commands that only read, in the protocol's bytes, on one connection.
+
+        Returns the run of the server and the replies, error replies among them. Raises Recovering,
+        or UnknownOutcome where the connection breaks.
+        """
+        connection = self._pick(None)
+        slots = connection.send_packed(commands, count)
+        await slots[-1]  # replies come in order
+        return connection.run_id.decode(), [slot.result() for slot in slots]
+
     async def _run(
         self, connection: ScriptConnection, command: Command,
         keys: tuple[bytes, ...],
