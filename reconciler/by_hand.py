@@ -1,12 +1,14 @@
 """A duty, once, by hand, for one sale. Safe beside a running reconciler: duties are repeatable."""
 
 from config.settings import Settings
+from reconciler.comparing.balanced import Balanced
 from reconciler.comparing.compare import CompareConfig
 from reconciler.context import Context, open_context
-from reconciler.duties.directory import LivePartition, read_partitions
+from reconciler.duties.directory import Directory, LivePartition, read_partitions
 from reconciler.duties.expire import BATCH_MAX_HOLDS
 from reconciler.duties.reconcile import Reconcile
 from reconciler.duties.recover import Recover, RecoverConfig
+from reconciler.duties.sights import Sights
 from reconciler.duties.trim import needed
 
 DUTIES = ("expire", "reconcile", "recover", "trim")
@@ -27,11 +29,23 @@ async def run_once(settings: Settings, duty: str, sale_id: str) -> str:
         if not partitions:
             raise ValueError(f"{sale_id}: no sale of this name is open, paused or closed")
         if duty == "reconcile":
-            return await Reconcile(context, CompareConfig()).run_by_hand(sale_id)
+            return await reconcile_of(context, CompareConfig()).run_by_hand(sale_id)
         if duty == "recover":
             return await _recover(context, sale_id)
         work = _expire if duty == "expire" else _trim
         return "\n".join([await work(context, live) for live in partitions])
+
+
+def reconcile_of(context: Context, config: CompareConfig) -> Reconcile:
+    """The duty alone, with nothing known from before."""
+    sights = Sights(context.store, Directory(context.ledger))
+    return Reconcile(context, sights, Balanced(config), config)
+
+
+def recover_of(context: Context) -> Recover:
+    """The duty alone, with nothing known from before."""
+    sights = Sights(context.store, Directory(context.ledger))
+    return Recover(context, sights, Balanced(CompareConfig()), RecoverConfig())
 
 
 async def _expire(context: Context, live: LivePartition) -> str:
@@ -51,5 +65,5 @@ async def _trim(context: Context, live: LivePartition) -> str:
 
 
 async def _recover(context: Context, sale_id: str) -> str:
-    report = await Recover(context, RecoverConfig()).recover_sale(sale_id)
+    report = await recover_of(context).recover_sale(sale_id)
     return "\n".join(f"{partition}: {outcome}" for partition, outcome in report)

@@ -10,6 +10,7 @@ from config.settings import Settings
 from config.waiting import cancelled
 from gateway.inventory.redis.outbox import create_reader
 from gateway.process.scrape import scraped
+from reconciler.comparing.balanced import Balanced
 from reconciler.comparing.compare import CompareConfig
 from reconciler.context import Context, open_context
 from reconciler.duties.directory import Directory
@@ -17,6 +18,7 @@ from reconciler.duties.expire import Expire, ExpireConfig
 from reconciler.duties.reconcile import Reconcile
 from reconciler.duties.recover import Recover, RecoverConfig
 from reconciler.duties.retire import Retire, RetireConfig
+from reconciler.duties.sights import Sights
 from reconciler.duties.trim import Trim, TrimConfig
 from reconciler.duties.window import Window, WindowConfig
 from reconciler.keeping.leadership import Leadership
@@ -32,10 +34,16 @@ _log = structlog.get_logger()
 
 
 def make_duties(
-    settings: Settings, context: Context, directory: Directory, leads: Callable[[], bool]
+    settings: Settings,
+    context: Context,
+    directory: Directory,
+    sights: Sights,
+    leads: Callable[[], bool],
 ) -> tuple[Duty, ...]:
     """Every duty of the process. Raises ValueError for settings that a duty cannot keep."""
     own = settings.reconciler
+    compare = CompareConfig(interval_seconds=own.compare_interval_seconds)
+    balanced = Balanced(compare)
     return (
         directory,
         Expire(
@@ -46,16 +54,17 @@ def make_duties(
         ),
         Trim(
             context,
+            directory,
             TrimConfig(
                 own.trim_interval_seconds,
                 settings.inventory.outbox_keep_seconds,
                 settings.inventory.outbox_keep_events,
             ),
         ),
-        Window(context, WindowConfig()),
+        Window(context, sights, WindowConfig()),
         Retire(context, RetireConfig()),
-        Recover(context, RecoverConfig()),
-        Reconcile(context, CompareConfig(interval_seconds=own.compare_interval_seconds)),
+        Recover(context, sights, balanced, RecoverConfig()),
+        Reconcile(context, sights, balanced, compare),
     )
 
 
@@ -79,10 +88,12 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Run until `stop`. Raises DurabilityMismatch or ValueError where the settings do not fit."""
     async with open_context(settings) as context, redis_to_ask(settings) as ask_redis:
         directory = Directory(context.ledger)
+        sights = Sights(context.store, directory)
         keepers: list[Keeper] = []
         metrics = ReconcilerMetrics()
 
         def wake_all(_channel: str) -> None:
+            sights.outdate()
             for keeper in keepers:
                 keeper.wake()
 
@@ -91,7 +102,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         metrics.lease_seconds.set_function(lambda: leadership.left_seconds)
         keepers += [
             Keeper(duty, leads if duty.needs_lead else always, metrics)
-            for duty in make_duties(settings, context, directory, leads)
+            for duty in make_duties(settings, context, directory, sights, leads)
         ]
         tasks = [asyncio.create_task(keeper.keep()) for keeper in keepers]
         # The lead is given up last: the next leader begins when this one has ended.

@@ -12,6 +12,8 @@ from typing import NewType, Self
 
 import msgspec
 
+from gateway.inventory.events import Position
+
 # Requested lines, a flat list: item, account or 0 for any, quantity, item, ...
 AskedLines = NewType("AskedLines", tuple[int, ...])
 # Placed lines, a flat list: account, quantity, account, ...
@@ -118,6 +120,11 @@ class Snapshot(msgspec.Struct, frozen=True):
     reservations: int
     accounts: tuple[AccountCounters, ...]
     paused_skus: tuple[str, ...]
+
+    @property
+    def position(self) -> Position:
+        """The number that the counters are at."""
+        return Position(self.epoch, self.sequence)
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True):

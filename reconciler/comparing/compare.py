@@ -34,17 +34,22 @@ class CompareConfig:
     """`interval_seconds`: pause between comparisons of a sale; `ledger_wait_seconds`: how long the
     ledger may take to reach a number; `page_records`: records, or buyers, in one read of Redis;
     `full_interval_seconds`: how often a periodic comparison looks at all records, not only at
-    records that changed since the last comparison without differences.
+    records that changed since the last comparison without differences; `quiet_interval_seconds`:
+    pause between comparisons of a sale in which nothing happened since.
     """
 
     interval_seconds: float = 30.0
     ledger_wait_seconds: float = 10.0
     page_records: int = 1000
     full_interval_seconds: float = 600.0
+    quiet_interval_seconds: float = 1800.0
 
     def __post_init__(self) -> None:
         """Raise ValueError for impossible bounds."""
-        times = (self.interval_seconds, self.ledger_wait_seconds, self.full_interval_seconds)
+        times = (
+            *(self.interval_seconds, self.full_interval_seconds, self.quiet_interval_seconds),
+            self.ledger_wait_seconds,
+        )
         if min(times) <= 0:
             raise ValueError("compare: intervals must be positive")
         if not 1 <= self.page_records <= 1000:
@@ -53,12 +58,17 @@ class CompareConfig:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The number at which one partition was compared, and what was found."""
+    """The snapshot with which one partition was compared, and what was found."""
 
     partition: PartitionId
-    position: Position
+    snapshot: Snapshot
     differences: tuple[Difference, ...]
     places: tuple[Place, ...]
+
+    @property
+    def position(self) -> Position:
+        """The number at which the partition was compared."""
+        return self.snapshot.position
 
     @property
     def skus(self) -> tuple[str, ...]:
@@ -92,7 +102,7 @@ async def compare_partition(
     snapshot = await context.store.snapshot(partition)
     if snapshot.run_id != await read_run_id(context.reader):
         raise Recovering(f"{partition}: its server has restarted")
-    position = Position(snapshot.epoch, snapshot.sequence)
+    position = snapshot.position
     await wait_for_ledger(context.ledger, partition, position, config.ledger_wait_seconds)
     view = await _read_ledger(context.ledger, partition, position)
     found = [*_compare_counters(partition, snapshot, view), *view.voids]
@@ -110,7 +120,7 @@ async def compare_partition(
     await limits.compare(tuple(_strangers(records.differences)))
     found += [*records.differences, *limits.differences]
     # A reservation that changed twice is on two pages, and its differences are found twice.
-    return Comparison(partition, position, tuple(dict.fromkeys(found))[:DIFFERENCES_MAX], places)
+    return Comparison(partition, snapshot, tuple(dict.fromkeys(found))[:DIFFERENCES_MAX], places)
 
 
 async def _compare_all(

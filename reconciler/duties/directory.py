@@ -9,8 +9,11 @@ from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId
 from gateway.inventory.types import SaleState
 from reconciler.context import QUERIES
+from reconciler.keeping.shared import Shared
 
 REFRESH_SECONDS = 1.0
+# A list as old as this will do for every duty, unless the ledger has told of a change since.
+SHARED_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,7 @@ async def read_partitions(
     ledger: asyncpg.Pool, sale_id: str | None = None
 ) -> tuple[LivePartition, ...]:
     """All live partitions, or those of one sale, as the ledger has them now."""
-    rows = await ledger.fetch(QUERIES["live_partitions"])
+    rows = await ledger.fetch(QUERIES["live_partitions"], sale_id)
     return tuple(
         LivePartition(
             PartitionId(row["sale_id"], row["partition"]),
@@ -43,13 +46,14 @@ async def read_partitions(
             row["was_loaded"],
         )
         for row in rows
-        if sale_id in {None, row["sale_id"]}
     )
 
 
 class Directory:
-    """The partitions as last read, read again beside the duties that use them: returning holds must
-    not wait for a ledger that is away, or hangs.
+    """The partitions, read once for all duties.
+
+    `partitions`: as last read, read again beside the duties that use them; returning holds must not
+    wait for a ledger that is away, or hangs.
     """
 
     name: ClassVar[str] = "directory"
@@ -58,9 +62,26 @@ class Directory:
 
     def __init__(self, ledger: asyncpg.Pool) -> None:
         self._ledger = ledger
+        self._shared = Shared(self._read, SHARED_SECONDS)
         self.partitions: tuple[LivePartition, ...] = ()
 
     async def run_once(self) -> float:
         """Read the partitions again."""
-        self.partitions = await read_partitions(self._ledger)
+        self.outdate()
+        await self.current()
         return REFRESH_SECONDS
+
+    async def current(self) -> tuple[LivePartition, ...]:
+        """The partitions as they were SHARED_SECONDS ago at most, and after the last `outdate`.
+
+        Raises the ledger's errors.
+        """
+        return await self._shared.get()
+
+    def outdate(self) -> None:
+        """A sale has changed: who asks from now on is told of it."""
+        self._shared.outdate()
+
+    async def _read(self) -> tuple[LivePartition, ...]:
+        self.partitions = await read_partitions(self._ledger)
+        return self.partitions

@@ -9,10 +9,11 @@ from typing import ClassVar
 import msgspec
 import structlog
 
-from gateway.inventory.errors import Recovering
+from gateway.inventory.errors import InventoryError, Recovering
 from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId
 from gateway.process.audit import AuditAction
+from reconciler.comparing.balanced import Balanced
 from reconciler.comparing.catching_up import LedgerBehind
 from reconciler.comparing.compare import CompareConfig, Comparison, compare_partition
 from reconciler.comparing.differences import DIFFERENCES_MAX, Difference
@@ -20,6 +21,7 @@ from reconciler.context import OUTAGES, QUERIES, Context
 from reconciler.duties.audit import write_audit
 from reconciler.duties.directory import read_partitions
 from reconciler.duties.progress import Progress, written
+from reconciler.duties.sights import Seen, Sights
 from reconciler.rebuilding.repair import Repair, RepairOrder
 
 # Requests wake the duty; this pause is for a request whose notification was lost.
@@ -40,14 +42,6 @@ _COLUMNS = Difference.__struct_fields__
 
 
 @dataclass(frozen=True, slots=True)
-class _Clean:
-    """Nothing differed at `position`; `whole_at`: the last whole comparison, monotonic seconds."""
-
-    position: Position
-    whole_at: float
-
-
-@dataclass(frozen=True, slots=True)
 class _Run:
     """A reconciliation to make, as its row says."""
 
@@ -64,10 +58,14 @@ class Reconcile:
     needs_lead: ClassVar[bool] = True
     deadline_seconds: ClassVar[float] = 3600.0
 
-    def __init__(self, context: Context, config: CompareConfig) -> None:
+    def __init__(
+        self, context: Context, sights: Sights, balanced: Balanced, config: CompareConfig
+    ) -> None:
+        """`balanced` is what this duty finds, for others to doubt."""
         self._context = context
+        self._sights = sights
+        self._balanced = balanced
         self._config = config
-        self._clean: dict[PartitionId, _Clean] = {}
 
     async def run_once(self) -> float:
         """Run every reconciliation that is requested, or due by the interval."""
@@ -75,7 +73,7 @@ class Reconcile:
         began = time.monotonic()
         # Only the lead runs them, one at a time: a row that says running has lost its reconciler.
         await ledger.execute(QUERIES["reopen_reconciliations"], ABANDONED_SECONDS)
-        await ledger.execute(QUERIES["plan_reconciliations"], self._config.interval_seconds)
+        await self._plan()
         for _ in range(RUNS_MAX):
             if time.monotonic() - began > self.deadline_seconds - RUN_SECONDS:
                 return 0.0  # the next run has to end, or fail, before the duty's deadline
@@ -87,6 +85,26 @@ class Reconcile:
                 _Run(row["reconciliation_id"], row["sale_id"], row["requested_by"], row["apply"])
             )
         return 0.0
+
+    async def _plan(self) -> None:
+        """Request a comparison of the sales whose turn it is and that are not quiet."""
+        try:
+            seen = await self._sights.current()
+        except InventoryError:
+            return  # no comparison can be made without Redis
+        if len(self._balanced) > len(seen):
+            self._balanced.keep_only({each.live.partition for each in seen})
+        sales = {each.live.partition.sale_id for each in seen if not self._is_quiet(each)}
+        if sales:
+            await self._context.ledger.execute(
+                QUERIES["plan_reconciliations"], self._config.interval_seconds, sorted(sales)
+            )
+
+    def _is_quiet(self, seen: Seen) -> bool:
+        live, sight = seen.live, seen.sight
+        return sight is not None and self._balanced.is_quiet(
+            live.partition, sight.position, live.watermark
+        )
 
     async def run_by_hand(self, sale_id: str) -> str:
         """Compare a sale at once, without repairs; returns the outcome as a line."""
@@ -128,7 +146,10 @@ class Reconcile:
     async def _compare_sale(self, run: _Run, progress: Progress) -> list[Comparison]:
         ledger, periodic = self._context.ledger, run.requested_by == PERIODIC
         live = await read_partitions(ledger, run.sale_id)
-        since = {each.partition: self._since(each.partition, periodic) for each in live}
+        since = {
+            each.partition: self._balanced.since(each.partition) if periodic else None
+            for each in live
+        }
         whole = [partition.number for partition in since if since[partition] is None]
         if whole:
             progress.expected = await ledger.fetchval(
@@ -136,29 +157,14 @@ class Reconcile:
             )
         return [await self._compare(each, since[each], progress) for each in since]
 
-    def _since(self, partition: PartitionId, periodic: bool) -> Position | None:
-        """Where a periodic run goes on that follows a recent whole one; None: compare it whole.
-
-        Nothing may have differed since then.
-        """
-        clean = self._clean.get(partition)
-        if clean is None or not periodic:
-            return None
-        recent = time.monotonic() - clean.whole_at < self._config.full_interval_seconds
-        return clean.position if recent else None
-
     async def _compare(
         self, partition: PartitionId, since: Position | None, progress: Progress
     ) -> Comparison:
-        clean, now = self._clean.get(partition), time.monotonic()
+        began_at = time.monotonic()
         found = await compare_partition(
             self._context, partition, self._config, since=since, compared=progress.add
         )
-        if found.differences:
-            self._clean.pop(partition, None)
-        else:
-            whole_at = clean.whole_at if clean is not None and since is not None else now
-            self._clean[partition] = _Clean(found.position, whole_at)
+        self._balanced.note(found, began_at=began_at, whole=since is None)
         return found
 
     async def _fail(self, run: _Run, failure: str, reason: str = "") -> str:

@@ -8,6 +8,10 @@ is trusted only where its last event is exactly the ledger's: same number, same 
 partition is rebuilt from the ledger. Every step may be repeated after a crash at any point; a
 partition that has a void number, or that the writer has stopped, stays closed and is reported.
 
+Every second all partitions are looked at together, which shows a key that is missing or of another
+type, a counter that is gone, and a server that is not trusted. What such a look cannot show, a
+snapshot does: a share of the partitions takes its turn each second (reconciler/duties/rounds.py).
+
 Partitions are recovered beside the looks at all others: a rebuild may take as long as it needs, and
 a partition that cannot be recovered yet pauses by itself.
 """
@@ -26,8 +30,11 @@ from gateway.inventory.leases import Leases
 from gateway.inventory.opening import LedgerConnection
 from gateway.inventory.redis.outbox import OutboxEntry, fingerprint_of, read_run_id, read_tail
 from gateway.inventory.types import CLOSED_EPOCHS_MAX, ClosedEpoch, Snapshot
+from reconciler.comparing.balanced import Balanced
 from reconciler.context import QUERIES, Context
 from reconciler.duties.directory import LivePartition, read_partitions
+from reconciler.duties.rounds import Rounds
+from reconciler.duties.sights import Seen, Sights
 from reconciler.keeping.notices import Notices
 from reconciler.keeping.periodic import CONCURRENCY_MAX, for_each
 from reconciler.keeping.under_way import UnderWay
@@ -64,9 +71,15 @@ class Recover:
     # Of the looks: recoveries go on beside them, without a deadline of their own.
     deadline_seconds: ClassVar[float] = 60.0
 
-    def __init__(self, context: Context, config: RecoverConfig) -> None:
+    def __init__(
+        self, context: Context, sights: Sights, balanced: Balanced, config: RecoverConfig
+    ) -> None:
+        """`balanced` is given each snapshot, to doubt what it does not find as it was."""
         self._context = context
+        self._sights = sights
+        self._balanced = balanced
         self._config = config
+        self._rounds = Rounds()
         self._notices = Notices()
         self._isolation = Isolation(context.redis)
         self._recoveries = UnderWay("recovery_waits", CONCURRENCY_MAX)
@@ -89,26 +102,32 @@ class Recover:
     async def run_once(self) -> float:
         """Every partition: note that it is alive, or begin to recover it."""
         run_id = await read_run_id(self._context.reader)
-        partitions = await read_partitions(self._context.ledger)
+        seen = await self._sights.current()
+        turn = self._rounds.begin(seen, run_id)
 
-        async def look(live: LivePartition) -> tuple[PartitionId, int] | None:
+        async def look(each: Seen) -> tuple[PartitionId, int] | None:
+            live = each.live
             if self._recoveries.has(live.partition):
                 return None
             snapshot = await self._see(live, run_id)
             if snapshot is not None and snapshot.run_id == run_id:
+                self._rounds.found_whole(each)
+                self._balanced.doubt(live.partition, snapshot)
                 return live.partition, snapshot.read_at
             self._recoveries.begin(live.partition, lambda: self._look_again(live))
             return None
 
-        seen = await for_each(partitions, look, self._notices, "recovery_waits")
-        healthy = [found for found in seen if found is not None]
-        await self._context.ledger.execute(
-            QUERIES["note_alive"],
-            [partition.sale_id for partition, _ in healthy],
-            [partition.number for partition, _ in healthy],
-            [read_at for _, read_at in healthy],
-        )
-        all_healthy = len(healthy) == len(partitions)
+        found = await for_each(turn.closely, look, self._notices, "recovery_waits")
+        whole = [each for each in found if each is not None]
+        alive = whole + [each for each in turn.alive if not self._recoveries.has(each[0])]
+        if alive:
+            await self._context.ledger.execute(
+                QUERIES["note_alive"],
+                [partition.sale_id for partition, _ in alive],
+                [partition.number for partition, _ in alive],
+                [read_at for _, read_at in alive],
+            )
+        all_healthy = len(whole) == len(turn.closely)
         return self._config.interval_seconds if all_healthy else self._config.retry_seconds
 
     async def end_work(self) -> None:
@@ -123,8 +142,13 @@ class Recover:
         return snapshot
 
     async def _look_again(self, live: LivePartition) -> None:
-        """Recover the partition, unless it is healthy now: this may have waited for its turn."""
-        await self._look(live, await read_run_id(self._context.reader))
+        """Recover the partition, unless it is healthy or its sale over by now: this may have waited
+        for its turn.
+        """
+        partitions = await read_partitions(self._context.ledger, live.partition.sale_id)
+        for now in partitions:
+            if now.partition == live.partition:
+                await self._look(now, await read_run_id(self._context.reader))
 
     async def _look(self, live: LivePartition, run_id: str) -> str:
         """Recover the partition where it needs that; returns the outcome in words."""
@@ -184,7 +208,7 @@ class Recover:
         tail: OutboxEntry | None,
     ) -> bool:
         """Go on with the data in Redis; False where it is not what the ledger closed with."""
-        last = Position(snapshot.epoch, snapshot.sequence)
+        last = snapshot.position
         place = (partition.sale_id, partition.number)
         async with self._context.ledger.acquire() as connection, connection.transaction():
             row = await self._lock_ready(connection, partition, run_id, tail)

@@ -19,15 +19,17 @@ import structlog
 
 from gateway.admission.waiting_room.outboxes import read_cursor
 from gateway.inventory.events import Position
-from gateway.inventory.keys import relay_key
+from gateway.inventory.keys import PartitionId, relay_key
 from gateway.inventory.redis.outbox import START, position_of, stream_id
 from reconciler.context import Context
-from reconciler.duties.directory import LivePartition, read_partitions
+from reconciler.duties.directory import Directory, LivePartition
 from reconciler.keeping.notices import Notices
 from reconciler.keeping.periodic import for_each
 
-# An unchanged watermark is reported again after this: the partition may have been restored.
+# An unchanged watermark is reported again after this, while there are events that may be dropped
+# later; and after REPEAT_DONE_SECONDS once all events are dropped that the ledger has.
 REPEAT_SECONDS = 10.0
+REPEAT_DONE_SECONDS = 60.0
 # A room further behind than this keeps no events: its slots return when they lapse.
 ROOM_EVENTS_MAX = 100_000
 # Watermarks that are remembered of the time that events are kept: events stay longer by that part.
@@ -54,12 +56,13 @@ class TrimConfig:
 
 @dataclass(slots=True)
 class _Reports:
-    """What was reported to a partition. `had`: watermarks with the instants they were first seen
-    at, oldest first.
+    """What was reported to a partition. `done`: nothing is left to drop below the watermark. `had`:
+    watermarks with the instants they were first seen at, oldest first.
     """
 
     watermark: Position = START
     at: float = 0.0
+    done: bool = False
     had: deque[tuple[float, Position]] = field(default_factory=deque)
 
     def had_before(self, watermark: Position, now: float, keep_seconds: float) -> Position:
@@ -82,33 +85,44 @@ class Trim:
     needs_lead: ClassVar[bool] = True
     deadline_seconds: ClassVar[float] = 15.0
 
-    def __init__(self, context: Context, config: TrimConfig) -> None:
+    def __init__(self, context: Context, directory: Directory, config: TrimConfig) -> None:
         self._context = context
+        self._directory = directory
         self._config = config
-        self._reports: dict[str, _Reports] = {}
+        self._reports: dict[PartitionId, _Reports] = {}
         self._notices = Notices()
         self.trimmed_events = 0
 
     async def run_once(self) -> float:
         """Every partition whose watermark has moved."""
-        partitions = await read_partitions(self._context.ledger)
-        await for_each(partitions, self.trim, self._notices, "trim_waits")
+        now = time.monotonic()
+        partitions = await self._directory.current()
+        if len(self._reports) > len(partitions):
+            known = {live.partition for live in partitions}
+            self._reports = {key: each for key, each in self._reports.items() if key in known}
+        due = [live for live in partitions if self._is_due(live, now)]
+        await for_each(due, self.trim, self._notices, "trim_waits")
         return self._config.interval_seconds
 
+    def _is_due(self, live: LivePartition, now: float) -> bool:
+        """Whether the watermark has moved, or it is time to report it again."""
+        reports = self._reports.get(live.partition)
+        if reports is None or reports.watermark != live.watermark:
+            return True
+        return now - reports.at >= (REPEAT_DONE_SECONDS if reports.done else REPEAT_SECONDS)
+
     async def trim(self, live: LivePartition) -> None:
-        """Report to one partition, and trim it; an unchanged watermark every REPEAT_SECONDS.
+        """Report to one partition, and trim it.
 
         A partition whose epoch the ledger has not begun yet is left for later.
         """
-        reports, now = self._reports.setdefault(str(live), _Reports()), time.monotonic()
+        reports, now = self._reports.setdefault(live.partition, _Reports()), time.monotonic()
         mark, config = live.watermark, self._config
-        if reports.watermark == mark and now - reports.at < REPEAT_SECONDS:
-            return
         had = reports.had_before(mark, now, config.keep_seconds)
         kept = min(await needed(self._context, live), within(had, mark, config.keep_events))
         reply = await self._context.store.trim(live.partition, mark, kept)
         self.trimmed_events += reply.trimmed
-        reports.watermark, reports.at = mark, now
+        reports.watermark, reports.at, reports.done = mark, now, kept == mark
         if reply.ledger_sequence > mark.sequence:
             known = f"{mark.epoch}-{reply.ledger_sequence}"
             self._notices.warn("ledger_older", str(live), watermark=str(mark), known=known)

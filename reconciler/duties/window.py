@@ -7,12 +7,11 @@ follow.
 from dataclasses import dataclass
 from typing import ClassVar
 
-from gateway.inventory.errors import Recovering
 from gateway.inventory.opening import Verb, carry_state, intend_state
 from gateway.process.audit import AuditAction
 from reconciler.context import QUERIES, Context
 from reconciler.duties.audit import ACTOR, write_audit
-from reconciler.duties.directory import LivePartition, read_partitions
+from reconciler.duties.sights import Seen, Sights
 from reconciler.keeping.notices import Notices
 from reconciler.keeping.periodic import for_each
 
@@ -36,8 +35,9 @@ class Window:
     needs_lead: ClassVar[bool] = True
     deadline_seconds: ClassVar[float] = 30.0
 
-    def __init__(self, context: Context, config: WindowConfig) -> None:
+    def __init__(self, context: Context, sights: Sights, config: WindowConfig) -> None:
         self._context = context
+        self._sights = sights
         self._config = config
         self._notices = Notices()
 
@@ -45,9 +45,9 @@ class Window:
         """Edges of windows first, then partitions that do not follow."""
         for row in await self._context.ledger.fetch(QUERIES["due_sales"]):
             await self._turn(row["sale_id"], Verb(row["verb"]))
-        partitions = await read_partitions(self._context.ledger)
-        lagging = await for_each(partitions, self._lagging, self._notices, "window_waits")
-        sales = sorted({sale_id for sale_id in lagging if sale_id is not None})
+            self._sights.outdate()
+        seen = await self._sights.current()
+        sales = sorted({each.live.partition.sale_id for each in seen if _lags(each)})
         await for_each(sales, self._carry, self._notices, "carrying_waits")
         until_edge = await self._context.ledger.fetchval(QUERIES["seconds_to_next_edge"])
         interval = self._config.interval_seconds
@@ -60,18 +60,15 @@ class Window:
                 action = AuditAction(f"sale_{verb}")
                 await write_audit(connection, action, sale_id, version=intention.version)
 
-    async def _lagging(self, live: LivePartition) -> str | None:
-        """The sale whose partition is not in the intended state."""
-        try:
-            snapshot = await self._context.store.snapshot(live.partition)
-        except Recovering:
-            # Missing keys are a sale half opened only while Redis has never had them.
-            if live.was_loaded:
-                raise
-            return live.partition.sale_id
-        return None if snapshot.state == live.sale_state else live.partition.sale_id
-
     async def _carry(self, sale_id: str) -> None:
         context = self._context
         async with context.ledger.acquire() as connection:
             await carry_state(connection, context.store, sale_id, context.bounds, actor=ACTOR)
+
+
+def _lags(seen: Seen) -> bool:
+    """Whether the partition is not in the intended state."""
+    if seen.sight is None:
+        # Missing keys are a sale half opened only while Redis has never had them.
+        return not seen.live.was_loaded
+    return seen.sight.state != seen.live.sale_state

@@ -12,13 +12,13 @@ FROM (SELECT reconciliation_id AS id, waited_at < now() - make_interval(secs => 
 WHERE reconciliation_id = id AND status = 'running' AND (abandoned OR requested_by <> 'by hand')
 
 -- name: plan_reconciliations
--- Requests a comparison of each live sale that has had none for an interval; of a closed sale, for ten
--- intervals. A sale whose comparisons fail keeps the others waiting each time: every failure among its
+-- Requests a comparison of each of the sales $2 that is live and has had none for an interval; of a closed
+-- sale, for ten intervals. A sale whose comparisons fail keeps the others waiting each time: every failure among its
 -- last three doubles the interval.
 WITH due AS MATERIALIZED (
     SELECT s.sale_id, CASE s.state WHEN 'closed' THEN 10 ELSE 1 END * make_interval(secs => $1::float8)
         AS every
-    FROM sales s
+    FROM unnest($2::text[]) AS asked (sale_id) JOIN sales s USING (sale_id)
     WHERE s.state IN ('open', 'paused', 'closed')
         AND NOT EXISTS (
             SELECT FROM reconciliations r

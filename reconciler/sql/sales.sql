@@ -1,14 +1,14 @@
 -- Which sales and partitions there are, and what their windows ask for.
 
 -- name: live_partitions
--- Every partition whose sale Redis serves, with its watermark. Each sale's partitions are looked up alone:
--- a join would read the watermarks of all sales there ever were.
+-- Every partition whose sale Redis serves, or those of the sale $1, with its watermark. Each sale's partitions
+-- are looked up alone: a join would read the watermarks of all sales there ever were.
 SELECT w.sale_id, w.partition, s.state, w.epoch, w.sequence,
     w.alive_at > 0 OR (w.epoch, w.sequence) <> (1, 0) AS was_loaded
 FROM sales s CROSS JOIN LATERAL (
     SELECT * FROM watermarks WHERE sale_id = s.sale_id OFFSET 0
 ) w
-WHERE s.state IN ('open', 'paused', 'closed')
+WHERE s.state IN ('open', 'paused', 'closed') AND ($1::text IS NULL OR s.sale_id = $1)
 ORDER BY w.sale_id, w.partition
 
 -- name: due_sales

@@ -94,7 +94,7 @@ class Settlement:
                 raise Problem("invalid_state", "Units are still held.", reason="held", held=held)
             if snapshot.state != SaleState.CLOSED:
                 raise Problem("invalid_state", "A partition is not closed yet.", reason="state")
-            positions[partition.number] = Position(snapshot.epoch, snapshot.sequence)
+            positions[partition.number] = snapshot.position
         return positions
 
     async def _check_ledger(

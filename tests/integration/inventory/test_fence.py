@@ -129,7 +129,7 @@ async def test_another_store_learns_the_new_epoch_by_itself(
         await reserve(other, partition, "ada")
         await restart(own_server, store, partition)
         snapshot = await store.snapshot(partition)
-        closed = Position(snapshot.epoch, snapshot.sequence)
+        closed = snapshot.position
         await store.recover(partition, NEXT_EPOCH, closed, 0)
 
         async def works() -> bool:

@@ -26,9 +26,9 @@ from gateway.inventory.types import Snapshot
 from gateway.relay.service import run as run_relay
 from lua.loader import load_scripts
 from order_writer.service import run as run_order_writer
-from reconciler.by_hand import run_once
+from reconciler.by_hand import recover_of, run_once
 from reconciler.context import open_context
-from reconciler.duties.recover import Recover, RecoverConfig
+from reconciler.duties.recover import Recover
 from reconciler.rebuilding.log_end import require_log_applied
 from reconciler.rebuilding.rebuild import Rebuild, rebuild
 from reconciler.service import run as run_reconciler
@@ -353,7 +353,7 @@ async def test_a_redis_that_could_not_be_asked_is_no_reason_to_rebuild(
     async with open_context(own) as context:
         # Its scripts have no connection, while all others serve buyers well.
         cut_off = replace(context, store=ReservationStore(ScriptPool(own.redis, load_scripts())))
-        report = await Recover(cut_off, RecoverConfig()).recover_sale(partition.sale_id)
+        report = await recover_of(cut_off).recover_sale(partition.sale_id)
     assert report == [(partition, "stays closed: no connection to Redis")]
     assert await ledger.fetchval("SELECT count(*) FROM closed_epochs") == 0
     assert (await reserve(store, partition, "after")).outcome == "accepted"

@@ -17,11 +17,11 @@ from gateway.inventory.keys import PartitionId
 from gateway.inventory.store import RepairReply
 from gateway.inventory.types import AskedLines, RepairRequest
 from order_writer.service import run as run_order_writer
+from reconciler.by_hand import reconcile_of
 from reconciler.comparing.compare import CompareConfig, compare_partition
 from reconciler.comparing.differences import Difference
 from reconciler.comparing.reading import ADMISSION, GIVEN_BACK, UNPAID, UNPAID_WINDOW
 from reconciler.context import Context, open_context
-from reconciler.duties.reconcile import Reconcile
 from reconciler.rebuilding.repair import Repair, RepairOrder
 from reconciler.service import run as run_reconciler
 from tests.support.sales.judged_sale import SHIRT, JudgedSale, admitted
@@ -502,7 +502,7 @@ async def test_a_repair_that_was_cut_short_goes_on(
         "repaired) VALUES ($1, 1, 0, 'counter', true), ($1, 2, 0, 'hold_leaked', false)",
         identifier,
     )
-    await Reconcile(context, CONFIG).run_once()
+    await reconcile_of(context, CONFIG).run_once()
     row = await judged_sale.ledger.fetchrow(
         "SELECT * FROM reconciliations WHERE reconciliation_id = $1", identifier
     )

@@ -8,13 +8,14 @@ import pytest
 import pytest_asyncio
 
 from config.settings import Settings
+from reconciler.by_hand import reconcile_of
 from reconciler.comparing import compare
 from reconciler.comparing.compare import CompareConfig
 from reconciler.comparing.paging import Scope
 from reconciler.comparing.whole import Suspects, suspects_of_partition
 from reconciler.context import Context, open_context
 from reconciler.duties import progress, reconcile
-from reconciler.duties.reconcile import BY_HAND, PERIODIC, Reconcile
+from reconciler.duties.reconcile import BY_HAND, PERIODIC
 from tests.support.sales.judged_sale import JudgedSale
 from tests.support.servers import unique
 from tests.support.waiting import wait_until
@@ -69,7 +70,7 @@ async def test_a_run_that_nobody_waits_for_is_not_repeated(
     ]
     awaited = await begun(judged_sale, "ops")
     by_hand = await begun(judged_sale, BY_HAND)
-    await Reconcile(context, CONFIG).run_once()
+    await reconcile_of(context, CONFIG).run_once()
     assert [await outcome(judged_sale, each) for each in left] == [("failed", "abandoned")] * 3
     assert await outcome(judged_sale, awaited) == ("done", None)
     assert await outcome(judged_sale, by_hand) == ("running", None)
@@ -80,7 +81,7 @@ async def test_a_request_waits_for_its_first_run_however_long(
 ) -> None:
     """Only repeats need somebody who waits: a result may be looked up later."""
     asked = await begun(judged_sale, "ops", status="requested", waited_seconds=3600)
-    await Reconcile(context, CONFIG).run_once()
+    await reconcile_of(context, CONFIG).run_once()
     assert await outcome(judged_sale, asked) == ("done", None)
 
 
@@ -97,7 +98,7 @@ async def test_a_run_that_takes_too_long_has_failed(
     monkeypatch.setattr(reconcile, "RUN_SECONDS", 0.1)
     monkeypatch.setattr(reconcile, "compare_partition", never)
     asked = await begun(judged_sale, "ops", status="requested")
-    duty = Reconcile(context, CONFIG)
+    duty = reconcile_of(context, CONFIG)
     await duty.run_once()
     await duty.run_once()
     assert await outcome(judged_sale, asked) == ("failed", "timed_out")
@@ -113,7 +114,7 @@ async def test_a_defect_is_not_run_into_again(
     monkeypatch.setattr(reconcile, "compare_partition", defect)
     asked = await begun(judged_sale, "ops", status="requested")
     with pytest.raises(ZeroDivisionError):
-        await Reconcile(context, CONFIG).run_once()
+        await reconcile_of(context, CONFIG).run_once()
     assert await outcome(judged_sale, asked) == ("failed", "internal")
 
 
@@ -140,7 +141,7 @@ async def test_a_run_says_how_far_it_is(
 
     monkeypatch.setattr(progress, "PROGRESS_SECONDS", 0.01)
     monkeypatch.setattr(compare, "suspects_of_partition", once_shown)
-    await Reconcile(context, CONFIG).run_once()
+    await reconcile_of(context, CONFIG).run_once()
     assert shown == sorted(shown)
     assert len(set(shown)) > 2
     row = await row_of(judged_sale, asked)
@@ -155,7 +156,7 @@ async def test_a_run_by_hand_keeps_itself_awaited(
 
     monkeypatch.setattr(progress, "PROGRESS_SECONDS", 0.01)
     monkeypatch.setattr(reconcile, "compare_partition", never)
-    task = asyncio.create_task(Reconcile(context, CONFIG).run_by_hand(judged_sale.sale_id))
+    task = asyncio.create_task(reconcile_of(context, CONFIG).run_by_hand(judged_sale.sale_id))
 
     async def moved() -> bool:
         return bool(

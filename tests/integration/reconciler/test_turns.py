@@ -42,7 +42,7 @@ async def add(ledger: asyncpg.Connection, sale_id: str, status: str, age_seconds
 
 async def planned(ledger: asyncpg.Connection) -> set[str]:
     """The sales that are to be compared by now; none stays requested."""
-    await ledger.execute(QUERIES["plan_reconciliations"], INTERVAL_SECONDS)
+    await ledger.execute(QUERIES["plan_reconciliations"], INTERVAL_SECONDS, ["sick", "well"])
     rows = await ledger.fetch(
         "DELETE FROM reconciliations WHERE status = 'requested' RETURNING sale_id"
     )

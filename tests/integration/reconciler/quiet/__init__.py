@@ -1,0 +1,1 @@
+"""What quiet sales cost the reconciler, and how soon it notices what goes wrong in them."""
