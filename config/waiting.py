@@ -46,6 +46,33 @@ class Backoff:
         return await happened_within(stop, self.next_seconds())
 
 
+class Spaced:
+    """Calls `call` at once, and then at most once in `gap_seconds`.
+
+    What comes meanwhile is one call at the end of the gap; none is lost.
+    """
+
+    def __init__(self, call: Callable[[], object], gap_seconds: float) -> None:
+        self._call = call
+        self._gap_seconds = gap_seconds
+        self._open_at = 0.0
+        self._planned: asyncio.TimerHandle | None = None
+
+    def __call__(self) -> None:
+        """Something happened. To be called in the event loop."""
+        loop = asyncio.get_running_loop()
+        if self._planned is None:
+            if loop.time() >= self._open_at:
+                self._now()
+            else:
+                self._planned = loop.call_at(self._open_at, self._now)
+
+    def _now(self) -> None:
+        self._planned = None
+        self._open_at = asyncio.get_running_loop().time() + self._gap_seconds
+        self._call()
+
+
 async def happened_within(event: asyncio.Event, seconds: float) -> bool:
     """Wait for `event`, at most `seconds`; whether it is set."""
     try:

@@ -39,6 +39,8 @@ from order_writer.writing.watch import Watch
 from order_writer.writing.writer import Writer
 
 COMPARE_INTERVAL_SECONDS = 1.0
+# The first of many changed sales is followed at once, the others together.
+REFRESH_GAP_SECONDS = 0.2
 FETCH_WAIT_SECONDS = 0.25
 CLOSE_TIMEOUT_SECONDS = 3.0
 POOL_CONNECTIONS = 3  # one writes, one listens, one publishes dead letters
@@ -68,6 +70,7 @@ class Service:
         self._stop = stop
         self._log_away = fault_backoff()
         self._next_compare = 0.0
+        self._next_refresh = 0.0
 
     async def run(self) -> None:
         """Work until the process is to stop."""
@@ -117,7 +120,8 @@ class Service:
         """Whatever is due beside the log. After a fault the next round tries again."""
         listener = self._listener
         try:
-            if listener.sales_changed.is_set():
+            if listener.sales_changed.is_set() and time.monotonic() >= self._next_refresh:
+                self._next_refresh = time.monotonic() + REFRESH_GAP_SECONDS
                 listener.sales_changed.clear()
                 await self._watch.refresh()
             if time.monotonic() >= self._next_compare:

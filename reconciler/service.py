@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import structlog
 
 from config.settings import Settings
-from config.waiting import cancelled
+from config.waiting import Spaced, cancelled
 from gateway.inventory.redis.outbox import create_reader
 from gateway.process.scrape import scraped
 from reconciler.comparing.balanced import Balanced
@@ -21,12 +21,15 @@ from reconciler.duties.retire import Retire, RetireConfig
 from reconciler.duties.sights import Sights
 from reconciler.duties.trim import Trim, TrimConfig
 from reconciler.duties.window import Window, WindowConfig
-from reconciler.keeping.leadership import Leadership
+from reconciler.keeping.leadership import SALES_CHANNEL, Leadership
 from reconciler.keeping.metrics import ReconcilerMetrics
 from reconciler.keeping.periodic import Duty, Keeper
 
 # A duty that still runs this long after the stop is cancelled: every duty is repeatable.
 STOP_SECONDS = 3.0
+# The first of many changed sales is seen to at once, the others together: a turn of all duties for
+# each of a thousand sales that are opened would take as long as the opening.
+SALES_GAP_SECONDS = 0.25
 # A lead that cannot be given up in this time ends by itself soon after.
 GIVE_UP_SECONDS = 1.0
 
@@ -92,12 +95,20 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         keepers: list[Keeper] = []
         metrics = ReconcilerMetrics()
 
-        def wake_all(_channel: str) -> None:
+        def wake_all() -> None:
             sights.outdate()
             for keeper in keepers:
                 keeper.wake()
 
-        leadership = Leadership(settings.postgres, ask_redis, wake_all)
+        sales_changed = Spaced(wake_all, SALES_GAP_SECONDS)
+
+        def noticed(channel: str) -> None:
+            if channel == SALES_CHANNEL:
+                sales_changed()
+            else:
+                wake_all()
+
+        leadership = Leadership(settings.postgres, ask_redis, noticed)
         metrics.active.set_function(leads := lambda: leadership.leads)
         metrics.lease_seconds.set_function(lambda: leadership.left_seconds)
         keepers += [

@@ -28,7 +28,8 @@ from gateway.process.postgres import LEDGER_FAULTS
 from reconciler.context import QUERIES
 from reconciler.keeping.notices import Notices
 
-CHANNELS = ("dropgate_sales", "dropgate_reconciler")
+SALES_CHANNEL = "dropgate_sales"
+CHANNELS = (SALES_CHANNEL, "dropgate_reconciler")
 LEASE_SECONDS = 4.0
 MARGIN_SECONDS = 0.5
 RENEW_SECONDS = 1.0

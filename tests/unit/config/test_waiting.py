@@ -2,7 +2,8 @@ import asyncio
 
 import pytest
 
-from config.waiting import Backoff, happened_within, poll_until
+from config.waiting import Backoff, Spaced, happened_within, poll_until
+from tests.support.waiting import wait_until
 
 
 def test_pauses_double_up_to_the_most_and_begin_anew_after_a_success() -> None:
@@ -56,3 +57,22 @@ async def test_what_the_condition_raises_is_raised() -> None:
 
     with pytest.raises(ConnectionError):
         await poll_until(fails, 1.0, first_seconds=0.001)
+
+
+async def test_of_many_calls_the_first_is_made_at_once_and_the_others_together() -> None:
+    calls = 0
+
+    def call() -> None:
+        nonlocal calls
+        calls += 1
+
+    spaced = Spaced(call, 0.05)
+    for _ in range(10):
+        spaced()
+    assert calls == 1
+    await wait_until(lambda: calls == 2)
+    far = Spaced(call, 3600.0)
+    for _ in range(10):
+        far()
+        await asyncio.sleep(0)
+    assert calls == 3
