@@ -13,6 +13,7 @@ from gateway.process.scrape import scraped
 from reconciler.comparing.balanced import Balanced
 from reconciler.comparing.compare import CompareConfig
 from reconciler.context import Context, open_context
+from reconciler.duties.blocks import Blocks
 from reconciler.duties.directory import Directory
 from reconciler.duties.expire import Expire, ExpireConfig
 from reconciler.duties.reconcile import Reconcile
@@ -65,6 +66,7 @@ def make_duties(
             ),
         ),
         Window(context, sights, WindowConfig()),
+        Blocks(context.ledger),
         Retire(context, RetireConfig()),
         Recover(context, sights, balanced, RecoverConfig()),
         Reconcile(context, sights, balanced, compare),

@@ -42,3 +42,6 @@ FROM watermarks WHERE sale_id = $1 ORDER BY partition
 -- name: note_loaded
 -- Notes that Redis has the partition; if the partition is missing later, it was lost.
 UPDATE watermarks SET alive_at = greatest(alive_at, $3) WHERE sale_id = $1 AND partition = $2
+
+-- name: commit_without_disk
+SET LOCAL synchronous_commit = off

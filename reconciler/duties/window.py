@@ -1,9 +1,11 @@
 """Duty: sales open and close at their times; a change of state that a crash cut short is finished.
 
 The ledger holds the intended state; a partition in another state, or unknown to Redis, is made to
-follow.
+follow: at once where this duty has written that state, else when the gateway that wrote it has had
+its time. Two that open one sale together only hold up each other.
 """
 
+import time
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -18,14 +20,17 @@ from reconciler.keeping.periodic import for_each
 
 @dataclass(frozen=True, slots=True)
 class WindowConfig:
-    """`interval_seconds`: longest pause between looks; edges of windows are met more closely."""
+    """`interval_seconds`: longest pause between looks; edges of windows are met more closely.
+    `patience_seconds`: how long a gateway may take to carry a state that it wrote.
+    """
 
     interval_seconds: float = 1.0
+    patience_seconds: float = 1.0
 
     def __post_init__(self) -> None:
         """Raise ValueError for a pause that is not positive."""
-        if self.interval_seconds <= 0:
-            raise ValueError("window interval must be positive")
+        if self.interval_seconds <= 0 or self.patience_seconds < 0:
+            raise ValueError("window: interval_seconds > 0, patience_seconds >= 0")
 
 
 class Window:
@@ -40,6 +45,7 @@ class Window:
         self._sights = sights
         self._config = config
         self._notices = Notices()
+        self._lagging: dict[str, float] = {}  # by sale: until when it is left to the gateway
 
     async def run_once(self) -> float:
         """Edges of windows first, then partitions that do not follow."""
@@ -48,7 +54,11 @@ class Window:
             self._sights.outdate()
         seen = await self._sights.current()
         sales = sorted({each.live.partition.sale_id for each in seen if _lags(each)})
-        await for_each(sales, self._carry, self._notices, "carrying_waits")
+        now = time.monotonic()
+        patient = now + self._config.patience_seconds
+        self._lagging = {sale_id: self._lagging.get(sale_id, patient) for sale_id in sales}
+        due = [sale_id for sale_id, until in self._lagging.items() if until <= now]
+        await for_each(due, self._carry, self._notices, "carrying_waits")
         until_edge = await self._context.ledger.fetchval(QUERIES["seconds_to_next_edge"])
         interval = self._config.interval_seconds
         return interval if until_edge is None else min(interval, max(0.0, until_edge))
@@ -59,6 +69,7 @@ class Window:
             if intention.outcome == "changed":
                 action = AuditAction(f"sale_{verb}")
                 await write_audit(connection, action, sale_id, version=intention.version)
+        self._lagging[sale_id] = 0.0
 
     async def _carry(self, sale_id: str) -> None:
         context = self._context

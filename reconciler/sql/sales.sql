@@ -27,3 +27,14 @@ WHERE state IN ('scheduled', 'open', 'paused') AND edge > now()
 
 -- name: write_audit
 INSERT INTO audit_log (sale_id, actor, action, detail) VALUES ($1, $2, $3, $4::jsonb)
+
+-- name: add_next_block
+-- Makes the block after the newest where the newest is half full and the next is not there: by the last
+-- number given to a sale, without a look at the sales.
+SELECT add_block(newest.block + 1)
+FROM (
+    SELECT (number / 1000)::integer AS block, number % 1000 AS sales
+    FROM pg_sequence_last_value(pg_get_serial_sequence('sales', 'ledger_number')) AS number
+) newest
+WHERE newest.sales >= 500
+    AND to_regclass(format('order_lines_block_%s', newest.block + 1)) IS NULL

@@ -134,6 +134,7 @@ def entries(sale: str, ids: list[str]) -> dict[str, dict[str, Entry]]:
         "repair_records": ((ids,), 0),
         "live_partitions": ((None,), 0),
         "due_sales": ((), 0),
+        "add_next_block": ((), 0),
         "seconds_to_next_edge": ((), SALES // LIVE_ONE_IN),
         "settled_with_keys": ((3600.0,), 0),
     }
