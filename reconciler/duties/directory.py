@@ -37,15 +37,15 @@ async def read_partitions(
     ledger: asyncpg.Pool, sale_id: str | None = None
 ) -> tuple[LivePartition, ...]:
     """All live partitions, or those of one sale, as the ledger has them now."""
-    rows = await ledger.fetch(QUERIES["live_partitions"], sale_id)
-    return tuple(
-        LivePartition(
-            PartitionId(row["sale_id"], row["partition"]),
-            SaleState(row["state"]),
-            Position(row["epoch"], row["sequence"]),
-            row["was_loaded"],
-        )
-        for row in rows
+    return tuple(map(_live, await ledger.fetch(QUERIES["live_partitions"], sale_id)))
+
+
+def _live(row: asyncpg.Record) -> LivePartition:
+    return LivePartition(
+        PartitionId(row["sale_id"], row["partition"]),
+        SaleState(row["state"]),
+        Position(row["epoch"], row["sequence"]),
+        row["was_loaded"],
     )
 
 
@@ -63,6 +63,8 @@ class Directory:
     def __init__(self, ledger: asyncpg.Pool) -> None:
         self._ledger = ledger
         self._shared = Shared(self._read, SHARED_SECONDS)
+        # Rows that have not changed keep what was made of them: most do, at every reading.
+        self._made: dict[asyncpg.Record, LivePartition] = {}
         self.partitions: tuple[LivePartition, ...] = ()
 
     async def run_once(self) -> float:
@@ -83,5 +85,9 @@ class Directory:
         self._shared.outdate()
 
     async def _read(self) -> tuple[LivePartition, ...]:
-        self.partitions = await read_partitions(self._ledger)
+        rows = await self._ledger.fetch(QUERIES["live_partitions"], None)
+        made = self._made
+        self._made = {row: made.get(row) or _live(row) for row in rows}
+        if self._made.keys() != made.keys():
+            self.partitions = tuple(self._made.values())
         return self.partitions

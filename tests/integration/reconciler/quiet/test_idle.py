@@ -220,6 +220,23 @@ async def test_the_partitions_are_read_once_for_all_duties_and_again_after_a_cha
     assert (reads.calls, looks.calls) == (2, 2)
 
 
+async def test_of_a_partition_that_has_not_changed_nothing_is_made_anew(
+    context: Context, judged_sale: JudgedSale
+) -> None:
+    await open_others(judged_sale)
+    directory = Directory(context.ledger)
+    await directory.run_once()
+    before = directory.partitions
+    await directory.run_once()
+    assert directory.partitions is before
+    await judged_sale.reserve("newcomer", 1, 0, 1)
+    await judged_sale.apply()
+    await directory.run_once()
+    after = {each.partition: each for each in directory.partitions}
+    assert [after[each.partition] is each for each in before].count(False) == 1
+    assert directory.partitions == await read_partitions(context.ledger)
+
+
 async def test_the_partitions_of_one_sale_are_read_alone(
     context: Context, judged_sale: JudgedSale
 ) -> None:
