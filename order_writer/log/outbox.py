@@ -58,20 +58,42 @@ class Outbox:
         return found[0] if found else None
 
     async def ends(self, marks: Sequence[Watermark]) -> list[End]:
-        """For each watermark, what its outbox has."""
+        """For each watermark, what its outbox has.
+
+        Where nothing is beyond the watermark, the last event is the event at the watermark. Only of
+        the other outboxes is more read, and all of it again: what is compared comes from one run of
+        the server.
+        """
+        ends = await self._ends(marks, with_copies=False)
+        moving = [
+            index
+            for index, (mark, end) in enumerate(zip(marks, ends, strict=True))
+            if end.copy is None or end.copy.position != mark.position
+        ]
+        if moving:
+            read = await self._ends([marks[index] for index in moving], with_copies=True)
+            for index, end in zip(moving, read, strict=True):
+                ends[index] = end
+        return ends
+
+    async def _ends(self, marks: Sequence[Watermark], *, with_copies: bool) -> list[End]:
+        """The ends, with the last event in place of the copy where `with_copies` is false."""
         pipeline = self._client.pipeline(transaction=False)
         pipeline.info("server")
         for mark in marks:
             key, identifier = outbox_key(mark.partition), stream_id(mark.position)
             pipeline.hget(partition_keys(mark.partition)[0], "run_id")
-            pipeline.xrange(key, identifier, identifier)
             pipeline.xrevrange(key, count=1)
+            if with_copies:
+                pipeline.xrange(key, identifier, identifier)
         server, *answers = map(_found, await pipeline.execute(raise_on_error=False))
         trusted = server["run_id"].encode()
+        each = len(answers) // len(marks) if marks else 0
         ends = []
         for index, mark in enumerate(marks):
-            run_id, same, last = answers[3 * index : 3 * index + 3]
-            copies, tails = entries_of(mark.partition, same), entries_of(mark.partition, last)
+            run_id, last, *same = answers[each * index : each * (index + 1)]
+            tails = entries_of(mark.partition, last)
+            copies = entries_of(mark.partition, same[0]) if same else tails
             copy, tail = copies[0] if copies else None, tails[0].position if tails else None
             ends.append(End(copy, tail, run_id == trusted))
         return ends

@@ -29,6 +29,8 @@ class Watch:
 
     writer: Writer
     _since: dict[PartitionId, tuple[Position, float]] = field(default_factory=dict)
+    # The tails that the ledger has.
+    _recorded: dict[PartitionId, Position] = field(default_factory=dict)
 
     async def refresh(self) -> list[Watermark]:
         """Read all watermarks, set the gauges, and let the log follow the partitions that run."""
@@ -45,6 +47,10 @@ class Watch:
             )
             for row in rows
         ]
+        self._recorded = {
+            mark.partition: Position(row["tail_epoch"], row["tail_sequence"])
+            for mark, row in zip(marks, rows, strict=True)
+        }
         running = [mark for mark in marks if mark.stopped_reason is None]
         self.writer.log.follow(running)
         metrics = self.writer.metrics
@@ -120,7 +126,7 @@ class Watch:
         rows = [
             (mark.partition.sale_id, mark.partition.number, tail.epoch, tail.sequence)
             for mark, tail in tails
-            if tail is not None
+            if tail is not None and tail != self._recorded.get(mark.partition)
         ]
         if rows:
             async with self.writer.pool.acquire() as connection:

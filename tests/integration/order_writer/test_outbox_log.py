@@ -7,9 +7,10 @@ import redis.asyncio
 
 from config.settings import Settings
 from gateway.inventory.events import Position
-from gateway.inventory.keys import PartitionId, outbox_key
+from gateway.inventory.keys import PartitionId, outbox_key, partition_keys
 from gateway.inventory.redis.outbox import EVENT_FIELD, create_reader
 from order_writer.log.event_log import LogEntry, Watermark
+from order_writer.log.outbox import Outbox
 from order_writer.log.outbox_log import OutboxLog
 
 PARTITIONS = tuple(PartitionId(f"sale-{number}", 0) for number in range(4))
@@ -70,3 +71,25 @@ async def test_everything_comes_once_and_in_order(
         entries += batch
     for partition, length in zip(PARTITIONS, lengths, strict=True):
         assert _numbers(entries, partition) == list(range(1, length + 1))
+
+
+async def test_only_of_outboxes_that_go_on_is_more_read_than_the_end(
+    redis_client: redis.asyncio.Redis,
+) -> None:
+    """At its end, beyond it, ahead of an outbox that was lost, and without any outbox."""
+    await _put(redis_client, 3, 5, 2)
+    run_id = (await redis_client.info("server"))["run_id"]
+    for partition in PARTITIONS[:3]:
+        await redis_client.hset(partition_keys(partition)[0].decode(), "run_id", run_id)
+    await redis_client.config_resetstat()
+    ends = await Outbox(redis_client).ends(
+        [Watermark(partition, Position(1, 3), ()) for partition in PARTITIONS]
+    )
+    copies = [end.copy and (end.copy.partition, end.copy.position) for end in ends]
+    at = Position(1, 3)
+    assert copies == [(PARTITIONS[0], at), (PARTITIONS[1], at), None, None]
+    assert [end.tail for end in ends] == [at, Position(1, 5), Position(1, 2), None]
+    assert [end.is_trusted for end in ends] == [True, True, True, False]
+    calls = await redis_client.info("commandstats")
+    assert calls["cmdstat_xrange"]["calls"] == 3
+    assert await Outbox(redis_client).ends([]) == []
