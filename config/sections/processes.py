@@ -61,7 +61,9 @@ class ReconcilerSettings(Section):
         1.0, description="seconds between two trims of the outboxes"
     )
     compare_interval_seconds: PositiveFloat = Field(
-        30.0, description="seconds between two comparisons of Redis with the ledger"
+        30.0,
+        description="seconds between two comparisons of Redis with the ledger, for a sale in which "
+        "something happens",
     )
 
 
