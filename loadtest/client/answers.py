@@ -16,8 +16,21 @@ class _Shown(msgspec.Struct, frozen=True):
     reservation_id: str
 
 
+class Order(msgspec.Struct, frozen=True):
+    """An order in a list, as the ledger has it."""
+
+    order_id: str
+    sale_id: str
+    buyer_id: str
+    status: str
+    expires_at: str
+    lines: tuple[Line, ...]
+
+
 class Answer(msgspec.Struct, frozen=True):
-    """A reservation, a problem or a place in the queue; empty where a field is not there."""
+    """A reservation, a list of orders, a problem or a place in the queue; empty where a field is
+    not there.
+    """
 
     code: str = ""
     reservation_id: str = ""
@@ -26,6 +39,8 @@ class Answer(msgspec.Struct, frozen=True):
     state: str = ""
     lines: tuple[Line, ...] = ()
     expires_at: str = ""
+    sku: str = ""
+    orders: tuple[Order, ...] = ()
     ticket: str = ""
     position: int | None = None
     ahead: int | None = None
@@ -37,8 +52,8 @@ class Asked(msgspec.Struct, frozen=True):
     """One request before its answer.
 
     `of` is the id of the reservation that the request is about, `key` the Idempotency-Key of a
-    reserve, `admission` its Admission-Token. `scheduled_at` is when a timetable wanted the request
-    sent; 0 where there was no timetable.
+    reserve, `wanted` its (SKU, quantity) pairs, `admission` its Admission-Token. `scheduled_at` is
+    when a timetable wanted the request sent; 0 where there was no timetable.
     """
 
     call: str
@@ -49,7 +64,16 @@ class Asked(msgspec.Struct, frozen=True):
     of: str = ""
     scheduled_at: float = 0.0
     admission: str = ""
+    wanted: tuple[tuple[str, int], ...] = ()
 
+
+# The state that the reservation of an order has, by the order's status.
+STATE_OF_STATUS = {
+    "PENDING": "held",
+    "CONFIRMED": "confirmed",
+    "CANCELLED": "cancelled",
+    "EXPIRED": "expired",
+}
 
 _answers = msgspec.json.Decoder(Answer)
 
@@ -81,10 +105,28 @@ def remembered(
         owner=answer.buyer_id,
         replayed=replayed,
         retry_after=retry_after,
-        shown=tuple(hold.reservation_id for hold in answer.own_holds),
+        shown=(
+            *(hold.reservation_id for hold in answer.own_holds),
+            *(order.order_id for order in answer.orders),
+        ),
         state=answer.state,
         units=sum(line.quantity for line in answer.lines),
         expires_at=answer.expires_at,
         scheduled_at=asked.scheduled_at,
         admission=asked.admission,
+        wanted=asked.wanted,
+        sku=answer.sku,
+    )
+
+
+def listed(attempt: Attempt, order: Order) -> Attempt:
+    """One order of an answered list as the history keeps it."""
+    return msgspec.structs.replace(
+        attempt,
+        reservation_id=order.order_id,
+        owner=order.buyer_id,
+        shown=(),
+        state=STATE_OF_STATUS[order.status],
+        units=sum(line.quantity for line in order.lines),
+        expires_at=order.expires_at,
     )

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import msgspec
 
-from loadtest.client.answers import Answer, Asked, Line, remembered, understood
+from loadtest.client.answers import Answer, Asked, Line, listed, remembered, understood
 from loadtest.client.history import NO_ANSWER, Attempt, History
 from loadtest.client.http_client import HttpClient, NoAnswerError, Response
 from loadtest.client.target import Target, mint_token
@@ -104,16 +104,12 @@ class Calls:
         return f"Admission-Token: {admission}\r\n" if admission else ""
 
     async def _attempt(
-        self, request: bytes, call: str, caller: str, buyer_id: str, *, key: str = "", of: str = ""
+        self, request: bytes, call: str, caller: str, buyer_id: str, *, of: str
     ) -> Attempt:
-        attempt, _ = await self._ask(request, call, caller, buyer_id, key=key, of=of)
-        return attempt
+        asked = Asked(call, caller, buyer_id, time.time(), of=of)
+        return (await self._ask(request, asked))[0]
 
-    async def _ask(
-        self, request: bytes, call: str, caller: str, buyer_id: str, *, key: str = "", of: str = ""
-    ) -> tuple[Attempt, Answer]:
-        admission = self._admissions.get(buyer_id, "") if call == "reserve" else ""
-        asked = Asked(call, caller, buyer_id, time.time(), key=key, of=of, admission=admission)
+    async def _ask(self, request: bytes, asked: Asked) -> tuple[Attempt, Answer]:
         clock = time.perf_counter()
         response = Response(NO_ANSWER, b"", b"")
         try:
@@ -138,7 +134,7 @@ class Calls:
         headers = f"Queue-Ticket: {ticket}\r\n" if ticket else ""
         path = f"/v1/sales/{self._sale_id}/queue"
         request = self._request(method, path, self._token(buyer_id), headers=headers)
-        attempt, answer = await self._ask(request, call, "buyer", buyer_id)
+        attempt, answer = await self._ask(request, Asked(call, "buyer", buyer_id, time.time()))
         if answer.admission_token:
             self._admissions[buyer_id] = answer.admission_token
         return attempt, answer
@@ -146,7 +142,12 @@ class Calls:
     async def reserve(self, buyer_id: str, key: str, lines: Sequence[Line]) -> Attempt:
         """One try of a buyer."""
         request = self._reserve_request(buyer_id, key, lines)
-        return await self._attempt(request, "reserve", "buyer", buyer_id, key=key)
+        asked = Asked(
+            *("reserve", "buyer", buyer_id, time.time(), key),
+            admission=self._admissions.get(buyer_id, ""),
+            wanted=tuple((line.sku, line.quantity) for line in lines),
+        )
+        return (await self._ask(request, asked))[0]
 
     async def reserve_and_hang_up(self, buyer_id: str, key: str, lines: Sequence[Line]) -> None:
         """One try whose connection is cut before the answer."""
@@ -180,6 +181,15 @@ class Calls:
         path = f"/v1/reservations/{reservation_id}"
         request = self._request("GET", path, self._token(buyer_id))
         return await self._attempt(request, "read", "buyer", buyer_id, of=reservation_id)
+
+    async def orders(self, buyer_id: str) -> Attempt:
+        """A buyer looks at the first page of the own orders; those of this sale are remembered."""
+        request = self._request("GET", "/v1/orders", self._token(buyer_id))
+        attempt, answer = await self._ask(request, Asked("list", "buyer", buyer_id, time.time()))
+        for order in answer.orders:
+            if order.sale_id == self._sale_id:
+                self._history.add(listed(attempt, order))
+        return attempt
 
     async def _operate(self, method: str, path: str, body: bytes = b"") -> Response:
         """Returns 503, try again later, for a call without an answer."""

@@ -39,13 +39,16 @@ CERTAIN_REFUSALS = frozenset(
 class Attempt(msgspec.Struct, frozen=True, gc=False):
     """One HTTP request as its client saw it.
 
-    `call` is reserve, confirm, cancel, read, browse, join, poll or leave; `caller` the scope of its
-    token, or `forger` where the token is not valid. `key` is the Idempotency-Key of a reserve,
-    `reservation_id` the reservation in a reserve's answer, or the reservation a call is about.
+    `call` is reserve, confirm, cancel, extend, read, list, browse, join, poll or leave; `caller`
+    the scope of its token, or `forger` where the token is not valid. `key` is the Idempotency-Key
+    of a reserve, `wanted` its (SKU, quantity) pairs (empty: not recorded), `reservation_id` the
+    reservation in a reserve's answer, or the reservation a call is about. A list of orders is one
+    attempt that has the ids of all its orders in `shown`, and one attempt for each order.
     `owner` is the buyer the answer names, `shown` are other reservations in the answer. `state`,
-    `units` and `expires_at` are those of the reservation in the answer. `admission` is the
-    Admission-Token that was sent. `started_at` is Unix time, as is `scheduled_at`: when a timetable
-    wanted the request sent (0: no timetable), so that waiting for a slow server counts.
+    `units` and `expires_at` are those of the reservation in the answer, `sku` is the item that a
+    refusal names. `admission` is the Admission-Token that was sent. `started_at` is Unix time, as
+    is `scheduled_at`: when a timetable wanted the request sent (0: no timetable), so that waiting
+    for a slow server counts.
     """
 
     call: str
@@ -66,6 +69,13 @@ class Attempt(msgspec.Struct, frozen=True, gc=False):
     expires_at: str = ""
     admission: str = ""
     scheduled_at: float = 0.0
+    wanted: tuple[tuple[str, int], ...] = ()
+    sku: str = ""
+
+    @property
+    def ended_at(self) -> float:
+        """When the answer was there, or the connection had ended (Unix time)."""
+        return self.started_at + self.seconds
 
     @property
     def accepted(self) -> bool:

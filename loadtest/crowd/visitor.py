@@ -55,11 +55,19 @@ class Visitor:
         """A token of this visitor, or of the named buyer."""
         return mint_token(self.run.target.auth_secret, "buyer", buyer_id or self.buyer_id)
 
-    def _asked(self, call: str, caller: str = "buyer", key: str = "", of: str = "") -> Asked:
+    def _asked(
+        self,
+        call: str,
+        caller: str = "buyer",
+        key: str = "",
+        of: str = "",
+        wanted: tuple[tuple[str, int], ...] = (),
+    ) -> Asked:
         """The first request of a visit with a timetable has waited since it was due."""
         asked = Asked(
             *(call, caller, self.buyer_id, time.time(), key, of, self._due),
             admission=self.admission if call == "reserve" else "",
+            wanted=wanted,
         )
         self._due = 0.0
         return asked
@@ -122,7 +130,8 @@ class Visitor:
 
     def reserve(self, key: str, quantity: int = 1, token: str = "") -> Attempt:
         """One try for this visitor's SKU; a call with a given `token` is a forger's."""
-        asked = self._asked("reserve", "forger" if token else "buyer", key)
+        wanted = ((self.sku, quantity),)
+        asked = self._asked("reserve", "forger" if token else "buyer", key, wanted=wanted)
         path = f"/v1/sales/{self.run.sale_id}/reservations"
         body = {"lines": [{"sku": self.sku, "quantity": quantity}]}
         return self.send(asked, "POST", path, token or self.token(), body)[0]

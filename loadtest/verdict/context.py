@@ -7,6 +7,7 @@ from hashlib import blake2b
 
 from loadtest.client.history import History
 from loadtest.verdict.ledger import Ledger, Sale, Watermark
+from loadtest.verdict.log.order import LogOrder, Step
 from loadtest.verdict.partition_view import PartitionView
 
 
@@ -43,7 +44,9 @@ def expected_reservation_id(sale: Sale, buyer_id: str, idempotency_key: str) -> 
 
 @dataclass(frozen=True)
 class Context:
-    """The evidence. `partitions` is empty for a settled sale, which Redis has forgotten."""
+    """The evidence. `partitions` is empty for a settled sale, which Redis has forgotten; `steps`
+    and `epochs` are those of the log, read where there is a history.
+    """
 
     sale: Sale
     ledger: Ledger
@@ -51,6 +54,8 @@ class Context:
     partitions: tuple[PartitionView, ...]
     drain: Drain
     history: History | None
+    steps: tuple[Step, ...] = ()
+    epochs: tuple[int, ...] = ()
 
     @cached_property
     def requested(self) -> dict[tuple[str, str], str]:
@@ -61,3 +66,12 @@ class Context:
             pair: expected_reservation_id(self.sale, *pair)
             for pair in {(a.buyer_id, a.key) for a in self.history.of("reserve") if a.key}
         }
+
+    @cached_property
+    def order(self) -> LogOrder | None:
+        """The order of the log as the clients know it, where it can be judged: with a history, in a
+        sale of one partition, once all events have arrived.
+        """
+        if self.history is None or not self.drain.done or self.sale.partitions != 1:
+            return None
+        return LogOrder(self.steps, self.epochs, self.history, self.requested)

@@ -11,6 +11,7 @@ import msgspec
 from asyncpg import Record
 
 from config.queries import Queries
+from loadtest.verdict.log.order import Step
 from loadtest.verdict.partition_view import Position
 
 STATEMENT_TIMEOUT_SECONDS = 120.0
@@ -142,3 +143,14 @@ class Ledger:
             )
             for row in await self.rows("watermarks")
         }
+
+    async def steps(self) -> tuple[Step, ...]:
+        """The events of reservations, in the order of the log; after `prepare`."""
+        return tuple(
+            Step((row["epoch"], row["sequence"]), row["type"], row["reservation_id"])
+            for row in await self.rows("reservation_steps")
+        )
+
+    async def epochs(self) -> tuple[int, ...]:
+        """The epochs that the log has events of."""
+        return tuple(row["epoch"] for row in await self.rows("epochs"))

@@ -84,6 +84,34 @@ SELECT partition, epoch, sequence, type, payload ->> 'reservation_id', payload -
 FROM clocked
 WHERE type IN ('reserve', 'confirm', 'cancel', 'expire', 'extend', 'return_units');
 
+-- name: reservation_steps
+SELECT epoch, sequence, type, reservation_id FROM steps ORDER BY epoch, sequence;
+
+-- name: epochs
+SELECT DISTINCT epoch FROM ledger_events WHERE sale_id = $1 ORDER BY epoch;
+
+-- name: stock_moves
+-- What each event did to `available`, in the order of the log.
+SELECT epoch, sequence, sku, location, sum(available)::bigint AS available
+FROM moves GROUP BY epoch, sequence, sku, location ORDER BY epoch, sequence;
+
+-- name: buyer_moves
+-- $2: buyers. What each event did to the units they hold or have bought, in the order of the log.
+SELECT m.epoch, m.sequence, m.buyer_id, m.sku, sum(m.held + m.sold)::bigint AS units
+FROM moves m JOIN sale_items i ON i.sale_id = $1 AND i.sku = m.sku
+WHERE m.buyer_id = ANY ($2::text[])
+GROUP BY m.epoch, m.sequence, m.buyer_id, m.sku ORDER BY m.epoch, m.sequence;
+
+-- name: location_floors
+SELECT sku, location, floor FROM stock_accounts WHERE sale_id = $1;
+
+-- name: rare_events
+-- Of a repair the log says what Redis had, not when that began; after a `rebase` deadlines are
+-- earlier than they were answered to be.
+SELECT count(*) FILTER (WHERE type = 'repair') AS repairs,
+       count(*) FILTER (WHERE type = 'rebase') AS rebases
+FROM ledger_events WHERE sale_id = $1;
+
 -- name: counts
 SELECT (SELECT count(*) FROM ledger_events WHERE sale_id = $1) AS events,
        (SELECT count(*) FROM reservations WHERE sale_id = $1) AS reservations,
@@ -282,6 +310,26 @@ FROM (
 WHERE (type IN ('confirm', 'cancel', 'extend') AND clock_ms >= deadline_ms)
    OR (type = 'expire' AND clock_ms < deadline_ms)
    OR (type IN ('confirm', 'cancel', 'extend', 'expire') AND deadline_ms IS NULL)
+LIMIT 1000;
+
+-- name: answered_deadline_violations
+-- $2: ids, $3: `expires_at` in answers about them. Each is a deadline that some event of the
+-- reservation has set, moved by the shifts of later recoveries.
+WITH shifts AS (
+    SELECT DISTINCT sum((payload ->> 'shift_ms')::bigint) OVER (ORDER BY epoch, sequence) AS shift
+    FROM ledger_events WHERE sale_id = $1 AND type IN ('recover', 'rebase')
+    UNION SELECT 0
+), answered AS (
+    SELECT id, expires_at, round(extract(epoch FROM expires_at::timestamptz) * 1000)::bigint AS ms
+    FROM unnest($2::text[], $3::text[]) AS a (id, expires_at)
+), borne_out AS (
+    SELECT DISTINCT s.reservation_id AS id, s.deadline_ms + h.shift AS ms
+    FROM steps s CROSS JOIN shifts h
+)
+SELECT format('%s was answered to end at %s, which no event bears out', a.id, a.expires_at)
+FROM answered a
+LEFT JOIN borne_out b ON (b.id, b.ms) = (a.id, a.ms)
+WHERE b.id IS NULL AND EXISTS (SELECT FROM steps s WHERE s.reservation_id = a.id)
 LIMIT 1000;
 
 -- name: gap_violations

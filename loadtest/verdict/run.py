@@ -168,6 +168,8 @@ async def _judge(
             partitions=views or (),
             drain=Drain(now - began, remaining),
             history=history,
+            steps=await ledger.steps() if history else (),
+            epochs=await ledger.epochs() if history else (),
         )
         return tuple([await checker(context) for checker in CHECKERS])
 

@@ -4,9 +4,9 @@ import time
 from datetime import datetime
 
 from loadtest.client.history import Attempt
+from loadtest.verdict.answers.rules import history_violations
 from loadtest.verdict.finding import Outcome
 from tests.chaos.faults.damage import lose_key, retype_key, truncate_redis
-from tests.chaos.rig.history_checks import history_violations
 from tests.chaos.rig.trial import LIMIT, UNIT, trial
 from tests.support.insisting import insist
 from tests.support.up import Up

@@ -53,8 +53,11 @@ ROOMS_OF_LOADTEST: dict[str, tuple[str, ...]] = {
     "client": (),
     "figures": _loadtest("client"),
     "verdict": _loadtest("client"),
+    "verdict.answers": _loadtest("client"),
+    "verdict.log": _loadtest("client", "verdict.answers"),
     "verdict.checkers": _loadtest(
-        "client", "verdict.context", "verdict.finding", "verdict.partition_view"
+        *("client", "verdict.answers", "verdict.log", "verdict.refusals"),
+        *("verdict.context", "verdict.finding", "verdict.partition_view"),
     ),
     "lag": _loadtest("figures", "verdict"),
     "report": _loadtest("client", "figures", "verdict"),

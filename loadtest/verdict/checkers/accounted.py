@@ -1,23 +1,17 @@
 """Invariant 2: every accepted reservation is in the ledger exactly once, and no other."""
 
-from loadtest.client.history import History
+from loadtest.verdict.answers.promises import lost_accepts, vanished_orders
+from loadtest.verdict.answers.statements import final_states
 from loadtest.verdict.context import Context
 from loadtest.verdict.finding import Finding, Subject
 
 SUBJECT = Subject(2, "nothing lost, nothing made up")
-_FINAL = {"confirm": "confirmed", "cancel": "cancelled"}
-
-
-def _final_states(history: History) -> dict[str, str]:
-    return {
-        a.reservation_id: _FINAL[a.call]
-        for a in history.attempts
-        if a.accepted and a.call in _FINAL
-    }
 
 
 async def accounted(context: Context) -> Finding:
-    """Rows and events match one to one; with a history, answers and rows match too."""
+    """Rows and events match one to one. With a history, answers and rows match too, whatever call
+    they answer, and no answer says that an accepted reservation is unknown.
+    """
     if not context.drain.done:
         return SUBJECT.not_judged("the pipeline has not drained")
     ledger, history = context.ledger, context.history
@@ -27,15 +21,16 @@ async def accounted(context: Context) -> Finding:
     if history is None:
         return SUBJECT.judge(violations, f"{evidence}, no client history")
     answered = list(history.reservations())
-    states = _final_states(history)
+    states = final_states(history)
     violations += await ledger.violations("lost_reservation_violations", args=[answered])
     violations += await ledger.violations(
         "answered_state_violations", args=[list(states), list(states.values())]
     )
+    violations += lost_accepts(history) + vanished_orders(history)
     if history.complete:
         requested = list(context.requested.values())
         violations += await ledger.violations("unasked_reservation_violations", args=[requested])
-    evidence += f", {len(answered)} answered to clients"
+    evidence += f", {len(answered)} answered to clients, {len(states)} of them as resolved"
     if history.complete:
         # Buyers whose connection broke before the answer, and who did not ask again.
         evidence += f", {stored - len(answered)} accepted unheard"

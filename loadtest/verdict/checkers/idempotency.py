@@ -1,5 +1,6 @@
 """Invariant 3: one effect per (buyer, idempotency key)."""
 
+from loadtest.verdict.answers.promises import forgotten_keys, shared_ids
 from loadtest.verdict.context import Context
 from loadtest.verdict.finding import Finding, Subject
 
@@ -7,7 +8,9 @@ SUBJECT = Subject(3, "one effect per key")
 
 
 def answer_violations(context: Context) -> tuple[list[str], int]:
-    """Answers that do not carry the one id their key leads to; and how many repeats there were."""
+    """Answers that do not carry the one id their key leads to, and refusals of a key that has a
+    reservation; and how many repeats there were.
+    """
     if context.history is None:
         return [], 0
     found, seen, retries = [], set(), 0
@@ -27,6 +30,7 @@ def answer_violations(context: Context) -> tuple[list[str], int]:
         for (buyer, key), count in fresh.items()
         if count > 1
     )
+    found += shared_ids(context.history) + forgotten_keys(context.history)
     return found, retries
 
 

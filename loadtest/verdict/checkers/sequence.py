@@ -30,7 +30,10 @@ async def _outbox_violations(context: Context, view: PartitionView) -> list[str]
 
 
 async def sequence(context: Context) -> Finding:
-    """Check the sequence numbers, then every derived table against a fold of all events."""
+    """Check the sequence numbers, then every derived table against a fold of all events; with a
+    history also the order of the numbers: an event that was answered has a smaller number than
+    every event that was asked for after the answer.
+    """
     violations = await context.ledger.violations(
         "gap_violations",
         "epoch_end_violations",
@@ -43,6 +46,8 @@ async def sequence(context: Context) -> Finding:
     )
     for view in context.partitions:
         violations += await _outbox_violations(context, view)
+    if context.order is not None:
+        violations += context.order.violations()
     events = (await context.ledger.row("counts"))["events"]
     kept = sum(len(view.outbox) for view in context.partitions)
     return SUBJECT.judge(

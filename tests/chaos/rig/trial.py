@@ -27,10 +27,10 @@ from loadtest.client.history import Attempt, History
 from loadtest.client.http_client import HttpClient
 from loadtest.client.target import Target
 from loadtest.drop.buyers import Shares, Stock
+from loadtest.verdict.answers.rules import history_violations
 from loadtest.verdict.finding import Outcome
 from loadtest.verdict.run import AWAY, Verdict, verify
 from tests.chaos.rig.crash_logs import CrashLogs
-from tests.chaos.rig.history_checks import history_violations
 from tests.chaos.rig.load import SHARES, Load
 from tests.chaos.rig.processes import Processes
 from tests.chaos.rig.stage import Stage

@@ -256,11 +256,63 @@ def unserved_buyers(_sale: JudgedSale, history: History) -> None:
     history.unmet_buyers = 3
 
 
+def orders_that_vanish(sale: JudgedSale, history: History) -> None:
+    for second, shown in ((2.0, (sale.id_of("holder"),)), (3.0, ())):
+        listing = {"call": "list", "status": 200, "key": "", "reservation_id": ""}
+        history.add(attempt(sale, started_at=second, shown=shown, **listing))
+
+
+def moving_end(sale: JudgedSale, history: History) -> None:
+    for second in (2, 3):
+        said = {"call": "read", "status": 200, "key": "", "state": "cancelled"}
+        ids = {"buyer_id": "canceller", "reservation_id": sale.id_of("canceller")}
+        end = f"2026-11-21T12:00:0{second}.000Z"
+        history.add(attempt(sale, started_at=float(second), expires_at=end, **ids, **said))
+
+
+def taken_back(sale: JudgedSale, history: History) -> None:
+    for second, state in enumerate(("expired", "held"), start=2):
+        said = {"call": "read", "status": 200, "key": "", "state": state}
+        history.add(attempt(sale, started_at=float(second), **said))
+
+
+def late_first(sale: JudgedSale, history: History) -> None:
+    """The reservation that is first in the log was asked for last."""
+    history.attempts = [
+        msgspec.structs.replace(a, started_at=9.0) if a.buyer_id == "payer" else a
+        for a in history_of(sale).attempts
+    ]
+
+
+def refused(code: str, **changes: object) -> Lie:
+    """A refusal of one shirt, long after everything else."""
+    asked = {"key": "new", "sku": "shirt", "wanted": (("shirt", 1),), "started_at": 9.0}
+    return told(
+        **{"status": 409, "code": code, "reservation_id": "", "owner": "", **asked, **changes}
+    )
+
+
 LIES: tuple[tuple[str, int, str, Lie], ...] = (
     ("an answer without a row", 2, "0 rows and 0 reserve events", lost_answer),
     ("a row nobody asked for", 2, "no client asked for it", nobody_asked),
     ("confirmed, says the answer", 2, "answered as confirmed, the ledger has it as held",
      told(call="confirm", caller="storefront", status=200, key="")),
+    ("expired, says a read", 2, "answered as expired, the ledger has it as held",
+     told(call="read", status=200, key="", state="expired")),
+    ("expired, says a refusal", 2, "answered as expired, the ledger has it as held",
+     told(call="confirm", caller="storefront", status=410, key="", code="hold_expired")),
+    ("confirmed, says a list", 2, "answered as confirmed, the ledger has it as held",
+     told(call="list", status=200, key="", state="confirmed")),
+    ("unknown, says a read", 2, "404", told(call="read", status=404, key="", started_at=9.0)),
+    ("an order less", 2, "no longer in the orders", orders_that_vanish),
+    ("a known key refused", 3, "sold_out after", refused("sold_out", key="key")),
+    ("refused within the limit", 4, "though having 1 at most, limit 4", refused("limit_exceeded")),
+    ("expired, then held", 5, "answered held after expired", taken_back),
+    ("an end nobody set", 5, "which no event bears out",
+     told(call="read", status=200, key="", state="held", expires_at="2026-11-21T12:00:00.000Z")),
+    ("an end that moves", 5, "resolved, and answered to end at", moving_end),
+    ("the first was asked for last", 6, "though it was asked for after", late_first),
+    ("sold out with units left", 8, "could be had all the time", refused("sold_out", buyer_id="x")),
     ("another id for a key", 3, "not ", told(reservation_id="other.0." + "y" * 22, replayed=True)),
     ("fresh twice", 3, "not marked as replays", told()),
     ("units left, buyers without", 8, "units not sold", unserved_buyers),

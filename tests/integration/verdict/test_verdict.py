@@ -7,6 +7,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from config.stack.server import free_port
 from gateway.inventory.events import Position
+from loadtest.client.history import Attempt
 from loadtest.verdict.finding import Outcome
 from loadtest.verdict.ledger import UnknownSaleError
 from loadtest.verdict.run import check_servers, verify
@@ -29,6 +30,27 @@ async def test_with_a_history_nothing_is_left_open(judged_sale: JudgedSale) -> N
     assert verdict.holds, verdict.to_json()
     not_judged = {f.invariant for f in verdict.findings if f.outcome is Outcome.NOT_JUDGED}
     assert not_judged == set()
+
+
+async def test_refusals_that_were_due_hold(judged_sale: JudgedSale) -> None:
+    """The holder has one of four shirts; of five caps one is held, and two lie at each location."""
+    history = history_of(judged_sale)
+    for buyer, code, sku, units in (
+        ("holder", "limit_exceeded", "shirt", 4),
+        ("comer", "sold_out", "cap", 5),
+        ("other", "sold_out", "cap", 3),
+    ):
+        history.add(
+            Attempt(
+                *("reserve", "buyer", buyer, 409, 9.0, 0.1, f"key-{sku}", code),
+                sku=sku,
+                wanted=((sku, units),),
+            )
+        )
+    verdict = await judged_sale.verdict(history)
+    assert verdict.holds, verdict.to_json()
+    assert "1 of 1 answers limit_exceeded judged" in verdict.finding(4).detail
+    assert "2 of 2 answers sold_out judged" in verdict.finding(8).detail
 
 
 async def test_without_a_waiting_room_there_are_no_admissions(judged_sale: JudgedSale) -> None:

@@ -1,0 +1,1 @@
+"""What clients' answers alone can tell: no order of events explains some answers together."""

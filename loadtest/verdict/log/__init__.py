@@ -1,0 +1,1 @@
+"""Answers against the log: where in it they were given, and what stock and limits were there."""
