@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from tests.chaos.faults.aimed import aimed_kill
 from tests.chaos.faults.damage import KEYS, lose_key, retype_key, truncate_redis, truncate_topic
 from tests.chaos.faults.failovers import isolate_primary, lose_primary
 from tests.chaos.rig.trial import Trial, trial
@@ -120,7 +121,7 @@ async def terminate(run: Trial, rng: random.Random) -> str:
 
 
 FAULTS: tuple[Fault, ...] = (
-    *(kill_one, kill_one, kill_several, kill_while_down),
+    *(kill_one, kill_one, kill_several, kill_while_down, aimed_kill, aimed_kill),
     *(freeze, hang_up, flush, damage_key, cut_end_of_redis, cut_end_of_log, terminate),
 )
 

@@ -84,12 +84,17 @@ class Processes:
     @asynccontextmanager
     async def down(self, name: str) -> AsyncIterator[None]:
         """SIGKILL what runs under this name and keep it down during the block."""
-        # The supervisor, which would start it again, is stopped meanwhile.
+        async with self.unsupervised():
+            killed = psutil.Process(self.kill(name))
+            await wait_until(lambda: killed.status() == psutil.STATUS_ZOMBIE, f"{name} is dead")
+            yield
+
+    @asynccontextmanager
+    async def unsupervised(self) -> AsyncIterator[None]:
+        """What dies during the block stays down until its end: the supervisor is stopped."""
         supervisor = self._supervised.process
         supervisor.send_signal(signal.SIGSTOP)
         try:
-            killed = psutil.Process(self.kill(name))
-            await wait_until(lambda: killed.status() == psutil.STATUS_ZOMBIE, f"{name} is dead")
             yield
         finally:
             supervisor.send_signal(signal.SIGCONT)

@@ -23,13 +23,14 @@ from redis.exceptions import ResponseError
 
 from loadtest.client.answers import Line
 from loadtest.client.calls import Calls, UnavailableError
-from loadtest.client.history import Attempt, History
+from loadtest.client.history import Attempt
 from loadtest.client.http_client import HttpClient
 from loadtest.client.target import Target
 from loadtest.drop.buyers import Shares, Stock
 from loadtest.verdict.answers.rules import history_violations
 from loadtest.verdict.finding import Outcome
 from loadtest.verdict.run import AWAY, Verdict, verify
+from tests.chaos.rig.aiming import AimedHistory
 from tests.chaos.rig.crash_logs import CrashLogs
 from tests.chaos.rig.load import SHARES, Load
 from tests.chaos.rig.processes import Processes
@@ -61,7 +62,7 @@ class Trial(Processes):
     units: int
     hold_seconds: int
     calls: Calls
-    history: History
+    history: AimedHistory
     load: Load
     before: dict[str, list[int]]
     crashes: CrashLogs
@@ -215,7 +216,7 @@ async def trial(
     sale_id = unique("chaos")
     crashes = CrashLogs.from_now_on(up.data)
     client = HttpClient(gateway or up.ready.gateway, CONNECTIONS)
-    history = History(complete=True)
+    history = AimedHistory()
     calls = Calls(Target.from_ready_file(up.ready_path), sale_id, client, history)
     stock = Stock(SKU, units, LIMIT)
     spec = msgspec.json.encode(
