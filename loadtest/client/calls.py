@@ -1,6 +1,5 @@
 """The calls of the HTTP contract that the load makes, each remembered in the history."""
 
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -106,11 +105,10 @@ class Calls:
     async def _attempt(
         self, request: bytes, call: str, caller: str, buyer_id: str, *, of: str
     ) -> Attempt:
-        asked = Asked(call, caller, buyer_id, time.time(), of=of)
+        asked = Asked(call, caller, buyer_id, self._history.now(), of=of)
         return (await self._ask(request, asked))[0]
 
     async def _ask(self, request: bytes, asked: Asked) -> tuple[Attempt, Answer]:
-        clock = time.perf_counter()
         response = Response(NO_ANSWER, b"", b"")
         try:
             with suppress(NoAnswerError):
@@ -121,7 +119,7 @@ class Calls:
                 asked,
                 answer,
                 status=response.status,
-                seconds=time.perf_counter() - clock,
+                seconds=self._history.now() - asked.started_at,
                 replayed=response.has(b"idempotent-replayed"),
                 retry_after=response.has(b"retry-after"),
             )
@@ -134,7 +132,9 @@ class Calls:
         headers = f"Queue-Ticket: {ticket}\r\n" if ticket else ""
         path = f"/v1/sales/{self._sale_id}/queue"
         request = self._request(method, path, self._token(buyer_id), headers=headers)
-        attempt, answer = await self._ask(request, Asked(call, "buyer", buyer_id, time.time()))
+        attempt, answer = await self._ask(
+            request, Asked(call, "buyer", buyer_id, self._history.now())
+        )
         if answer.admission_token:
             self._admissions[buyer_id] = answer.admission_token
         return attempt, answer
@@ -143,7 +143,7 @@ class Calls:
         """One try of a buyer."""
         request = self._reserve_request(buyer_id, key, lines)
         asked = Asked(
-            *("reserve", "buyer", buyer_id, time.time(), key),
+            *("reserve", "buyer", buyer_id, self._history.now(), key),
             admission=self._admissions.get(buyer_id, ""),
             wanted=tuple((line.sku, line.quantity) for line in lines),
         )
@@ -151,7 +151,7 @@ class Calls:
 
     async def reserve_and_hang_up(self, buyer_id: str, key: str, lines: Sequence[Line]) -> None:
         """One try whose connection is cut before the answer."""
-        started_at = time.time()
+        started_at = self._history.now()
         with suppress(NoAnswerError):  # the buyer has no answer either way
             await self._client.send_and_cut(self._reserve_request(buyer_id, key, lines))
         self._history.add(Attempt("reserve", "buyer", buyer_id, NO_ANSWER, started_at, 0.0, key))
@@ -185,7 +185,9 @@ class Calls:
     async def orders(self, buyer_id: str) -> Attempt:
         """A buyer looks at the first page of the own orders; those of this sale are remembered."""
         request = self._request("GET", "/v1/orders", self._token(buyer_id))
-        attempt, answer = await self._ask(request, Asked("list", "buyer", buyer_id, time.time()))
+        attempt, answer = await self._ask(
+            request, Asked("list", "buyer", buyer_id, self._history.now())
+        )
         for order in answer.orders:
             if order.sale_id == self._sale_id:
                 self._history.add(listed(attempt, order))

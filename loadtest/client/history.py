@@ -5,6 +5,7 @@ There is one `Attempt` for each HTTP request, also for a request without an answ
 wrong that no client of the history asked for.
 """
 
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -101,6 +102,14 @@ class History:
         self.attempts: list[Attempt] = []
         self.complete = complete
         self.unmet_buyers = unmet_buyers
+        self._epoch = time.time() - time.perf_counter()
+
+    def now(self) -> float:
+        """The Unix time for the attempts of this history, from a clock that is never set.
+
+        Answers are judged by the order of requests and answers, so both are read from one clock.
+        """
+        return self._epoch + time.perf_counter()
 
     def add(self, attempt: Attempt) -> None:
         """Remember one request."""

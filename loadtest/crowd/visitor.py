@@ -65,7 +65,7 @@ class Visitor:
     ) -> Asked:
         """The first request of a visit with a timetable has waited since it was due."""
         asked = Asked(
-            *(call, caller, self.buyer_id, time.time(), key, of, self._due),
+            *(call, caller, self.buyer_id, self.run.history.now(), key, of, self._due),
             admission=self.admission if call == "reserve" else "",
             wanted=wanted,
         )
@@ -91,7 +91,6 @@ class Visitor:
             headers["Queue-Ticket"] = ticket
         status, answer = NO_ANSWER, Answer()
         seen: Mapping[str, str] = {}
-        clock = time.perf_counter()
         try:
             with self._session.request(
                 method, path, name=asked.call, headers=headers, json=body, catch_response=True
@@ -106,7 +105,7 @@ class Visitor:
                 asked,
                 answer,
                 status=status,
-                seconds=time.perf_counter() - clock,
+                seconds=self.run.history.now() - asked.started_at,
                 replayed="Idempotent-Replayed" in seen,
                 retry_after="Retry-After" in seen,
             )

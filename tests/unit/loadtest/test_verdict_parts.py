@@ -1,6 +1,7 @@
 """The parts of the verdict and of the load that need no server."""
 
 import re
+import time
 from pathlib import Path
 
 import jwt
@@ -82,6 +83,13 @@ def test_a_history_survives_being_written(tmp_path: Path) -> None:
     assert again.attempts == history.attempts
     assert again.refusals() == {"sold_out": 1}
     assert list(again.reservations()) == ["s.0.1"]
+
+
+def test_a_history_has_one_clock_that_nobody_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    history = History(complete=True)
+    before = history.now()
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    assert history.now() >= before > 0
 
 
 def test_percentiles_are_nearest_ranks() -> None:
