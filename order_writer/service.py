@@ -35,6 +35,7 @@ from order_writer.writing.faults import (
     patiently,
     pause_or_stop,
 )
+from order_writer.writing.known_ledger import KnownLedger
 from order_writer.writing.watch import Watch
 from order_writer.writing.writer import Writer
 
@@ -156,9 +157,11 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     log = create_log(settings)
     metrics = WriterMetrics()
     tracing = make_tracing(settings.tracing, "order-writer")
+    outbox = Outbox(reader)
     writer = Writer(
         pool=pool,
-        outbox=Outbox(reader),
+        ledger=KnownLedger(pool, outbox, log),
+        outbox=outbox,
         log=log,
         metrics=metrics,
         stop=stop,

@@ -28,4 +28,5 @@ class AuditAction(StrEnum):
     QUEUE_REVOKE = "queue_revoke"
     DEAD_LETTER_REPLAY_ASKED = "dead_letter_replay_asked"
     RECONCILIATION_ASKED = "reconciliation_asked"
+    LEDGER_OLDER = "ledger_older"
     RECONCILIATION_REPAIRED = "reconciliation_repaired"

@@ -146,6 +146,22 @@ async def stop_partitions(connection: Connection, reasons: dict[PartitionId, str
         await connection.execute(QUERIES["stop_partitions"], *columns(rows))
 
 
+async def followed(connection: Connection) -> list[Watermark]:
+    """Every partition of a sale that is not settled, with its watermark."""
+    return [mark_of(row) for row in await connection.fetch(QUERIES["followed_partitions"])]
+
+
+def mark_of(row: asyncpg.Record) -> Watermark:
+    """The watermark in a row of `followed_partitions`."""
+    return Watermark(
+        PartitionId(row["sale_id"], row["partition"]),
+        Position(row["epoch"], row["sequence"]),
+        offsets_of(row["log_offsets"]),
+        row["fingerprint"],
+        row["stopped_reason"],
+    )
+
+
 async def _blocks(connection: Connection, folded: Folded) -> dict[str, int]:
     """The block of the large tables that each sale's rows lie in, by sale id."""
     sales = {row.sale_id for rows in (folded.ledger, folded.shifts) for row in rows}

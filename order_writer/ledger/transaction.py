@@ -10,6 +10,7 @@ from order_writer.folding.fold import Fold
 from order_writer.folding.items import Item
 from order_writer.folding.plan import Plan, in_order, plan
 from order_writer.ledger import statements
+from order_writer.ledger.run import require_run
 from order_writer.log.event_log import Watermark, format_position
 
 
@@ -48,15 +49,17 @@ class _Work:
     stop: str | None
 
 
-async def apply_items(pool: asyncpg.Pool, items: Sequence[Item]) -> Report:
+async def apply_items(pool: asyncpg.Pool, items: Sequence[Item], run: str) -> Report:
     """Apply what can be applied, in one transaction that leaves no trace if it fails.
 
-    Raises what Postgres raises, and IntegrityViolation where an event contradicts the history.
+    `run`: of the ledger whose closed epochs are known to be complete. Raises AnotherLedger for any
+    other, what Postgres raises, and IntegrityViolation where an event contradicts the history.
     """
     groups: dict[PartitionId, list[Item]] = {}
     for item in items:
         groups.setdefault(item.entry.partition, []).append(item)
     async with pool.acquire() as connection, connection.transaction():
+        await require_run(connection, run)
         return await _apply(connection, groups)
 
 

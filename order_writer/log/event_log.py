@@ -5,7 +5,7 @@ out bounded batches, commits them once they are safe in the ledger, and reads ol
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -80,6 +80,11 @@ class EventLog(Protocol):
 
     async def commit(self) -> None:
         """Commit all that was fetched. May fail silently: redelivery is harmless."""
+
+    def rewind(self, run: str, marks: Sequence[Watermark], newest: Mapping[str, int]) -> None:
+        """From the next fetch on, read from where this run of the ledger is: it may have less than
+        has been read already. `newest`: the last offset that any watermark has, for each place.
+        """
 
     async def refetch(self, mark: Watermark, most_entries: int) -> list[LogEntry]:
         """Events beyond the watermark from the log's own past; empty where it has none."""

@@ -8,7 +8,7 @@ and to hang while the broker is away: every wait has a deadline, a silent consum
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -113,6 +113,10 @@ class KafkaLog:
         except FAULTS as error:
             _log.warning("offset_commit_failed", error=repr(error))
             await self.close()
+
+    def rewind(self, run: str, marks: Sequence[Watermark], newest: Mapping[str, int]) -> None:
+        """Changes nothing: a gap is read from the topic's past."""
+        del run, marks, newest
 
     async def refetch(self, mark: Watermark, most_entries: int) -> list[LogEntry]:
         """Events beyond the watermark, from a second reader rewound to where the ledger was."""

@@ -1,4 +1,4 @@
-"""Reading partitions' outboxes: a range of events, one event, and where each ends."""
+"""Reading partitions in Redis: their outboxes, and what they remember of the ledger."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from redis.exceptions import ResponseError
 
 from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId, outbox_key, partition_keys
+from gateway.inventory.redis.memory import MEMORY_FIELDS, Memory, memory_of
 from gateway.inventory.redis.outbox import EVENT_FIELD, stream_id
 from order_writer.log.event_log import LogEntry, Watermark, parse_position
 
@@ -97,6 +98,22 @@ class Outbox:
             copy, tail = copies[0] if copies else None, tails[0].position if tails else None
             ends.append(End(copy, tail, run_id == trusted))
         return ends
+
+    async def memories(self, partitions: Sequence[PartitionId]) -> list[tuple[Memory, bool]]:
+        """What each partition remembers of the ledger, and whether it answers (`End.is_trusted`).
+        A partition without a readable `meta` remembers nothing.
+        """
+        pipeline = self._client.pipeline(transaction=False)
+        pipeline.info("server")
+        for partition in partitions:
+            pipeline.hmget(partition_keys(partition)[0], ("run_id", *MEMORY_FIELDS))
+        server, *answers = map(_found, await pipeline.execute(raise_on_error=False))
+        trusted = server["run_id"].encode()
+        memories = []
+        for fields in answers:
+            run_id, *remembered = fields or (None,) * (1 + len(MEMORY_FIELDS))
+            memories.append((memory_of(*remembered), run_id == trusted))
+        return memories
 
 
 def _found(answer: Any) -> Any:

@@ -1,7 +1,7 @@
 """The outbox itself as the event log: each partition's stream is read from its watermark on."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from redis.asyncio import Redis
@@ -76,6 +76,14 @@ class OutboxLog:
 
     async def commit(self) -> None:
         """Nothing to do: only the watermarks are kept."""
+
+    def rewind(self, run: str, marks: Sequence[Watermark], newest: Mapping[str, int]) -> None:
+        """Read every followed stream from its watermark on; streams have no offsets."""
+        del run, newest
+        for mark in marks:
+            key = outbox_key(mark.partition)
+            if key in self._cursors:
+                self._cursors[key] = (mark.partition, mark.position)
 
     async def refetch(self, mark: Watermark, most_entries: int) -> list[LogEntry]:
         """The stream has no other past than what the writer reads from it by itself."""

@@ -37,16 +37,7 @@ class Watch:
         async with self.writer.pool.acquire() as connection:
             rows = await connection.fetch(statements.QUERIES["followed_partitions"])
             letters = await connection.fetchval(statements.QUERIES["count_open_letters"])
-        marks = [
-            Watermark(
-                PartitionId(row["sale_id"], row["partition"]),
-                Position(row["epoch"], row["sequence"]),
-                statements.offsets_of(row["log_offsets"]),
-                row["fingerprint"],
-                row["stopped_reason"],
-            )
-            for row in rows
-        ]
+        marks = [statements.mark_of(row) for row in rows]
         self._recorded = {
             mark.partition: Position(row["tail_epoch"], row["tail_sequence"])
             for mark, row in zip(marks, rows, strict=True)
@@ -72,6 +63,7 @@ class Watch:
 
     async def compare(self) -> None:
         """One round. Raises what Redis and Postgres raise; the next round tries again."""
+        await self.writer.ledger.look()
         marks = await self.refresh()
         if not marks:
             return

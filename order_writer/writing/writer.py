@@ -20,7 +20,7 @@ from order_writer.folding.items import Item, decode_items
 from order_writer.folding.letter_rows import foreign_letter
 from order_writer.folding.rows import Folded
 from order_writer.ledger import statements
-from order_writer.ledger.transaction import Report, apply_items
+from order_writer.ledger.transaction import Report
 from order_writer.log.event_log import (
     Batch,
     EventLog,
@@ -32,6 +32,7 @@ from order_writer.log.event_log import (
 from order_writer.log.outbox import Outbox
 from order_writer.metrics import WriterMetrics
 from order_writer.writing.faults import fault_backoff, is_poison, patiently, pause_or_stop
+from order_writer.writing.known_ledger import KnownLedger
 
 POISON_TRIES = 3
 
@@ -43,6 +44,7 @@ class Writer:
     """Applies batches; `stop` ends every wait inside (Stopping), with nothing half done."""
 
     pool: asyncpg.Pool
+    ledger: KnownLedger
     outbox: Outbox
     log: EventLog
     metrics: WriterMetrics
@@ -134,7 +136,7 @@ class Writer:
         return await self._applied([buried])
 
     async def _applied(self, items: list[Item]) -> Report:
-        return await patiently(self.stop, "apply", lambda: apply_items(self.pool, items))
+        return await patiently(self.stop, "apply", lambda: self.ledger.apply(items))
 
     async def _decoded(self, entries: Iterable[LogEntry]) -> list[Item]:
         """Decode; an unreadable copy is replaced by the outbox's, where that is readable."""

@@ -129,6 +129,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "gateway.inventory.errors",
         "gateway.inventory.events",
         "gateway.inventory.keys",
+        "gateway.inventory.types",
     ),
     "gateway.inventory.settled": DOMAIN,
     "gateway.inventory": (*BASE, "lua", "gateway.process"),

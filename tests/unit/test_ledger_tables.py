@@ -86,12 +86,12 @@ def test_readers() -> None:
 @pytest.mark.parametrize(
     ("pattern", "statement"),
     [
-        (_READ, "SELECT detail FROM audit_log"),
-        (_READ, "SELECT 1 FROM sales s JOIN audit_log USING (sale_id)"),
-        (_WRITTEN, "DELETE FROM audit_log WHERE occurred_at < now()"),
+        (_READ, "SELECT currency FROM settlements"),
+        (_READ, "SELECT 1 FROM sales s JOIN settlements USING (sale_id)"),
+        (_WRITTEN, "DELETE FROM settlements WHERE settled_at < now()"),
     ],
 )
 def test_a_new_user_is_found(pattern: re.Pattern[str], statement: str) -> None:
     more = {"order_writer/sql/prune.sql": statement}
-    assert users(pattern, more)["audit_log"] == {"order writer"}
-    assert "order writer" not in users(pattern, statements())["audit_log"]
+    assert users(pattern, more)["settlements"] == {"order writer"}
+    assert "order writer" not in users(pattern, statements())["settlements"]

@@ -19,6 +19,23 @@ SELECT c.sale_id, c.partition, c.epoch, c.last_sequence, c.next_epoch
 FROM closed_epochs AS c
 JOIN unnest($1::text[], $2::integer[]) AS k (sale_id, partition) USING (sale_id, partition);
 
+-- name: close_epochs
+-- Closings that the partition remembers and the ledger has forgotten, see order_writer/folding/closed.py.
+INSERT INTO closed_epochs (sale_id, partition, epoch, last_sequence, fingerprint, next_epoch)
+SELECT sale_id, partition, epoch, last_sequence, decode(nullif(fingerprint, ''), 'hex'), next_epoch
+FROM unnest($1::text[], $2::integer[], $3::integer[], $4::bigint[], $5::text[], $6::integer[])
+    AS u (sale_id, partition, epoch, last_sequence, fingerprint, next_epoch)
+ON CONFLICT (sale_id, partition, epoch) DO UPDATE SET next_epoch = excluded.next_epoch;
+
+-- name: newest_offsets
+-- The last offset that any watermark has, for each place of the event log.
+SELECT places.place, max(places.number::bigint) AS number
+FROM watermarks, jsonb_each_text(log_offsets) AS places (place, number)
+GROUP BY places.place;
+
+-- name: write_audit
+INSERT INTO audit_log (sale_id, actor, action, detail) VALUES ($1, $2, $3, $4::jsonb);
+
 -- name: waiting_reservations
 -- Reservations of these partitions with an event set aside: later events wait behind it.
 SELECT DISTINCT d.reservation_id

@@ -10,7 +10,6 @@ import pytest
 from config.settings import Settings
 from gateway.api.ledger.queries import QUERIES as READING
 from order_writer.folding.items import decode_items
-from order_writer.ledger.transaction import apply_items
 from tests.support.sales.history import History, open_rig
 
 SALES = 120
@@ -57,9 +56,8 @@ async def test_a_batch_over_many_sales_locks_blocks_and_not_sales(settings: Sett
         later = [entry for sale in sales for entry in (sale.confirm("ann", 2), sale.adjust(5))]
         await rig.writer.apply(later)
         first = [sale.entries[1] for sale in sales]  # comes twice: is compared with the history
-        report = await apply_items(
-            rig.writer.pool, decode_items([*first, *(s.adjust(1) for s in sales)])
-        )
+        items = decode_items([*first, *(s.adjust(1) for s in sales)])
+        report = await rig.writer.ledger.apply(items)
         assert report.repeated == SALES
         assert (
             await rig.ledger.fetchval("SELECT count(*) FROM reservations WHERE state = 'confirmed'")

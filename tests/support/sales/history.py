@@ -19,6 +19,7 @@ from order_writer.log.event_log import EventLog, LogEntry
 from order_writer.log.outbox import Outbox
 from order_writer.log.outbox_log import OutboxLog
 from order_writer.metrics import WriterMetrics
+from order_writer.writing.known_ledger import KnownLedger
 from order_writer.writing.watch import Watch
 from order_writer.writing.writer import Writer
 
@@ -273,9 +274,11 @@ async def open_rig(
         create_reader(settings.redis, connections=1),
         block_seconds_limit=settings.redis.socket_timeout_seconds,
     )
+    outbox = Outbox(reader)
     writer = Writer(
         pool=pool,
-        outbox=Outbox(reader),
+        ledger=KnownLedger(pool, outbox, used),
+        outbox=outbox,
         log=used,
         metrics=WriterMetrics(),
         stop=asyncio.Event(),

@@ -1,0 +1,145 @@
+"""A ledger that may have come back older than Redis: a restored backup, a standby that lagged.
+
+Nothing is applied to a run of the ledger before it has been told what it may have forgotten. Its
+closed epochs come first: a ledger without them would take fenced events for the next ones. Each
+partition remembers them in Redis (lua/partitions/include/closed_epochs.lua). Then the log is read
+again from where the ledger is.
+
+The run (gateway/process/ledger_run.py) is asked for in the transaction that applies, so it cannot
+change between the question and the commit.
+
+Redis must answer before anything is applied to another run: one server has all partitions, and
+while it is away nothing is sold. A partition without a memory holds up nobody.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+import asyncpg
+import structlog
+
+from gateway.inventory.keys import PartitionId
+from gateway.inventory.redis.memory import Memory
+from gateway.inventory.types import ClosedEpoch
+from gateway.process.audit import AuditAction
+from gateway.process.ledger_run import ledger_run
+from order_writer.folding.closed import ForkedEpoch, forgotten
+from order_writer.folding.items import Item
+from order_writer.ledger import statements
+from order_writer.ledger.run import (
+    AnotherLedger,
+    close_epochs,
+    newest_offsets,
+    require_run,
+    write_audit,
+)
+from order_writer.ledger.transaction import Report, apply_items
+from order_writer.log.event_log import EventLog, Watermark, format_position
+from order_writer.log.outbox import Outbox
+
+# Partitions whose memories are read at once, and whose watermarks one transaction locks.
+PARTITIONS_EACH = 200
+
+_log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class KnownLedger:
+    """The ledger's run that has been told what it may have forgotten; None: none yet."""
+
+    pool: asyncpg.Pool
+    outbox: Outbox
+    log: EventLog
+    run: str | None = None
+
+    async def apply(self, items: Sequence[Item]) -> Report:
+        """As `apply_items`; another run of the ledger is told first what it may have forgotten.
+
+        Raises what Redis, Postgres and the log raise while they are away.
+        """
+        while True:
+            try:
+                if self.run is None:
+                    self.run = await self._tell()
+                return await apply_items(self.pool, items, self.run)
+            except AnotherLedger:
+                self.run = None
+
+    async def look(self) -> None:
+        """Tell the ledger, where it is another run, though there is nothing to apply."""
+        async with self.pool.acquire() as connection:
+            found = await ledger_run(connection)
+        if found != self.run:
+            self.run = None
+            with suppress(AnotherLedger):  # the next look, or the next batch, begins again
+                self.run = await self._tell()
+
+    async def _tell(self) -> str:
+        """Tell the ledger all closed epochs, and let the log read again; returns the ledger's run.
+
+        Raises AnotherLedger where the run changes meanwhile.
+        """
+        async with self.pool.acquire() as connection:
+            run = await ledger_run(connection)
+            marks = await statements.followed(connection)
+            newest = await newest_offsets(connection)
+        for first in range(0, len(marks), PARTITIONS_EACH):
+            some = marks[first : first + PARTITIONS_EACH]
+            partitions = [mark.partition for mark in some]
+            found = zip(partitions, await self.outbox.memories(partitions), strict=True)
+            async with self.pool.acquire() as connection, connection.transaction():
+                await require_run(connection, run)
+                await _remind(connection, dict(found))
+        self.log.rewind(run, marks, newest)
+        _log.info("ledger_known", run=run, partitions=len(marks))
+        return run
+
+
+async def _remind(
+    connection: statements.Connection, memories: Mapping[PartitionId, tuple[Memory, bool]]
+) -> None:
+    """Add the closings that the ledger lacks; a partition that contradicts it stops."""
+    asked = [partition for partition, (memory, _) in memories.items() if memory != Memory()]
+    marks = await statements.lock_watermarks(connection, asked)
+    stored = await statements.closed_epochs(connection, marks)
+    closings: dict[PartitionId, list[ClosedEpoch]] = {}
+    forked: dict[PartitionId, str] = {}
+    for partition, mark in marks.items():
+        memory, is_trusted = memories[partition]
+        try:
+            closings[partition] = forgotten(mark.position, stored[partition], memory.closed)
+        except ForkedEpoch as error:
+            # Until the partition answers, recovery judges it, and rebuilds it from the ledger.
+            if is_trusted:
+                forked[partition] = f"forked: {error}"
+            continue
+        if closings[partition] or memory.known > mark.position:
+            await _note(connection, mark, memory, closings[partition])
+    await close_epochs(connection, closings)
+    await statements.stop_partitions(connection, forked)
+    for partition, reason in forked.items():
+        _log.error("partition_stopped", partition=str(partition), reason=reason)
+
+
+async def _note(
+    connection: statements.Connection,
+    mark: Watermark,
+    memory: Memory,
+    closings: Sequence[ClosedEpoch],
+) -> None:
+    """Say that the ledger is older, to the audit log and to people."""
+    facts = {
+        "applied": format_position(mark.position),
+        "known": format_position(memory.known),
+        "closed_epochs": [closing.epoch for closing in closings],
+    }
+    partition = mark.partition
+    await write_audit(
+        connection,
+        AuditAction.LEDGER_OLDER,
+        partition.sale_id,
+        partition=partition.number,
+        **facts,
+    )
+    _log.warning("ledger_older", partition=str(partition), **facts)

@@ -1,0 +1,110 @@
+"""A ledger that comes back older than Redis gets what it lacks from the outbox."""
+
+import pytest
+
+from gateway.inventory.keys import outbox_key
+from order_writer.service import run as run_order_writer
+from reconciler.service import run as run_reconciler
+from tests.support.api import serving
+from tests.support.sales.pipeline import running
+from tests.support.sales.shop import Shop
+from tests.support.waiting import wait_until
+
+
+@pytest.mark.parametrize("epochs", [0, 1, 2])
+async def test_what_a_restored_ledger_lacks_is_applied_again(shop: Shop, epochs: int) -> None:
+    async with shop.processes():
+        buyers = await shop.buy(0, 20)
+        await shop.in_ledger()
+        await shop.backup.take()
+        for epoch in range(epochs):
+            buyers += await shop.buy(100 * epoch + 100, 10)
+            await shop.in_ledger()
+            await shop.restart_redis()
+        buyers += await shop.buy(1000, 10)
+        await shop.reported()
+        closed = await shop.closed_epochs()
+        await shop.backup.restore()
+        buyers += await shop.buy(2000, 5)
+        await shop.in_ledger()
+        assert await shop.buyers_in_ledger() == sorted(buyers)
+        assert await shop.closed_epochs() == closed
+        assert await shop.balanced()
+    noted = await shop.fetch(
+        "SELECT actor, detail ->> 'partition' AS partition FROM audit_log "
+        "WHERE action = 'ledger_older'"
+    )
+    assert {tuple(row) for row in noted} == {("order_writer", "0")}
+
+
+async def test_nothing_is_trimmed_while_the_ledger_is_older(shop: Shop) -> None:
+    """The sale sells on meanwhile, and an order writer that starts late finds all of it."""
+    async with running(run_reconciler, shop.settings):
+        async with running(run_order_writer, shop.settings):
+            buyers = await shop.buy(0, 5)
+            await shop.in_ledger()
+            await shop.backup.take()
+            buyers += await shop.buy(100, 5)
+            await shop.in_ledger()
+            await shop.restart_redis()
+            buyers += await shop.buy(200, 5)
+            await shop.reported()
+        await shop.backup.restore()
+        events = await shop.redis.xlen(outbox_key(shop.partition))
+        buyers += await shop.buy(300, 5)
+        (ran,) = await shop.fetch("SELECT clock_timestamp() AS since")
+
+        async def looked() -> bool:
+            # A reconciler that has led since then has looked at every watermark.
+            (row,) = await shop.fetch(
+                "SELECT count(*) > 0 AS is_alive FROM watermarks "
+                "WHERE alive_at > extract(epoch FROM $1::timestamptz) * 1000",
+                ran["since"],
+            )
+            return bool(row["is_alive"])
+
+        await wait_until(looked)
+        assert await shop.redis.xlen(outbox_key(shop.partition)) == events + 5
+        async with running(run_order_writer, shop.settings):
+            await shop.in_ledger()
+            assert await shop.buyers_in_ledger() == sorted(buyers)
+            assert await shop.balanced()
+
+
+async def test_what_is_nowhere_stops_the_partition_and_says_so(shop: Shop) -> None:
+    async with shop.processes():
+        await shop.buy(0, 5)
+        await shop.in_ledger()
+        await shop.backup.take()
+        await shop.buy(100, 5)
+        await shop.reported()
+        await shop.redis.xtrim(outbox_key(shop.partition), maxlen=1)
+        await shop.backup.restore()
+
+        async def stopped() -> str | None:
+            (row,) = await shop.fetch("SELECT stopped_reason FROM watermarks")
+            reason: str | None = row["stopped_reason"]
+            return reason
+
+        assert await wait_until(stopped) == "gap: 1-7 has no successor"
+        assert (await shop.buy(200, 1)) == ["buyer-200"]
+
+
+async def test_a_sale_is_not_settled_by_an_older_ledger(shop: Shop) -> None:
+    sale = shop.partition.sale_id
+    async with serving(shop.settings) as api, running(run_reconciler, shop.settings):
+        async with running(run_order_writer, shop.settings):
+            held = await api.held(sale, "ann", ("sku", 1))
+            assert (await api.ops("POST", f"/v1/sales/{sale}/close")).status == 200
+            await shop.in_ledger()
+            await shop.backup.take()
+            await api.buyer("ann", "POST", f"/v1/reservations/{held}/cancel")
+            await shop.reported()
+        await shop.backup.restore()
+        early = await api.ops("POST", f"/v1/sales/{sale}/settle")
+        assert (early.told, early.body["reason"]) == ((409, "invalid_state"), "behind")
+        async with running(run_order_writer, shop.settings):
+            await shop.in_ledger()
+            assert (await api.ops("POST", f"/v1/sales/{sale}/settle")).status == 200
+        (accounted,) = await shop.fetch("SELECT sum(unsold) AS unsold FROM settlement_lines")
+    assert accounted["unsold"] == 1000
