@@ -7,14 +7,15 @@ silently end the task that called `stop`.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from typing import Any
 
 import aiokafka.conn
 import structlog
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.structs import OffsetAndMetadata
 
 STOP_SECONDS = 2.0
 FAULTS = (KafkaError, TimeoutError, OSError)
@@ -69,3 +70,17 @@ async def stop_client(client: AIOKafkaConsumer | AIOKafkaProducer) -> None:
                 raise
     except FAULTS as error:
         _log.warning("kafka_client_left_behind", error=repr(error))
+
+
+async def read_committed(
+    consumer: AIOKafkaConsumer, places: Collection[TopicPartition]
+) -> dict[TopicPartition, OffsetAndMetadata]:
+    """What the consumer's group has committed, with its metadata; nothing for a topic partition
+    without a commit.
+    """
+    # `committed()` keeps the metadata to itself.
+    coordinator = consumer._coordinator  # noqa: SLF001
+    committed: dict[TopicPartition, OffsetAndMetadata] = await coordinator.fetch_committed_offsets(
+        list(places)
+    )
+    return committed

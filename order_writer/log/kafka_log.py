@@ -24,6 +24,7 @@ from order_writer.log.event_log import (
     Watermark,
     parse_position,
 )
+from order_writer.log.kafka_offsets import LedgerOffsets
 
 PATIENCE_SECONDS = 2.0
 START_TIMEOUT_SECONDS = 15.0
@@ -66,6 +67,7 @@ class KafkaLog:
         self._settings = settings
         self._consumer: AIOKafkaConsumer | None = None
         self._fetched: dict[TopicPartition, int] = {}
+        self._offsets = LedgerOffsets()
         self._heard_at = time.monotonic()
 
     def follow(self, marks: Sequence[Watermark]) -> None:
@@ -81,12 +83,16 @@ class KafkaLog:
                 answer = await consumer.getmany(
                     timeout_ms=int(wait_seconds * 1000), max_records=most_entries
                 )
+            async with kafka_within(REWIND_TIMEOUT_SECONDS):
+                again = await self._offsets.compare(consumer)
         except FAULTS:
             # Records in hand may be gone: the next consumer begins at the committed offsets.
             await self.close()
             raise
         batch = Batch([], [])
         for place, records in answer.items():
+            if place in again:
+                continue
             for record in records:
                 read = read_record(record)
                 if isinstance(read, Foreign):
@@ -106,17 +112,20 @@ class KafkaLog:
         """
         if self._consumer is None or not self._fetched:
             return
-        offsets, self._fetched = self._fetched, {}
+        fetched, self._fetched = self._fetched, {}
         try:
             async with kafka_within(COMMIT_TIMEOUT_SECONDS):
-                await self._consumer.commit(offsets)
+                for place in await self._offsets.compare(self._consumer):
+                    fetched.pop(place, None)
+                if fetched:
+                    await self._consumer.commit(self._offsets.of_run(fetched))
         except FAULTS as error:
             _log.warning("offset_commit_failed", error=repr(error))
             await self.close()
 
     def rewind(self, run: str, marks: Sequence[Watermark], newest: Mapping[str, int]) -> None:
-        """Changes nothing: a gap is read from the topic's past."""
-        del run, marks, newest
+        """Before the next fetch or commit, the group's offsets are compared with this ledger."""
+        self._offsets.rewind(run, marks, newest)
 
     async def refetch(self, mark: Watermark, most_entries: int) -> list[LogEntry]:
         """Events beyond the watermark, from a second reader rewound to where the ledger was."""
@@ -188,6 +197,7 @@ class KafkaLog:
             await stop_client(consumer)
             raise
         self._consumer, self._fetched = consumer, {}
+        self._offsets.forget()
         self._heard_at = time.monotonic()
         return consumer
 

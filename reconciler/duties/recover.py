@@ -30,6 +30,7 @@ from gateway.inventory.leases import Leases
 from gateway.inventory.opening import LedgerConnection
 from gateway.inventory.redis.outbox import OutboxEntry, fingerprint_of, read_run_id, read_tail
 from gateway.inventory.types import CLOSED_EPOCHS_MAX, ClosedEpoch, Snapshot
+from gateway.process.ledger_run import ledger_run
 from reconciler.comparing.balanced import Balanced
 from reconciler.context import QUERIES, Context
 from reconciler.duties.directory import LivePartition, read_partitions
@@ -61,6 +62,16 @@ class RecoverConfig:
         """Raise ValueError for impossible pauses."""
         if not 0 < self.retry_seconds <= self.interval_seconds:
             raise ValueError("recover: 0 < retry_seconds <= interval_seconds")
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What a recovery began with: the server's run, the ledger's run, the outbox' last event."""
+
+    partition: PartitionId
+    run_id: str
+    ledger_run: str
+    tail: OutboxEntry | None
 
 
 class Recover:
@@ -157,30 +168,27 @@ class Recover:
         if snapshot is not None and snapshot.run_id == run_id:
             return "trusted"
         await self._isolation.passed(run_id)
+        async with self._context.ledger.acquire() as connection:
+            in_ledger = await ledger_run(connection)
         tail = await read_tail(self._context.reader, partition)
+        look = _Look(partition, run_id, in_ledger, tail)
         if self._context.event_log.kind == "outbox":
-            return await self._recover(partition, run_id, snapshot, tail)
+            return await self._recover(look, snapshot)
         # While the ledger lacks events of the outbox, a relay must go on carrying them.
         await self._require_applied(partition, tail)
         await self._relay.take_over(partition)
         try:
-            await require_log_applied(self._context.event_log, partition)
-            return await self._recover(partition, run_id, snapshot, tail)
+            await require_log_applied(self._context.event_log, partition, in_ledger)
+            return await self._recover(look, snapshot)
         finally:
             await self._relay.release([partition])
 
-    async def _recover(
-        self,
-        partition: PartitionId,
-        run_id: str,
-        snapshot: Snapshot | None,
-        tail: OutboxEntry | None,
-    ) -> str:
-        if snapshot is not None and await self._trust(partition, run_id, snapshot, tail):
+    async def _recover(self, look: _Look, snapshot: Snapshot | None) -> str:
+        if snapshot is not None and await self._trust(look, snapshot):
             return "recovered"
         context = self._context
         async with self._rebuilds:
-            plan = await self._plan_rebuild(partition, run_id, tail)
+            plan = await self._plan_rebuild(look)
             count = await rebuild(context.ledger, context.store, context.bounds, plan)
         return f"rebuilt with {count} reservations"
 
@@ -200,18 +208,12 @@ class Recover:
         if row is not None and tail is not None:
             _require_at(partition, Position(row["epoch"], row["sequence"]), tail)
 
-    async def _trust(
-        self,
-        partition: PartitionId,
-        run_id: str,
-        snapshot: Snapshot,
-        tail: OutboxEntry | None,
-    ) -> bool:
+    async def _trust(self, look: _Look, snapshot: Snapshot) -> bool:
         """Go on with the data in Redis; False where it is not what the ledger closed with."""
-        last = snapshot.position
+        partition, tail, last = look.partition, look.tail, snapshot.position
         place = (partition.sale_id, partition.number)
         async with self._context.ledger.acquire() as connection, connection.transaction():
-            row = await self._lock_ready(connection, partition, run_id, tail)
+            row = await self._lock_ready(connection, look)
             same = (
                 tail is not None
                 and tail.position == last == Position(row["epoch"], row["sequence"])
@@ -224,7 +226,7 @@ class Recover:
             )
             closed = await _closed_epochs(connection, partition)
         outcome = await self._context.store.recover(
-            partition, next_epoch, last, row["alive_at"], closed, at_run=run_id
+            partition, next_epoch, last, row["alive_at"], closed, at_run=look.run_id
         )
         if outcome not in {"recovered", "already"}:
             _log.warning("partition_not_trusted", partition=str(partition), outcome=outcome)
@@ -232,15 +234,14 @@ class Recover:
         _log.info("partition_recovered", partition=str(partition), epoch=next_epoch)
         return True
 
-    async def _plan_rebuild(
-        self, partition: PartitionId, run_id: str, tail: OutboxEntry | None
-    ) -> Rebuild:
+    async def _plan_rebuild(self, look: _Look) -> Rebuild:
         """Close the epoch where the ledger is, under a successor nobody has used yet."""
+        partition = look.partition
         place = (partition.sale_id, partition.number)
         seconds, microseconds = await self._context.reader.time()
         now_ms = seconds * 1000 + microseconds // 1000
         async with self._context.ledger.acquire() as connection, connection.transaction():
-            row = await self._lock_ready(connection, partition, run_id, tail)
+            row = await self._lock_ready(connection, look)
             closed = Position(row["epoch"], row["sequence"])
             next_epoch = await connection.fetchval(
                 QUERIES["close_epoch_anew"],
@@ -252,18 +253,13 @@ class Recover:
             closed_epochs = await _closed_epochs(connection, partition)
         last_alive = max(row["alive_at"], row["event_ms"] or 0)
         shift_ms = max(0, now_ms - last_alive)
-        return Rebuild(partition, run_id, next_epoch, closed, shift_ms, closed_epochs)
+        return Rebuild(partition, look.run_id, next_epoch, closed, shift_ms, closed_epochs)
 
-    async def _lock_ready(
-        self,
-        connection: LedgerConnection,
-        partition: PartitionId,
-        run_id: str,
-        tail: OutboxEntry | None,
-    ) -> asyncpg.Record:
+    async def _lock_ready(self, connection: LedgerConnection, look: _Look) -> asyncpg.Record:
         """The partition's watermark, locked. Raises Recovering while the ledger lacks events of the
-        outbox, and where only a person can help.
+        outbox, where it is another run than the look was at, and where only a person can help.
         """
+        partition = look.partition
         place = (partition.sale_id, partition.number)
         row = await connection.fetchrow(QUERIES["lock_watermark"], *place)
         if row is None:
@@ -271,13 +267,15 @@ class Recover:
         watermark = Position(row["epoch"], row["sequence"])
         if row["stopped_reason"] is not None:
             raise self._refused(partition, "ledger_stopped", reason=row["stopped_reason"])
-        if tail is not None:
-            _require_at(partition, watermark, tail)
+        if look.tail is not None:
+            _require_at(partition, watermark, look.tail)
+        if await ledger_run(connection) != look.ledger_run:
+            raise Recovering(f"{partition}: the ledger may have come back older meanwhile")
         if await connection.fetchrow(QUERIES["open_dead_letters"], *place, 1) is not None:
             raise self._refused(partition, "dead_letters_open")
         # The last look before the epoch is closed: what is written into it afterwards is fenced.
-        found = await self._ask(partition, run_id)
-        if found is not None and found.run_id == run_id:
+        found = await self._ask(partition, look.run_id)
+        if found is not None and found.run_id == look.run_id:
             raise Recovering(f"{partition}: somebody else has recovered it meanwhile")
         return row
 

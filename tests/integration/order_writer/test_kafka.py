@@ -1,7 +1,7 @@
 """Kafka as the event log, through a real broker."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -16,11 +16,12 @@ from config.stack.server import free_port
 from gateway.inventory.events import Position
 from gateway.process.kafka import kafka_within
 from order_writer.letters.topic import DeadLetterTopic
-from order_writer.log.event_log import Batch, Foreign, LogEntry
+from order_writer.log.event_log import Batch, Foreign
 from order_writer.log.kafka_log import KafkaLog
 from order_writer.service import run
 from tests.support.sales.history import UNITS, Rig, everything, open_rig
 from tests.support.sales.pipeline import running
+from tests.support.sales.topic import fetched, produce
 from tests.support.waiting import WAIT_SECONDS, wait_until
 
 
@@ -30,45 +31,16 @@ async def rig(on_kafka: Settings) -> AsyncIterator[Rig]:
         yield opened
 
 
-async def _produce(settings: EventLogSettings, entries: Sequence[LogEntry]) -> None:
-    producer = AIOKafkaProducer(bootstrap_servers=settings.bootstrap, acks="all")
-    await producer.start()
-    try:
-        for entry in entries:
-            headers = [
-                ("epoch", b"%d" % entry.position.epoch),
-                ("sequence", b"%d" % entry.position.sequence),
-            ]
-            key = str(entry.partition).encode()
-            await producer.send_and_wait(settings.topic, entry.raw, key=key, headers=headers)
-    finally:
-        await producer.stop()
-
-
-async def _fetch(log: KafkaLog, count: int) -> Batch:
-    """Fetch until so many entries have come."""
-    batch = Batch([], [])
-
-    async def fetched() -> bool:
-        more = await log.fetch(100, 0.2)
-        batch.entries.extend(more.entries)
-        batch.foreign.extend(more.foreign)
-        return len(batch.entries) + len(batch.foreign) >= count
-
-    await wait_until(fetched, f"{count} records")
-    return batch
-
-
 async def test_records_are_delivered_again_until_they_are_committed(
     on_kafka: Settings, rig: Rig, sale_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("order_writer.log.kafka_log.COMMIT_TIMEOUT_SECONDS", WAIT_SECONDS)
     (history,) = await rig.open_sale(sale_id)
     everything(history)
-    await _produce(on_kafka.event_log, history.entries)
+    await produce(on_kafka.event_log, history.entries)
     for is_committed in (False, True):
         log = KafkaLog(on_kafka.event_log)
-        batch = await _fetch(log, len(history.entries))
+        batch = await fetched(log, len(history.entries))
         assert [entry.raw for entry in batch.entries] == [e.raw for e in history.entries]
         await rig.writer.write(batch)
         if is_committed:
@@ -76,8 +48,8 @@ async def test_records_are_delivered_again_until_they_are_committed(
         await log.close()
     log = KafkaLog(on_kafka.event_log)
     more = history.reserve("new")
-    await _produce(on_kafka.event_log, [more])
-    batch = await _fetch(log, 1)
+    await produce(on_kafka.event_log, [more])
+    batch = await fetched(log, 1)
     await log.close()
     assert [entry.position for entry in batch.entries] == [more.position]
     offsets = await rig.ledger.fetchval("SELECT log_offsets FROM watermarks")
@@ -90,7 +62,7 @@ async def test_a_gap_that_the_outbox_does_not_have_is_read_by_rewinding(
     (history, other) = await rig.open_sale(sale_id, partitions=2)
     everything(history)
     everything(other)
-    await _produce(on_kafka.event_log, [*history.entries, *other.entries])
+    await produce(on_kafka.event_log, [*history.entries, *other.entries])
     await rig.writer.apply(history.entries[:4])
     await rig.writer.apply(history.entries[9:])
     assert await rig.stopped(history) is None
@@ -103,7 +75,7 @@ async def test_a_gap_is_nowhere_when_neither_has_it(
 ) -> None:
     (history,) = await rig.open_sale(sale_id)
     everything(history)
-    await _produce(on_kafka.event_log, history.entries[5:])
+    await produce(on_kafka.event_log, history.entries[5:])
     await rig.writer.apply(history.entries[5:])
     assert await rig.stopped(history) == "gap: 1-0 has no successor"
 
@@ -121,7 +93,7 @@ async def test_records_that_are_not_ours_are_told_apart(
     await producer.send_and_wait(settings.topic, None, key=b"sale:0", headers=numbered[:1])
     await producer.stop()
     history.load()
-    await _produce(settings, history.entries)
+    await produce(settings, history.entries)
     async with running(run, on_kafka):
 
         async def done() -> bool:
@@ -208,12 +180,12 @@ async def test_a_writer_tells_of_poison_by_itself_and_a_replay_is_not_told_again
     history.load()
     history.reserve("ann", UNITS + 1)
     settings = on_kafka.event_log
-    await _produce(settings, history.entries)
+    await produce(settings, history.entries)
     async with running(run, on_kafka):
         (told,) = await _read_letters(settings, 1)
         assert dict(told.headers)["reason"] == b"refused"
         history.adjust(10)
-        await _produce(settings, history.entries[-1:])
+        await produce(settings, history.entries[-1:])
         await rig.ledger.execute(
             "UPDATE dead_letters SET status = 'replay_requested' WHERE sequence = 2"
         )
@@ -246,11 +218,11 @@ async def test_a_consumer_that_goes_silent_is_replaced(
     log._heard_at = -WAIT_SECONDS
     await log.fetch(100, 0.1)
     assert log._consumer is stuck
-    await _produce(on_kafka.event_log, history.entries)
+    await produce(on_kafka.event_log, history.entries)
     log._heard_at = -WAIT_SECONDS
     await log.fetch(100, 0.1)
     assert log._consumer is not stuck
-    batch = await _fetch(log, len(history.entries))
+    batch = await fetched(log, len(history.entries))
     assert [entry.raw for entry in batch.entries] == [entry.raw for entry in history.entries]
     await log.close()
 

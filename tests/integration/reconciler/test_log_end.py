@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.structs import OffsetAndMetadata
 
 from config.settings import EventLogSettings
 from gateway.inventory.errors import Recovering
@@ -13,6 +14,7 @@ from gateway.inventory.keys import PartitionId
 from reconciler.rebuilding.log_end import require_log_applied
 
 OURS = PartitionId("ours", 0)
+RUN = "this run of the ledger"
 
 
 @pytest_asyncio.fixture
@@ -54,9 +56,11 @@ async def sale_elsewhere(producer: AIOKafkaProducer, log: EventLogSettings) -> P
     raise AssertionError("every sale is in one topic partition")
 
 
-async def commit(writers: AIOKafkaConsumer, place: TopicPartition, offset: int) -> None:
+async def commit(
+    writers: AIOKafkaConsumer, place: TopicPartition, offset: int, run: str = RUN
+) -> None:
     writers.assign([place])
-    await writers.commit({place: offset})
+    await writers.commit({place: OffsetAndMetadata(offset, run)})
 
 
 async def test_what_another_sale_still_lacks_is_not_waited_for(
@@ -67,10 +71,10 @@ async def test_what_another_sale_still_lacks_is_not_waited_for(
 ) -> None:
     other = await sale_elsewhere(producer, kafka_event_log)
     await commit(writers, *await send(producer, kafka_event_log, OURS))
-    await require_log_applied(kafka_event_log, OURS)
+    await require_log_applied(kafka_event_log, OURS, RUN)
     monkeypatch.setattr("reconciler.rebuilding.log_end.APPLY_SECONDS", 0.2)
     with pytest.raises(Recovering, match="the ledger is at 0 of"):
-        await require_log_applied(kafka_event_log, other)
+        await require_log_applied(kafka_event_log, other, RUN)
 
 
 async def test_a_log_that_never_stands_still_is_waited_for_to_the_end_it_had(
@@ -90,7 +94,7 @@ async def test_a_log_that_never_stands_still_is_waited_for_to_the_end_it_had(
 
     selling = asyncio.ensure_future(sell())
     try:
-        await require_log_applied(kafka_event_log, OURS)
+        await require_log_applied(kafka_event_log, OURS, RUN)
     finally:
         ended.set()
         await selling
@@ -102,6 +106,22 @@ async def test_a_log_that_lost_its_end_keeps_the_partition_closed_until_it_is_re
     place, end = await send(producer, kafka_event_log, OURS)
     await commit(writers, place, end + 100)
     with pytest.raises(Recovering, match=f"lost its end: .* ends at {end}, the ledger had"):
-        await require_log_applied(kafka_event_log, OURS)
+        await require_log_applied(kafka_event_log, OURS, RUN)
     await commit(writers, place, end)
-    await require_log_applied(kafka_event_log, OURS)
+    await require_log_applied(kafka_event_log, OURS, RUN)
+
+
+async def test_what_another_run_of_the_ledger_had_is_waited_for(
+    kafka_event_log: EventLogSettings,
+    producer: AIOKafkaProducer,
+    writers: AIOKafkaConsumer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A ledger that came back older lacks events that were committed before."""
+    place, end = await send(producer, kafka_event_log, OURS)
+    await commit(writers, place, end, "the run before")
+    monkeypatch.setattr("reconciler.rebuilding.log_end.APPLY_SECONDS", 0.2)
+    with pytest.raises(Recovering, match=f"the ledger is at 0 of {end}"):
+        await require_log_applied(kafka_event_log, OURS, RUN)
+    await commit(writers, place, end)
+    await require_log_applied(kafka_event_log, OURS, RUN)

@@ -393,9 +393,9 @@ async def test_recovery_leads_in_place_of_the_relay_while_it_looks_for_the_end_o
     client = redis.asyncio.Redis.from_url(server.url)
     leading = []
 
-    async def looked(settings: EventLogSettings, place: PartitionId) -> None:
+    async def looked(settings: EventLogSettings, place: PartitionId, run: str) -> None:
         leading.append(await client.hget(relay_key(partition), "owner"))
-        await require_log_applied(settings, place)
+        await require_log_applied(settings, place, run)
 
     async def applied() -> bool:
         return bool(await ledger.fetchval("SELECT sequence FROM watermarks") == 3)
