@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId
 from gateway.inventory.types import ClosedEpoch
 from gateway.process.audit import AuditAction
@@ -36,6 +37,22 @@ async def close_epochs(
     ]
     if rows:
         await connection.execute(QUERIES["close_epochs"], *columns(rows))
+
+
+async def adopt_states(
+    connection: Connection, found: Mapping[PartitionId, tuple[str, Position]]
+) -> dict[str, str]:
+    """Give sales the state that a partition is in, where it knows of a later position than the
+    watermark; returns the new state of each sale that changed.
+    """
+    rows = [
+        (key.sale_id, key.number, state, known.epoch, known.sequence)
+        for key, (state, known) in sorted(found.items())
+    ]
+    if not rows:
+        return {}
+    changed = await connection.fetch(QUERIES["adopt_states"], *columns(rows))
+    return {row["sale_id"]: row["state"] for row in changed}
 
 
 async def newest_offsets(connection: Connection) -> dict[str, int]:

@@ -36,6 +36,15 @@ class End:
     is_trusted: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """What a partition remembers of the ledger, the state it is in, and `End.is_trusted`."""
+
+    memory: Memory
+    state: str
+    is_trusted: bool
+
+
 class Outbox:
     """The outboxes of all partitions, read only. Raises redis.RedisError where Redis is away."""
 
@@ -99,21 +108,20 @@ class Outbox:
             ends.append(End(copy, tail, run_id == trusted))
         return ends
 
-    async def memories(self, partitions: Sequence[PartitionId]) -> list[tuple[Memory, bool]]:
-        """What each partition remembers of the ledger, and whether it answers (`End.is_trusted`).
-        A partition without a readable `meta` remembers nothing.
-        """
+    async def recall(self, partitions: Sequence[PartitionId]) -> list[Recalled]:
+        """What each partition remembers; nothing where it has no readable `meta`."""
         pipeline = self._client.pipeline(transaction=False)
         pipeline.info("server")
         for partition in partitions:
-            pipeline.hmget(partition_keys(partition)[0], ("run_id", *MEMORY_FIELDS))
+            pipeline.hmget(partition_keys(partition)[0], ("run_id", "state", *MEMORY_FIELDS))
         server, *answers = map(_found, await pipeline.execute(raise_on_error=False))
         trusted = server["run_id"].encode()
-        memories = []
+        recalled = []
         for fields in answers:
-            run_id, *remembered = fields or (None,) * (1 + len(MEMORY_FIELDS))
-            memories.append((memory_of(*remembered), run_id == trusted))
-        return memories
+            run_id, state, *remembered = fields or (None,) * (2 + len(MEMORY_FIELDS))
+            memory = memory_of(remembered)
+            recalled.append(Recalled(memory, (state or b"").decode(), run_id == trusted))
+        return recalled
 
 
 def _found(answer: Any) -> Any:

@@ -2,8 +2,8 @@
 
 Nothing is applied to a run of the ledger before it has been told what it may have forgotten. Its
 closed epochs come first: a ledger without them would take fenced events for the next ones. Each
-partition remembers them in Redis (lua/partitions/include/closed_epochs.lua). Then the log is read
-again from where the ledger is.
+partition remembers them in Redis (lua/partitions/include/closed_epochs.lua). So does the state of a
+sale that was paused or closed since. Then the log is read again from where the ledger is.
 
 The run (gateway/process/ledger_run.py) is asked for in the transaction that applies, so it cannot
 change between the question and the commit.
@@ -19,9 +19,10 @@ from dataclasses import dataclass
 import asyncpg
 import structlog
 
+from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId
 from gateway.inventory.redis.memory import Memory
-from gateway.inventory.types import ClosedEpoch
+from gateway.inventory.types import ClosedEpoch, SaleState
 from gateway.process.audit import AuditAction
 from gateway.process.ledger_run import ledger_run
 from order_writer.folding.closed import ForkedEpoch, forgotten
@@ -29,6 +30,7 @@ from order_writer.folding.items import Item
 from order_writer.ledger import statements
 from order_writer.ledger.run import (
     AnotherLedger,
+    adopt_states,
     close_epochs,
     newest_offsets,
     require_run,
@@ -36,10 +38,12 @@ from order_writer.ledger.run import (
 )
 from order_writer.ledger.transaction import Report, apply_items
 from order_writer.log.event_log import EventLog, Watermark, format_position
-from order_writer.log.outbox import Outbox
+from order_writer.log.outbox import Outbox, Recalled
 
 # Partitions whose memories are read at once, and whose watermarks one transaction locks.
 PARTITIONS_EACH = 200
+# States that are intended in the ledger and carried to the partitions.
+_STATES = frozenset({SaleState.OPEN, SaleState.PAUSED, SaleState.CLOSED})
 
 _log = structlog.get_logger()
 
@@ -87,7 +91,7 @@ class KnownLedger:
         for first in range(0, len(marks), PARTITIONS_EACH):
             some = marks[first : first + PARTITIONS_EACH]
             partitions = [mark.partition for mark in some]
-            found = zip(partitions, await self.outbox.memories(partitions), strict=True)
+            found = zip(partitions, await self.outbox.recall(partitions), strict=True)
             async with self.pool.acquire() as connection, connection.transaction():
                 await require_run(connection, run)
                 await _remind(connection, dict(found))
@@ -96,26 +100,30 @@ class KnownLedger:
         return run
 
 
-async def _remind(
-    connection: statements.Connection, memories: Mapping[PartitionId, tuple[Memory, bool]]
-) -> None:
-    """Add the closings that the ledger lacks; a partition that contradicts it stops."""
-    asked = [partition for partition, (memory, _) in memories.items() if memory != Memory()]
-    marks = await statements.lock_watermarks(connection, asked)
+async def _remind(connection: statements.Connection, found: Mapping[PartitionId, Recalled]) -> None:
+    """Add what the ledger lacks; a partition that contradicts it stops."""
+    recalled = {key: one for key, one in found.items() if one.memory != Memory()}
+    # Sales before watermarks, as everybody locks them.
+    states = {
+        key: (one.state, one.memory.known) for key, one in recalled.items() if one.state in _STATES
+    }
+    adopted = await adopt_states(connection, states)
+    marks = await statements.lock_watermarks(connection, recalled)
     stored = await statements.closed_epochs(connection, marks)
     closings: dict[PartitionId, list[ClosedEpoch]] = {}
     forked: dict[PartitionId, str] = {}
     for partition, mark in marks.items():
-        memory, is_trusted = memories[partition]
+        memory = recalled[partition].memory
         try:
             closings[partition] = forgotten(mark.position, stored[partition], memory.closed)
         except ForkedEpoch as error:
             # Until the partition answers, recovery judges it, and rebuilds it from the ledger.
-            if is_trusted:
+            if recalled[partition].is_trusted:
                 forked[partition] = f"forked: {error}"
             continue
         if closings[partition] or memory.known > mark.position:
-            await _note(connection, mark, memory, closings[partition])
+            state = adopted.get(partition.sale_id)
+            await _note(connection, mark, memory.known, closings[partition], state)
     await close_epochs(connection, closings)
     await statements.stop_partitions(connection, forked)
     for partition, reason in forked.items():
@@ -125,14 +133,16 @@ async def _remind(
 async def _note(
     connection: statements.Connection,
     mark: Watermark,
-    memory: Memory,
+    known: Position,
     closings: Sequence[ClosedEpoch],
+    state: str | None,
 ) -> None:
     """Say that the ledger is older, to the audit log and to people."""
     facts = {
         "applied": format_position(mark.position),
-        "known": format_position(memory.known),
+        "known": format_position(known),
         "closed_epochs": [closing.epoch for closing in closings],
+        "state": state,
     }
     partition = mark.partition
     await write_audit(

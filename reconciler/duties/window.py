@@ -2,17 +2,21 @@
 
 The ledger holds the intended state; a partition in another state, or unknown to Redis, is made to
 follow: at once where this duty has written that state, else when the gateway that wrote it has had
-its time. Two that open one sale together only hold up each other.
+its time. Two that open one sale together only hold up each other. No partition follows a ledger
+that came back older: a sale that was paused since would go on.
 """
 
 import time
 from dataclasses import dataclass
 from typing import ClassVar
 
+from gateway.inventory.keys import partition_keys
 from gateway.inventory.opening import Verb, carry_state, intend_state
+from gateway.inventory.redis.memory import MEMORY_FIELDS, memory_of
 from gateway.process.audit import AuditAction
 from reconciler.context import QUERIES, Context
 from reconciler.duties.audit import ACTOR, write_audit
+from reconciler.duties.directory import LivePartition
 from reconciler.duties.sights import Seen, Sights
 from reconciler.keeping.notices import Notices
 from reconciler.keeping.periodic import for_each
@@ -53,7 +57,9 @@ class Window:
             await self._turn(row["sale_id"], Verb(row["verb"]))
             self._sights.outdate()
         seen = await self._sights.current()
-        sales = sorted({each.live.partition.sale_id for each in seen if _lags(each)})
+        lagging = [each.live for each in seen if _lags(each)]
+        found = await for_each(lagging, self._sale_to_carry, self._notices, "window_waits")
+        sales = sorted({sale_id for sale_id in found if sale_id is not None})
         now = time.monotonic()
         patient = now + self._config.patience_seconds
         self._lagging = {sale_id: self._lagging.get(sale_id, patient) for sale_id in sales}
@@ -70,6 +76,17 @@ class Window:
                 action = AuditAction(f"sale_{verb}")
                 await write_audit(connection, action, sale_id, version=intention.version)
         self._lagging[sale_id] = 0.0
+
+    async def _sale_to_carry(self, live: LivePartition) -> str | None:
+        """The partition's sale, unless the ledger came back older than the partition."""
+        fields = await self._context.reader.hmget(
+            partition_keys(live.partition)[0], list(MEMORY_FIELDS)
+        )
+        if memory_of(fields).lacking(live.watermark):
+            # The partition's state is the newer; the order writer gives it to the sale.
+            self._notices.warn("state_not_carried", str(live), reason="ledger_older")
+            return None
+        return live.partition.sale_id
 
     async def _carry(self, sale_id: str) -> None:
         context = self._context

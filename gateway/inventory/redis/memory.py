@@ -4,7 +4,9 @@ A ledger that has less has come back older: from a backup, or as a standby that 
 of `meta` are written in lua/partitions: `trim` (how far), `recover` and `restore` (closed epochs).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import msgspec
 
@@ -41,10 +43,9 @@ class Memory:
         return whole + max(ends.get(applied.epoch, applied.sequence) - applied.sequence, 0)
 
 
-def memory_of(
-    epoch: bytes | None, ledger_sequence: bytes | None, closed_epochs: bytes | None
-) -> Memory:
-    """The memory in MEMORY_FIELDS; empty where a field is damaged."""
+def memory_of(fields: Sequence[object]) -> Memory:
+    """The memory in the values of MEMORY_FIELDS; empty where a field is damaged."""
+    epoch, ledger_sequence, closed_epochs = cast("Sequence[bytes | None]", fields)
     try:
         closed = _decode_closed(closed_epochs) if closed_epochs else ()
         known = Position(int(epoch or 0), int(ledger_sequence or 0))

@@ -27,6 +27,18 @@ FROM unnest($1::text[], $2::integer[], $3::integer[], $4::bigint[], $5::text[], 
     AS u (sale_id, partition, epoch, last_sequence, fingerprint, next_epoch)
 ON CONFLICT (sale_id, partition, epoch) DO UPDATE SET next_epoch = excluded.next_epoch;
 
+-- name: adopt_states
+-- The state of a sale of which the partition knows that the ledger had more: states that were intended since
+-- are lost, and the partition is in the newest of them. Every process that caches the sale is notified.
+UPDATE sales AS s
+SET state = u.state, version = version + 1, updated_at = now()
+FROM unnest($1::text[], $2::integer[], $3::text[], $4::integer[], $5::bigint[])
+    AS u (sale_id, partition, state, epoch, sequence)
+JOIN watermarks AS w USING (sale_id, partition)
+WHERE s.sale_id = u.sale_id AND (w.epoch, w.sequence) < (u.epoch, u.sequence)
+  AND s.state IN ('open', 'paused', 'closed') AND s.state <> u.state
+RETURNING s.sale_id, s.state, pg_notify('dropgate_sales', s.sale_id);
+
 -- name: newest_offsets
 -- The last offset that any watermark has, for each place of the event log.
 SELECT places.place, max(places.number::bigint) AS number

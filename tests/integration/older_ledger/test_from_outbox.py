@@ -4,6 +4,9 @@ import pytest
 
 from gateway.inventory.keys import outbox_key
 from order_writer.service import run as run_order_writer
+from reconciler.context import open_context
+from reconciler.duties.trim import Trim, TrimConfig
+from reconciler.duties.window import Window, WindowConfig
 from reconciler.service import run as run_reconciler
 from tests.support.api import serving
 from tests.support.sales.pipeline import running
@@ -39,36 +42,52 @@ async def test_what_a_restored_ledger_lacks_is_applied_again(shop: Shop, epochs:
 
 async def test_nothing_is_trimmed_while_the_ledger_is_older(shop: Shop) -> None:
     """The sale sells on meanwhile, and an order writer that starts late finds all of it."""
-    async with running(run_reconciler, shop.settings):
-        async with running(run_order_writer, shop.settings):
-            buyers = await shop.buy(0, 5)
-            await shop.in_ledger()
-            await shop.backup.take()
-            buyers += await shop.buy(100, 5)
-            await shop.in_ledger()
-            await shop.restart_redis()
-            buyers += await shop.buy(200, 5)
-            await shop.reported()
-        await shop.backup.restore()
-        events = await shop.redis.xlen(outbox_key(shop.partition))
-        buyers += await shop.buy(300, 5)
-        (ran,) = await shop.fetch("SELECT clock_timestamp() AS since")
+    async with shop.processes():
+        buyers = await shop.buy(0, 5)
+        await shop.in_ledger()
+        await shop.backup.take()
+        buyers += await shop.buy(100, 5)
+        await shop.in_ledger()
+        await shop.restart_redis()
+        buyers += await shop.buy(200, 5)
+        await shop.reported()
+    await shop.backup.restore()
+    buyers += await shop.buy(300, 5)
+    events = await shop.redis.xlen(outbox_key(shop.partition))
+    async with open_context(shop.settings) as context:
+        await Trim(context, TrimConfig(keep_seconds=0.0)).run_once()
+    assert await shop.redis.xlen(outbox_key(shop.partition)) == events
+    async with running(run_order_writer, shop.settings):
+        await shop.in_ledger()
+        assert await shop.buyers_in_ledger() == sorted(buyers)
+        assert await shop.balanced()
 
-        async def looked() -> bool:
-            # A reconciler that has led since then has looked at every watermark.
-            (row,) = await shop.fetch(
-                "SELECT count(*) > 0 AS is_alive FROM watermarks "
-                "WHERE alive_at > extract(epoch FROM $1::timestamptz) * 1000",
-                ran["since"],
-            )
-            return bool(row["is_alive"])
 
-        await wait_until(looked)
-        assert await shop.redis.xlen(outbox_key(shop.partition)) == events + 5
+@pytest.mark.parametrize(("verb", "state"), [("pause", "paused"), ("close", "closed")])
+async def test_a_sale_keeps_the_state_that_the_ledger_has_forgotten(
+    shop: Shop, verb: str, state: str
+) -> None:
+    """By itself, an older ledger would let a sale go on that was paused since."""
+    sale = shop.partition.sale_id
+    async with shop.processes(), serving(shop.settings) as api:
+        await shop.in_ledger()
+        await shop.backup.take()
+        assert (await api.ops("POST", f"/v1/sales/{sale}/{verb}")).status == 200
+        await shop.reported()
+    await shop.backup.restore()
+    async with open_context(shop.settings) as context:
+        await Window(context, WindowConfig()).run_once()
+        assert (await shop.store.snapshot(shop.partition)).state == state
         async with running(run_order_writer, shop.settings):
             await shop.in_ledger()
-            assert await shop.buyers_in_ledger() == sorted(buyers)
-            assert await shop.balanced()
+        await Window(context, WindowConfig()).run_once()
+    assert (await shop.store.snapshot(shop.partition)).state == state
+    (row,) = await shop.fetch("SELECT state FROM sales")
+    assert row["state"] == state
+    (noted,) = await shop.fetch(
+        "SELECT detail ->> 'state' AS state FROM audit_log WHERE action = 'ledger_older'"
+    )
+    assert noted["state"] == state
 
 
 async def test_what_is_nowhere_stops_the_partition_and_says_so(shop: Shop) -> None:

@@ -46,4 +46,4 @@ def test_events_that_an_older_ledger_lacks_are_counted(
 def test_the_memory_is_read_and_a_damaged_memory_is_none(
     fields: tuple[bytes | None, bytes | None, bytes | None], memory: Memory
 ) -> None:
-    assert memory_of(*fields) == memory
+    assert memory_of(fields) == memory
