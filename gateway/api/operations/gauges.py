@@ -17,7 +17,9 @@ from redis.exceptions import RedisError
 from gateway.api.ledger.connections import Ledger, LedgerUnavailable
 from gateway.api.ledger.queries import QUERIES
 from gateway.inventory.errors import InventoryError
+from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId, outbox_key, partition_keys
+from gateway.inventory.redis.memory import MEMORY_FIELDS, Memory, memory_of
 from gateway.inventory.redis.outbox import read_run_id
 from gateway.inventory.store import ReservationStore
 from gateway.inventory.types import Snapshot
@@ -34,10 +36,11 @@ class _OccurredAt(msgspec.Struct, frozen=True):
 class PartitionGauges(msgspec.Struct, frozen=True):
     """Figures of one partition; a figure that could not be read is None and is left out.
 
-    `lag_seconds` is the age of the first event the ledger has not applied, `floor_margin` the
-    smallest distance of an item's available units from its floor, `outbox_fill` the used share of
-    the outbox's bound, `clock_ahead_seconds` how far the partition's wall clock is ahead of its
-    server's, `units` each item's units over its locations, by (sku, counter).
+    `lag_seconds` is the age of the first event the ledger has not applied, `older_events` how many
+    the ledger lacks of those that it once had, `floor_margin` the smallest distance of an item's
+    available units from its floor, `outbox_fill` the used share of the outbox's bound,
+    `clock_ahead_seconds` how far the partition's wall clock is ahead of its server's, `units` each
+    item's units over its locations, by (sku, counter).
     """
 
     partition: PartitionId
@@ -48,6 +51,7 @@ class PartitionGauges(msgspec.Struct, frozen=True):
     due_holds: int | None = None
     lag_events: int | None = None
     lag_seconds: float | None = None
+    older_events: int | None = None
     floor_margin: int | None = None
     clock_ahead_seconds: float | None = None
     units: Mapping[tuple[str, str], int] = {}
@@ -59,6 +63,11 @@ _PARTITION_GAUGES = (
     ("due_holds", "dropgate_due_holds", "Holds past their deadline, not expired yet"),
     ("lag_events", "dropgate_ledger_lag_events", "Events the ledger has not applied"),
     ("lag_seconds", "dropgate_ledger_lag_seconds", "Age of the first event not applied"),
+    (
+        "older_events",
+        "dropgate_ledger_older_events",
+        "Events the ledger once had and has not, because it came back older",
+    ),
     ("floor_margin", "dropgate_floor_margin", "Fewest units any item is above its floor"),
     (
         "clock_ahead_seconds",
@@ -207,7 +216,8 @@ class Gauges:
                 behind = max(0, snapshot.sequence - place["sequence"])
             applied = snapshot.sequence - behind
             age = await self._age(partition, snapshot, applied) if behind else 0.0
-            bound = await self._client.hget(partition_keys(partition)[0], "outbox_bound")
+            meta = partition_keys(partition)[0]
+            bound, *remembered = await self._client.hmget(meta, ["outbox_bound", *MEMORY_FIELDS])
         except (InventoryError, RedisError):
             return PartitionGauges(partition, recovering=True, stopped=stopped)
         return PartitionGauges(
@@ -219,12 +229,28 @@ class Gauges:
             due_holds=snapshot.due_holds,
             lag_events=behind,
             lag_seconds=age,
+            older_events=await self._older_events(place, memory_of(remembered)),
             floor_margin=floor_margin(snapshot, floors),
             clock_ahead_seconds=max(
                 0.0, snapshot.read_at / 1000 - seconds - microseconds / 1_000_000
             ),
             units=units_of(snapshot),
         )
+
+    async def _older_events(self, place: asyncpg.Record, memory: Memory) -> int | None:
+        """How many events the ledger has lost; None where it does not answer any more.
+
+        The watermark was read before the memory. Where it seems to have less it is read again, as
+        the ledger may have gone on in between.
+        """
+        if not memory.lacking(_applied(place)):
+            return 0
+        try:
+            again = await self._ledger.fetch(QUERIES["ledger_lag"], [place["sale_id"]])
+        except LedgerUnavailable:
+            return None
+        same = (row for row in again if row["partition"] == place["partition"])
+        return max((memory.lacking(_applied(row)) for row in same), default=None)
 
     async def _age(self, partition: PartitionId, snapshot: Snapshot, applied: int) -> float:
         first = f"{snapshot.epoch}-{applied + 1}"
@@ -234,6 +260,10 @@ class Gauges:
                 event = msgspec.json.decode(fields[b"event"], type=_OccurredAt)
                 return max(0.0, (snapshot.read_at - event.occurred_at) / 1000)
         return 0.0
+
+
+def _applied(place: asyncpg.Record) -> Position:
+    return Position(place["epoch"], place["sequence"])
 
 
 def units_of(snapshot: Snapshot) -> dict[tuple[str, str], int]:

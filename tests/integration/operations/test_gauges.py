@@ -3,6 +3,7 @@
 import re
 
 import asyncpg
+import msgspec
 import pytest
 import redis.asyncio
 
@@ -81,6 +82,20 @@ async def test_how_full_the_outbox_is_and_what_the_ledger_cannot_apply(
     text = (await api.call("GET", "/metrics")).raw.decode()
     assert 'dropgate_dead_letters_open{reason="refused"} 1.0' in text
     assert 'dropgate_dead_letters_open{reason="fenced"} 0.0' in text
+
+
+async def test_what_a_ledger_that_came_back_older_lacks_is_shown(
+    api: Api, redis_client: redis.asyncio.Redis
+) -> None:
+    """The ledger has none of the sale's two events, of which one epoch more is known."""
+    sale = await api.open_sale()
+    await gauge_is(api, "dropgate_ledger_older_events", sale, 0)
+    meta = f"{{{sale}:0}}:meta"
+    await redis_client.hset(meta, "ledger_sequence", "2")
+    await gauge_is(api, "dropgate_ledger_older_events", sale, 2)
+    closed = msgspec.msgpack.encode([(1, 80, "", 2)])
+    await redis_client.hset(meta, mapping={"epoch": "2", "closed_epochs": closed})
+    await gauge_is(api, "dropgate_ledger_older_events", sale, 82)
 
 
 async def test_whether_a_reconciler_leads(api: Api, settings: Settings) -> None:
