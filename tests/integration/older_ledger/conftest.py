@@ -40,12 +40,19 @@ def shop_settings(
 
 
 @pytest_asyncio.fixture
-async def shop(
+async def draft_shop(
     shop_settings: Settings, own_postgres: PostgresServer, own_redis: RedisServer
 ) -> AsyncIterator[Shop]:
-    """A shop without Kafka, as most are."""
+    """A shop without Kafka, whose sale is a draft."""
     async with open_shop(shop_settings, own_postgres, own_redis) as opened:
         yield opened
+
+
+@pytest_asyncio.fixture
+async def shop(draft_shop: Shop) -> Shop:
+    """A shop without Kafka, whose sale is open."""
+    await draft_shop.open()
+    return draft_shop
 
 
 @pytest_asyncio.fixture
@@ -55,7 +62,8 @@ async def kafka_shop(
     own_postgres: PostgresServer,
     own_redis: RedisServer,
 ) -> AsyncIterator[Shop]:
-    """A shop with Kafka."""
+    """A shop with Kafka, whose sale is open."""
     settings = shop_settings.model_copy(update={"event_log": kafka_event_log})
     async with open_shop(settings, own_postgres, own_redis) as opened:
+        await opened.open()
         yield opened

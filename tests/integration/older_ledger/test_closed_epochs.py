@@ -104,6 +104,16 @@ async def test_a_damaged_memory_holds_up_nobody(rig: Rig, sale_id: str, field: s
     assert await rig.position(history) == Position(1, 2)
 
 
+async def test_a_partition_that_comes_later_is_told_then(rig: Rig, sale_id: str) -> None:
+    """A sale that was opened since is a draft in an older ledger until it is opened again."""
+    (other,) = await rig.open_sale(f"{sale_id}-other")
+    await rig.writer.apply([other.load()])
+    history = await fenced(rig, sale_id)
+    await remember(rig, history, ClosedEpoch(1, 2, "", 2))
+    await rig.writer.apply(history.entries)
+    assert await rig.position(history) == Position(1, 2)
+
+
 async def test_a_run_of_the_ledger_is_asked_for_in_each_transaction(rig: Rig, sale_id: str) -> None:
     """A ledger that was put back between two batches is told before the second."""
     history = await fenced(rig, sale_id)

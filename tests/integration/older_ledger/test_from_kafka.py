@@ -34,6 +34,22 @@ async def test_what_the_outbox_has_dropped_is_applied_again(kafka_shop: Shop, ep
         assert await shop.balanced()
 
 
+async def test_what_kafka_lacks_is_applied_from_the_outbox(kafka_shop: Shop) -> None:
+    """No relay runs: the topic has nothing."""
+    shop = kafka_shop
+    settings = shop.settings
+    async with running(run_order_writer, settings), running(run_reconciler, settings):
+        buyers = await shop.buy(0, 20)
+        await shop.in_ledger()
+        await shop.backup.take()
+        buyers += await shop.buy(100, 10)
+        await shop.reported()
+        await shop.backup.restore()
+        await shop.in_ledger()
+        assert await shop.buyers_in_ledger() == sorted(buyers)
+        assert await shop.balanced()
+
+
 async def test_a_partition_that_is_lost_too_is_rebuilt_from_all_that_kafka_has(
     kafka_shop: Shop,
 ) -> None:

@@ -1,7 +1,10 @@
 """A ledger that comes back older than Redis gets what it lacks from the outbox."""
 
+from contextlib import suppress
+
 import pytest
 
+from gateway.inventory.errors import Recovering
 from gateway.inventory.keys import outbox_key
 from order_writer.service import run as run_order_writer
 from reconciler.context import open_context
@@ -88,6 +91,28 @@ async def test_a_sale_keeps_the_state_that_the_ledger_has_forgotten(
         "SELECT detail ->> 'state' AS state FROM audit_log WHERE action = 'ledger_older'"
     )
     assert noted["state"] == state
+
+
+async def test_a_sale_that_was_opened_since_goes_on_once_it_is_opened_again(
+    draft_shop: Shop,
+) -> None:
+    """The ledger has it as a draft; Redis has the partition, which is not loaded anew."""
+    shop = draft_shop
+    async with shop.processes():
+        await shop.backup.take()
+        await shop.open()
+        buyers = await shop.buy(0, 5)
+        await shop.in_ledger()
+        await shop.restart_redis()
+        await shop.reported()
+        await shop.backup.restore()
+        assert await shop.fetch("SELECT FROM watermarks") == []
+        with suppress(Recovering):  # the partition is in a later epoch: the reconciler carries on
+            await shop.open()
+        buyers += await shop.buy(100, 5)
+        await shop.in_ledger()
+        assert await shop.buyers_in_ledger() == sorted(buyers)
+        assert await shop.balanced()
 
 
 async def test_what_is_nowhere_stops_the_partition_and_says_so(shop: Shop) -> None:

@@ -48,6 +48,14 @@ class Shop:
                 await stack.enter_async_context(running(run, self.settings))
             yield
 
+    async def open(self) -> None:
+        """Open the sale, as an operator does."""
+        ledger = await asyncpg.connect(self.settings.postgres.dsn)
+        try:
+            await open_sale(ledger, self.store, self.partition.sale_id, BOUNDS, actor="test")
+        finally:
+            await ledger.close()
+
     async def buy(self, first: int, count: int) -> list[str]:
         """One unit each for buyers `first` and following; returns the buyers."""
         buyers = [f"buyer-{number}" for number in range(first, first + count)]
@@ -129,13 +137,12 @@ class Shop:
 async def open_shop(
     settings: Settings, postgres: PostgresServer, redis_server: RedisServer
 ) -> AsyncIterator[Shop]:
-    """A shop whose sale is open."""
+    """A shop whose sale is a draft."""
     sale_id = unique("older")
     client = redis.asyncio.Redis.from_url(redis_server.url, protocol=2)
     async with open_store(settings.redis) as (_, store):
         ledger = await asyncpg.connect(settings.postgres.dsn)
         partition = await create_sale(ledger, sale_id, one_item(1000, hold_seconds=3600))
-        await open_sale(ledger, store, sale_id, BOUNDS, actor="test")
         await ledger.close()
         yield Shop(settings, partition, store, client, redis_server, Backup(postgres))
     await client.aclose()
