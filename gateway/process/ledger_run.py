@@ -1,8 +1,8 @@
 """Which run of which server has the ledger.
 
-Data is put back only while no server runs on it, and another server takes over only by ending the
-connections to the first. So a ledger has lost nothing of what it had as long as its run is the
-same; under another run it may have come back older.
+Data is put back only while no server runs on it, and a transaction never moves to another server.
+So a ledger has lost nothing of what it had as long as its run is the same; under another run it
+may have come back older.
 """
 
 from pathlib import Path
