@@ -28,6 +28,7 @@ from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId
 from gateway.inventory.leases import Leases
 from gateway.inventory.opening import LedgerConnection
+from gateway.inventory.redis.memory import read_memory
 from gateway.inventory.redis.outbox import OutboxEntry, fingerprint_of, read_run_id, read_tail
 from gateway.inventory.types import CLOSED_EPOCHS_MAX, ClosedEpoch, Snapshot
 from gateway.process.ledger_run import ledger_run
@@ -271,6 +272,10 @@ class Recover:
             _require_at(partition, watermark, look.tail)
         if await ledger_run(connection) != look.ledger_run:
             raise Recovering(f"{partition}: the ledger may have come back older meanwhile")
+        known = await read_memory(self._context.reader, partition)
+        if lacking := known.lacking(watermark):
+            # Neither the outbox nor the log has them; a rebuild would forget that they were.
+            raise self._refused(partition, "ledger_older", lacking=lacking)
         if await connection.fetchrow(QUERIES["open_dead_letters"], *place, 1) is not None:
             raise self._refused(partition, "dead_letters_open")
         # The last look before the epoch is closed: what is written into it afterwards is fenced.

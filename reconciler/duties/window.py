@@ -10,9 +10,8 @@ import time
 from dataclasses import dataclass
 from typing import ClassVar
 
-from gateway.inventory.keys import partition_keys
 from gateway.inventory.opening import Verb, carry_state, intend_state
-from gateway.inventory.redis.memory import MEMORY_FIELDS, memory_of
+from gateway.inventory.redis.memory import read_memory
 from gateway.process.audit import AuditAction
 from reconciler.context import QUERIES, Context
 from reconciler.duties.audit import ACTOR, write_audit
@@ -79,10 +78,8 @@ class Window:
 
     async def _sale_to_carry(self, live: LivePartition) -> str | None:
         """The partition's sale, unless the ledger came back older than the partition."""
-        fields = await self._context.reader.hmget(
-            partition_keys(live.partition)[0], list(MEMORY_FIELDS)
-        )
-        if memory_of(fields).lacking(live.watermark):
+        memory = await read_memory(self._context.reader, live.partition)
+        if memory.lacking(live.watermark):
             # The partition's state is the newer; the order writer gives it to the sale.
             self._notices.warn("state_not_carried", str(live), reason="ledger_older")
             return None

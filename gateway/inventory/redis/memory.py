@@ -9,8 +9,11 @@ from dataclasses import dataclass
 from typing import cast
 
 import msgspec
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from gateway.inventory.events import Position
+from gateway.inventory.keys import PartitionId, partition_keys
 from gateway.inventory.redis.outbox import START
 from gateway.inventory.types import ClosedEpoch
 
@@ -54,3 +57,13 @@ def memory_of(fields: Sequence[object]) -> Memory:
     if known.sequence == 0:  # of this epoch the ledger has told nothing yet
         known = Position(closed[-1].epoch, closed[-1].last_sequence) if closed else START
     return Memory(known, closed)
+
+
+async def read_memory(reader: Redis, partition: PartitionId) -> Memory:
+    """The partition's memory; empty where its `meta` is missing or has another type."""
+    try:
+        return memory_of(await reader.hmget(partition_keys(partition)[0], list(MEMORY_FIELDS)))
+    except ResponseError as error:
+        if not str(error).startswith("WRONGTYPE"):
+            raise
+        return Memory()

@@ -5,8 +5,9 @@ from contextlib import suppress
 import pytest
 
 from gateway.inventory.errors import Recovering
-from gateway.inventory.keys import outbox_key
+from gateway.inventory.keys import outbox_key, partition_keys
 from order_writer.service import run as run_order_writer
+from reconciler.by_hand import run_once
 from reconciler.context import open_context
 from reconciler.duties.trim import Trim, TrimConfig
 from reconciler.duties.window import Window, WindowConfig
@@ -132,6 +133,22 @@ async def test_what_is_nowhere_stops_the_partition_and_says_so(shop: Shop) -> No
 
         assert await wait_until(stopped) == "gap: 1-7 has no successor"
         assert (await shop.buy(200, 1)) == ["buyer-200"]
+
+
+async def test_a_partition_is_not_rebuilt_from_a_ledger_that_lacks_what_it_had(shop: Shop) -> None:
+    """The outbox was lost, too: the partition's records are all that is left of the orders."""
+    sale, reservations = shop.partition.sale_id, partition_keys(shop.partition)[2]
+    async with shop.processes():
+        await shop.buy(0, 5)
+        await shop.in_ledger()
+        await shop.backup.take()
+        await shop.buy(100, 5)
+        await shop.reported()
+    await shop.backup.restore()
+    await shop.redis.delete(outbox_key(shop.partition))
+    outcome = await run_once(shop.settings, "recover", sale)
+    assert outcome == f"{shop.partition}: stays closed: {shop.partition}: ledger_older"
+    assert await shop.redis.hlen(reservations) == 1 + 10
 
 
 async def test_a_sale_is_not_settled_by_an_older_ledger(shop: Shop) -> None:
