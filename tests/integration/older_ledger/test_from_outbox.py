@@ -9,6 +9,8 @@ from gateway.inventory.keys import outbox_key, partition_keys
 from order_writer.service import run as run_order_writer
 from reconciler.by_hand import run_once
 from reconciler.context import open_context
+from reconciler.duties.directory import Directory
+from reconciler.duties.sights import Sights
 from reconciler.duties.trim import Trim, TrimConfig
 from reconciler.duties.window import Window, WindowConfig
 from reconciler.service import run as run_reconciler
@@ -59,7 +61,8 @@ async def test_nothing_is_trimmed_while_the_ledger_is_older(shop: Shop) -> None:
     buyers += await shop.buy(300, 5)
     events = await shop.redis.xlen(outbox_key(shop.partition))
     async with open_context(shop.settings) as context:
-        await Trim(context, TrimConfig(keep_seconds=0.0)).run_once()
+        directory = Directory(context.ledger)
+        await Trim(context, directory, TrimConfig(keep_seconds=0.0)).run_once()
     assert await shop.redis.xlen(outbox_key(shop.partition)) == events
     async with running(run_order_writer, shop.settings):
         await shop.in_ledger()
@@ -80,11 +83,14 @@ async def test_a_sale_keeps_the_state_that_the_ledger_has_forgotten(
         await shop.reported()
     await shop.backup.restore()
     async with open_context(shop.settings) as context:
-        await Window(context, WindowConfig()).run_once()
+        sights = Sights(context.store, Directory(context.ledger))
+        window = Window(context, sights, WindowConfig(patience_seconds=0.0))
+        await window.run_once()
         assert (await shop.store.snapshot(shop.partition)).state == state
         async with running(run_order_writer, shop.settings):
             await shop.in_ledger()
-        await Window(context, WindowConfig()).run_once()
+        sights.outdate()
+        await window.run_once()
     assert (await shop.store.snapshot(shop.partition)).state == state
     (row,) = await shop.fetch("SELECT state FROM sales")
     assert row["state"] == state
