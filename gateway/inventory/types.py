@@ -165,6 +165,36 @@ class ExtendedRecord(ReturnedRecord, frozen=True, array_like=True):
     extend_keys: tuple[str, ...]
 
 
+class StoredRecord(Record, frozen=True, array_like=True):
+    """A reservation in whatever state, as `decode_record` reads it."""
+
+    payment_reference: str | None = None
+    returned: PlacedLines = NO_LINES_PLACED
+    return_keys: tuple[str, ...] = ()
+    extend_keys: tuple[str, ...] = ()
+
+    @property
+    def position(self) -> Position:
+        """The number of the reservation's last event."""
+        return Position(self.epoch, self.sequence)
+
+
+_stored_record = msgspec.msgpack.Decoder(StoredRecord)
+_STATES = frozenset(state.value for state in ReservationState)
+
+
+def decode_record(raw: bytes) -> StoredRecord | None:
+    """The record in a field of a partition's reservations; None for bytes that the scripts did not
+    write.
+    """
+    try:
+        record = _stored_record.decode(raw)
+    except msgspec.DecodeError:  # or its child ValidationError
+        return None
+    usable = record.state in _STATES and len(record.lines) % 2 == len(record.returned) % 2 == 0
+    return record if usable else None
+
+
 # Keys of adjustments that a partition keeps (lua/partitions/include/adjustments.lua).
 ADJUSTMENT_KEYS_MAX = 1000
 # That a partition remembers, as in lua/partitions/include/closed_epochs.lua.

@@ -30,3 +30,4 @@ class AuditAction(StrEnum):
     RECONCILIATION_ASKED = "reconciliation_asked"
     LEDGER_OLDER = "ledger_older"
     RECONCILIATION_REPAIRED = "reconciliation_repaired"
+    LEDGER_IMPORT = "ledger_import"

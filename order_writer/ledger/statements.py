@@ -164,7 +164,8 @@ def mark_of(row: asyncpg.Record) -> Watermark:
 
 async def _blocks(connection: Connection, folded: Folded) -> dict[str, int]:
     """The block of the large tables that each sale's rows lie in, by sale id."""
-    sales = {row.sale_id for rows in (folded.ledger, folded.shifts) for row in rows}
+    tables = (folded.ledger, folded.shifts, folded.changes)
+    sales = {row.sale_id for rows in tables for row in rows}
     if not sales:
         return {}
     rows = await connection.fetch(QUERIES["blocks"], list(sales))

@@ -13,9 +13,9 @@ import msgspec
 
 from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId, ReservationId
-from gateway.inventory.types import ReservationState
+from gateway.inventory.types import ReservationState, StoredRecord
 from reconciler.comparing.differences import Difference, Kind
-from reconciler.comparing.reading import Reading, StoredRecord
+from reconciler.comparing.reading import Reading
 
 Place = tuple[str, str]  # sku, location
 _lines = msgspec.json.Decoder(tuple[tuple[str, str, int, int, int], ...])

@@ -14,29 +14,12 @@ from redis.asyncio import Redis
 from gateway.inventory.errors import Recovering
 from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId, partition_keys
-from gateway.inventory.types import Record, ReservationState
+from gateway.inventory.types import StoredRecord, decode_record
 
 SENTINEL = b""
 # Keys of a buyer's numbers beside those of items, as in lua/include/record.lua.
 ADMISSION, GIVEN_BACK, COOLS_UNTIL, UNPAID, UNPAID_WINDOW = 0, -1, -2, -3, -4
 SCAN_COUNT = 500
-_STATES = frozenset(state.value for state in ReservationState)
-
-
-class StoredRecord(Record, frozen=True, array_like=True):
-    """A reservation in whatever state; `deadline` of a hold is on the partition's clock, which
-    stands still in outages, that of a resolved reservation on the wall clock.
-    """
-
-    payment_reference: str | None = None
-    returned: tuple[int, ...] = ()
-    return_keys: tuple[str, ...] = ()
-    extend_keys: tuple[str, ...] = ()
-
-    @property
-    def position(self) -> Position:
-        """The number of the reservation's last event."""
-        return Position(self.epoch, self.sequence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +42,6 @@ class Reading:
     unpaid_window_ms: int = 0
 
 
-_record = msgspec.msgpack.Decoder(StoredRecord)
 _buyer = msgspec.msgpack.Decoder(tuple[int | str, ...])
 
 
@@ -101,7 +83,7 @@ async def read_records(reader: Redis, partition: PartitionId, tokens: Sequence[s
         numbers, found, scores = await pipeline.execute()
     position, shift_ms = _numbers(partition, numbers)
     stored = {token: raw for token, raw in zip(tokens, found, strict=True) if raw is not None}
-    read = {token: _readable(raw) for token, raw in stored.items()}
+    read = {token: decode_record(raw) for token, raw in stored.items()}
     return Reading(
         position,
         shift_ms,
@@ -151,16 +133,6 @@ async def scan_tokens(reader: Redis, partition: PartitionId) -> AsyncIterator[li
             yield tokens
         if cursor == 0:
             return
-
-
-def _readable(raw: bytes) -> StoredRecord | None:
-    """None for bytes that the scripts did not write."""
-    try:
-        record = _record.decode(raw)
-    except msgspec.DecodeError:  # or its child ValidationError
-        return None
-    usable = record.state in _STATES and len(record.lines) % 2 == len(record.returned) % 2 == 0
-    return record if usable else None
 
 
 def numbers_of(raw: bytes) -> dict[int, int]:

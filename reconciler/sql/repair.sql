@@ -2,7 +2,8 @@
 
 -- name: repair_records
 -- The columns of `rebuild_records`, for the reservations named, each with the keys of its returns and
--- its extensions. Each reservation's lines are looked up alone: a join of the two tables reads the
+-- its extensions; of a reservation that was imported, the keys that its record had, and those of later
+-- calls. Each reservation's lines are looked up alone: a join of the two tables reads the
 -- whole sale's lines.
 WITH lines AS (
     SELECT l.reservation_id, array_agg(a.position ORDER BY a.position) AS accounts,
@@ -25,17 +26,24 @@ SELECT r.reservation_id, r.state, r.last_epoch, r.last_sequence, r.accepted_epoc
     r.accepted_sequence, (extract(epoch FROM r.deadline) * 1000)::bigint AS deadline_ms,
     r.extended_ms, r.buyer_id, r.fingerprint, r.payment_reference, lines.accounts,
     lines.quantities, lines.confirmed, lines.returned,
-    array(SELECT (e.payload ->> 'return_key') || ':' || (e.payload ->> 'fingerprint')
-          FROM ledger_events e
-          WHERE (e.reservation_id, e.block) = (r.reservation_id, r.block)
-              AND e.block = ANY(blocks_of($1::text[])) AND e.type = 'return_units'
-          ORDER BY e.epoch, e.sequence) AS return_keys,
-    array(SELECT (e.payload ->> 'extend_key') || ':' || (e.payload ->> 'asked_ms')
-          FROM ledger_events e
-          WHERE (e.reservation_id, e.block) = (r.reservation_id, r.block)
-              AND e.block = ANY(blocks_of($1::text[])) AND e.type = 'extend'
-              AND e.payload ->> 'extend_key' IS NOT NULL
-          ORDER BY e.epoch, e.sequence) AS extend_keys
+    coalesce(m.return_keys, '{}') || array(
+        SELECT (e.payload ->> 'return_key') || ':' || (e.payload ->> 'fingerprint')
+        FROM ledger_events e
+        WHERE (e.reservation_id, e.block) = (r.reservation_id, r.block)
+            AND e.block = ANY(blocks_of($1::text[])) AND e.type = 'return_units'
+            AND (m.return_keys IS NULL OR (e.payload ->> 'return_key') || ':'
+                || (e.payload ->> 'fingerprint') <> ALL(m.return_keys))
+        ORDER BY e.epoch, e.sequence) AS return_keys,
+    coalesce(m.extend_keys, '{}') || array(
+        SELECT (e.payload ->> 'extend_key') || ':' || (e.payload ->> 'asked_ms')
+        FROM ledger_events e
+        WHERE (e.reservation_id, e.block) = (r.reservation_id, r.block)
+            AND e.block = ANY(blocks_of($1::text[])) AND e.type = 'extend'
+            AND e.payload ->> 'extend_key' IS NOT NULL
+            AND (m.extend_keys IS NULL OR (e.payload ->> 'extend_key') || ':'
+                || (e.payload ->> 'asked_ms') <> ALL(m.extend_keys))
+        ORDER BY e.epoch, e.sequence) AS extend_keys
 FROM reservations r JOIN lines USING (reservation_id)
+LEFT JOIN imported_reservations m USING (reservation_id)
 WHERE r.reservation_id = ANY($1::text[])
     AND r.block = ANY(blocks_of($1::text[]))

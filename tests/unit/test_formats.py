@@ -11,11 +11,10 @@ import pytest
 from gateway.inventory.events import Event, decode_event
 from gateway.inventory.keys import keyed_token
 from gateway.inventory.specs import SaleSpec
-from gateway.inventory.types import ExtendedRecord, Reservation
+from gateway.inventory.types import ExtendedRecord, Reservation, StoredRecord
 from loadtest.verdict import partition_view
 from order_writer.folding.fold import Fold
 from order_writer.schema import read_migrations
-from reconciler.comparing.reading import StoredRecord
 from tests.support.scripts import state
 
 ROOT = Path(__file__).parents[2]

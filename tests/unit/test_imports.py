@@ -96,6 +96,7 @@ ROOMS_OF_WRITER: dict[str, tuple[str, ...]] = {
     "ledger": _writer("log", "folding"),
     "writing": _writer("log", "folding", "ledger", "metrics"),
     "letters": _writer("log", "folding", "ledger", "writing"),
+    "importing": _writer("log", "folding", "ledger", "writing", "metrics"),
 }
 
 

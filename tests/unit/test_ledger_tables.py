@@ -40,8 +40,8 @@ def users(pattern: re.Pattern[str], statements: dict[str, str]) -> Users:
     found: Users = defaultdict(set)
     for path, text in statements.items():
         owner = next(folder for folder in FOLDERS if path.startswith(f"{folder}/"))
-        # `reservations_{sale}` is a sale's own part of the table.
-        for table in pattern.findall(_COMMENT.sub("", text).replace("_{sale}", "")):
+        # `reservations_block_{block}` is a part of the table.
+        for table in pattern.findall(_COMMENT.sub("", text).replace("_block_{block}", "")):
             found[table].update(FOLDERS[owner])
     return found
 
@@ -86,12 +86,12 @@ def test_readers() -> None:
 @pytest.mark.parametrize(
     ("pattern", "statement"),
     [
-        (_READ, "SELECT currency FROM settlements"),
-        (_READ, "SELECT 1 FROM sales s JOIN settlements USING (sale_id)"),
-        (_WRITTEN, "DELETE FROM settlements WHERE settled_at < now()"),
+        (_READ, "SELECT detail FROM waiting_rooms"),
+        (_READ, "SELECT 1 FROM sales s JOIN waiting_rooms USING (sale_id)"),
+        (_WRITTEN, "DELETE FROM waiting_rooms WHERE occurred_at < now()"),
     ],
 )
 def test_a_new_user_is_found(pattern: re.Pattern[str], statement: str) -> None:
     more = {"order_writer/sql/prune.sql": statement}
-    assert users(pattern, more)["settlements"] == {"order writer"}
-    assert "order writer" not in users(pattern, statements())["settlements"]
+    assert users(pattern, more)["waiting_rooms"] == {"order writer"}
+    assert "order writer" not in users(pattern, statements())["waiting_rooms"]

@@ -65,7 +65,8 @@ FROM sales WHERE sale_id = ANY($1::text[]);
 -- name: contradicted
 -- The numbers that the history has with other bytes, or does not have at all. A void
 -- number contradicts nothing: a readable copy may turn up after an unreadable one. Nor does a settled
--- sale: its history is closed, and may be archived elsewhere.
+-- sale: its history is closed, and may be archived elsewhere. Nor does a number that is known from an
+-- import only.
 SELECT k.sale_id, k.partition, k.epoch, k.sequence
 FROM unnest($1::text[], $2::integer[], $3::integer[], $4::bigint[], $5::bytea[])
     AS k (sale_id, partition, epoch, sequence, fingerprint)
@@ -73,6 +74,11 @@ JOIN sales AS s USING (sale_id)
 LEFT JOIN ledger_events AS e USING (sale_id, partition, epoch, sequence, block)
 WHERE s.state <> 'settled'
   AND (e.fingerprint IS NULL OR (e.fingerprint <> k.fingerprint AND e.type <> 'void'))
+  AND NOT EXISTS (
+      SELECT FROM ledger_imports AS i
+      WHERE i.sale_id = k.sale_id AND i.partition = k.partition
+        AND (k.epoch, k.sequence) > (i.after_epoch, i.after_sequence)
+        AND (k.epoch, k.sequence) <= (i.epoch, i.sequence))
 ORDER BY k.sale_id, k.partition, k.epoch, k.sequence;
 
 -- name: fill_void

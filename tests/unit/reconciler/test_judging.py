@@ -4,9 +4,9 @@ import pytest
 
 from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId
-from gateway.inventory.types import PlacedLines, ReservationState
+from gateway.inventory.types import PlacedLines, ReservationState, StoredRecord
 from reconciler.comparing.judging import LOOK_AGAIN, SAME, Judge, LedgerReservation, Verdict
-from reconciler.comparing.reading import Reading, StoredRecord
+from reconciler.comparing.reading import Reading
 
 TOKEN = "a" * 22
 NOW = Position(1, 50)

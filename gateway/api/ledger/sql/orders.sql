@@ -41,9 +41,17 @@ ORDER BY created_at DESC, reservation_id DESC LIMIT $4
 SELECT payload->>'fingerprint' FROM ledger_events
 WHERE block = block_of($1) AND partition = $2 AND type = 'return_units'
   AND reservation_id = $3 AND payload->>'return_key' = $4
+UNION ALL
+SELECT split_part(kept, ':', 2) FROM imported_reservations CROSS JOIN LATERAL unnest(return_keys) AS kept
+WHERE reservation_id = $3 AND split_part(kept, ':', 1) = $4
+LIMIT 1
 
 -- name: extension_by_key
 -- The milliseconds that the extension made with this key asked for, if the key was used.
 SELECT payload->>'asked_ms' FROM ledger_events
 WHERE block = block_of($1) AND partition = $2 AND type = 'extend'
   AND reservation_id = $3 AND payload->>'extend_key' = $4
+UNION ALL
+SELECT split_part(kept, ':', 2) FROM imported_reservations CROSS JOIN LATERAL unnest(extend_keys) AS kept
+WHERE reservation_id = $3 AND split_part(kept, ':', 1) = $4
+LIMIT 1

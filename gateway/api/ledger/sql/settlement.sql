@@ -22,12 +22,18 @@ INSERT INTO settlements (sale_id, currency, settled_by)
 SELECT sale_id, currency, $2 FROM sales WHERE sale_id = $1
 
 -- name: insert_settlement_lines
--- The accounting's lines: stock from the accounts, reasons from the events, money from the orders.
-WITH adjusted_for AS (
+-- The accounting's lines: stock from the accounts, reasons from the events, money from the orders. An
+-- import knows only sums: what was written off is in it as an adjustment, every return as restocked.
+WITH imported AS (
+    SELECT sku, location, sum(adjusted) AS adjusted, sum(returned) AS returned
+    FROM ledger_import_accounts WHERE sale_id = $1 GROUP BY sku, location
+), adjusted_for AS (
     SELECT payload->>'sku' AS sku, payload->>'location' AS location, payload->>'reason' AS reason,
            sum((payload->>'delta')::bigint) AS units
     FROM ledger_events WHERE sale_id = $1 AND block = block_of($1) AND type = 'adjust'
     GROUP BY 1, 2, 3
+    UNION ALL
+    SELECT sku, location, '(imported)', adjusted FROM imported WHERE adjusted <> 0
 ), adjusted AS (
     SELECT sku, location, sum(units) AS units,
            jsonb_agg(jsonb_build_object('reason', reason, 'units', units) ORDER BY reason) AS reasons
@@ -41,6 +47,8 @@ WITH adjusted_for AS (
     CROSS JOIN LATERAL CAST(line->>'quantity' AS bigint) AS quantity
     WHERE e.sale_id = $1 AND e.block = block_of($1) AND e.type = 'return_units'
     GROUP BY 1, 2, 3
+    UNION ALL
+    SELECT sku, location, '(imported)', returned, 0 FROM imported WHERE returned <> 0
 ), returned AS (
     SELECT sku, location, sum(restocked) AS restocked, sum(written_off) AS written_off,
            jsonb_agg(jsonb_build_object('reason', reason, 'restocked', restocked,
