@@ -1,6 +1,8 @@
 -- What the checkers ask the ledger. Sections named `*_violations` return one text per violation.
 -- $1 is always the sale. `moves` and `steps` are filled once per verdict, in its transaction, and
--- fold the events from zero: nothing in them comes from the tables the order writer derives.
+-- fold the events from zero: nothing in them comes from the tables the order writer derives, but for
+-- numbers that are known from an import only. Of these the accounts' sums are taken as they are, and
+-- the reservations with such a number (`imported_reservations`) are left out where events are walked.
 
 -- name: sale
 SELECT state, partitions, hash_key, spec::text AS spec FROM sales WHERE sale_id = $1;
@@ -66,7 +68,11 @@ SELECT e.partition, e.epoch, e.sequence, e.kind, NULL, NULL, e.payload ->> 'sku'
        e.payload ->> 'location', 0, (e.payload ->> 'delta')::bigint,
        (e.payload ->> 'delta')::bigint, 0, 0
 FROM events e
-WHERE e.kind = 'adjust';
+WHERE e.kind = 'adjust'
+UNION ALL
+SELECT partition, epoch, sequence, 'import', NULL, NULL, sku, location, loaded, adjusted, available,
+       held, sold
+FROM ledger_import_accounts WHERE sale_id = $1;
 
 -- name: fill_steps
 -- Every event of a reservation, on the partition's clock.
@@ -106,11 +112,24 @@ GROUP BY m.epoch, m.sequence, m.buyer_id, m.sku ORDER BY m.epoch, m.sequence;
 SELECT sku, location, floor FROM stock_accounts WHERE sale_id = $1;
 
 -- name: rare_events
--- Of a repair the log says what Redis had, not when that began; after a `rebase` deadlines are
--- earlier than they were answered to be.
-SELECT count(*) FILTER (WHERE type = 'repair') AS repairs,
+-- Of a repair the log says what Redis had, not when that began; of an import it says what happened
+-- in sum; after a `rebase` deadlines are earlier than they were answered to be.
+SELECT count(*) FILTER (WHERE type IN ('repair', 'import')) AS undated,
        count(*) FILTER (WHERE type = 'rebase') AS rebases
 FROM ledger_events WHERE sale_id = $1;
+
+-- name: imports
+-- Each import, with how many numbers are known by it only. Epochs that were closed in between are
+-- counted whole.
+SELECT i.partition, i.after_epoch, i.after_sequence, i.epoch, i.sequence,
+       (i.sequence - i.after_sequence + coalesce(sum(c.last_sequence), 0))::bigint AS numbers
+FROM ledger_imports i
+LEFT JOIN closed_epochs c
+    ON (c.sale_id, c.partition) = (i.sale_id, i.partition)
+   AND c.epoch >= i.after_epoch AND c.epoch < i.epoch
+WHERE i.sale_id = $1
+GROUP BY i.sale_id, i.partition, i.epoch, i.sequence
+ORDER BY i.partition, i.epoch, i.sequence;
 
 -- name: counts
 SELECT (SELECT count(*) FROM ledger_events WHERE sale_id = $1) AS events,
@@ -178,7 +197,8 @@ WHERE after < floor
 ORDER BY epoch, sequence LIMIT 1000;
 
 -- name: lost_reservation_violations
--- $2: ids that were answered with a 2xx. Each is one row and one reserve event.
+-- $2: ids that were answered with a 2xx. Each is one row and one reserve event, which may be among the
+-- numbers of an import.
 SELECT format('%s was answered, the ledger has %s rows and %s reserve events',
               id, coalesce(r.n, 0), coalesce(s.n, 0))
 FROM unnest($2::text[]) AS id
@@ -186,7 +206,9 @@ LEFT JOIN (SELECT reservation_id, count(*) AS n FROM reservations WHERE sale_id 
        ON r.reservation_id = id
 LEFT JOIN (SELECT reservation_id, count(*) AS n FROM steps WHERE type = 'reserve' GROUP BY 1) s
        ON s.reservation_id = id
-WHERE coalesce(r.n, 0) <> 1 OR coalesce(s.n, 0) <> 1
+LEFT JOIN imported_reservations i ON i.reservation_id = id
+WHERE coalesce(r.n, 0) <> 1
+   OR coalesce(s.n, 0) <> 1 AND (i.reservation_id IS NULL OR s.n > 1)
 LIMIT 1000;
 
 -- name: unasked_reservation_violations
@@ -212,7 +234,8 @@ SELECT format('%s: %s', coalesce(r.reservation_id, s.reservation_id),
 FROM (SELECT reservation_id FROM reservations WHERE sale_id = $1) r
 FULL JOIN (SELECT DISTINCT reservation_id FROM steps WHERE type = 'reserve') s
     ON s.reservation_id = r.reservation_id
-WHERE r.reservation_id IS NULL OR s.reservation_id IS NULL
+LEFT JOIN imported_reservations i ON i.reservation_id = r.reservation_id
+WHERE r.reservation_id IS NULL OR s.reservation_id IS NULL AND i.reservation_id IS NULL
 LIMIT 1000;
 
 -- name: reserved_twice_violations
@@ -245,6 +268,7 @@ FROM (
     FROM moves m
     JOIN sale_items i ON i.sale_id = $1 AND i.sku = m.sku
     WHERE m.buyer_id IS NOT NULL
+      AND NOT EXISTS (SELECT FROM imported_reservations i WHERE i.reservation_id = m.reservation_id)
 ) running
 WHERE after > per_buyer_limit
 ORDER BY epoch, sequence LIMIT 1000;
@@ -290,7 +314,8 @@ SELECT format('%s-%s took %s of %s at %s from %s below zero', epoch, sequence, k
 FROM (
     SELECT epoch, sequence, kind, sku, location, reservation_id,
            sum(held) OVER line AS held_after, sum(sold) OVER line AS sold_after
-    FROM moves WHERE reservation_id IS NOT NULL
+    FROM moves m WHERE reservation_id IS NOT NULL
+      AND NOT EXISTS (SELECT FROM imported_reservations i WHERE i.reservation_id = m.reservation_id)
     WINDOW line AS (PARTITION BY reservation_id, sku, location ORDER BY epoch, sequence)
 ) running
 WHERE held_after < 0 OR sold_after < 0
@@ -307,9 +332,10 @@ FROM (
                 ELSE deadline_ms END AS deadline_ms
     FROM steps
 ) step
-WHERE (type IN ('confirm', 'cancel', 'extend') AND clock_ms >= deadline_ms)
-   OR (type = 'expire' AND clock_ms < deadline_ms)
-   OR (type IN ('confirm', 'cancel', 'extend', 'expire') AND deadline_ms IS NULL)
+WHERE ((type IN ('confirm', 'cancel', 'extend') AND clock_ms >= deadline_ms)
+    OR (type = 'expire' AND clock_ms < deadline_ms)
+    OR (type IN ('confirm', 'cancel', 'extend', 'expire') AND deadline_ms IS NULL))
+  AND NOT EXISTS (SELECT FROM imported_reservations i WHERE i.reservation_id = step.reservation_id)
 LIMIT 1000;
 
 -- name: answered_deadline_violations
@@ -330,6 +356,7 @@ SELECT format('%s was answered to end at %s, which no event bears out', a.id, a.
 FROM answered a
 LEFT JOIN borne_out b ON (b.id, b.ms) = (a.id, a.ms)
 WHERE b.id IS NULL AND EXISTS (SELECT FROM steps s WHERE s.reservation_id = a.id)
+    AND NOT EXISTS (SELECT FROM imported_reservations i WHERE i.reservation_id = a.id)
 LIMIT 1000;
 
 -- name: gap_violations
@@ -341,21 +368,35 @@ FROM (
     FROM ledger_events WHERE sale_id = $1
 ) numbered
 WHERE sequence <> previous + 1
+  AND NOT EXISTS (
+      SELECT FROM ledger_imports i
+      WHERE i.sale_id = $1 AND i.partition = numbered.partition
+        AND (i.after_epoch, i.after_sequence) <= (numbered.epoch, numbered.previous)
+        AND (i.epoch, i.sequence) > (numbered.epoch, numbered.sequence - 1))
 LIMIT 1000;
 
 -- name: epoch_end_violations
--- An epoch ends where it was closed, the last one at the watermark.
+-- An epoch ends where it was closed, the last one at the watermark; or within the numbers of an import.
 SELECT format('partition %s epoch %s ends at %s, expected %s', partition, epoch,
-              coalesce(ends.last::text, 'nothing'), coalesce(expected.last::text, 'no such epoch'))
-FROM (SELECT partition, epoch, max(sequence) AS last FROM ledger_events
-      WHERE sale_id = $1 GROUP BY 1, 2) ends
-FULL JOIN (
-    SELECT partition, epoch, last_sequence AS last FROM closed_epochs
-    WHERE sale_id = $1 AND last_sequence > 0
-    UNION
-    SELECT partition, epoch, sequence FROM watermarks WHERE sale_id = $1 AND sequence > 0
-) expected USING (partition, epoch)
-WHERE ends.last IS DISTINCT FROM expected.last
+              coalesce(last::text, 'nothing'), coalesce(expected::text, 'no such epoch'))
+FROM (
+    SELECT partition, epoch, ends.last, expected.last AS expected
+    FROM (SELECT partition, epoch, max(sequence) AS last FROM ledger_events
+          WHERE sale_id = $1 GROUP BY 1, 2) ends
+    FULL JOIN (
+        SELECT partition, epoch, last_sequence AS last FROM closed_epochs
+        WHERE sale_id = $1 AND last_sequence > 0
+        UNION
+        SELECT partition, epoch, sequence FROM watermarks WHERE sale_id = $1 AND sequence > 0
+    ) expected USING (partition, epoch)
+) ending
+WHERE last IS DISTINCT FROM expected
+  AND NOT EXISTS (
+      SELECT FROM ledger_imports i
+      WHERE i.sale_id = $1 AND i.partition = ending.partition
+        AND coalesce(ending.last, 0) < ending.expected
+        AND (i.after_epoch, i.after_sequence) <= (ending.epoch, coalesce(ending.last, 0))
+        AND (i.epoch, i.sequence) > (ending.epoch, ending.expected))
 LIMIT 1000;
 
 -- name: epoch_start_violations
@@ -363,7 +404,7 @@ LIMIT 1000;
 SELECT format('partition %s epoch %s begins with %s, which does not continue a closed epoch',
               e.partition, e.epoch, e.type)
 FROM ledger_events e
-WHERE e.sale_id = $1 AND e.sequence = 1 AND e.epoch > 1
+WHERE e.sale_id = $1 AND e.sequence = 1 AND e.epoch > 1 AND e.type <> 'import'
   AND (e.type <> 'recover' OR NOT EXISTS (
         SELECT FROM closed_epochs c
         WHERE c.sale_id = e.sale_id AND c.partition = e.partition
@@ -375,9 +416,14 @@ WHERE e.sale_id = $1 AND e.sequence = 1 AND e.epoch > 1
 LIMIT 1000;
 
 -- name: void_violations
+-- The effect of a void number before an import came along with it.
 SELECT format('partition %s: %s-%s is void, its event waits in the dead letters',
               partition, epoch, sequence)
-FROM ledger_events WHERE sale_id = $1 AND type = 'void'
+FROM ledger_events e WHERE sale_id = $1 AND type = 'void'
+  AND NOT EXISTS (
+      SELECT FROM ledger_imports i
+      WHERE i.sale_id = $1 AND i.partition = e.partition
+        AND (i.epoch, i.sequence) > (e.epoch, e.sequence))
 LIMIT 1000;
 
 -- name: account_fold_violations
@@ -410,6 +456,7 @@ FROM (
 JOIN (SELECT reservation_id, state, buyer_id FROM reservations WHERE sale_id = $1) r
     USING (reservation_id)
 WHERE (f.state, f.buyer_id) IS DISTINCT FROM (r.state, r.buyer_id)
+  AND NOT EXISTS (SELECT FROM imported_reservations i WHERE i.reservation_id = f.reservation_id)
 LIMIT 1000;
 
 -- name: line_fold_violations
@@ -429,6 +476,8 @@ FULL JOIN (
     FROM order_lines o WHERE o.sale_id = $1
 ) l USING (reservation_id, sku, location)
 WHERE f.units IS DISTINCT FROM l.units
+  AND NOT EXISTS (SELECT FROM imported_reservations i
+                  WHERE i.reservation_id = coalesce(f.reservation_id, l.reservation_id))
 LIMIT 1000;
 
 -- name: order_event_violations
@@ -469,7 +518,9 @@ LIMIT 1000;
 SELECT count(*) AS released,
        coalesce(percentile_disc(0.99) WITHIN GROUP (ORDER BY clock_ms - deadline_ms), 0) AS p99_ms,
        coalesce(max(clock_ms - deadline_ms), 0) AS max_ms
-FROM steps WHERE type = 'expire';
+FROM steps
+WHERE type = 'expire'
+  AND NOT EXISTS (SELECT FROM imported_reservations i WHERE i.reservation_id = steps.reservation_id);
 
 -- name: reserve_times
 -- When each reservation was accepted, in the order of the log.

@@ -14,7 +14,8 @@ class Refusals:
 
     A refusal is judged where it names its SKU, the lines that were asked for are known, and the log
     has everything it may have been decided on (`LogOrder.is_certain`). Nothing is judged in a sale
-    with repairs: until a repair Redis had other counters than the log.
+    with repairs or imports: until a repair Redis had other counters than the log, and of an import
+    the log has the sum alone.
     """
 
     code: str
@@ -26,7 +27,7 @@ class Refusals:
         """The refusals in the history of the context."""
         history = context.history
         found = [a for a in history.of("reserve") if a.code == code] if history else []
-        if found and (await context.ledger.row("rare_events"))["repairs"]:
+        if found and (await context.ledger.row("rare_events"))["undated"]:
             return cls(code, (), len(found))
         judged = tuple(
             a for a in found if a.sku and a.wanted and order.is_certain(a, order.window(a))

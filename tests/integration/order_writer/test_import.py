@@ -274,13 +274,7 @@ async def test_an_event_nobody_can_read_is_imported_like_a_missing_one(rig: Impo
 async def test_a_ledger_of_the_opening_is_imported_whole(rig: ImportedSale) -> None:
     """The backup is of the moment at which the sale was opened: nothing was applied yet."""
     await rig.history(1)
-    await rig.sale.execute(
-        "ALTER TABLE ledger_events DISABLE TRIGGER USER",
-        "ALTER TABLE reservations DISABLE TRIGGER USER",
-        "DELETE FROM ledger_events", "DELETE FROM order_lines", "DELETE FROM reservations",
-        "UPDATE watermarks SET epoch = 1, sequence = 0, fingerprint = NULL",
-        "UPDATE stock_accounts SET adjusted = 0, available = loaded, held = 0, sold = 0",
-    )  # fmt: skip
+    await rig.forget_everything()
     assert (await rig.imported()).missing.after == Position(1, 0)
     assert await rig.differences() == ()
 

@@ -98,6 +98,17 @@ class ImportedSale:
         await put_back(self.sale.ledger)
         await self.stop()
 
+    async def forget_everything(self) -> None:
+        """The ledger is as it was when the sale had just been opened; the writer has stopped."""
+        await self.sale.execute(
+            "ALTER TABLE ledger_events DISABLE TRIGGER USER",
+            "ALTER TABLE reservations DISABLE TRIGGER USER",
+            "DELETE FROM ledger_events", "DELETE FROM order_lines", "DELETE FROM reservations",
+            "UPDATE watermarks SET epoch = 1, sequence = 0, fingerprint = NULL",
+            "UPDATE stock_accounts SET adjusted = 0, available = loaded, held = 0, sold = 0",
+        )  # fmt: skip
+        await self.stop()
+
     async def stop(self) -> None:
         """As the writer stops where events are nowhere."""
         await self.sale.ledger.execute("UPDATE watermarks SET stopped_reason = $1", NOWHERE)

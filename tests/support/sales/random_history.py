@@ -117,11 +117,14 @@ class RandomHistory:
         await self.sale.store.set_state(self.sale.partition, to, item)
 
     async def _lapse(self) -> None:
-        """A hold of a millisecond, and a sweep: what is due by then returns."""
+        """A hold of a millisecond, and sweeps until it has returned."""
         buyer = f"lapser-{self.taken}"
         usual = await self.sale.redis.hget(self.sale.key("meta"), "hold_ms")
         await self.sale.redis.hset(self.sale.key("meta"), "hold_ms", "1")
         request = admitted(token_of(buyer), buyer, AskedLines((1, 1, 1)))
-        await self.sale.store.reserve(self.sale.partition, [request])
+        (reply,) = await self.sale.store.reserve(self.sale.partition, [request])
         await self.sale.redis.hset(self.sale.key("meta"), "hold_ms", str(int(usual or 0)))
-        await self.sale.store.expire(self.sale.partition, EXPIRE_MOST)
+        expired = reply.outcome != "accepted"
+        while not expired:
+            sweep = await self.sale.store.expire(self.sale.partition, EXPIRE_MOST)
+            expired = bool(sweep.expired)
