@@ -40,6 +40,11 @@ class WriterMetrics:
             "Age of the last applied event of the partition most behind",
             registry=self.registry,
         )
+        self.imports = Counter(
+            "dropgate_ledger_imports_total",
+            "Partitions brought up to date from Redis' records, where events are missing for good",
+            registry=self.registry,
+        )
         self.stopped = Gauge(
             "dropgate_stopped_partitions",
             "Partitions that apply nothing more until a person has looked",

@@ -1,7 +1,8 @@
 """The order writer's process: fetch, apply, commit; compare every second; replay when asked.
 
 One loop does all of it, one thing at a time, so that two of its parts never apply to the same
-partition at once. Redis, Postgres and the log may go away and come back at any point.
+partition at once. Only imports go on beside it: they are about partitions that the loop has
+stopped. Redis, Postgres and the log may go away and come back at any point.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ from gateway.inventory.redis.outbox import create_reader
 from gateway.inventory.tracing import Tracing, make_tracing, now_ns
 from gateway.process.postgres import CONNECTION_FAULTS
 from gateway.process.scrape import scraped
+from order_writer.importing.importer import Importer
 from order_writer.ledger import statements
 from order_writer.letters.replay import Replay
 from order_writer.letters.topic import DeadLetterTopic
@@ -44,7 +46,7 @@ COMPARE_INTERVAL_SECONDS = 1.0
 REFRESH_GAP_SECONDS = 0.2
 FETCH_WAIT_SECONDS = 0.25
 CLOSE_TIMEOUT_SECONDS = 3.0
-POOL_CONNECTIONS = 3  # one writes, one listens, one publishes dead letters
+POOL_CONNECTIONS = 4  # one writes, one listens, one publishes dead letters, one imports
 
 _log = structlog.get_logger()
 
@@ -58,9 +60,11 @@ class Service:
         writer: Writer,
         listener: Listener,
         stop: asyncio.Event,
+        importer: Importer,
         tracing: Tracing | None = None,
     ) -> None:
         """`tracing`: where the spans of applied events go; None: no spans."""
+        self._importer = importer
         self._tracing = tracing
         self._batch_max_events = settings.order_writer.batch_max_events
         self._batch_wait_seconds = settings.order_writer.batch_wait_milliseconds / 1000
@@ -129,6 +133,7 @@ class Service:
                 self._next_compare = time.monotonic() + COMPARE_INTERVAL_SECONDS
                 listener.replay_asked.set()  # in case a NOTIFY was lost
                 await self._watch.compare()
+                self._importer.begin(self._watch.stopped)
             if listener.replay_asked.is_set():
                 listener.replay_asked.clear()
                 await self._replay.serve()
@@ -167,6 +172,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         stop=stop,
         batch_max_events=settings.order_writer.batch_max_events,
     )
+    importer = Importer(settings.redis, pool, reader, metrics)
     listener = Listener(pool, stop)
     beside = [asyncio.create_task(listener.run(), name="order-writer-listener")]
     if settings.event_log.kind == "kafka":
@@ -174,8 +180,9 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         beside.append(asyncio.create_task(topic.run(), name="order-writer-dead-letters"))
     try:
         with scraped(settings.metrics, metrics.registry):
-            await Service(settings, writer, listener, stop, tracing).run()
+            await Service(settings, writer, listener, stop, importer, tracing).run()
     finally:
+        await importer.end()
         for task in beside:
             task.cancel()
         await asyncio.gather(*beside, return_exceptions=True)

@@ -25,9 +25,12 @@ _log = structlog.get_logger()
 
 @dataclass(slots=True)
 class Watch:
-    """Compares, catches up, and keeps the log's list of partitions current."""
+    """Compares, catches up, and keeps the log's list of partitions current; `stopped`: partitions
+    that apply nothing more, as last read.
+    """
 
     writer: Writer
+    stopped: list[Watermark] = field(default_factory=list)
     _since: dict[PartitionId, tuple[Position, float]] = field(default_factory=dict)
     # The tails that the ledger has.
     _recorded: dict[PartitionId, Position] = field(default_factory=dict)
@@ -43,9 +46,10 @@ class Watch:
             for mark, row in zip(marks, rows, strict=True)
         }
         running = [mark for mark in marks if mark.stopped_reason is None]
+        self.stopped = [mark for mark in marks if mark.stopped_reason is not None]
         self.writer.log.follow(running)
         metrics = self.writer.metrics
-        metrics.stopped.set(len(marks) - len(running))
+        metrics.stopped.set(len(self.stopped))
         metrics.open_dead_letters.set(letters)
         behind = [
             row

@@ -5,7 +5,8 @@ only, or as soon as a snapshot shows other counters at the same number.
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import inf
 
 import structlog
 
@@ -19,11 +20,14 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class _Clean:
-    """Nothing differed from `snapshot`; `at`, and `whole_at` for all records: monotonic seconds."""
+    """Nothing differed from `snapshot`; `at`, and `whole_at` for all records: monotonic seconds.
+    `imports`: how many imports the sale's ledger had by then.
+    """
 
     snapshot: Snapshot
     at: float
     whole_at: float
+    imports: int
 
 
 class Balanced:
@@ -33,25 +37,36 @@ class Balanced:
         self._config = config
         self._clean: dict[PartitionId, _Clean] = {}
 
-    def since(self, partition: PartitionId) -> Position | None:
-        """Where a comparison of changes goes on; None: all records are to be compared."""
+    def since(self, partition: PartitionId, *, imports: int) -> Position | None:
+        """Where a comparison of changes goes on; None: all records are to be compared, as after an
+        import, which brings what has no events.
+        """
         clean = self._clean.get(partition)
-        if clean is None:
+        if clean is None or clean.imports != imports:
             return None
         recent = time.monotonic() - clean.whole_at < self._config.full_interval_seconds
         return clean.snapshot.position if recent else None
 
-    def note(self, found: Comparison, *, began_at: float, whole: bool) -> None:
-        """A comparison that began at `began_at`, monotonic seconds; `whole`: of all records."""
+    def note(self, found: Comparison, *, began_at: float, whole: bool, imports: int) -> None:
+        """A comparison that began at `began_at`, monotonic seconds; `whole`: of all records;
+        `imports`: how many the sale's ledger had.
+        """
         clean = self._clean.pop(found.partition, None)
         if not found.differences:
             whole_at = began_at if whole or clean is None else clean.whole_at
-            self._clean[found.partition] = _Clean(found.snapshot, began_at, whole_at)
+            self._clean[found.partition] = _Clean(found.snapshot, began_at, whole_at, imports)
 
     def is_quiet(self, partition: PartitionId, redis: Position, ledger: Position) -> bool:
-        """Whether both sides are where they were found balanced, not too long ago."""
+        """Whether both sides are where they were found balanced, not too long ago.
+
+        A partition of which a side was seen elsewhere is not quiet before its next comparison: a
+        ledger may come back older, and be brought to the same number again.
+        """
         clean = self._clean.get(partition)
-        if clean is None or not redis == ledger == clean.snapshot.position:
+        if clean is None:
+            return False
+        if not redis == ledger == clean.snapshot.position:
+            self._clean[partition] = replace(clean, at=-inf)
             return False
         return time.monotonic() - clean.at < self._config.quiet_interval_seconds
 

@@ -146,8 +146,11 @@ class Reconcile:
     async def _compare_sale(self, run: _Run, progress: Progress) -> list[Comparison]:
         ledger, periodic = self._context.ledger, run.requested_by == PERIODIC
         live = await read_partitions(ledger, run.sale_id)
+        imports: int = await ledger.fetchval(QUERIES["count_imports"], run.sale_id)
         since = {
-            each.partition: self._balanced.since(each.partition) if periodic else None
+            each.partition: (
+                self._balanced.since(each.partition, imports=imports) if periodic else None
+            )
             for each in live
         }
         whole = [partition.number for partition in since if since[partition] is None]
@@ -155,16 +158,16 @@ class Reconcile:
             progress.expected = await ledger.fetchval(
                 QUERIES["reservations_to_compare"], run.sale_id, whole
             )
-        return [await self._compare(each, since[each], progress) for each in since]
+        return [await self._compare(each, since[each], progress, imports) for each in since]
 
     async def _compare(
-        self, partition: PartitionId, since: Position | None, progress: Progress
+        self, partition: PartitionId, since: Position | None, progress: Progress, imports: int
     ) -> Comparison:
         began_at = time.monotonic()
         found = await compare_partition(
             self._context, partition, self._config, since=since, compared=progress.add
         )
-        self._balanced.note(found, began_at=began_at, whole=since is None)
+        self._balanced.note(found, began_at=began_at, whole=since is None, imports=imports)
         return found
 
     async def _fail(self, run: _Run, failure: str, reason: str = "") -> str:

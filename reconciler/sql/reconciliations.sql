@@ -54,6 +54,9 @@ RETURNING reconciliation_id
 SELECT count(*) FROM reservations
 WHERE sale_id = $1 AND block = block_of($1) AND partition = ANY($2::int[])
 
+-- name: count_imports
+SELECT count(*) FROM ledger_imports WHERE sale_id = $1
+
 -- name: show_progress
 UPDATE reconciliations
 SET compared = $2, to_compare = $3, waited_at = CASE WHEN $4::boolean THEN now() ELSE waited_at END

@@ -93,6 +93,12 @@ def reconciliation_view(answer: dict[str, Any]) -> RenderableType:
         f"after {each['previous_epoch']}-{each['previous_sequence']} is lost"
         for each in answer["rebuilds"]
     )
+    rebuilt += "".join(
+        f"\npartition {each['partition']} was imported into the ledger at {each['imported_at']}: "
+        f"there are no events after {each['after_epoch']}-{each['after_sequence']} up to "
+        f"{each['epoch']}-{each['sequence']}"
+        for each in answer.get("imports", ())  # a gateway of the release before has none
+    )
     at = ", ".join(f"{w['partition']}:{w['epoch']}-{w['sequence']}" for w in answer["watermarks"])
     if answer["balanced"]:
         agreement = f": Redis and the ledger agree at {at}{rebuilt}"

@@ -211,8 +211,24 @@ class RebuildAnswer(msgspec.Struct, frozen=True):
     shift_ms: int
 
 
+class ImportAnswer(msgspec.Struct, frozen=True):
+    """A partition whose ledger had come back older, and was brought up to date from Redis.
+
+    The numbers after `after_epoch` and `after_sequence` up to `epoch` and `sequence` have no
+    events; `reservations` were missing, or had changed.
+    """
+
+    partition: int
+    after_epoch: int
+    after_sequence: int
+    epoch: int
+    sequence: int
+    reservations: int
+    imported_at: Instant
+
+
 class ReconciliationAnswer(msgspec.Struct, frozen=True):
-    """One reconciliation of Redis and the ledger; `rebuilds`: rebuilt since the one before.
+    """One reconciliation of Redis and the ledger; `rebuilds` and `imports`: since the one before.
 
     `status`: requested, running, done or failed. `compared` of `to_compare` reservations were seen;
     `to_compare` is null until a comparison of all records begins.
@@ -229,6 +245,7 @@ class ReconciliationAnswer(msgspec.Struct, frozen=True):
     differences: tuple[DifferenceAnswer, ...]
     watermarks: tuple[WatermarkAnswer, ...]
     rebuilds: tuple[RebuildAnswer, ...]
+    imports: tuple[ImportAnswer, ...]
     requested_by: str
     requested_at: Instant
     finished_at: Instant | None

@@ -70,6 +70,7 @@ _RECONCILIATION = ops.ReconciliationAnswer(
     differences=(),
     watermarks=(ops.WatermarkAnswer(0, 1, 7),),
     rebuilds=(),
+    imports=(),
     requested_by="alice",
     requested_at=_DEADLINE,
     finished_at=_DEADLINE,

@@ -7,6 +7,7 @@ import msgspec
 
 from gateway.api.contract.operator_schemas import (
     DifferenceAnswer,
+    ImportAnswer,
     RebuildAnswer,
     ReconciliationAnswer,
     ReconciliationsAnswer,
@@ -135,6 +136,12 @@ class Reconciliations:
                     shift_ms=row["shift_ms"],
                 )
             )
+        imports: defaultdict[int, list[ImportAnswer]] = defaultdict(list)
+        for row in await self._reads.fetch(QUERIES["imports"], ids):
+            fields = {name: row[name] for name in ImportAnswer.__struct_fields__[:-1]}
+            imports[row["reconciliation_id"]].append(
+                ImportAnswer(**fields, imported_at=instant(row["imported_at"]))
+            )
         return [
             ReconciliationAnswer(
                 reconciliation_id=row["reconciliation_id"],
@@ -148,6 +155,7 @@ class Reconciliations:
                 differences=tuple(differences[row["reconciliation_id"]]),
                 watermarks=msgspec.json.decode(row["watermarks"], type=tuple[WatermarkAnswer, ...]),
                 rebuilds=tuple(rebuilds[row["reconciliation_id"]]),
+                imports=tuple(imports[row["reconciliation_id"]]),
                 requested_by=row["requested_by"],
                 requested_at=instant(row["requested_at"]),
                 finished_at=instant(row["finished_at"]) if row["finished_at"] else None,

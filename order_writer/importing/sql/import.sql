@@ -189,4 +189,4 @@ WHERE sale_id = $1 AND partition = $2 AND (epoch, sequence) = ($7::int, $8::bigi
     AND stopped_reason IS NOT NULL
 
 -- name: write_audit
-INSERT INTO audit_log (sale_id, actor, action, detail) VALUES ($1, 'order-writer', $2, $3::jsonb)
+INSERT INTO audit_log (sale_id, actor, action, detail) VALUES ($1, 'order_writer', $2, $3::jsonb)

@@ -119,6 +119,7 @@ def entries(sale: str, ids: list[str]) -> dict[str, dict[str, Entry]]:
         "reopen_reconciliations": ((60.0,), 0),
         "plan_reconciliations": ((30.0, [sale]), 0),
         "claim_reconciliation": ((), 0),
+        "count_imports": ((sale,), 0),
         "reservations_to_compare": ((sale, [0]), ALL),
         "show_progress": ((1, 1, 1, False), 0),
         "restart_differences": ((1,), 0),

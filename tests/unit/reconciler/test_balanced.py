@@ -30,15 +30,27 @@ def note(
     balanced: Balanced, *differences: Difference, ago_seconds: float = 0.0, whole: bool = True
 ) -> None:
     found = Comparison(PARTITION, SNAPSHOT, differences, ())
-    balanced.note(found, began_at=time.monotonic() - ago_seconds, whole=whole)
+    balanced.note(found, began_at=time.monotonic() - ago_seconds, whole=whole, imports=0)
 
 
 def test_a_partition_is_quiet_while_both_sides_stand_where_they_were_balanced() -> None:
     balanced = compared()
     assert balanced.is_quiet(PARTITION, AT, AT)
     for redis, ledger in ((Position(2, 8), AT), (AT, Position(2, 6)), (Position(3, 1),) * 2):
-        assert not balanced.is_quiet(PARTITION, redis, ledger)
+        assert not compared().is_quiet(PARTITION, redis, ledger)
     assert not balanced.is_quiet(PartitionId("other", 0), AT, AT)
+
+
+def test_a_ledger_that_was_older_meanwhile_is_compared_again() -> None:
+    balanced = compared()
+    assert not balanced.is_quiet(PARTITION, AT, Position(2, 6))
+    assert not balanced.is_quiet(PARTITION, AT, AT)  # it was brought back to the number
+    note(balanced)
+    assert balanced.is_quiet(PARTITION, AT, AT)
+
+
+def test_all_records_are_compared_after_an_import() -> None:
+    assert compared().since(PARTITION, imports=1) is None
 
 
 def test_no_partition_is_quiet_for_ever() -> None:
@@ -53,17 +65,17 @@ def test_a_partition_that_differed_is_not_quiet() -> None:
     assert balanced.is_quiet(PARTITION, AT, AT)
     note(balanced, DIFFERENCE)
     assert not balanced.is_quiet(PARTITION, AT, AT)
-    assert balanced.since(PARTITION) is None
+    assert balanced.since(PARTITION, imports=0) is None
 
 
 def test_all_records_are_compared_once_in_a_while() -> None:
-    assert compared(ago_seconds=90.0).since(PARTITION) == AT
+    assert compared(ago_seconds=90.0).since(PARTITION, imports=0) == AT
     balanced = compared(ago_seconds=110.0)
-    assert balanced.since(PARTITION) is None
+    assert balanced.since(PARTITION, imports=0) is None
     note(balanced, whole=False)  # of changes only
-    assert balanced.since(PARTITION) is None
+    assert balanced.since(PARTITION, imports=0) is None
     note(balanced)
-    assert balanced.since(PARTITION) == AT
+    assert balanced.since(PARTITION, imports=0) == AT
 
 
 @pytest.mark.parametrize(
@@ -83,7 +95,7 @@ def test_other_counters_at_the_same_number_end_the_quiet(changed: Snapshot) -> N
     assert balanced.is_quiet(PARTITION, AT, AT)  # an event has changed them
     balanced.doubt(PARTITION, changed)
     assert not balanced.is_quiet(PARTITION, AT, AT)
-    assert balanced.since(PARTITION) is None
+    assert balanced.since(PARTITION, imports=0) is None
 
 
 def test_sales_that_are_over_are_forgotten() -> None:

@@ -60,6 +60,22 @@ JOIN ledger_events e
 WHERE r.reconciliation_id = ANY($1::bigint[]) AND (e.payload ->> 'restored')::boolean
 ORDER BY r.reconciliation_id, e.partition, e.epoch
 
+-- name: imports
+-- Partitions whose ledger was imported from Redis' records between a reconciliation and the one before it.
+SELECT r.reconciliation_id, i.partition, i.after_epoch, i.after_sequence, i.epoch, i.sequence,
+       i.reservations, i.imported_at
+FROM reconciliations r
+JOIN ledger_imports i USING (sale_id)
+LEFT JOIN LATERAL (
+    SELECT finished_at FROM reconciliations
+    WHERE sale_id = r.sale_id AND reconciliation_id < r.reconciliation_id AND status = 'done'
+    ORDER BY reconciliation_id DESC LIMIT 1
+) last ON true
+WHERE r.reconciliation_id = ANY($1::bigint[]) AND r.status = 'done'
+  AND i.imported_at <= r.finished_at
+  AND i.imported_at > coalesce(last.finished_at, '-infinity')
+ORDER BY r.reconciliation_id, i.partition, i.epoch, i.sequence
+
 -- name: differences
 SELECT * FROM reconciliation_differences WHERE reconciliation_id = ANY($1::bigint[])
 ORDER BY reconciliation_id, number LIMIT $2
