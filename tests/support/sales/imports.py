@@ -8,6 +8,7 @@ from config.settings import Settings
 from gateway.inventory.events import Position
 from gateway.inventory.redis.outbox import read_run_id
 from gateway.inventory.types import ClosedEpoch
+from gateway.process.ledger_run import ledger_run
 from order_writer.folding.items import decode_items
 from order_writer.importing.importing import Imported, Sources, import_partition
 from order_writer.importing.missing import START
@@ -52,8 +53,10 @@ class ImportedSale:
         if entries is None:
             entries = await self.entries(await self.position())
         waiting = decode_items(entries)
+        async with self.sources.pool.acquire() as connection:
+            run = await ledger_run(connection)
         while waiting:
-            report = await apply_items(self.sources.pool, waiting)
+            report = await apply_items(self.sources.pool, waiting, run)
             assert (report.stopped, report.gaps, report.dead) == ({}, {}, 0)
             waiting = report.rest.get(self.sale.partition, [])
 

@@ -7,6 +7,7 @@ import pytest
 
 from config.settings import Settings
 from order_writer import service
+from order_writer.importing.importer import Importer
 from order_writer.letters.replay import Replay
 from order_writer.listener import Listener
 from order_writer.service import Service
@@ -32,7 +33,9 @@ async def test_many_changed_sales_are_read_about_once_and_none_is_forgotten(
     monkeypatch.setattr(Replay, "serve", nothing)
     monkeypatch.setattr(service, "REFRESH_GAP_SECONDS", AN_HOUR_SECONDS)
     listener = Listener(cast("Any", None), asyncio.Event())
-    own = Service(Settings(), cast("Any", None), listener, asyncio.Event())
+    settings, none = Settings(), cast("Any", None)
+    importer = Importer(settings.redis, none, none, none)
+    own = Service(settings, none, listener, asyncio.Event(), importer)
     for _ in range(10):
         listener.sales_changed.set()
         await own._duties()
