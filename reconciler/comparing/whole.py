@@ -115,7 +115,7 @@ class _Page:
         window, known = given_back_ms // self.unpaid_window_ms, numbers.get(UNPAID_WINDOW, 0)
         if window > known:
             numbers[UNPAID_WINDOW], numbers[UNPAID] = window, 1
-        elif window == known:
+        elif window == known and window:
             numbers[UNPAID] += 1
 
     def next_page(self, buyer: str) -> "_Page":

@@ -77,9 +77,11 @@ LOAD: tuple[Wrong, ...] = (
     *(NO_QUANTITIES, (*NO_QUANTITIES, 10_001), (None, 1, "true")),
     *((None, 7, "tee", [], [7], [[]]), (None, 7, "tee", [], [7], [[]]), NO_FINGERPRINTS),
     (
-        *(None, True, 7, [], [True], [1, 100, 0, 0, 0], [True, 0, 0, 0, 0], [True, 1.5, 0, 0, 0]),
-        *([True, 10_001, 0, 0, 0], [True, 100, -1, 0, 0], [True, 100, 1, None, 0]),
-        *([True, 100, 1, 0, -1], [True, 100, 1, 0, 0, 0]),
+        *(None, True, 7, [], [True], [1, 100, 0, 0, 0, 0], [True, 0, 0, 0, 0, 0]),
+        *([True, 1.5, 0, 0, 0, 0], [True, 10_001, 0, 0, 0, 0], [True, 100, -1, 0, 0, 0]),
+        *([True, 100, 1, None, 0, 0], [True, 100, 1, 0, -1, 0], [True, 100, 1, 0, 0]),
+        *([True, 100, 1, 0, 0, wrong] for wrong in (-1, 0.5, "1", None, 10**9 + 1)),
+        [True, 100, 1, 0, 0, 0, 0],
     ),
 )
 
