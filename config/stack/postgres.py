@@ -58,7 +58,8 @@ class PostgresServer(Server):
     def __init__(self, folder: Path, port: int = 0) -> None:
         super().__init__(folder, port)
         self.data = self.folder / "data"
-        self._binaries = find_binaries()
+        # Where `postgres`, `initdb` and the other programs of this version are.
+        self.binaries = find_binaries()
         self._user: tuple[int, int] | None = None
         if os.geteuid() == 0:
             entry = pwd.getpwnam(UNPRIVILEGED_USER)
@@ -79,7 +80,7 @@ class PostgresServer(Server):
         self._password()
         if self._user is not None:
             _grant_search(self.folder)
-            _grant_search(self._binaries)
+            _grant_search(self.binaries)
         if not (self.data / "PG_VERSION").exists():
             await asyncio.to_thread(self._initdb)
 
@@ -88,7 +89,7 @@ class PostgresServer(Server):
         options = {**read_conf(), "port": str(self.port)}
         arguments = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
         return Child(
-            [str(self._binaries / "postgres"), "-D", str(self.data), *arguments],
+            [str(self.binaries / "postgres"), "-D", str(self.data), *arguments],
             log=self.folder / "postgres.log",
             user=self._user,
             folder=self.data,
@@ -160,7 +161,7 @@ class PostgresServer(Server):
             os.chown(self.data, uid, gid)
             os.chown(password, uid, gid)
         command = [
-            *(str(self._binaries / "initdb"), "-D", str(self.data), "-U", USER),
+            *(str(self.binaries / "initdb"), "-D", str(self.data), "-U", USER),
             *("--data-checksums", "--encoding=UTF8", "--locale=C", "--auth=scram-sha-256"),
             f"--pwfile={password}",
         ]

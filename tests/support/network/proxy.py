@@ -65,6 +65,11 @@ class FaultyProxy:
         """Undo `refuse`."""
         self._refuses = False
 
+    def forward_to(self, port: int) -> None:
+        """Lead new connections to another server; those to the server before are cut."""
+        self._target_port = port
+        self.cut()
+
     def inject_reply(self, forged: bytes) -> None:
         """Put bytes in front of the server's next reply."""
         self._injected = forged
