@@ -2,8 +2,10 @@
 
 `make chaos SEED=7 MINUTES=10` repeats the faults of seed 7 for ten minutes, with a broker if asked
 for by `EVENT_LOG=kafka`; without a seed a new one is drawn. In long runs of even seeds Redis has
-replicas and a Sentinel, and failovers are among the faults; `REDIS=watched` or `REDIS=single`
-decides otherwise. `make chaos SEED=34 MINUTES=0.1 REDIS=watched` is one sale with one failover.
+replicas and a Sentinel, Postgres has a synchronous standby, and failovers of both are among the
+faults; `REDIS=watched` or `REDIS=single` decides otherwise. With `REDIS=watched MINUTES=0.1`,
+`make chaos SEED=2` is one sale with one failover of Redis, and `SEED=52` of Postgres. With
+`LEDGER=older`, standbys of Postgres that lack the ledger's end are promoted, too.
 Every sale gets a few faults while buyers come, is sold out, and judged.
 """
 
@@ -17,6 +19,7 @@ import pytest
 from tests.chaos.faults.aimed import aimed_kill
 from tests.chaos.faults.damage import KEYS, lose_key, retype_key, truncate_redis, truncate_topic
 from tests.chaos.faults.failovers import isolate_primary, lose_primary
+from tests.chaos.faults.ledgers import lose_ledger, set_ledger_back
 from tests.chaos.rig.trial import Trial, trial
 from tests.chaos.rig.watched import WatchedUp
 from tests.support.up import Up
@@ -26,6 +29,7 @@ FAULTS_PER_SALE_MAX = 4
 FREEZE_SECONDS_MAX = 3.0
 TRUNCATED_BYTES_MAX = 4000
 SERVERS = frozenset({"redis", "postgres", "kafka"})
+COPIED = frozenset({"redis", "postgres"})  # servers that may have replicas or a standby
 
 Fault = Callable[[Trial, random.Random], Awaitable[str]]
 
@@ -61,7 +65,7 @@ async def freeze(run: Trial, rng: random.Random) -> str:
     """A server or process hangs while buyers come."""
     name = rng.choice(sorted(run.up.ready.pids))
     seconds = rng.uniform(0.1, FREEZE_SECONDS_MAX)
-    which = rng.randrange(len(run.pids(name))) if name == "redis" else None
+    which = rng.randrange(len(run.pids(name))) if name in COPIED else None
     async with run.stopped(name, which=which):
         await run.passed(seconds)
     return f"froze {name} {'' if which is None else which} for {seconds:.1f} s"
@@ -127,8 +131,11 @@ FAULTS: tuple[Fault, ...] = (
 
 WATCHED_FAULTS: tuple[Fault, ...] = (
     *FAULTS,
-    *(lose_primary, lose_primary, isolate_primary, isolate_primary),
+    *(lose_primary, lose_primary, isolate_primary, isolate_primary, lose_ledger, lose_ledger),
 )
+
+# Faults that take from the ledger what it had answered to have.
+OLDER_LEDGER_FAULTS: tuple[Fault, ...] = (set_ledger_back,)
 
 
 @pytest.fixture
@@ -150,7 +157,7 @@ def drawn_up(request: pytest.FixtureRequest, seed: int) -> Up:
 
 
 async def test_a_random_mix_of_faults_breaks_no_invariant(drawn_up: Up, seed: int) -> None:
-    faults = WATCHED_FAULTS if isinstance(drawn_up, WatchedUp) else FAULTS
+    faults = _faults_of(drawn_up)
     rng = random.Random(seed)
     until = time.monotonic() + 60 * _minutes()
     sales = 0
@@ -169,6 +176,13 @@ async def test_a_random_mix_of_faults_breaks_no_invariant(drawn_up: Up, seed: in
             await run.judge()
     if isinstance(drawn_up, WatchedUp):
         print(f"{drawn_up.failovers} failovers")
+
+
+def _faults_of(up: Up) -> tuple[Fault, ...]:
+    if not isinstance(up, WatchedUp):
+        return FAULTS
+    is_older_too = os.environ.get("DROPGATE_TEST_LEDGER") == "older"
+    return (*WATCHED_FAULTS, *(OLDER_LEDGER_FAULTS if is_older_too else ()))
 
 
 def _minutes() -> float:

@@ -23,7 +23,6 @@ from tests.support.network.proxy import FaultyProxy
 from tests.support.waiting import wait_until
 
 STANDBY = "standby"  # the application_name by which a primary knows its standby
-WAIT_FOR_STANDBY = f"ALTER SYSTEM SET synchronous_standby_names = '{STANDBY}'"
 FOLLOWERS = "SELECT state, sync_state FROM pg_stat_replication WHERE application_name = $1"
 # Administration of a server: it must neither end by itself nor wait for a standby.
 UNBOUNDED = {"statement_timeout": "0", "lock_timeout": "0", "synchronous_commit": "local"}
@@ -90,9 +89,16 @@ def _copy(target: PostgresServer, primary: PostgresServer, way_port: int) -> Non
         raise StackError(f"pg_basebackup to {target.data} failed: {error.stderr}") from error
 
 
+def at_port(dsn: str, port: int) -> str:
+    """The same address on another port, such as a proxy's."""
+    front, _, database = dsn.rpartition("/")
+    return f"{front.rpartition(':')[0]}:{port}/{database}"
+
+
 @asynccontextmanager
 async def administering(server: PostgresServer) -> AsyncIterator[asyncpg.Connection]:
-    """A connection to the server itself, past every proxy."""
+    """A connection to the server itself, past every proxy, as soon as the server serves."""
+    await wait_until(server.ready, f"{server.data} serves")
     connection = await asyncpg.connect(server.dsn_of("postgres"), server_settings=UNBOUNDED)
     try:
         yield connection
@@ -102,18 +108,28 @@ async def administering(server: PostgresServer) -> AsyncIterator[asyncpg.Connect
 
 async def demand_standby(primary: PostgresServer) -> None:
     """From now on a commit is answered only when the standby has it on disk; waits for that."""
-    async with administering(primary) as connection:
-        await connection.execute(WAIT_FOR_STANDBY)
-        await connection.execute("SELECT pg_reload_conf()")
+    await _name_standby(primary, STANDBY)
     await wait_until(lambda: is_followed(primary, "sync"), "the standby is synchronous")
 
 
-async def is_followed(primary: PostgresServer, *sync_states: str) -> bool:
-    """Whether a standby streams from this primary, in one of these states where any is given."""
+async def spare_standby(primary: PostgresServer) -> None:
+    """From now on commits wait for no standby; waits for that."""
+    await _name_standby(primary, "")
+    await wait_until(lambda: is_followed(primary, "async"), "the standby is asynchronous")
+
+
+async def _name_standby(primary: PostgresServer, name: str) -> None:
+    async with administering(primary) as connection:
+        await connection.execute(f"ALTER SYSTEM SET synchronous_standby_names = '{name}'")
+        await connection.execute("SELECT pg_reload_conf()")
+
+
+async def is_followed(primary: PostgresServer, sync_state: str = "") -> bool:
+    """Whether a standby streams from this primary, in this `sync_state` where one is given."""
     async with administering(primary) as connection:
         rows = await connection.fetch(FOLLOWERS, STANDBY)
-    found = [row["sync_state"] for row in rows if row["state"] == "streaming"]
-    return any(not sync_states or state in sync_states for state in found)
+    found = {row["sync_state"] for row in rows if row["state"] == "streaming"}
+    return sync_state in found if sync_state else bool(found)
 
 
 async def caught_up(primary: PostgresServer, standby: PostgresServer) -> None:
@@ -146,8 +162,7 @@ class PostgresPair:
 
     def dsn_of(self, database: str) -> str:
         """The address of a database of whoever serves; the address stays at a failover."""
-        direct = self.leader.dsn_of(database)
-        return direct.replace(f":{self.leader.port}/", f":{self.way.port}/")
+        return at_port(self.leader.dsn_of(database), self.way.port)
 
     def lag(self) -> None:
         """From now on the standby receives nothing more; its primary goes on hearing from it."""
@@ -155,14 +170,33 @@ class PostgresPair:
 
     async def fail_over(self) -> None:
         """Kill the primary, promote the standby as it is, and lead the clients there."""
-        assert self.follower is not None, "the standby has taken over already"
         self.leader.kill()
+        await self.take_over()
+
+    async def take_over(self) -> None:
+        """Promote the standby of a primary that was killed, and lead the clients there."""
+        assert self.follower is not None, "the standby has taken over already"
         self.way.refuse()
         self.replication.refuse()  # what is on its way to the standby is lost with the primary
         await promote(self.follower)
         self.leader, self.follower = self.follower, None
-        self.way.forward_to(self.leader.port)
-        self.way.accept()
+        for proxy in (self.way, self.replication):
+            proxy.pass_replies()
+            proxy.forward_to(self.leader.port)
+            proxy.accept()
+
+    async def follow_with(self, lost: PostgresServer) -> None:
+        """Make a standby of the killed primary's data folder; who starts it gets the follower."""
+        await lost.between_tries()  # backends that outlived their postmaster write there
+        await copy_primary(lost, self.leader, self.replication.port)
+        self.follower = lost
+
+    async def complete(self) -> None:
+        """Wait until the standby has everything, and let each commit wait for it from now on."""
+        assert self.follower is not None, "nobody follows"
+        await wait_until(lambda: is_followed(self.leader), "the standby follows")
+        await demand_standby(self.leader)
+        await caught_up(self.leader, self.follower)
 
 
 @asynccontextmanager
@@ -177,7 +211,7 @@ async def postgres_pair(folder: Path, *, synchronous: bool) -> AsyncIterator[Pos
                 await server.start()
             await wait_until(lambda: is_followed(primary), "the standby follows")
             if synchronous:
-                await demand_standby(primary)
+                await pair.complete()
             yield pair
         finally:
             for server in (standby, primary):

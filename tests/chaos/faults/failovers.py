@@ -28,7 +28,7 @@ ISOLATED_SECONDS_MAX = 3 * WAIT_SECONDS
 async def lose_primary(run: Trial, rng: random.Random) -> str:
     """The primary dies for long enough that Sentinel replaces it."""
     del rng
-    up = _watched(run)
+    up = watched(run)
     # Sentinel may promote a replica that is still empty: then two of three copies would be lost.
     await up.complete()
     old = up.primary
@@ -41,7 +41,7 @@ async def lose_primary(run: Trial, rng: random.Random) -> str:
 async def isolate_primary(run: Trial, rng: random.Random) -> str:
     """The primary is cut off while clients keep asking it, until it refuses writes."""
     del rng
-    up = _watched(run)
+    up = watched(run)
     await up.complete()
     old, port, name = up.primary, free_port(), unique("left-behind")
     own = {
@@ -87,7 +87,7 @@ async def _asked_on(beyond: Calls, name: str) -> AsyncIterator[list[Attempt]]:
         await asking
 
 
-def _watched(run: Trial) -> WatchedUp:
+def watched(run: Trial) -> WatchedUp:
     assert isinstance(run.up, WatchedUp), "there is no Sentinel"
     return run.up
 

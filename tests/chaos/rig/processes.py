@@ -38,9 +38,8 @@ class Processes:
         return up.redis_folder(up.primary) if isinstance(up, WatchedUp) else up.data / "redis"
 
     def _serving(self, name: str) -> int:
-        """Index of the process that does the work: Redis' primary, otherwise the first process."""
-        up = self.up
-        return up.primary if name == "redis" and isinstance(up, WatchedUp) else 0
+        """Index of the process that does the work: a server's primary, otherwise the first."""
+        return self.up.serving(name) if isinstance(self.up, WatchedUp) else 0
 
     def kill(self, name: str, *, which: int | None = None) -> int:
         """SIGKILL one process, by default the process that does the work; returns its pid."""

@@ -1,7 +1,9 @@
-"""A running stack whose Redis has two replicas and a Sentinel, and fails over again and again.
+"""A running stack that fails over again and again: Redis has two replicas and a Sentinel, Postgres
+has a synchronous standby.
 
-Each of the three is reached through a proxy of its own by replicas, by Sentinel and by whoever asks
-Sentinel. Refusing connections there isolates one; who knows its own port goes on as its client.
+Each of the three Redis is reached through a proxy of its own by replicas, by Sentinel and by
+whoever asks Sentinel. Refusing connections there isolates one; who knows its own port goes on as
+its client. Postgres is reached through a proxy that leads to its primary.
 """
 
 import asyncio
@@ -18,9 +20,12 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from config.ready import ReadyFile
+from config.stack.postgres import PostgresServer
 from config.stack.server import HOST, free_port
+from tests.chaos.rig.watched_stack import LEDGERS, LedgerPorts
 from tests.support.network.proxy import FaultyProxy
 from tests.support.sentinel import MASTER, client_of
+from tests.support.standby import PostgresPair
 from tests.support.up import Up
 from tests.support.waiting import wait_until
 
@@ -33,8 +38,17 @@ COMMAND = (sys.executable, "-m", "tests.chaos.rig.watched_stack")
 class WatchedUp(Up):
     """See the module. Redis are known by their numbers; `primary` is whom Sentinel named last."""
 
-    def __init__(self, folder: Path, ways: dict[int, FaultyProxy], event_log: str) -> None:
-        """`ways`: the proxy in front of each Redis, by that Redis' port."""
+    def __init__(
+        self,
+        folder: Path,
+        ways: dict[int, FaultyProxy],
+        ledger: LedgerPorts,
+        ledger_ways: tuple[FaultyProxy, FaultyProxy],
+        event_log: str,
+    ) -> None:
+        """`ways`: the proxy in front of each Redis, by that Redis' port; `ledger_ways`: the
+        proxies at `ledger.way` and `ledger.replication`.
+        """
         self.ports = tuple(ways)
         self.ways = tuple(ways.values())
         self.primary = 0
@@ -43,9 +57,17 @@ class WatchedUp(Up):
         redis = (f"--redis={port}:{way.port}" for port, way in ways.items())
         super().__init__(
             folder,
-            (f"--event-log={event_log}", f"--sentinel-port={self._sentinel_port}", *redis),
+            (
+                *(f"--event-log={event_log}", f"--sentinel-port={self._sentinel_port}", *redis),
+                f"--ledger={':'.join(map(str, ledger))}",
+            ),
             command=COMMAND,
         )
+        # The servers themselves run in the stack; only their addresses and folders are used here.
+        first = PostgresServer(self.data / LEDGERS[0], ledger.primary)
+        second = PostgresServer(self.data / LEDGERS[1], ledger.standby)
+        self._ledgers = (first, second)
+        self.ledger = PostgresPair(first, second, *ledger_ways)
 
     @property
     def ready(self) -> ReadyFile:
@@ -64,6 +86,12 @@ class WatchedUp(Up):
     def url_of(self, number: int) -> str:
         """A Redis by its own port: whoever uses it does not notice that it is isolated."""
         return f"redis://{HOST}:{self.ports[number]}/0"
+
+    def serving(self, name: str) -> int:
+        """Index, among the processes of this name, of the process that does the work."""
+        return {"redis": self.primary, "postgres": self._ledgers.index(self.ledger.leader)}.get(
+            name, 0
+        )
 
     def redis_folder(self, number: int) -> Path:
         """The data folder of this Redis."""
@@ -133,7 +161,12 @@ async def running_watched_up(event_log: str) -> AsyncIterator[WatchedUp]:
         ways = {}
         for port in [free_port() for _ in range(SERVERS)]:
             ways[port] = await stack.enter_async_context(FaultyProxy(port))
-        running = WatchedUp(folder, ways, event_log)
+        ports = (free_port(), free_port())
+        ledger_ways = (FaultyProxy(ports[0]), FaultyProxy(ports[0]))
+        for proxy in ledger_ways:
+            await stack.enter_async_context(proxy)
+        ledger = LedgerPorts(*ports, *(proxy.port for proxy in ledger_ways))
+        running = WatchedUp(folder, ways, ledger, ledger_ways, event_log)
         stack.push_async_callback(running.stop)
         await running.start()
         following = asyncio.create_task(running.follow())

@@ -1,13 +1,17 @@
-"""`dropgate up` with what it has not itself: replicas of its Redis, and a Sentinel.
+"""`dropgate up` with what it has not itself: replicas and a Sentinel of its Redis, and a standby
+of its Postgres.
 
 Run as a module, it takes the options of `dropgate up` that tests use, and where its servers shall
-be. Replicas, Sentinel and all processes reach a Redis at the port of the proxy in front of it.
+be. Replicas, Sentinel and all processes reach a Redis at the port of the proxy in front of it. All
+processes reach Postgres at the port of a proxy that leads to the primary, and the standby at the
+port of another such proxy.
 """
 
 import argparse
 import asyncio
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -17,6 +21,7 @@ from config.runner import stop_on_signals
 from config.settings import RedisSettings, Settings
 from config.sources import load_settings
 from config.stack.folder import DataFolder
+from config.stack.postgres import PostgresServer
 from config.stack.server import HOST, Server
 from config.up import STOP_SERVER_SECONDS, LocalStack, UpOptions
 from tests.support.sentinel import (
@@ -28,13 +33,29 @@ from tests.support.sentinel import (
     in_step,
     knows_replicas,
 )
+from tests.support.standby import StandbyServer, at_port, demand_standby
 from tests.support.waiting import wait_until
 
 WORKERS = 2
+# The folders of the two Postgres below the data folder, the first primary's first.
+LEDGERS = ("postgres", "postgres-standby")
+
+
+class LedgerPorts(NamedTuple):
+    """Ports of both Postgres, and of the proxies that lead clients and the standby to the
+    primary.
+    """
+
+    primary: int
+    standby: int
+    way: int
+    replication: int
 
 
 class WatchedStack(LocalStack):
-    """See the module. The ready file names all Redis under `redis`, in one order for good."""
+    """See the module. The ready file names all Redis under `redis` and both Postgres under
+    `postgres`, in one order for good.
+    """
 
     def __init__(
         self,
@@ -43,6 +64,7 @@ class WatchedStack(LocalStack):
         options: UpOptions,
         ways: Mapping[int, int],
         sentinel_port: int,
+        ledger: LedgerPorts,
     ) -> None:
         """`ways`: the port of each Redis, and of the proxy in front of it."""
         super().__init__(settings, folder, options)
@@ -57,12 +79,22 @@ class WatchedStack(LocalStack):
             port=sentinel_port,
             down_after_milliseconds=DOWN_AFTER_MILLISECONDS,
         )
+        self.postgres = PostgresServer(folder.path / LEDGERS[0], ledger.primary)
+        self._standby = StandbyServer(
+            folder.path / LEDGERS[1], self.postgres, ledger.replication, ledger.standby
+        )
+        self._ledger_way = ledger.way
 
     def ready_file(self) -> ReadyFile:
         """The stack's ready file with Sentinel's pid; `redis` is always the first primary."""
         ready = super().ready_file()
         pids = {**ready.pids, "sentinel": [self._sentinel.pid]}
-        return msgspec.structs.replace(ready, pids=pids)
+        return msgspec.structs.replace(ready, pids=pids, postgres=self._ledger)
+
+    @property
+    def _ledger(self) -> str:
+        """The address of Postgres for everybody, whichever server is the primary."""
+        return at_port(self.postgres.dsn, self._ledger_way)
 
     def _settings_of_processes(self) -> Settings:
         made = super()._settings_of_processes()
@@ -74,7 +106,8 @@ class WatchedStack(LocalStack):
                 "durability": "replica",
             }
         )
-        return made.model_copy(update={"redis": redis})
+        postgres = made.postgres.model_copy(update={"dsn": self._ledger})
+        return made.model_copy(update={"redis": redis, "postgres": postgres})
 
     async def _prepare_ledger_and_log(self) -> None:
         await self._start_servers(*self._replicas)
@@ -83,6 +116,8 @@ class WatchedStack(LocalStack):
         # Only now: a Sentinel that finds no replicas asks the primary again only much later.
         await self._start_servers(self._sentinel)
         await wait_until(lambda: knows_replicas(self._sentinel, count), "Sentinel knows them all")
+        await self._start_servers(self._standby)
+        await demand_standby(self.postgres)
         await super()._prepare_ledger_and_log()
 
     async def _start_servers(self, *servers: Server) -> None:
@@ -121,6 +156,7 @@ def main() -> None:
     parser.add_argument("--event-log")
     parser.add_argument("--redis", action="append", help="PORT:PORT OF ITS PROXY, primary first")
     parser.add_argument("--sentinel-port", type=int)
+    parser.add_argument("--ledger", help="THE FOUR PORTS OF LedgerPorts, by colons")
     given = parser.parse_args()
     settings = load_settings()
     configure_logs(settings.log, "up")
@@ -128,7 +164,8 @@ def main() -> None:
     pairs = (pair.split(":") for pair in given.redis)
     ways = {int(port): int(way) for port, way in pairs}
     folder = asyncio.run(DataFolder.take(given.data_dir))
-    stack = WatchedStack(settings, folder, options, ways, given.sentinel_port)
+    ledger = LedgerPorts(*map(int, given.ledger.split(":")))
+    stack = WatchedStack(settings, folder, options, ways, given.sentinel_port, ledger)
     asyncio.run(_run(stack))
 
 

@@ -1,0 +1,1 @@
+"""The ledger is lost, or comes back as another copy, while buyers come."""
