@@ -14,6 +14,7 @@ import structlog
 
 from config.settings import Settings
 from config.waiting import happened_within
+from gateway.inventory.redis.ledger_fence import open_fence
 from gateway.inventory.redis.outbox import create_reader
 from gateway.inventory.tracing import Tracing, make_tracing, now_ns
 from gateway.process.postgres import CONNECTION_FAULTS
@@ -157,7 +158,14 @@ def create_log(settings: Settings) -> EventLog:
 async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Run an order writer until `stop` is set; a batch under way is applied whole or not at all."""
     asyncio.get_running_loop().set_exception_handler(handle_lost_connection)
-    pool = await statements.open_pool(settings.postgres, size=POOL_CONNECTIONS)
+    async with open_fence(settings.redis) as fence:
+        pool = await statements.open_pool(
+            settings.postgres, size=POOL_CONNECTIONS, guard=fence.guard
+        )
+        await _run(settings, stop, pool)
+
+
+async def _run(settings: Settings, stop: asyncio.Event, pool: asyncpg.Pool) -> None:
     reader = create_reader(settings.redis, connections=2)
     log = create_log(settings)
     metrics = WriterMetrics()

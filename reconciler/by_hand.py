@@ -60,7 +60,8 @@ async def _expire(context: Context, live: LivePartition) -> str:
 
 async def _trim(context: Context, live: LivePartition) -> str:
     mark = live.watermark
-    reply = await context.store.trim(live.partition, mark, await needed(context, live))
+    kept = await needed(context, live)
+    reply = await context.store.trim(live.partition, mark, kept, by=live.ledger)
     return f"{live}: {reply.trimmed} events trimmed below {mark.epoch}-{reply.ledger_sequence}"
 
 

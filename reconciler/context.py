@@ -13,6 +13,7 @@ from config.queries import Queries
 from config.settings import EventLogSettings, RedisSettings, Settings
 from gateway.inventory.catalog import PartitionBounds
 from gateway.inventory.errors import InventoryError
+from gateway.inventory.redis.ledger_fence import LedgerFence, open_fence
 from gateway.inventory.redis.outbox import create_reader
 from gateway.inventory.redis.pool import ScriptPool
 from gateway.inventory.store import ReservationStore
@@ -33,9 +34,12 @@ OUTAGES = (
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Open connections; `reader` only reads Redis, `store` runs the scripts."""
+    """Open connections; `reader` only reads Redis, `store` runs the scripts. `ledger` gives no
+    connection to a ledger that `fence` refuses.
+    """
 
     ledger: asyncpg.Pool
+    fence: LedgerFence
     store: ReservationStore
     reader: Redis
     bounds: PartitionBounds
@@ -46,23 +50,27 @@ class Context:
 @asynccontextmanager
 async def open_context(settings: Settings) -> AsyncIterator[Context]:
     """Connections for the life of the block. Raises DurabilityMismatch for an unfit Redis."""
-    scripts = ScriptPool(settings.redis, load_scripts())
-    reader = create_reader(settings.redis)
-    ledger = await create_pool(settings.postgres, server_settings=_PLANNED_ANEW)
-    try:
-        await scripts.start()
-        yield Context(
-            ledger=ledger,
-            store=ReservationStore(scripts),
-            reader=reader,
-            bounds=PartitionBounds(
-                outbox_bound=settings.inventory.outbox_bound_events,
-                sweep_bound=settings.inventory.sweep_bound,
-            ),
-            event_log=settings.event_log,
-            redis=settings.redis,
+    async with open_fence(settings.redis) as fence:
+        scripts = ScriptPool(settings.redis, load_scripts())
+        reader = create_reader(settings.redis)
+        ledger = await create_pool(
+            settings.postgres, server_settings=_PLANNED_ANEW, guard=fence.guard
         )
-    finally:
-        await scripts.stop()
-        await reader.aclose()
-        ledger.terminate()
+        try:
+            await scripts.start()
+            yield Context(
+                ledger=ledger,
+                fence=fence,
+                store=ReservationStore(scripts),
+                reader=reader,
+                bounds=PartitionBounds(
+                    outbox_bound=settings.inventory.outbox_bound_events,
+                    sweep_bound=settings.inventory.sweep_bound,
+                ),
+                event_log=settings.event_log,
+                redis=settings.redis,
+            )
+        finally:
+            await scripts.stop()
+            await reader.aclose()
+            ledger.terminate()

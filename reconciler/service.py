@@ -1,14 +1,12 @@
 """The reconciler's process: all duties side by side, each at its own pace, until it is stopped."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 
 import structlog
 
 from config.settings import Settings
 from config.waiting import Spaced, cancelled
-from gateway.inventory.redis.outbox import create_reader
 from gateway.process.scrape import scraped
 from reconciler.comparing.balanced import Balanced
 from reconciler.comparing.compare import CompareConfig
@@ -78,20 +76,9 @@ def always() -> bool:
     return True
 
 
-@asynccontextmanager
-async def redis_to_ask(settings: Settings) -> AsyncIterator[Callable[[], Awaitable[object]]]:
-    """Asks whether Redis answers, on a connection that no duty makes wait."""
-    client = create_reader(settings.redis, connections=1)
-    try:
-        # A timestamp is read where PING would do: the library's types know its reply.
-        yield client.time
-    finally:
-        await client.aclose()
-
-
 async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Run until `stop`. Raises DurabilityMismatch or ValueError where the settings do not fit."""
-    async with open_context(settings) as context, redis_to_ask(settings) as ask_redis:
+    async with open_context(settings) as context:
         directory = Directory(context.ledger)
         sights = Sights(context.store, directory)
         keepers: list[Keeper] = []
@@ -110,7 +97,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             else:
                 wake_all()
 
-        leadership = Leadership(settings.postgres, ask_redis, noticed)
+        leadership = Leadership(settings.postgres, context.fence.claim, noticed)
         metrics.active.set_function(leads := lambda: leadership.leads)
         metrics.lease_seconds.set_function(lambda: leadership.left_seconds)
         keepers += [

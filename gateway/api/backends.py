@@ -13,6 +13,7 @@ from gateway.api.ledger.connections import Ledger
 from gateway.api.metrics.catalogue import GatewayMetrics
 from gateway.api.queue.places import RoomFactsReader
 from gateway.api.sales.directory import SaleDirectory
+from gateway.inventory.redis.ledger_fence import open_fence
 from gateway.inventory.redis.pool import ScriptPool
 from gateway.inventory.settled.retirement import keys_client
 from gateway.inventory.store import ReservationStore
@@ -22,8 +23,8 @@ from lua.loader import load_scripts
 
 
 class Backends(NamedTuple):
-    """`ledger` is for calls that change state, `reads` for calls that only read; `client` is for
-    keys that no script touches.
+    """`ledger` is for calls that change state, and refuses a ledger that does not count; `reads` is
+    for calls that only read; `client` is for keys that no script touches.
     """
 
     metrics: GatewayMetrics
@@ -44,7 +45,9 @@ async def open_backends(settings: Settings, parts: AsyncExitStack) -> Backends:
     """
     metrics = GatewayMetrics(settings.gateway.run_dir, settings.gateway.worker_slot)
     parts.callback(metrics.close)
-    postgres = await create_pool(settings.postgres)
+    # What operators change is written by a ledger that counts at that moment.
+    fence = await parts.enter_async_context(open_fence(settings.redis, answer_seconds=0.0))
+    postgres = await create_pool(settings.postgres, guard=fence.guard)
     parts.callback(postgres.terminate)
     ledger = Ledger(postgres, settings.postgres.acquire_timeout_seconds)
     reading = await create_pool(settings.postgres, size=settings.postgres.read_pool_size)

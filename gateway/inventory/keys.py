@@ -15,6 +15,8 @@ key                   type         holds
 `{sale:p}:buckets:0`, `:1` hash      buyer id → instant at which the rate limit is full again
 `{sale:p}:synced`       string       written before WAIT in durability `replica`; no content
 `{sale:p}:relay`        hash         the relay's lease, and its position in the outbox
+`ledger:counts`         string       the ledger that counts, for all partitions of this Redis
+`ledger:until`          string       the end of its lease
 ====================  ===========  ==========================================================
 
 A token is the last part of a reservation id: 128 bits of keyed BLAKE2b over (buyer, idempotency
@@ -30,6 +32,8 @@ from hashlib import blake2b
 
 SALE_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")  # SKUs and locations
+LEDGER_KEY = b"ledger:counts"
+LEDGER_LEASE_KEYS = (LEDGER_KEY, b"ledger:until")
 _RESERVATION_ID = re.compile(r"([a-z0-9][a-z0-9-]{0,63})\.(\d{1,4})\.([A-Za-z0-9_-]{22})")
 
 

@@ -3,6 +3,9 @@
 Every mutating call carries the server's run id (the pool adds it) and the epoch this store knows.
 On `fenced` from the trusted run the store learns the newer epoch and repeats the call once; any
 other fence, and any missing key, raises Recovering.
+
+What changes a partition by a ledger's word may name that ledger (`by`): it is then refused with
+Recovering where another ledger counts (gateway/inventory/redis/ledger_fence.py).
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +16,7 @@ from msgspec.structs import force_setattr
 
 from gateway.inventory.errors import PartitionLost, Recovering, ScriptFailure
 from gateway.inventory.events import Position
-from gateway.inventory.keys import PartitionId, bucket_keys, partition_keys
+from gateway.inventory.keys import LEDGER_KEY, PartitionId, bucket_keys, partition_keys
 from gateway.inventory.outcomes import AdjustReply, EdgeReply, ReserveReply
 from gateway.inventory.redis.looks import Sight, look
 from gateway.inventory.redis.pool import MisroutedReply, ScriptPool
@@ -29,6 +32,7 @@ from gateway.inventory.types import (
     RestoreStage,
     Snapshot,
 )
+from gateway.process.ledger_identity import LedgerIdentity
 
 Result = TypeVar("Result")
 
@@ -39,7 +43,7 @@ _encode = msgspec.msgpack.Encoder().encode
 class _Envelope(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A script's reply. `ok`: epoch, wall_ms, shift_ms, result and, under a rate limit, the
     requests that each buyer has left. `fenced`: epoch, whether the run is the trusted one.
-    `recovering` and `malformed`: what is missing or wrong.
+    `ledger_fenced`: the ledger that counts. `recovering` and `malformed`: what is missing or wrong.
     """
 
     status: str
@@ -296,13 +300,19 @@ class ReservationStore:
         return await self._fenced("read", partition, (_encode(tokens),), decode)
 
     async def trim(
-        self, partition: PartitionId, ledger: Position, kept: Position | None = None
+        self,
+        partition: PartitionId,
+        ledger: Position,
+        kept: Position | None = None,
+        *,
+        by: LedgerIdentity | None = None,
     ) -> TrimReply:
         """Store the ledger's position in the partition; drop events below it and `kept`."""
         kept = ledger if kept is None else kept
         envelope = await self._call(
             *("trim", partition, ledger.epoch),
             *(b"%d" % ledger.sequence, b"%d-%d" % (kept.epoch, kept.sequence)),
+            by=by,
         )
         return _trim_reply.decode(envelope.result)
 
@@ -315,28 +325,42 @@ class ReservationStore:
         closed_epochs: Sequence[ClosedEpoch] = (),
         *,
         at_run: str | None = None,
+        by: LedgerIdentity | None = None,
     ) -> str:
         """Trust this run from `epoch` on; returns `recovered`, `already`, `differs` or `newer`.
         `closed_epochs`: what the partition is to remember, oldest first, at most CLOSED_EPOCHS_MAX.
         """
         request = _encode((closed.epoch, closed.sequence, alive_at, closed_epochs))
-        envelope = await self._call("recover", partition, epoch, request, at_run=at_run)
+        envelope = await self._call("recover", partition, epoch, request, at_run=at_run, by=by)
         return _words.decode(envelope.result)[0]
 
     async def restore(
-        self, partition: PartitionId, epoch: int, stage: RestoreStage, *, at_run: str | None = None
+        self,
+        partition: PartitionId,
+        epoch: int,
+        stage: RestoreStage,
+        *,
+        at_run: str | None = None,
+        by: LedgerIdentity | None = None,
     ) -> str:
         """Run one stage of a rebuild under `epoch`; returns `begun`, `stored`, `restored`,
         `already`, `newer`, `not_begun` or `differs`.
         """
-        envelope = await self._call("restore", partition, epoch, _encode(stage), at_run=at_run)
+        envelope = await self._call(
+            "restore", partition, epoch, _encode(stage), at_run=at_run, by=by
+        )
         return _words.decode(envelope.result)[0]
 
     async def repair(
-        self, partition: PartitionId, epoch: int, request: RepairRequest
+        self,
+        partition: PartitionId,
+        epoch: int,
+        request: RepairRequest,
+        *,
+        by: LedgerIdentity | None = None,
     ) -> RepairReply:
         """Set one value to the ledger's, only in the epoch in which it was compared."""
-        envelope = await self._call("repair", partition, epoch, _encode(request))
+        envelope = await self._call("repair", partition, epoch, _encode(request), by=by)
         return _repair_reply.decode(envelope.result)
 
     async def _edge(self, name: str, partition: PartitionId, *request: object) -> EdgeReply:
@@ -379,8 +403,12 @@ class ReservationStore:
         epoch: int,
         *arguments: bytes,
         at_run: str | None = None,
+        by: LedgerIdentity | None = None,
     ) -> _Envelope:
-        return await self._call_decoded(name, partition, epoch, arguments, _whole, at_run)
+        keys: tuple[bytes, ...] = ()
+        if by is not None:
+            keys, arguments = (LEDGER_KEY,), (*arguments, str(by).encode())
+        return await self._call_decoded(name, partition, epoch, arguments, _whole, at_run, keys)
 
     async def _call_decoded(
         self,
@@ -426,6 +454,8 @@ def _refusal(name: str, partition: PartitionId, epoch: int, envelope: _Envelope)
         if envelope.wall_ms and detail > epoch:
             return _NewerEpoch(detail)
         return Recovering(f"{partition}: this server run is not the trusted one")
+    if envelope.status == "ledger_fenced":
+        return Recovering(f"{partition}: {detail or 'no ledger'} counts, not the caller's ledger")
     if envelope.status == "recovering":
         return PartitionLost(f"{partition}: {detail} is missing")
     return ScriptFailure(f"{name} on {partition} answered {envelope.status}: {detail}")

@@ -8,8 +8,12 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 import asyncpg
+from asyncpg.pool import PoolConnectionProxy
 
 from config.settings import PostgresSettings
+from gateway.process.ledger_identity import LedgerConnection, read_identity
+
+Guard = Callable[[PoolConnectionProxy], Coroutine[Any, Any, None]]
 
 # Errors of a lost or unusable connection. asyncpg raises InternalClientError, which is not an
 # InterfaceError, for a query on a connection whose server has announced its end but not closed it.
@@ -37,12 +41,21 @@ async def create_pool(
     size: int | None = None,
     prepare: Callable[[asyncpg.Connection], Coroutine[Any, Any, None]] | None = None,
     server_settings: Mapping[str, str] | None = None,
+    guard: Guard | None = None,
 ) -> asyncpg.Pool:
     """A pool of at most `size` (default: the setting's) connections; it connects when first used.
 
     `prepare` runs once on each connection before its first use; `server_settings` are added to the
-    bounds that every session has.
+    bounds that every session has. `guard` is called before each use of a connection, which then
+    knows its ledger's identity; what `guard` raises, the caller gets.
     """
+
+    async def prepared(connection: asyncpg.Connection) -> None:
+        if guard is not None and isinstance(connection, LedgerConnection):
+            connection.identity = await read_identity(connection)
+        if prepare is not None:
+            await prepare(connection)
+
     return await asyncpg.create_pool(
         settings.dsn,
         min_size=0,
@@ -50,5 +63,7 @@ async def create_pool(
         command_timeout=settings.command_timeout_seconds,
         timeout=settings.acquire_timeout_seconds,
         server_settings={**_SERVER_SETTINGS, **(server_settings or {})},
-        init=prepare,
+        init=prepared,
+        setup=guard,
+        connection_class=LedgerConnection,
     )

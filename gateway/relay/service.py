@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 from config.settings import Settings
 from config.waiting import Backoff, happened_within
 from gateway.inventory.keys import PartitionId
+from gateway.inventory.redis.ledger_fence import LedgerFence
 from gateway.inventory.redis.outbox import create_reader
 from gateway.inventory.tracing import make_tracing
 from gateway.process.postgres import LEDGER_FAULTS, create_pool
@@ -56,10 +57,12 @@ class Discovery:
 
 async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Relay until `stop`; the round under way is ended by its own deadlines."""
-    redis = create_reader(settings.redis, connections=2)
+    redis = create_reader(settings.redis, connections=3)
     tracing = make_tracing(settings.tracing, "relay")
     producer = EventProducer(settings.event_log, tracing)
-    ledger = await create_pool(settings.postgres, size=2)  # one discovers, one announces
+    fence = LedgerFence(redis)
+    # One discovers, one announces.
+    ledger = await create_pool(settings.postgres, size=2, guard=fence.guard)
     relay = Relay(redis, producer, RelayConfig())
     discovery = Discovery(ledger)
     # Its own producer: a failed producer is replaced, and events must not wait for that.

@@ -2,18 +2,22 @@
 -- Guarantees: only where the partition's last event is exactly the event with which the ledger
 -- closed the epoch. The partition's clock stands still for the outage, so every hold keeps the time
 -- it had left. An epoch is recovered once, however often the call is repeated.
--- KEYS    1-6 the partition (include/partition.lua)
+-- KEYS    1-6 the partition (include/partition.lua)  7 optional: the ledger that counts
 -- ARGV    1 run_id of the current server  2 the new epoch
 --         3 MessagePack {closed epoch, closed sequence, alive_at wall_ms, closed epochs
 --         (include/closed_epochs.lua; default: none)}
+--         4 with key 7: the ledger that says so (include/counting_ledger.lua)
 -- RETURNS MessagePack {"ok", epoch, wall_ms, shift_ms, {"recovered" | "already" |
---         "differs" | "newer"}}
+--         "differs" | "newer"}}, or {"ledger_fenced", the ledger that counts}
 -- @include arguments
 -- @include record
 -- @include partition
+-- @include counting_ledger
 -- @include closed_epochs
 
-local ok, partition, missing = pcall(read_partition, KEYS)
+local keys, fenced = keys_by_word(KEYS, ARGV[4])
+if fenced then return fenced end
+local ok, partition, missing = pcall(read_partition, keys)
 if not ok or not partition then
   return cmsgpack.pack({'recovering', ok and missing or 'a key has another type'})
 end
@@ -44,5 +48,5 @@ flush(partition)
 meta.shift = meta.shift + outage
 redis.call('HSET', KEYS[1], 'run_id', ARGV[1], 'epoch', string.format('%.0f', epoch),
   'shift', string.format('%.0f', meta.shift), 'ledger_sequence', '0')
-store_closed_epochs(KEYS, request[4] or {})
+store_closed_epochs(keys, request[4] or {})
 return reply(partition, {'recovered'})

@@ -3,18 +3,20 @@
 -- deltas of one comparison once, on top of later changes, and only where its identity holds
 -- afterwards. A reservation changes only while its last number is the number compared, a buyer only
 -- while the whole field is the field compared. A repeated repair changes nothing.
--- KEYS    1-6 the partition (include/partition.lua)
+-- KEYS    1-6 the partition (include/partition.lua)  7 optional: the ledger that counts
 -- ARGV    1 run_id  2 epoch  3 MessagePack, one of
 --         {"account", repair_id, actor, account, sequence compared at, {delta of each counter}}
 --         {"reservation", repair_id, actor, token, epoch and sequence of its last event (0, 0
 --          without a usable record), the reservation (include/record.lua) or false}
 --         {"buyer", repair_id, actor, buyer id, SHA-1 of the field, {key, number, ...}}
+--         4 with key 7: the ledger that says so (include/counting_ledger.lua)
 -- RETURNS MessagePack {"ok", epoch, wall_ms, shift_ms, {outcome, sequence}}; outcomes repaired,
---         already, moved, ledger_behind
+--         already, moved, ledger_behind; or {"ledger_fenced", the ledger that counts}
 -- @include status
 -- @include arguments
 -- @include record
 -- @include partition
+-- @include counting_ledger
 -- @include stock
 -- @include reservation
 -- @include rebuilt
@@ -184,7 +186,9 @@ local REPAIRS = {
   account = repair_account, reservation = repair_reservation, buyer = repair_buyer,
 }
 
-local partition, refusal = open_partition(KEYS, ARGV[1], ARGV[2])
+local keys, fenced = keys_by_word(KEYS, ARGV[4])
+if fenced then return fenced end
+local partition, refusal = open_partition(keys, ARGV[1], ARGV[2])
 if not partition then return refusal end
 local request = unpacked(ARGV[3] or '')
 local repair = request and REPAIRS[request[1]]

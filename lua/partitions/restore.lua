@@ -3,7 +3,7 @@
 -- partition only when the counts and the identity of every account hold. Each stage may be
 -- repeated; a repeated chunk changes nothing. A stage of an older epoch than the newest seen is
 -- refused.
--- KEYS    1-6 the partition (include/partition.lua)
+-- KEYS    1-6 the partition (include/partition.lua)  7 optional: the ledger that counts
 -- ARGV    1 run_id of the current server  2 the new epoch  3 MessagePack, one of
 --         {"begin", configuration (include/catalog.lua), {{loaded, adjusted, transferred,
 --          in_transit, available, held, sold}, ...}, keys of adjustments
@@ -12,12 +12,14 @@
 --          admission spent or 0, ...}}
 --         {"commit", reservations, active holds, closed epoch, closed sequence, state, shift_ms,
 --          closed epochs (include/closed_epochs.lua; default: none)}
+--         4 with key 7: the ledger that says so (include/counting_ledger.lua)
 -- RETURNS MessagePack {"ok", epoch, wall_ms, 0, {"begun" | "stored" | "restored" | "already" |
---         "newer" | "not_begun" | "differs"}}
+--         "newer" | "not_begun" | "differs"}}, or {"ledger_fenced", the ledger that counts}
 -- @include status
 -- @include arguments
 -- @include record
 -- @include partition
+-- @include counting_ledger
 -- @include stock
 -- @include reservation
 -- @include catalog
@@ -27,6 +29,7 @@
 
 local MOST_RECORDS = 2000
 local epoch = natural(ARGV[2])
+local keys, fenced = keys_by_word(KEYS, ARGV[4])
 
 local function answer(word)
   return cmsgpack.pack({'ok', epoch, wall_clock(0), 0, {word}})
@@ -62,12 +65,12 @@ local function begin(request)
      or not are_adjustments(made) then
     return malformed('begin')
   end
-  redis.call('UNLINK', unpack(KEYS))
-  write_sentinels(KEYS)
-  write_stock(KEYS, config, counters)
-  in_chunks('HSET', KEYS[1], config_fields(config, counters))
-  if #made > 0 then store_adjustments(KEYS, made) end
-  redis.call('HSET', KEYS[1], 'restoring', text(epoch))
+  redis.call('UNLINK', unpack(keys))
+  write_sentinels(keys)
+  write_stock(keys, config, counters)
+  in_chunks('HSET', keys[1], config_fields(config, counters))
+  if #made > 0 then store_adjustments(keys, made) end
+  redis.call('HSET', keys[1], 'restoring', text(epoch))
   return answer('begun')
 end
 
@@ -114,13 +117,13 @@ end
 
 local function chunk(request)
   local partition = {
-    keys = KEYS, buyers = {}, changed_buyers = {}, deadlines = {},
+    keys = keys, buyers = {}, changed_buyers = {}, deadlines = {},
   }
-  open_catalog(partition, redis.call('HGET', KEYS[1], 'catalog'))
+  open_catalog(partition, redis.call('HGET', keys[1], 'catalog'))
   local ok, tokens, packed, records, ids, instants, admissions =
     pcall(read_chunk, request[2], partition.accounts)
   if not ok then return malformed('chunk') end
-  local known, packed_buyers = read_fields(KEYS[3], tokens), read_fields(KEYS[4], ids)
+  local known, packed_buyers = read_fields(keys[3], tokens), read_fields(keys[4], ids)
   local buyers, fields = partition.buyers, {}
   for i, token in ipairs(tokens) do
     if not known[token] then
@@ -143,7 +146,7 @@ local function chunk(request)
       end
     end
   end
-  in_chunks('HSET', KEYS[3], fields)
+  in_chunks('HSET', keys[3], fields)
   flush_buyers(partition)
   flush_deadlines(partition)
   return answer('stored')
@@ -159,22 +162,22 @@ local function commit(request)
      or not are_closed_epochs(request[8] or {}) then
     return malformed('commit')
   end
-  if redis.call('HLEN', KEYS[3]) - 1 ~= request[2]
-     or redis.call('ZCARD', KEYS[5]) - 1 ~= request[3] then
+  if redis.call('HLEN', keys[3]) - 1 ~= request[2]
+     or redis.call('ZCARD', keys[5]) - 1 ~= request[3] then
     return answer('differs')
   end
-  local names = redis.call('HMGET', KEYS[1], 'sale', 'number')
+  local names = redis.call('HMGET', keys[1], 'sale', 'number')
   local meta = {
     epoch = epoch, sequence = 0, sale = names[1], number = tonumber(names[2]), shift = 0,
   }
-  local partition = unit_of_work(KEYS, meta, wall_clock(0))
+  local partition = unit_of_work(keys, meta, wall_clock(0))
   append_event(partition, 'recover', string.format(
     '"previous":{"epoch":%d,"sequence":%d},"shift_ms":%d,"restored":true',
     request[4], request[5], shift_ms))
-  redis.call('XADD', KEYS[6], string.format('%d-1', epoch), 'event', partition.events[1])
-  redis.call('HDEL', KEYS[1], 'restoring')
-  store_closed_epochs(KEYS, request[8] or {})
-  redis.call('HSET', KEYS[1], 'run_id', ARGV[1], 'epoch', text(epoch), 'sequence', '1',
+  redis.call('XADD', keys[6], string.format('%d-1', epoch), 'event', partition.events[1])
+  redis.call('HDEL', keys[1], 'restoring')
+  store_closed_epochs(keys, request[8] or {})
+  redis.call('HSET', keys[1], 'run_id', ARGV[1], 'epoch', text(epoch), 'sequence', '1',
     'state', state, 'last_time', text(partition.wall))
   return answer('restored')
 end
@@ -183,10 +186,11 @@ local STAGES = {begin = begin, chunk = chunk, commit = commit}
 
 local request = unpacked(ARGV[3] or '')
 local stage = request and STAGES[request[1]]
-if #KEYS ~= 6 or not is_integer(epoch, 2, LARGEST) or not is_text(ARGV[1], 64) or not stage then
+if #keys ~= 6 or not is_integer(epoch, 2, LARGEST) or not is_text(ARGV[1], 64) or not stage then
   return malformed('caller')
 end
-local seen = redis.pcall('HMGET', KEYS[1], 'epoch', 'run_id', 'restoring')
+if fenced then return fenced end
+local seen = redis.pcall('HMGET', keys[1], 'epoch', 'run_id', 'restoring')
 if seen.err then seen = {} end -- a key of another type is lost data too
 local newest = math.max(tonumber(seen[1] or 0), tonumber(seen[3] or 0))
 if newest > epoch then return answer('newer') end

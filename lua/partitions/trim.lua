@@ -3,16 +3,20 @@
 -- event can always be compared; so do events that a relay or a waiting room has yet to read. The
 -- watermark never goes back: the partition remembers how far the ledger was. For a ledger that came
 -- back older nothing is dropped; the reply shows it.
--- KEYS    1-6 the partition (include/partition.lua)
+-- KEYS    1-6 the partition (include/partition.lua)  7 optional: the ledger that counts
 -- ARGV    1 run_id  2 epoch  3 ledger sequence within this epoch
 --         4 stream id: events from this id on stay, also below the watermark; default: the
---         watermark
--- RETURNS MessagePack {"ok", epoch, wall_ms, shift_ms, {events trimmed, ledger sequence}}
+--         watermark  5 with key 7: the ledger that says so (include/counting_ledger.lua)
+-- RETURNS MessagePack {"ok", epoch, wall_ms, shift_ms, {events trimmed, ledger sequence}},
+--         or {"ledger_fenced", the ledger that counts}
 -- @include arguments
 -- @include record
 -- @include partition
+-- @include counting_ledger
 
-local partition, refusal = open_partition(KEYS, ARGV[1], ARGV[2])
+local keys, fenced = keys_by_word(KEYS, ARGV[5])
+if fenced then return fenced end
+local partition, refusal = open_partition(keys, ARGV[1], ARGV[2])
 if not partition then return refusal end
 local watermark = natural(ARGV[3])
 if not is_integer(watermark, 0, partition.meta.sequence) then return malformed('watermark') end

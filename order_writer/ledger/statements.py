@@ -15,7 +15,7 @@ from config.queries import Queries
 from config.settings import PostgresSettings
 from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId
-from gateway.process.postgres import create_pool
+from gateway.process.postgres import Guard, create_pool
 from order_writer.folding.errors import IntegrityViolation
 from order_writer.folding.items import Item
 from order_writer.folding.plan import ClosedEpoch
@@ -41,9 +41,13 @@ _BY_KEY = {"enable_hashjoin": "off", "enable_mergejoin": "off"}
 _POSTGRES_EPOCH_MS = 946_684_800_000  # 2000-01-01 in milliseconds since 1970
 
 
-async def open_pool(settings: PostgresSettings, *, size: int) -> asyncpg.Pool:
-    """A pool whose connections are prepared for these statements."""
-    return await create_pool(settings, size=size, prepare=prepare, server_settings=_BY_KEY)
+async def open_pool(
+    settings: PostgresSettings, *, size: int, guard: Guard | None = None
+) -> asyncpg.Pool:
+    """A pool whose connections are prepared for these statements; `guard` as in `create_pool`."""
+    return await create_pool(
+        settings, size=size, prepare=prepare, server_settings=_BY_KEY, guard=guard
+    )
 
 
 async def prepare(connection: Connection) -> None:

@@ -17,6 +17,7 @@ from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId
 from gateway.inventory.redis.outbox import read_run_id
 from gateway.inventory.types import AccountCounters, Snapshot
+from gateway.process.ledger_identity import LedgerIdentity
 from reconciler.comparing.catching_up import wait_for_ledger
 from reconciler.comparing.differences import DIFFERENCES_MAX, Difference, Kind
 from reconciler.comparing.judging import Judge, Place
@@ -58,12 +59,15 @@ class CompareConfig:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The snapshot with which one partition was compared, and what was found."""
+    """The snapshot with which one partition was compared, what was found, and the ledger that
+    counted when it began.
+    """
 
     partition: PartitionId
     snapshot: Snapshot
     differences: tuple[Difference, ...]
     places: tuple[Place, ...]
+    ledger: LedgerIdentity | None
 
     @property
     def position(self) -> Position:
@@ -104,6 +108,7 @@ async def compare_partition(
         raise Recovering(f"{partition}: its server has restarted")
     position = snapshot.position
     await wait_for_ledger(context.ledger, partition, position, config.ledger_wait_seconds)
+    ledger = context.fence.counts  # at least one connection was asked for above
     view = await _read_ledger(context.ledger, partition, position)
     found = [*_compare_counters(partition, snapshot, view), *view.voids]
     scope = Scope(context, partition, position, config.page_records)
@@ -120,7 +125,8 @@ async def compare_partition(
     await limits.compare(tuple(_strangers(records.differences)))
     found += [*records.differences, *limits.differences]
     # A reservation that changed twice is on two pages, and its differences are found twice.
-    return Comparison(partition, snapshot, tuple(dict.fromkeys(found))[:DIFFERENCES_MAX], places)
+    differences = tuple(dict.fromkeys(found))[:DIFFERENCES_MAX]
+    return Comparison(partition, snapshot, differences, places, ledger)
 
 
 async def _compare_all(

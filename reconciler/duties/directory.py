@@ -8,6 +8,7 @@ import asyncpg
 from gateway.inventory.events import Position
 from gateway.inventory.keys import PartitionId
 from gateway.inventory.types import SaleState
+from gateway.process.ledger_identity import LedgerIdentity, identity_of
 from reconciler.context import QUERIES
 from reconciler.keeping.shared import Shared
 
@@ -20,13 +21,15 @@ SHARED_SECONDS = 0.5
 class LivePartition:
     """A partition that Redis serves, and how far the ledger has applied it.
 
-    `was_loaded`: Redis has had it, so that keys that are missing now are lost.
+    `was_loaded`: Redis has had it, so that keys that are missing now are lost. `ledger`: the ledger
+    that says so.
     """
 
     partition: PartitionId
     sale_state: SaleState
     watermark: Position
     was_loaded: bool
+    ledger: LedgerIdentity | None
 
     def __str__(self) -> str:
         """`sale:partition`."""
@@ -37,15 +40,25 @@ async def read_partitions(
     ledger: asyncpg.Pool, sale_id: str | None = None
 ) -> tuple[LivePartition, ...]:
     """All live partitions, or those of one sale, as the ledger has them now."""
-    return tuple(map(_live, await ledger.fetch(QUERIES["live_partitions"], sale_id)))
+    rows, said_by = await _read_rows(ledger, sale_id)
+    return tuple(_live(row, said_by) for row in rows)
 
 
-def _live(row: asyncpg.Record) -> LivePartition:
+async def _read_rows(
+    ledger: asyncpg.Pool, sale_id: str | None
+) -> tuple[list[asyncpg.Record], LedgerIdentity | None]:
+    async with ledger.acquire() as connection:
+        rows = await connection.fetch(QUERIES["live_partitions"], sale_id)
+        return rows, identity_of(connection)
+
+
+def _live(row: asyncpg.Record, said_by: LedgerIdentity | None) -> LivePartition:
     return LivePartition(
         PartitionId(row["sale_id"], row["partition"]),
         SaleState(row["state"]),
         Position(row["epoch"], row["sequence"]),
         row["was_loaded"],
+        said_by,
     )
 
 
@@ -63,6 +76,7 @@ class Directory:
     def __init__(self, ledger: asyncpg.Pool) -> None:
         self._ledger = ledger
         self._shared = Shared(self._read, SHARED_SECONDS)
+        self._said_by: LedgerIdentity | None = None
         # Rows that have not changed keep what was made of them: most do, at every reading.
         self._made: dict[asyncpg.Record, LivePartition] = {}
         self.partitions: tuple[LivePartition, ...] = ()
@@ -85,9 +99,10 @@ class Directory:
         self._shared.outdate()
 
     async def _read(self) -> tuple[LivePartition, ...]:
-        rows = await self._ledger.fetch(QUERIES["live_partitions"], None)
-        made = self._made
-        self._made = {row: made.get(row) or _live(row) for row in rows}
+        rows, said_by = await _read_rows(self._ledger, None)
+        made = self._made if said_by == self._said_by else {}
+        self._said_by = said_by
+        self._made = {row: made.get(row) or _live(row, said_by) for row in rows}
         if self._made.keys() != made.keys():
             self.partitions = tuple(self._made.values())
         return self.partitions

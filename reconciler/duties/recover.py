@@ -31,6 +31,7 @@ from gateway.inventory.opening import LedgerConnection
 from gateway.inventory.redis.memory import read_memory
 from gateway.inventory.redis.outbox import OutboxEntry, fingerprint_of, read_run_id, read_tail
 from gateway.inventory.types import CLOSED_EPOCHS_MAX, ClosedEpoch, Snapshot
+from gateway.process.ledger_identity import identity_of
 from gateway.process.ledger_run import ledger_run
 from reconciler.comparing.balanced import Balanced
 from reconciler.context import QUERIES, Context
@@ -226,8 +227,9 @@ class Recover:
                 QUERIES["close_epoch"], *place, last.epoch, last.sequence, row["fingerprint"]
             )
             closed = await _closed_epochs(connection, partition)
+            ledger = identity_of(connection)
         outcome = await self._context.store.recover(
-            partition, next_epoch, last, row["alive_at"], closed, at_run=look.run_id
+            partition, next_epoch, last, row["alive_at"], closed, at_run=look.run_id, by=ledger
         )
         if outcome not in {"recovered", "already"}:
             _log.warning("partition_not_trusted", partition=str(partition), outcome=outcome)
@@ -252,9 +254,10 @@ class Recover:
                 row["fingerprint"],
             )
             closed_epochs = await _closed_epochs(connection, partition)
+            ledger = identity_of(connection)
         last_alive = max(row["alive_at"], row["event_ms"] or 0)
         shift_ms = max(0, now_ms - last_alive)
-        return Rebuild(partition, look.run_id, next_epoch, closed, shift_ms, closed_epochs)
+        return Rebuild(partition, look.run_id, next_epoch, closed, shift_ms, closed_epochs, ledger)
 
     async def _lock_ready(self, connection: LedgerConnection, look: _Look) -> asyncpg.Record:
         """The partition's watermark, locked. Raises Recovering while the ledger lacks events of the

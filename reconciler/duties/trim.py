@@ -120,7 +120,7 @@ class Trim:
         mark, config = live.watermark, self._config
         had = reports.had_before(mark, now, config.keep_seconds)
         kept = min(await needed(self._context, live), within(had, mark, config.keep_events))
-        reply = await self._context.store.trim(live.partition, mark, kept)
+        reply = await self._context.store.trim(live.partition, mark, kept, by=live.ledger)
         self.trimmed_events += reply.trimmed
         reports.watermark, reports.at, reports.done = mark, now, kept == mark
         if reply.ledger_sequence > mark.sequence:

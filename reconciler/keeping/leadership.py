@@ -3,7 +3,8 @@
 The lease ends on the server's clock, LEASE_SECONDS after its last renewal, so that a leader which
 is frozen, or whose host is gone, blocks nobody for longer. A renewal needs both servers: a leader
 that cannot reach Redis does not renew, and a standby that cannot reach Redis does not take the
-lead. The leader counts from before it asked for the renewal, and stops MARGIN_SECONDS early: its
+lead; nor does anybody by a ledger that does not count (gateway/inventory/redis/ledger_fence.py).
+The leader counts from before it asked for the renewal, and stops MARGIN_SECONDS early: its
 own end comes before the server's.
 
 A leader that was frozen may wake in the middle of a duty and go on for one step before it looks at
@@ -24,6 +25,8 @@ from config.settings import PostgresSettings
 from config.waiting import Backoff, happened_within
 from gateway.inventory.errors import InventoryError
 from gateway.inventory.leases import owner_name
+from gateway.inventory.redis.ledger_fence import LedgerFenced
+from gateway.process.ledger_identity import LedgerIdentity, read_identity
 from gateway.process.postgres import LEDGER_FAULTS
 from reconciler.context import QUERIES
 from reconciler.keeping.notices import Notices
@@ -59,14 +62,14 @@ class Leadership:
     def __init__(
         self,
         settings: PostgresSettings,
-        ask_redis: Callable[[], Awaitable[object]],
+        claim: Callable[[LedgerIdentity], Awaitable[object]],
         on_notice: Callable[[str], None],
     ) -> None:
-        """`ask_redis` returns where Redis answers, and raises otherwise. `on_notice` is called with
-        the channel of a notification, and with "" on a new role.
+        """`claim` returns where Redis answers that this ledger counts, and raises otherwise.
+        `on_notice` is called with the channel of a notification, and with "" on a new role.
         """
         self._settings = settings
-        self._ask_redis = ask_redis
+        self._claim = claim
         self._on_notice = on_notice
         self._ends_at = 0.0
         self._ending: asyncio.TimerHandle | None = None
@@ -104,20 +107,27 @@ class Leadership:
             server_settings={"application_name": "dropgate-reconciler"},
         )
         try:
+            ledger = await read_identity(connection)
             for channel in CHANNELS:
                 await connection.add_listener(channel, self._noticed)
             while not stop.is_set():
-                await self._renew(connection)
+                await self._renew(connection, ledger)
                 await happened_within(stop, RENEW_SECONDS if self.leads else LOOK_SECONDS)
             await connection.execute(QUERIES["give_up_lead"], self.name)
         finally:
             connection.terminate()
 
-    async def _renew(self, connection: asyncpg.Connection) -> None:
-        """Take or renew the lease where Redis answers; else leave it to its end."""
+    async def _renew(self, connection: asyncpg.Connection, ledger: LedgerIdentity) -> None:
+        """Take or renew the lease where Redis answers; else leave it to its end.
+
+        Raises LedgerFenced where another ledger counts: nobody leads by this ledger.
+        """
         try:
             async with asyncio.timeout(REDIS_TIMEOUT_SECONDS):
-                await self._ask_redis()
+                await self._claim(ledger)
+        except LedgerFenced:
+            self._end(Role.STANDBY)
+            raise
         except (RedisError, InventoryError, OSError, TimeoutError) as error:
             self._notices.warn("lead_not_renewed", "redis", error=_text(error))
             return

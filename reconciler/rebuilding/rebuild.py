@@ -34,6 +34,7 @@ from gateway.inventory.types import (
     RestoreStage,
     nested,
 )
+from gateway.process.ledger_identity import LedgerIdentity, identity_of
 from reconciler.comparing.ledger_records import (
     FACTS,
     NO_CALL_KEYS,
@@ -63,6 +64,7 @@ LedgerConnection = asyncpg.Connection | PoolConnectionProxy
 class Rebuild:
     """One rebuild: in the server run `run_id`, under `epoch`, of the state the ledger `closed` the
     epoch before with. `closed_epochs`: what the partition is to remember.
+    `ledger`: the ledger that closed it.
     """
 
     partition: PartitionId
@@ -71,6 +73,7 @@ class Rebuild:
     closed: Position
     shift_ms: int
     closed_epochs: tuple[ClosedEpoch, ...] = ()
+    ledger: LedgerIdentity | None = None
 
 
 async def rebuild(
@@ -86,6 +89,8 @@ async def rebuild(
         ledger.acquire() as connection,
         connection.transaction(isolation="repeatable_read", readonly=True),
     ):
+        if identity_of(connection) != plan.ledger:
+            raise Recovering(f"{plan.partition}: another ledger closed the epoch")
         place = (plan.partition.sale_id, plan.partition.number)
         state, begin = await _begin(connection, bounds, plan.partition)
         if await _stage(store, plan, begin, {"begun", "already"}) == "already":
@@ -121,7 +126,9 @@ async def rebuild(
 async def _stage(
     store: ReservationStore, plan: Rebuild, stage: RestoreStage, expected: set[str]
 ) -> str:
-    word = await store.restore(plan.partition, plan.epoch, stage, at_run=plan.run_id)
+    word = await store.restore(
+        plan.partition, plan.epoch, stage, at_run=plan.run_id, by=plan.ledger
+    )
     if word not in expected:
         raise Recovering(f"{plan.partition}: restore under epoch {plan.epoch} answered {word}")
     return word

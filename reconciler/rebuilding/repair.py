@@ -225,7 +225,9 @@ class Repair:
     async def _ask(self, request: RepairRequest, tries: int) -> RepairReply:
         epoch = self.comparison.position.epoch
         try:
-            return await self.context.store.repair(self.partition, epoch, request)
+            return await self.context.store.repair(
+                self.partition, epoch, request, by=self.comparison.ledger
+            )
         except UnknownOutcome:
             if tries <= 1:
                 raise

@@ -131,6 +131,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "gateway.inventory.events",
         "gateway.inventory.keys",
         "gateway.inventory.types",
+        "gateway.process.ledger_identity",
     ),
     "gateway.inventory.settled": DOMAIN,
     "gateway.inventory": (*BASE, "lua", "gateway.process"),

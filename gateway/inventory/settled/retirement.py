@@ -15,9 +15,16 @@ from config.queries import Queries
 from config.settings import RedisSettings
 from gateway.inventory.errors import Recovering
 from gateway.inventory.events import Position
-from gateway.inventory.keys import PartitionId, partition_keys, relay_key, sync_key
+from gateway.inventory.keys import (
+    LEDGER_KEY,
+    PartitionId,
+    partition_keys,
+    relay_key,
+    sync_key,
+)
 from gateway.inventory.opening import LedgerConnection
 from gateway.inventory.redis.primary import following_pool
+from gateway.process.ledger_identity import LedgerIdentity, identity_of
 
 QUERIES = Queries(Path(__file__).with_name("retirement.sql"))
 KEYS_CONNECTIONS = 4
@@ -37,9 +44,10 @@ async def retire(
     """Remove the keys, and those of its waiting room, in a transaction of the caller's.
 
     "removed": the settlement is final. "taken_back": an event came in between, the sale is closed
-    again; the caller adds the audit row. Raises Recovering when keys could not be removed; the next
-    call goes on.
+    again; the caller adds the audit row. Raises Recovering when keys could not be removed, or when
+    another ledger than the connection's counts; the next call goes on.
     """
+    ledger = identity_of(connection)
     settlement = await connection.fetchrow(QUERIES["lock_settlement"], sale_id)
     if settlement is None:
         return "not_settled"
@@ -52,7 +60,8 @@ async def retire(
         # All are looked at first: a sale that is half gone can neither be settled nor taken back.
         for unlinks in (False, True):
             for partition, applied in places:
-                if not await _is_there(client, partition, applied, unlinks=unlinks) or unlinks:
+                is_there = await _is_there(client, partition, applied, ledger, unlinks=unlinks)
+                if not is_there or unlinks:
                     gone += 1
         if settlement["has_room"]:
             await _unlink(client, room_keys(sale_id))
@@ -68,13 +77,21 @@ async def retire(
 
 
 async def _is_there(
-    client: redis_py.Redis, partition: PartitionId, applied: Position, *, unlinks: bool
+    client: redis_py.Redis,
+    partition: PartitionId,
+    applied: Position,
+    ledger: LedgerIdentity | None,
+    *,
+    unlinks: bool,
 ) -> bool:
     """Whether the partition had keys, which are gone now with `unlinks`. Raises _Moved."""
     keys = partition_keys(partition)
     async with client.pipeline(transaction=True) as pipeline:
         # Every script that changes a partition writes its meta, so WATCH sees any change.
-        await pipeline.watch(keys[0])
+        await pipeline.watch(keys[0], LEDGER_KEY)
+        counts = await pipeline.get(LEDGER_KEY)
+        if ledger is not None and counts != str(ledger).encode():
+            raise Recovering(f"{partition}: the ledger {ledger} does not count")
         epoch, sequence = await pipeline.hmget(keys[0], ["epoch", "sequence"])
         if epoch is None:
             return False

@@ -29,7 +29,7 @@ def compared(*differences: Difference, ago_seconds: float = 0.0, whole: bool = T
 def note(
     balanced: Balanced, *differences: Difference, ago_seconds: float = 0.0, whole: bool = True
 ) -> None:
-    found = Comparison(PARTITION, SNAPSHOT, differences, ())
+    found = Comparison(PARTITION, SNAPSHOT, differences, (), None)
     balanced.note(found, began_at=time.monotonic() - ago_seconds, whole=whole, imports=0)
 
 

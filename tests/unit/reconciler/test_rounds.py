@@ -20,7 +20,8 @@ SIGHT = Sight(Position(1, 7), "open", RUN, RUN, 1000, (20, 8), holds=False)
 
 def seen(number: int, sight: Sight | None = SIGHT) -> Seen:
     partition = PartitionId(f"sale-{number}", 0)
-    return Seen(LivePartition(partition, SaleState.OPEN, Position(1, 7), was_loaded=True), sight)
+    live = LivePartition(partition, SaleState.OPEN, Position(1, 7), was_loaded=True, ledger=None)
+    return Seen(live, sight)
 
 
 def known(count: int, sight: Sight = SIGHT) -> tuple[Rounds, list[Seen]]:
