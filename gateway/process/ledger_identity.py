@@ -39,7 +39,7 @@ class LedgerIdentity:
         return self.system_identifier == other.system_identifier and self.timeline > other.timeline
 
 
-class LedgerConnection(asyncpg.Connection):
+class IdentifiedConnection(asyncpg.Connection):
     """A connection that knows its ledger."""
 
     identity: LedgerIdentity | None = None

@@ -2,7 +2,8 @@
 
 Data is put back only while no server runs on it, and a transaction never moves to another server.
 So a ledger has lost nothing of what it had as long as its run is the same; under another run it
-may have come back older.
+may have come back older. Which of several ledgers counts is another question
+(`ledger_identity.py`): a restart begins another run of the ledger that counted.
 """
 
 from pathlib import Path

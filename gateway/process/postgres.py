@@ -11,7 +11,7 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 from config.settings import PostgresSettings
-from gateway.process.ledger_identity import LedgerConnection, read_identity
+from gateway.process.ledger_identity import IdentifiedConnection, read_identity
 
 Guard = Callable[[PoolConnectionProxy], Coroutine[Any, Any, None]]
 
@@ -51,7 +51,7 @@ async def create_pool(
     """
 
     async def prepared(connection: asyncpg.Connection) -> None:
-        if guard is not None and isinstance(connection, LedgerConnection):
+        if guard is not None and isinstance(connection, IdentifiedConnection):
             connection.identity = await read_identity(connection)
         if prepare is not None:
             await prepare(connection)
@@ -65,5 +65,5 @@ async def create_pool(
         server_settings={**_SERVER_SETTINGS, **(server_settings or {})},
         init=prepared,
         setup=guard,
-        connection_class=LedgerConnection,
+        connection_class=IdentifiedConnection,
     )

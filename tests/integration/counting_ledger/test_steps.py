@@ -19,7 +19,7 @@ from gateway.inventory.redis.ledger_fence import LedgerFence
 from gateway.inventory.settled.retirement import retire
 from gateway.inventory.store import ReservationStore
 from gateway.inventory.types import RepairAccount, RestoreCommit
-from gateway.process.ledger_identity import LedgerConnection, LedgerIdentity
+from gateway.process.ledger_identity import IdentifiedConnection, LedgerIdentity
 from tests.support.sales.partitions import one_item, open_sale, open_store
 from tests.support.sales.pipeline import create_sale
 from tests.support.sales.reserving import buy
@@ -125,7 +125,7 @@ async def test_no_keys_are_removed_by_the_word_of_a_ledger_that_does_not_count(
     own: LedgerIdentity,
     promoted: LedgerIdentity,
 ) -> None:
-    connection = await asyncpg.connect(settings.postgres.dsn, connection_class=LedgerConnection)
+    connection = await asyncpg.connect(settings.postgres.dsn, connection_class=IdentifiedConnection)
     connection.identity = own
     partition = await create_sale(connection, unique("settled"), one_item(1))
     await open_sale(store, partition.sale_id, one_item(1))
