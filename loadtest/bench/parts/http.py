@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from loadtest.bench.contestants import TITLES
-from loadtest.bench.parts.http_rounds import PART, run_rounds
+from loadtest.bench.http.rounds import PART, run_rounds
 from loadtest.bench.parts.part import Part
 from loadtest.bench.results.bars import BarChart
 from loadtest.bench.results.measurements import Results

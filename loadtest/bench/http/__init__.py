@@ -1,0 +1,1 @@
+"""The contestants over HTTP, round by round: what the part `http` runs."""
