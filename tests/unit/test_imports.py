@@ -75,10 +75,13 @@ ROOMS_OF_LOADTEST: dict[str, tuple[str, ...]] = {
     "bench.engine": _loadtest(*_BENCH_WORDS, "bench.machine", "bench.results"),
     "bench.herd": _loadtest("client", *_BENCH_WORDS),
     "bench.http": _loadtest(*_BENCH_WORDS, "bench.results", "bench.machine", "bench.designs"),
+    "bench.growth": _loadtest(
+        *("client", *_BENCH_WORDS), *("bench.results", "bench.machine", "bench.engine")
+    ),
     "bench.parts": _loadtest(
         *("client", "figures", "lag", "verdict"),
         *(*_BENCH_WORDS, "bench.results", "bench.machine"),
-        *("bench.designs", "bench.engine", "bench.herd", "bench.http"),
+        *("bench.designs", "bench.engine", "bench.herd", "bench.http", "bench.growth"),
     ),
     "bench.report": _loadtest("bench.results", "bench.machine", "bench.parts"),
     # The command line, on top of all rooms of the benchmarks.

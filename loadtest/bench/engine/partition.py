@@ -23,7 +23,8 @@ KEY_NAMES = ("meta", "stock", "reservations", "buyers", "deadlines", "outbox")
 # The keys that store an active hold; its event is in the outbox.
 HOLD_KEYS = ("reservations", "buyers", "deadlines")
 
-Request = tuple[int, str, str, str, tuple[int, int, int], int, int, bool]
+ONE_UNIT = (1, 0, 1)  # a line: one unit of the first item, wherever it is
+Request = tuple[int, str, str, str, tuple[int, ...], int, int, bool]
 
 
 def assembled_scripts() -> dict[str, bytes]:
@@ -38,10 +39,24 @@ def requests(first: int, count: int) -> list[Request]:
     return [_request(number) for number in range(first, first + count)]
 
 
-def _request(number: int) -> Request:
-    buyer = f"buyer-{number:08d}"
-    token = urlsafe_b64encode(blake2b(buyer.encode(), digest_size=16).digest())[:22].decode()
-    return (number % 2**20, token, buyer, "AAAAAAAAAAA", (1, 0, 1), 0, 0, False)
+def buyer_of(number: int) -> str:
+    """The id of the buyer with this number."""
+    return f"buyer-{number:08d}"
+
+
+def token_of(number: int) -> str:
+    """The last part of this buyer's reservation id."""
+    digest = blake2b(buyer_of(number).encode(), digest_size=16).digest()
+    return urlsafe_b64encode(digest)[:22].decode()
+
+
+def _request(number: int, lines: tuple[int, ...] = ONE_UNIT) -> Request:
+    return (number % 2**20, token_of(number), buyer_of(number), "AAAAAAAAAAA", lines, 0, 0, False)
+
+
+def single(number: int, lines: tuple[int, ...]) -> bytes:
+    """The packed requests of a script call that reserves these lines for one buyer."""
+    return msgspec.msgpack.encode([_request(number, lines)])
 
 
 def batches(first: int, count: int, size: int) -> list[bytes]:
@@ -50,10 +65,22 @@ def batches(first: int, count: int, size: int) -> list[bytes]:
     return [encode(requests(start, size)) for start in range(first, first + count, size)]
 
 
-def load_argument(sale_id: str, stock: int, hold_milliseconds: int) -> bytes:
-    """The configuration that `load` takes (lua/include/catalog.lua): one item, one account."""
-    items = [[SKU, 4900, 1, 0, False, [1]]]
-    accounts = [[SKU, "default", 1, stock]]
+def load_argument(
+    sale_id: str, stock: int, hold_milliseconds: int, skus: int = 1, locations: int = 1
+) -> bytes:
+    """The configuration that `load` takes (lua/include/catalog.lua).
+
+    Every SKU is at every location, with `stock` units at each of them.
+    """
+    names = [SKU, *(f"{SKU}-{number}" for number in range(2, skus + 1))]
+    places = ["default", *(f"place-{number}" for number in range(2, locations + 1))]
+    items = [
+        [name, 4900, 1, 0, False, [at * locations + place for place in range(1, locations + 1)]]
+        for at, name in enumerate(names)
+    ]
+    accounts = [
+        [name, place, at, stock] for at, name in enumerate(names, start=1) for place in places
+    ]
     bounds = [OUTBOX_BOUND, SWEEP_BOUND]
     head = [sale_id, 0, hold_milliseconds, hold_milliseconds, 0, 0]
     rules = [False, 100, 0, 0, 0, 3_600_000]  # no waiting room, no cool-down
@@ -76,10 +103,13 @@ class Engine:
         lines = [line for line in info.splitlines() if line.startswith(b"run_id:")]
         self.run_id = lines[0].partition(b":")[2]
 
-    def open_partition(self, sale_id: str, stock: int, hold_milliseconds: int) -> "Partition":
-        """Load and open a new partition."""
+    def open_partition(
+        self, sale_id: str, stock: int, hold_milliseconds: int, skus: int = 1, locations: int = 1
+    ) -> "Partition":
+        """Load and open a new partition with as many SKUs, each at as many locations."""
         partition = Partition(self, sale_id)
-        partition.call("load", load_argument(sale_id, stock, hold_milliseconds))
+        argument = load_argument(sale_id, stock, hold_milliseconds, skus, locations)
+        partition.call("load", argument)
         partition.call("set_state", msgspec.msgpack.encode(("open", 0, "bench")))
         return partition
 

@@ -69,3 +69,62 @@ VACUUM ANALYZE;
 -- name: checkpoint
 -- In a sale that went on for long, no million rows would still wait to be written.
 CHECKPOINT;
+
+-- name: applied_of
+SELECT sum(sequence)::bigint FROM watermarks WHERE sale_id = ANY($1::text[]);
+
+-- name: all_compared
+SELECT NOT EXISTS (
+    SELECT FROM sales s
+    WHERE s.state = 'open' AND NOT EXISTS (
+        SELECT FROM reconciliations r WHERE r.sale_id = s.sale_id AND r.finished_at IS NOT NULL
+    )
+);
+
+-- name: fill_old_sales
+-- Settled sales with the numbers from $1 to $2.
+INSERT INTO sales (sale_id, state, spec, partitions, currency, hash_key)
+SELECT 'old-' || n, 'settled', '{}', 1, 'EUR', sha256(n::text::bytea)
+FROM generate_series($1::int, $2::int) AS n;
+
+-- name: fill_old_watermarks
+INSERT INTO watermarks (sale_id, partition, epoch, sequence)
+SELECT 'old-' || n, 0, 1, 0 FROM generate_series($1::int, $2::int) AS n;
+
+-- name: fill_old_settlements
+INSERT INTO settlements (sale_id, currency, settled_by, settled_at)
+SELECT 'old-' || n, 'EUR', 'ops', now() - interval '1 day'
+FROM generate_series($1::int, $2::int) AS n;
+
+-- name: fill_old_removals
+INSERT INTO settlement_removals (sale_id)
+SELECT 'old-' || n FROM generate_series($1::int, $2::int) AS n;
+
+-- name: fill_old_announcements
+INSERT INTO settlement_announcements (sale_id)
+SELECT 'old-' || n FROM generate_series($1::int, $2::int) AS n;
+
+-- name: fill_old_reservations
+-- $3 confirmed reservations of each old sale, of buyers who bought nothing else.
+INSERT INTO reservations (reservation_id, sale_id, partition, buyer_id, state, fingerprint, deadline,
+    payment_reference, accepted_epoch, accepted_sequence, last_epoch, last_sequence, created_at,
+    updated_at, block)
+SELECT s.sale_id || '.0.' || token, s.sale_id, 0, 'old-buyer-' || n || '-' || k, 'confirmed', token,
+    now(), 'payment-' || n || '-' || k, 1, k, 1, k, now() - interval '1 day', now(), s.block
+FROM generate_series($1::int, $2::int) AS n JOIN sales s ON s.sale_id = 'old-' || n
+CROSS JOIN generate_series(1, $3::int) AS k,
+    LATERAL translate(substr(encode(sha256((n || '-' || k)::bytea), 'base64'), 1, 22), '+/', '-_')
+    AS token;
+
+-- name: fill_old_order_lines
+INSERT INTO order_lines (reservation_id, sale_id, sku, location, quantity, confirmed, unit_price,
+    block)
+SELECT r.reservation_id, r.sale_id, 'BENCH', 'default', 1, 1, 4900, r.block
+FROM generate_series($1::int, $2::int) AS n JOIN reservations r ON r.sale_id = 'old-' || n;
+
+-- name: fill_old_ledger_events
+INSERT INTO ledger_events (sale_id, partition, epoch, sequence, type, reservation_id, occurred_at,
+    fingerprint, payload, block)
+SELECT r.sale_id, 0, 1, r.accepted_sequence, 'reserve', r.reservation_id, r.created_at, '\x00', '{}',
+    r.block
+FROM generate_series($1::int, $2::int) AS n JOIN reservations r ON r.sale_id = 'old-' || n;

@@ -4,22 +4,25 @@ A part lives in a module of its own. Command line, run, report and charts read t
 part is its module and its place in the list.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from loadtest.bench.options import Options
 from loadtest.bench.results.bars import BarChart
+from loadtest.bench.results.curves import CurveChart
 from loadtest.bench.results.measurements import Results
 from loadtest.bench.results.rows import Row
 from loadtest.bench.results.tables import Table
 from loadtest.bench.say import Say
+
+Chart = BarChart | CurveChart
 
 
 def _no_rows(_results: Results) -> list[Row]:
     return []
 
 
-def _no_charts(_results: Results) -> list[BarChart]:
+def _no_charts(_results: Results) -> list[Chart]:
     return []
 
 
@@ -37,4 +40,4 @@ class Part:
     run: Callable[[Options, Results, Say], Awaitable[None]]
     tables: tuple[Table, ...]
     rows: Callable[[Results], list[Row]] = _no_rows
-    charts: Callable[[Results], list[BarChart]] = _no_charts
+    charts: Callable[[Results], Sequence[Chart]] = _no_charts

@@ -2,6 +2,7 @@
 
 from loadtest.bench.parts.comparison import COMPARISON
 from loadtest.bench.parts.engine import ENGINE
+from loadtest.bench.parts.growth import GROWTH
 from loadtest.bench.parts.headline import HEADLINE
 from loadtest.bench.parts.http import HTTP
 from loadtest.bench.parts.ledger import LEDGER
@@ -21,6 +22,7 @@ PARTS: tuple[Part, ...] = (
     OVERLOAD,
     REBUILD,
     COMPARISON,
+    GROWTH,
     WAITING_ROOM,
     VERDICTS,
 )

@@ -10,6 +10,7 @@ from loadtest.bench.parts.http import HTTP
 from loadtest.bench.parts.part import Part
 from loadtest.bench.parts.table import PARTS
 from loadtest.bench.report.charts import draw_charts
+from loadtest.bench.results.bars import BarChart
 from loadtest.bench.results.measurements import Results
 
 BESIDE = {"__init__", "part", "table"}  # modules that are no part
@@ -25,7 +26,7 @@ def test_results_written_so_far_can_still_be_read_by_the_parts_names() -> None:
     # README.md of docs/benchmarks and results.jsonl use these names.
     assert {part.name for part in PARTS} == {
         *("http", "engine", "ledger", "headline", "waiting", "overload", "rebuild"),
-        *("waiting_room", "verdicts", "comparison"),
+        *("waiting_room", "verdicts", "comparison", "growth"),
     }
 
 
@@ -39,7 +40,7 @@ def test_a_part_that_did_not_run_shows_no_table_and_no_chart(part: Part) -> None
     results = Results()
     assert part.tables
     assert [table.grid(results) for table in part.tables] == [None] * len(part.tables)
-    assert part.charts(results) == []
+    assert list(part.charts(results)) == []
     assert all(row.reached is None for row in part.rows(results))
 
 
@@ -48,6 +49,7 @@ def test_a_chart_of_the_part_over_http_shows_the_fastest_on_top(tmp_path: Path) 
     for contestant, rate in (("echo", 20_000.0), ("dropgate_1", 30_000.0)):
         results.add("http", contestant, "64 buyers", 1, per_second=rate)
     (chart,) = HTTP.charts(results)
+    assert isinstance(chart, BarChart)
     assert [label for label, _ in chart.bars] == ["dropgate, 1 worker", "aiohttp JSON echo"]
     (drawn,) = draw_charts(results, tmp_path)
     assert drawn.name == "http_64_buyers.svg"
