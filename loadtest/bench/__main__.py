@@ -50,7 +50,7 @@ async def _measure(options: Options, say: Say) -> tuple[Facts, Results]:
 def _write(
     options: Options, command: str, facts: Facts, results: Results, console: Console
 ) -> None:
-    rows = target_rows(results)
+    rows = target_rows(results, options.parts)
     grids = all_grids(results, rows)
     options.output.mkdir(parents=True, exist_ok=True)
     charts = draw_charts(results, options.output)

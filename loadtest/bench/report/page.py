@@ -13,10 +13,12 @@ from loadtest.bench.results.measurements import Results
 from loadtest.bench.results.rows import Row
 from loadtest.bench.results.tables import Grid, number
 
+ALL_PARTS = tuple(part.name for part in PARTS)
 
-def target_rows(results: Results) -> list[Row]:
-    """Every row of the design's table of numbers that a part of the benchmarks can fill."""
-    return [row for part in PARTS for row in part.rows(results)]
+
+def target_rows(results: Results, ran: Sequence[str] = ALL_PARTS) -> list[Row]:
+    """The rows of the design's table of numbers that the parts with these names can fill."""
+    return [row for part in PARTS if part.name in ran for row in part.rows(results)]
 
 
 def target_grid(rows: Sequence[Row]) -> Grid:

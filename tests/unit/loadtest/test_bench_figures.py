@@ -87,6 +87,11 @@ def test_rows_that_were_not_measured_say_so() -> None:
     assert {row.verdict for row in target_rows(Results())} == {"not measured"}
 
 
+def test_a_run_of_one_part_lists_the_targets_of_that_part_alone() -> None:
+    rows = target_rows(Results(), ["rebuild"])
+    assert [row.what for row in rows] == ["rebuild of 1,000,000 reservations from the ledger"]
+
+
 def test_the_best_design_on_postgres_alone_is_the_one_compared_with() -> None:
     results = results_of(postgres_conditional=[10.0], postgres_skip_locked=[20.0])
     results.add("http", "dropgate_1_ledger", "64 buyers", 1, ledger_per_second=120.0)
