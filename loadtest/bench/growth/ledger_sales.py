@@ -42,6 +42,7 @@ OPENING, LISTING = "opening a sale", "a buyer's list of orders"
 LEVELS = (1, 100, 1_000, 10_000)
 BUSY_SALES = 100
 EVENTS = 20_000  # of each kind at each point
+WARM_UP = 0.25  # of these events, before
 BATCH, CALLS_UNDER_WAY = 50, 16
 OPENINGS, LISTS = 20, 50
 POLL_SECONDS = 0.05
@@ -102,8 +103,12 @@ async def _one_point(
     count = max(0, level - course.sales)
     await add_old_sales(course.ledger, course.old, count)
     course.old += count
-    setting = setting_of(course.sales, NOUN)
-    for contestant, spent in (await _write(course, min(level, BUSY_SALES), scale)).items():
+    # Every point starts alike: after a checkpoint the first change of each page costs more.
+    for name in ("gather_statistics", "checkpoint"):
+        await course.ledger.execute(QUERIES[name])
+    busy, setting = min(level, BUSY_SALES), setting_of(course.sales, NOUN)
+    await _write(course, busy, scale * WARM_UP)
+    for contestant, spent in (await _write(course, busy, scale)).items():
         results.add(PART, contestant, setting, number, **spent)
 
     async def open_one() -> None:

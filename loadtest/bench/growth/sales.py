@@ -20,7 +20,7 @@ RESERVATIONS_OF_OLD_SALE = 10
 
 
 async def add_old_sales(ledger: asyncpg.Connection, first: int, count: int) -> None:
-    """Store settled sales with the numbers from `first` on, and gather statistics of them.
+    """Store settled sales with the numbers from `first` on.
 
     Each has ten confirmed reservations and everything that says there is nothing left to do.
     """
@@ -35,9 +35,6 @@ async def add_old_sales(ledger: asyncpg.Connection, first: int, count: int) -> N
             )
             for name in ("order_lines", "ledger_events"):
                 await ledger.execute(QUERIES[f"fill_old_{name}"], start, end)
-    if count:
-        await ledger.execute(QUERIES["gather_statistics"])
-        await ledger.execute(QUERIES["checkpoint"])
 
 
 async def open_sales(gate: Gate, ledger: asyncpg.Connection, sale_ids: Sequence[str]) -> None:
