@@ -80,7 +80,7 @@ load: setup ## A load scenario on a stack of its own: SCENARIO=drop, LOAD_ARGS="
 
 # With SEED or MINUTES only the random mix, and what it does is shown. In long runs of even seeds Redis
 # has replicas, Postgres has a standby, and both fail over; REDIS=watched or REDIS=single decides
-# otherwise. LEDGER=older also promotes standbys that lack the end of the ledger.
+# otherwise. With LEDGER=older the ledger also comes back without its end.
 chaos: setup ## Faults under load; SEED=7 MINUTES=10 for a long random mix, EVENT_LOG=kafka with Kafka
 	@DROPGATE_TEST_SEED=$(SEED) DROPGATE_TEST_MINUTES=$(MINUTES) \
 		DROPGATE_TEST_EVENT_LOG=$(EVENT_LOG) DROPGATE_TEST_REDIS=$(REDIS) \

@@ -5,7 +5,7 @@ for by `EVENT_LOG=kafka`; without a seed a new one is drawn. In long runs of eve
 replicas and a Sentinel, Postgres has a synchronous standby, and failovers of both are among the
 faults; `REDIS=watched` or `REDIS=single` decides otherwise. With `REDIS=watched MINUTES=0.1`,
 `make chaos SEED=2` is one sale with one failover of Redis, and `SEED=52` of Postgres. With
-`LEDGER=older`, standbys of Postgres that lack the ledger's end are promoted, too.
+`LEDGER=older`, the ledger also comes back without its end, or is on two primaries.
 Every sale gets a few faults while buyers come, is sold out, and judged.
 """
 
@@ -19,7 +19,12 @@ import pytest
 from tests.chaos.faults.aimed import aimed_kill
 from tests.chaos.faults.damage import KEYS, lose_key, retype_key, truncate_redis, truncate_topic
 from tests.chaos.faults.failovers import isolate_primary, lose_primary
-from tests.chaos.faults.ledgers import lose_ledger, set_ledger_back
+from tests.chaos.faults.ledgers import (
+    lose_ledger,
+    put_copy_back,
+    replace_ledger,
+    set_ledger_back,
+)
 from tests.chaos.rig.trial import Trial, trial
 from tests.chaos.rig.watched import WatchedUp
 from tests.support.up import Up
@@ -134,8 +139,11 @@ WATCHED_FAULTS: tuple[Fault, ...] = (
     *(lose_primary, lose_primary, isolate_primary, isolate_primary, lose_ledger, lose_ledger),
 )
 
-# Faults that take from the ledger what it had answered to have.
-OLDER_LEDGER_FAULTS: tuple[Fault, ...] = (set_ledger_back,)
+# Faults that take from the ledger what it had, with a standby and without.
+OLDER_LEDGER_FAULTS: dict[bool, tuple[Fault, ...]] = {
+    True: (set_ledger_back, set_ledger_back, replace_ledger, replace_ledger),
+    False: (put_copy_back, put_copy_back),
+}
 
 
 @pytest.fixture
@@ -179,10 +187,11 @@ async def test_a_random_mix_of_faults_breaks_no_invariant(drawn_up: Up, seed: in
 
 
 def _faults_of(up: Up) -> tuple[Fault, ...]:
-    if not isinstance(up, WatchedUp):
-        return FAULTS
-    is_older_too = os.environ.get("DROPGATE_TEST_LEDGER") == "older"
-    return (*WATCHED_FAULTS, *(OLDER_LEDGER_FAULTS if is_older_too else ()))
+    is_watched = isinstance(up, WatchedUp)
+    faults = WATCHED_FAULTS if is_watched else FAULTS
+    if os.environ.get("DROPGATE_TEST_LEDGER") == "older":
+        faults += OLDER_LEDGER_FAULTS[is_watched]
+    return faults
 
 
 def _minutes() -> float:

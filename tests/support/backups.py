@@ -18,15 +18,24 @@ class Backup:
     async def take(self) -> None:
         """Copy the data; the server is away meanwhile."""
         await self._server.stop()
-        await asyncio.to_thread(_copied, self._server.data, self._copy)
+        await self.keep()
         await self._server.start()
+
+    async def keep(self) -> None:
+        """Copy the data of a server that does not run."""
+        await asyncio.to_thread(shutil.rmtree, self._copy, ignore_errors=True)
+        await asyncio.to_thread(_copied, self._server.data, self._copy)
 
     async def restore(self) -> None:
         """Put the copy in place of the data: what was committed since is gone."""
         await self._server.stop()
+        await self.put_back()
+        await self._server.start()
+
+    async def put_back(self) -> None:
+        """Put the copy in place of the data of a server that does not run."""
         await asyncio.to_thread(shutil.rmtree, self._server.data)
         await asyncio.to_thread(_copied, self._copy, self._server.data)
-        await self._server.start()
 
 
 def _copied(source: Path, target: Path) -> None:

@@ -81,10 +81,12 @@ class Processes:
                 os.kill(pid, number)
 
     @asynccontextmanager
-    async def down(self, name: str) -> AsyncIterator[None]:
-        """SIGKILL what runs under this name and keep it down during the block."""
+    async def down(self, name: str, *, which: int | None = None) -> AsyncIterator[None]:
+        """SIGKILL one process, by default the process that does the work, and keep it down during
+        the block.
+        """
         async with self.unsupervised():
-            killed = psutil.Process(self.kill(name))
+            killed = psutil.Process(self.kill(name, which=which))
             await wait_until(lambda: killed.status() == psutil.STATUS_ZOMBIE, f"{name} is dead")
             yield
 
