@@ -76,7 +76,8 @@ class LedgerFence:
 
     async def guard(self, connection: PoolConnectionProxy) -> None:
         """Called by a pool before each use of a connection. Raises LedgerFenced, and ends the
-        connection: the next may lead to the ledger that counts.
+        connection: the next may lead to the ledger that counts. Raises ConnectionError for a lost
+        connection.
         """
         identity = identity_of(connection)
         if identity is None:
@@ -86,6 +87,9 @@ class LedgerFence:
         except LedgerFenced:
             connection.terminate()
             raise
+        if connection.is_closed():
+            # The pool would hand it out, and fail when it is given back.
+            raise ConnectionError("the connection was lost while Redis was asked")
 
     async def require(self, identity: LedgerIdentity) -> None:
         """Return where this ledger counts, by an answer that is new enough. Raises LedgerFenced."""

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Protocol
 
 import asyncpg
 import msgspec
@@ -16,6 +17,7 @@ from gateway.inventory.events import decode_event
 from gateway.inventory.keys import PartitionId
 from gateway.inventory.store import RepairReply
 from gateway.inventory.types import AskedLines, RepairRequest
+from gateway.process.ledger_identity import LedgerIdentity
 from order_writer.service import run as run_order_writer
 from reconciler.by_hand import reconcile_of
 from reconciler.comparing.compare import CompareConfig, compare_partition
@@ -37,7 +39,19 @@ CONFIG = CompareConfig(page_records=50)
 ORDER = RepairOrder(reconciliation_id=7, actor="ops", ledger_wait_seconds=WAIT_SECONDS)
 
 Plant = Callable[[JudgedSale], Awaitable[None]]
-Send = Callable[[PartitionId, int, RepairRequest], Awaitable[RepairReply]]
+
+
+class Send(Protocol):
+    """The store's `repair`."""
+
+    async def __call__(
+        self,
+        partition: PartitionId,
+        epoch: int,
+        request: RepairRequest,
+        *,
+        by: LedgerIdentity | None,
+    ) -> RepairReply: ...
 
 
 @pytest.fixture
@@ -378,9 +392,11 @@ async def test_a_record_that_moves_is_left_and_found_again(
     send: Send = context.store.repair
     refused: list[str] = []
 
-    async def meanwhile(partition: PartitionId, epoch: int, request: RepairRequest) -> RepairReply:
+    async def meanwhile(
+        partition: PartitionId, epoch: int, request: RepairRequest, *, by: LedgerIdentity | None
+    ) -> RepairReply:
         await judged_sale.store.extend(partition, token_of("holder"), 1000)
-        reply = await send(partition, epoch, request)
+        reply = await send(partition, epoch, request, by=by)
         refused.append(reply.outcome)
         await judged_sale.apply()
         return reply
@@ -435,8 +451,10 @@ async def test_a_lost_reply_does_not_repair_twice(
     send: Send = context.store.repair
     lost: set[str] = set()
 
-    async def losing(partition: PartitionId, epoch: int, request: RepairRequest) -> RepairReply:
-        reply = await send(partition, epoch, request)
+    async def losing(
+        partition: PartitionId, epoch: int, request: RepairRequest, *, by: LedgerIdentity | None
+    ) -> RepairReply:
+        reply = await send(partition, epoch, request, by=by)
         if request.repair_id not in lost:
             lost.add(request.repair_id)
             raise UnknownOutcome("the connection broke")
