@@ -12,6 +12,7 @@ META_FIELDS = (
     *("hold_ms", "extension_ms", "last_time", "shift", "ledger_sequence", "outbox_bound"),
     *("sweep_bound", "catalog"),
 )
+ASKS_FOR_LEDGER = {"trim", "recover", "restore", "repair"}
 # A script that has no business with a key neither reads nor writes it.
 NEEDS = {
     "adjust": {"meta", "stock", "outbox"},
@@ -100,7 +101,13 @@ def test_keys_in_another_order(rig: Rig, name: str) -> None:
     valid = arguments(rig, name)
     with rig.unchanged():
         assert rig.raw(name, *valid, keys=rig.keys[::-1]).status == "recovering"
-        assert rig.raw(name, *valid, keys=(*rig.keys, rig.keys[0])).status in {
-            "recovering",
-            "malformed",
-        }
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_one_key_too_many(rig: Rig, name: str) -> None:
+    """A seventh key names the ledger that counts, where the script asks for it."""
+    prepare(rig)
+    valid = arguments(rig, name)
+    refusals = {"ledger_fenced"} if name in ASKS_FOR_LEDGER else {"recovering", "malformed"}
+    with rig.unchanged():
+        assert rig.raw(name, *valid, keys=(*rig.keys, rig.keys[0])).status in refusals

@@ -69,6 +69,9 @@ def entries(sale: str, ids: list[str]) -> dict[str, dict[str, Entry]]:
     writer: dict[str, Entry] = {
         "lock_watermarks": (key, 0),
         "closed_epochs": (key, 0),
+        "close_epochs": ((*key, [EPOCH - 1], [0], [""], [EPOCH]), 0),
+        "adopt_states": ((*key, ["paused"], [EPOCH], [END + 1]), 0),
+        "newest_offsets": ((), SALES),
         "waiting_reservations": (key, 0),
         "blocks": (([sale],), 0),
         "contradicted": ((*key, [EPOCH], [END], fingerprint), 0),

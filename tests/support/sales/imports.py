@@ -8,6 +8,7 @@ from config.settings import Settings
 from gateway.inventory.events import Position
 from gateway.inventory.redis.outbox import read_run_id
 from gateway.inventory.types import ClosedEpoch
+from gateway.process.ledger_identity import identity_of
 from gateway.process.ledger_run import ledger_run
 from order_writer.folding.items import decode_items
 from order_writer.importing.importing import Imported, Sources, import_partition
@@ -93,7 +94,10 @@ class ImportedSale:
         closed, last = await self._close_epoch(), await self.position()
         await self.sale.redis.flushall()
         run_id = await read_run_id(self.sale.redis)
-        plan = Rebuild(self.sale.partition, run_id, last.epoch + 1, last, 0, closed)
+        async with self.context.ledger.acquire() as connection:
+            ledger = identity_of(connection)
+        partition = self.sale.partition
+        plan = Rebuild(partition, run_id, last.epoch + 1, last, 0, closed, ledger)
         await rebuild(self.context.ledger, self.sale.store, BOUNDS, plan)
 
     async def lose(self) -> None:
