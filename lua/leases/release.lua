@@ -4,4 +4,4 @@
 -- RETURNS 1, or 0 when the caller did not lead
 
 if redis.call('HGET', KEYS[1], 'owner') ~= ARGV[1] then return 0 end
-return redis.call('HDEL', KEYS[1], 'owner', 'until') > 0 and 1 or 0
+return redis.call('HDEL', KEYS[1], 'owner', 'until', 'length') > 0 and 1 or 0

@@ -9,5 +9,5 @@ if redis.call('EXISTS', KEYS[2]) == 0 then return 0 end
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 redis.call('HSET', KEYS[1], 'owner', ARGV[1],
-  'until', string.format('%.0f', now + tonumber(ARGV[2])))
+  'until', string.format('%.0f', now + tonumber(ARGV[2])), 'length', ARGV[2])
 return 1

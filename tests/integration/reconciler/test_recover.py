@@ -411,10 +411,10 @@ async def test_recovery_leads_in_place_of_the_relay_while_it_looks_for_the_end_o
         assert (await recovered(store, partition)).epoch == 2
         await wait_until(relayed, "the relay leads again")
         assert await client.hget(relay_key(partition), "owner") == relay
+    await client.aclose()
     assert leading
     assert None not in leading
     assert relay not in leading
-    await client.aclose()
 
 
 async def test_a_recovery_does_not_wait_for_ever_for_an_offset_that_was_not_committed(

@@ -18,6 +18,7 @@ from gateway.inventory.store import ReservationStore
 from gateway.relay.producer import EventProducer, Outgoing
 from gateway.relay.relay import Relay, RelayConfig
 from order_writer.service import run as run_order_writer
+from reconciler.duties.recover import RELAY_LEASE_MILLISECONDS
 from tests.support.command import process_of
 from tests.support.sales.partitions import BOUNDS, one_item
 from tests.support.sales.pipeline import create_sale, running
@@ -181,6 +182,22 @@ async def test_a_lease_is_taken_when_it_has_run_out_or_is_given_up(
         # A lease written by a clock that ran ahead does not count.
         await redis_client.hincrby(relay_key(partition), "until", LONG_MILLISECONDS)
         assert list(await long.take([partition])) == [partition]
+    finally:
+        await reader.aclose()
+
+
+async def test_a_relay_with_shorter_leases_leaves_recovery_the_lead(
+    settings: Settings, partition: PartitionId
+) -> None:
+    reader = create_reader(settings.redis)
+    relay = Leases(reader, RelayConfig().lease_milliseconds)
+    recovery = Leases(reader, RELAY_LEASE_MILLISECONDS)
+    try:
+        assert list(await relay.take([partition])) == [partition]
+        await recovery.take_over(partition)
+        assert await relay.take([partition]) == {}
+        await recovery.release([partition])
+        assert list(await relay.take([partition])) == [partition]
     finally:
         await reader.aclose()
 
