@@ -1,8 +1,9 @@
 -- claim: takes or renews the lease that names the ledger which counts, on the server's clock.
 -- Guarantees: a ledger that counts gives way at once to a promoted copy of its own (a higher
 -- timeline of the same system). To any other ledger it gives way only when nobody has renewed its
--- lease for `length`. A lease with more time left than `length` was written before the clock was set
--- back; it counts as run out. A lease that was written within the last second is not written again.
+-- lease for `length`. A lease with more time left than `length` was written before the clock was
+-- set back; it counts as run out. A lease that was written within the last second is not written
+-- again.
 -- KEYS    1 the ledger that counts, written only when that changes  2 the lease's end in ms
 -- ARGV    1 the caller's ledger: system/timeline  2 length of the lease in ms
 --         3 "1" where the caller may take a lease that nobody has, else "0"

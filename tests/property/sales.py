@@ -30,9 +30,9 @@ def _item(sku: str) -> st.SearchStrategy[Item]:
     )
 
 
-# A sale of few unpaid reservations forgets them with time, any other never does. Windows pass on the
-# server's own clock: a run of some hundred milliseconds sees several. Chosen by the number: one more
-# drawn value would change every seeded run.
+# A sale of few unpaid reservations forgets them with time, any other never does. Windows pass on
+# the server's own clock: a run of some hundred milliseconds sees several. Chosen by the number: one
+# more drawn value would change every seeded run.
 WINDOWS_MS = {3: 100}
 
 

@@ -1,5 +1,5 @@
--- Whether the ledger by whose word a script acts is the ledger that counts (leases/claim.lua). It is
--- asked in the same step as the change: a caller that was frozen in between changes nothing.
+-- Whether the ledger by whose word a script acts is the ledger that counts (leases/claim.lua). The
+-- step of the change itself asks: a caller that was frozen before it changes nothing.
 
 -- `keys`: those of the partition, and then the key of the ledger that counts where the caller
 -- names its ledger.
