@@ -60,6 +60,26 @@ async def test_a_long_stream_does_not_keep_the_others_out(
     )
 
 
+async def test_a_backlog_is_read_a_few_streams_at_a_time_in_turn(
+    log: OutboxLog, redis_client: redis.asyncio.Redis
+) -> None:
+    await _put(redis_client, *(LONGEST,) * len(PARTITIONS))
+    batches = [(await log.fetch(256, 0.0)).entries for _ in range(4)]
+    of_streams = [
+        {entry.partition: len(_numbers(batch, entry.partition)) for entry in batch}
+        for batch in batches
+    ]
+    one, two, three, four = PARTITIONS
+    assert of_streams == [
+        {one: 64, two: 64, three: 64, four: 64},
+        {one: 128, two: 128},
+        {three: 128, four: 128},
+        {one: 108, two: 108, three: 24, four: 16},
+    ]
+    rest = (await log.fetch(256, 0.0)).entries
+    assert (len(rest), len(_numbers(rest, three)), len(_numbers(rest, four))) == (176, 84, 92)
+
+
 async def test_everything_comes_once_and_in_order(
     log: OutboxLog, redis_client: redis.asyncio.Redis
 ) -> None:
