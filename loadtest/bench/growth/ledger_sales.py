@@ -103,13 +103,16 @@ async def _one_point(
     count = max(0, level - course.sales)
     await add_old_sales(course.ledger, course.old, count)
     course.old += count
-    # Every point starts alike: after a checkpoint the first change of each page costs more.
+    busy, setting = min(level, BUSY_SALES), setting_of(course.sales, NOUN)
+    # Every point starts alike: plans made with statistics of an empty table cost more, and so does
+    # the first change of each page after a checkpoint.
+    await _write(course, busy, scale * WARM_UP)
     for name in ("gather_statistics", "checkpoint"):
         await course.ledger.execute(QUERIES[name])
-    busy, setting = min(level, BUSY_SALES), setting_of(course.sales, NOUN)
     await _write(course, busy, scale * WARM_UP)
     for contestant, spent in (await _write(course, busy, scale)).items():
         results.add(PART, contestant, setting, number, **spent)
+    await course.ledger.execute(QUERIES["gather_statistics"])
 
     async def open_one() -> None:
         await course.gate.open_sale(course.new_sale_id(), AMPLE_STOCK, limit=1)

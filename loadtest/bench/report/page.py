@@ -68,7 +68,7 @@ def markdown(facts: Facts, command: str, grids: Sequence[Grid], charts: Sequence
     lines = [
         "# Results of the last run",
         "",
-        f"Made by `{command}`. How to read it: README.md.",
+        f"Made by `{command}`. How to read it: docs/benchmarks/README.md.",
         "",
     ]
     lines += [f"- {line}" for line in facts_lines(facts)]
