@@ -3,9 +3,8 @@
 `make chaos SEED=7 MINUTES=10` repeats the faults of seed 7 for ten minutes, with a broker if asked
 for by `EVENT_LOG=kafka`; without a seed a new one is drawn. In long runs of even seeds Redis has
 replicas and a Sentinel, Postgres has a synchronous standby, and failovers of both are among the
-faults; `REDIS=watched` or `REDIS=single` decides otherwise. With `REDIS=watched MINUTES=0.1`,
-`make chaos SEED=2` is one sale with one failover of Redis, and `SEED=52` of Postgres. With
-`LEDGER=older`, the ledger also comes back without its end, or is on two primaries.
+faults; `REDIS=watched` or `REDIS=single` decides otherwise. With `LEDGER=older`, the ledger also
+comes back without its end, or is on two primaries. `MINUTES=0.1` is one sale or two.
 Every sale gets a few faults while buyers come, is sold out, and judged.
 """
 
