@@ -191,7 +191,7 @@ FROM (
            sum(m.available) OVER (PARTITION BY m.sku ORDER BY m.epoch, m.sequence) AS after
     FROM moves m
     JOIN sale_items i ON i.sale_id = $1 AND i.sku = m.sku
-    JOIN sales s ON s.sale_id = $1 AND s.partitions = 1
+    WHERE (SELECT partitions FROM sales WHERE sale_id = $1) = 1
 ) running
 WHERE after < floor
 ORDER BY epoch, sequence LIMIT 1000;
